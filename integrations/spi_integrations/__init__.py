@@ -1,0 +1,1 @@
+"""One module per outside package, imported only when named."""

@@ -1,0 +1,1 @@
+"""Algorithms, plugin host and pure JAX cores for safe policy improvement."""

@@ -1,0 +1,1 @@
+"""Pure agents: init, act and update on one frozen state."""

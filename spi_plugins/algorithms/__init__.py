@@ -1,0 +1,1 @@
+"""SB3 shells around the pure agents."""

@@ -1,0 +1,1 @@
+"""Functional environments in JAX, and the machinery that runs many of them."""

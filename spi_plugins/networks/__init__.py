@@ -1,0 +1,1 @@
+"""Flax NNX modules with a functional core."""

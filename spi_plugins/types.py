@@ -1,0 +1,97 @@
+"""The data that crosses module boundaries, free of any framework but JAX arrays.
+
+Shape letters, everywhere in the project: ``T`` time, ``B`` batch or environments, ``Z`` latent, ``A`` action,
+``H`` horizon, ``N`` samples, ``E`` ensemble. Time leads.
+"""
+
+import dataclasses
+import math
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from jaxtyping import Array, Bool, Float
+
+# A tree of arrays. Parameters are nested dicts of arrays, never framework objects.
+PyTree: TypeAlias = Any
+Params: TypeAlias = Any
+Observation: TypeAlias = Any  # an array, or a dict of arrays for Dict spaces
+
+COST_KEY = "cost"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArraySpec:
+    """One array of an observation. Hashable, so it may be a static argument of ``jit``.
+
+    Attributes:
+        kind: how an encoder reads it: ``image`` (uint8, scaled by 1/255), ``box`` (flattened floats),
+            ``discrete`` (one-hot of ``nvec[0]``), ``multi_discrete`` (one-hots), ``multi_binary``.
+        shape: shape of one observation, without a batch axis.
+        dtype: NumPy name of the dtype, for example ``"uint8"``.
+        low: lower bound of every element.
+        high: upper bound of every element.
+        nvec: number of values for each entry of a discrete kind; empty otherwise.
+        channels_first: for images, ``(C, H, W)`` if true, ``(H, W, C)`` if false.
+    """
+
+    kind: Literal["image", "box", "discrete", "multi_discrete", "multi_binary"]
+    shape: tuple[int, ...]
+    dtype: str
+    low: float = -math.inf
+    high: float = math.inf
+    nvec: tuple[int, ...] = ()
+    channels_first: bool = False
+
+
+# Dict observations are sorted (key, spec) pairs, so that the whole is hashable.
+ObservationSpec: TypeAlias = ArraySpec | tuple[tuple[str, ArraySpec], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ActionSpec:
+    """What an action is. Discrete values count from 0; shells add a space's ``start``.
+
+    Attributes:
+        kind: ``discrete`` (int32 scalar), ``multi_discrete`` (int32 ``[len(nvec)]``), ``box`` (float32 ``shape``).
+        shape: shape of one action, ``()`` for ``discrete``.
+        nvec: number of values for each discrete entry; empty for ``box``.
+        low: for ``box``, lower bound of each element in flat order, in action units.
+        high: for ``box``, upper bound of each element in flat order.
+    """
+
+    kind: Literal["discrete", "multi_discrete", "box"]
+    shape: tuple[int, ...] = ()
+    nvec: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Length of the action as a flat vector, one-hot for discrete entries."""
+        return sum(self.nvec) if self.nvec else math.prod(self.shape)
+
+
+class Rollout(NamedTuple):
+    """``T`` steps of ``B`` environments, the input of an on-policy update.
+
+    ``obs`` has one row more than the rest: the step ``t`` went from ``obs[t]`` to ``obs[t + 1]``, except where an
+    episode ended and the environment reset itself in the same step; then it went to ``final_obs[t]``.
+
+    Two layouts, told apart by ``final_obs``:
+
+    * ``final_obs is None``: next-step autoreset (envpool, Gymnasium's default). ``obs[t + 1]`` is the true successor
+      also at an episode's end, and the row after it is a reset, no transition: ``valid`` is false there.
+    * otherwise: same-step autoreset (SB3's VecEnv, functional environments). Every row is valid, and ``final_obs``
+      equals ``obs[t + 1]`` where the episode went on. ``final_value`` is the critic at ``final_obs`` where
+      ``truncated`` is true and zero elsewhere.
+    """
+
+    obs: Observation  # [T + 1, B, ...]
+    action: Array  # [T, B, ...]
+    log_prob: Float[Array, "T B"]
+    value: Float[Array, "T+1 B"]
+    reward: Float[Array, "T B"]
+    terminated: Bool[Array, "T B"]  # the state reached is terminal: no bootstrap
+    truncated: Bool[Array, "T B"]  # a time limit or the like: the sum stops, the value of the state counts
+    valid: Bool[Array, "T B"]  # false on a reset row, which is no transition
+    final_obs: Observation | None  # [T, B, ...]
+    final_value: Float[Array, "T B"] | None

@@ -1,0 +1,1 @@
+"""Learned models of the environment, as structs of pure functions."""
