@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from spi_plugins.spaces import (
+    action_space,
+    action_spec,
+    from_action,
+    observation_space,
+    observation_spec,
+    to_action,
+)
+from spi_plugins.types import ActionSpec, ArraySpec
+
+
+def image(*shape: int) -> spaces.Box:
+    return spaces.Box(0, 255, shape, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("space", "channels_first"),
+    [(image(84, 84, 4), False), (image(4, 84, 84), True), (image(36, 3, 36), False), (image(3, 3, 3), True)],
+)
+def test_an_image_has_uint8_and_three_axes_and_its_channels_come_first_if_fewest(space, channels_first):
+    spec = observation_spec(space)
+    assert isinstance(spec, ArraySpec)
+    assert (spec.kind, spec.shape, spec.dtype, spec.low, spec.high) == ("image", space.shape, "uint8", 0, 255)
+    assert spec.channels_first is channels_first
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 254, (84, 84, 3), np.uint8),
+        spaces.Box(0, 1, (84, 84, 3), np.float32),
+        spaces.Box(0, 255, (128,), np.uint8),
+        spaces.Box(0, 255, (4, 84, 84, 3), np.uint8),
+    ],
+)
+def test_any_other_box_is_a_vector(space):
+    assert observation_spec(space).kind == "box"
+
+
+def test_the_bounds_of_a_box_are_the_outermost():
+    spec = observation_spec(spaces.Box(np.array([-2.0, 0.0]), np.array([1.0, np.inf]), dtype=np.float64))
+    assert spec == ArraySpec(kind="box", shape=(2,), dtype="float64", low=-2.0, high=np.inf)
+
+
+OBSERVATIONS = [
+    image(84, 84, 3),
+    image(1, 84, 84),
+    spaces.Box(-1, 2, (3,), np.float32),
+    spaces.Box(-np.inf, np.inf, (2, 3), np.float64),
+    spaces.Box(0, 255, (128,), np.uint8),
+    spaces.Discrete(5),
+    spaces.Discrete(5, dtype=np.int32),
+    spaces.MultiDiscrete([2, 3]),
+    spaces.MultiBinary(4),
+    spaces.MultiBinary((2, 2)),
+    spaces.Dict({"b": spaces.Discrete(2), "a": image(40, 40, 3)}),
+]
+
+
+@pytest.mark.parametrize("space", OBSERVATIONS, ids=str)
+def test_observation_spaces_survive_the_round_trip(space):
+    spec = observation_spec(space)
+    hash(spec)
+    assert observation_space(spec) == space
+    assert observation_spec(observation_space(spec)) == spec
+
+
+def test_dict_entries_are_sorted_by_key():
+    spec = observation_spec(spaces.Dict([("z", spaces.Discrete(2)), ("a", spaces.Discrete(3))]))
+    assert [key for key, _ in spec] == ["a", "z"]
+
+
+ACTIONS = [
+    spaces.Discrete(3),
+    spaces.MultiDiscrete([2, 5]),
+    spaces.Box(np.array([-2, 0], np.float32), np.array([2, 1], np.float32)),
+    spaces.Box(-1, 1, (2, 3), np.float32),
+]
+
+
+@pytest.mark.parametrize("space", ACTIONS, ids=str)
+def test_action_spaces_survive_the_round_trip(space):
+    spec = action_spec(space)
+    hash(spec)
+    assert action_space(spec) == space
+
+
+def test_a_box_action_keeps_its_bounds_in_flat_order():
+    spec = action_spec(ACTIONS[2])
+    assert spec == ActionSpec(kind="box", shape=(2,), low=(-2.0, 0.0), high=(2.0, 1.0))
+
+
+def test_binary_actions_are_two_valued_entries():
+    assert action_spec(spaces.MultiBinary(3)) == ActionSpec(kind="multi_discrete", shape=(3,), nvec=(2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("space", "spec_action", "space_action"),
+    [
+        (spaces.Discrete(3, start=-1), np.array([0, 2]), np.array([-1, 1])),
+        (spaces.MultiDiscrete([2, 3], start=[5, 1]), np.array([[0, 2]]), np.array([[5, 3]])),
+        (spaces.MultiBinary(2), np.array([0, 1]), np.array([0, 1])),
+        (spaces.Box(-1, 1, (1,), np.float64), np.array([0.5], np.float32), np.array([0.5])),
+    ],
+)
+def test_actions_are_translated_both_ways(space, spec_action, space_action):
+    translated = to_action(space, spec_action)
+    np.testing.assert_array_equal(translated, space_action)
+    assert translated.dtype == space.dtype
+    back = from_action(space, translated)
+    np.testing.assert_array_equal(back, spec_action)
+    assert back.dtype == (np.float32 if isinstance(space, spaces.Box) else np.int32)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Text(3),
+        spaces.Tuple([spaces.Discrete(2)]),
+        spaces.Discrete(3, start=1),
+        spaces.MultiDiscrete([[2, 2]]),
+        spaces.MultiDiscrete([2, 2], start=[1, 0]),
+        spaces.Dict({"outer": spaces.Dict({"inner": spaces.Discrete(2)})}),
+        spaces.Dict({}),
+        spaces.Box(0, 1, (0,), np.float32),
+        spaces.Dict({1: spaces.Discrete(2)}),
+    ],
+    ids=str,
+)
+def test_an_unsupported_observation_space_is_named(space):
+    with pytest.raises(ValueError, match=r"observation space") as error:
+        observation_spec(space)
+    part = space["outer"] if "outer" in getattr(space, "spaces", {}) else space
+    assert str(part) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-np.inf, 1, (2,), np.float32),
+        spaces.Box(1, 1, (2,), np.float32),
+        spaces.Box(0, 5, (2,), np.int32),
+        spaces.MultiDiscrete([[2, 2]]),
+        spaces.Dict({"a": spaces.Discrete(2)}),
+    ],
+    ids=str,
+)
+def test_an_unsupported_action_space_is_named(space):
+    with pytest.raises(ValueError, match="Allowed") as error:
+        action_spec(space)
+    assert str(space) in str(error.value)
