@@ -1,1 +1,167 @@
-"""Algorithms, plugin host and pure JAX cores for safe policy improvement."""
+"""Algorithms, plugin host and pure JAX cores for safe policy improvement.
+
+Importing this package registers its Gymnasium ids and imports neither JAX nor torch; plugins and algorithms
+are loaded when they are first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+from spi_plugins import plugins as _plugins
+from spi_plugins.hookspecs import PLUGIN_API, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PLUGIN_API",
+    "PPO",
+    "DeepMDP",
+    "DeepSPI",
+    "__version__",
+    "get_algorithm",
+    "get_callback",
+    "get_planner",
+    "get_world_model",
+    "get_wrapper",
+    "hookimpl",
+    "list_algorithms",
+    "list_envs",
+    "list_planners",
+    "list_world_models",
+    "list_wrappers",
+    "make",
+    "make_env",
+]
+
+_LAZY = {
+    "DeepMDP": "spi_plugins.algorithms.deep_spi",
+    "DeepSPI": "spi_plugins.algorithms.deep_spi",
+    "PPO": "spi_plugins.algorithms.deep_spi",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+def list_algorithms() -> list[str]:
+    """Names of the registered algorithms, sorted."""
+    return _plugins.list_names("algorithms")
+
+
+def list_planners() -> list[str]:
+    """Names of the registered planners, sorted."""
+    return _plugins.list_names("planners")
+
+
+def list_world_models() -> list[str]:
+    """Names of the registered world models, sorted."""
+    return _plugins.list_names("world_models")
+
+
+def list_envs() -> list[str]:
+    """Names of the registered environments, sorted; a family such as ``"envpool"`` by its prefix."""
+    return _plugins.list_names("envs")
+
+
+def list_wrappers() -> list[str]:
+    """Names of the registered wrappers, sorted."""
+    return _plugins.list_names("wrappers")
+
+
+def get_algorithm(name: str) -> "type[BaseAlgorithm]":
+    """The class registered under ``name``.
+
+    Raises:
+        UnknownPluginError: there is none; the closest names are given.
+        PluginLoadError: it cannot be imported; its plugin is named.
+        MissingDependencyError: it needs an optional package.
+    """
+    algorithm: type[BaseAlgorithm] = _plugins.resolve("algorithms", name)
+    return algorithm
+
+
+def get_planner(name: str) -> "Callable[..., Any]":
+    """The planner factory registered under ``name``; raises as ``get_algorithm`` does."""
+    factory: Callable[..., Any] = _plugins.resolve("planners", name)
+    return factory
+
+
+def get_world_model(name: str) -> "Callable[..., Any]":
+    """The world-model factory registered under ``name``; raises as ``get_algorithm`` does."""
+    factory: Callable[..., Any] = _plugins.resolve("world_models", name)
+    return factory
+
+
+def get_callback(name: str) -> "Callable[..., Any]":
+    """The training callback's factory registered under ``name``; raises as ``get_algorithm`` does."""
+    factory: Callable[..., Any] = _plugins.resolve("callbacks", name)
+    return factory
+
+
+def get_wrapper(name: str, *, vector: bool = False) -> "Callable[..., Any]":
+    """The wrapper class registered under ``name``, or with ``vector`` its twin for vector environments.
+
+    Raises:
+        UnknownPluginError: there is none, or it has no twin.
+        PluginLoadError: it cannot be imported; its plugin is named.
+    """
+    wrapper: Callable[..., Any] = _plugins.resolve_wrapper(name, vector=vector)
+    return wrapper
+
+
+def make(name: str, policy: Any, env: Any, **kwargs: Any) -> "BaseAlgorithm":
+    """Build a registered algorithm: ``make("deep_spi", "MlpPolicy", env)``.
+
+    Args:
+        name: the algorithm's registered name.
+        policy: what the algorithm's constructor takes, most often ``"MlpPolicy"`` or ``"CnnPolicy"``.
+        env: an environment that the algorithm accepts, or a Gymnasium id.
+        **kwargs: hyperparameters.
+
+    Returns:
+        The algorithm, ready for ``learn``.
+
+    Raises:
+        UnknownPluginError: no algorithm has that name.
+        PluginLoadError: it cannot be imported.
+    """
+    return get_algorithm(name)(policy, env, **kwargs)
+
+
+make_env = _plugins.make_env
+
+
+def _register_gymnasium_ids() -> None:
+    """Register our functional environments with Gymnasium, which discovers nothing by itself.
+
+    Strings only, so nothing is imported; ids that are there already (a reload) are left alone.
+    """
+    for name in ("spi/CartPole-v0", "spi/PixelGoal-v0"):
+        if name not in gymnasium.registry:
+            gymnasium.register(
+                id=name,
+                entry_point="spi_wrappers.functional:FunctionalGymEnv",
+                vector_entry_point="spi_wrappers.functional:FunctionalVectorEnv",
+                kwargs={"env": name},
+            )
+
+
+_register_gymnasium_ids()

@@ -1,0 +1,237 @@
+"""Names to targets: one registry for each kind of thing that plugins offer."""
+
+import difflib
+import importlib
+import threading
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+from spi_plugins.errors import (
+    DuplicatePluginError,
+    MissingDependencyError,
+    PluginError,
+    PluginLoadError,
+    UnknownPluginError,
+)
+from spi_plugins.hookspecs import Target
+
+Kind: TypeAlias = Literal[
+    "algorithms", "planners", "world_models", "envs", "wrappers", "callbacks", "commands"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+#: Name of the plugin that brings what is built in.
+BUILTINS = "builtins"
+
+#: What one thing of a kind is called in messages.
+SINGULAR: Mapping[Kind, str] = MappingProxyType(
+    {
+        "algorithms": "algorithm",
+        "planners": "planner",
+        "world_models": "world model",
+        "envs": "environment",
+        "wrappers": "wrapper",
+        "callbacks": "callback",
+        "commands": "command",
+    }
+)
+
+
+class Owner(NamedTuple):
+    """Who registered something, for messages."""
+
+    plugin: str
+    distribution: str | None = None
+    version: str | None = None
+
+    def __str__(self) -> str:
+        if self.distribution is None:
+            return f"plugin {self.plugin!r}"
+        return f"plugin {self.plugin!r} ({self.distribution} {self.version or 'of unknown version'})"
+
+    @property
+    def subject(self) -> str:
+        """The same, at the start of a sentence."""
+        return f"P{str(self)[1:]}"
+
+
+class Registration(NamedTuple):
+    """One offer of one plugin.
+
+    Attributes:
+        kind: the registry it stands in, for example ``"algorithms"``.
+        name: what users write.
+        target: ``"module:attribute"``, or the object itself.
+        owner: the plugin that offers it.
+        summary: one line for listings.
+        family: for environments, whether the name is the prefix of many (``"envpool"``).
+        vector: for wrappers, the target of the vector twin.
+    """
+
+    kind: Kind
+    name: str
+    target: Target
+    owner: Owner
+    summary: str = ""
+    family: bool = False
+    vector: Target | None = None
+
+    @property
+    def noun(self) -> str:
+        """What one thing of its kind is called in messages."""
+        return SINGULAR[self.kind]
+
+
+class Registry:
+    """The offers of one kind, by name. Safe to read and to add to from several threads.
+
+    A name that two plugins claim belongs to neither: asking for it raises, because which one came first is
+    chance, and an experiment must not depend on it.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind: Kind = kind
+        self._lock = threading.Lock()
+        self._registrations: dict[str, Registration] = {}
+        self._contested: dict[str, DuplicatePluginError] = {}
+
+    def add(self, registration: Registration) -> None:
+        """Take one offer.
+
+        Raises:
+            PluginError: the name or a target is malformed.
+            DuplicatePluginError: the name is taken; both owners are named, and the first keeps the name.
+        """
+        _check_name(registration)
+        _check_target(registration, registration.target)
+        if registration.vector is not None:
+            _check_target(registration, registration.vector)
+        with self._lock:
+            holder = self._registrations.get(registration.name)
+            if holder is not None:
+                raise _duplicate(holder, registration)
+            self._registrations[registration.name] = registration
+
+    def contest(self, name: str, error: DuplicatePluginError) -> None:
+        """Take ``name`` from two third parties that both claim it: ``get`` raises ``error`` from now on.
+
+        What is built in keeps its name whoever else wants it.
+        """
+        with self._lock:
+            holder = self._registrations.get(name)
+            if holder is not None and holder.owner.plugin != BUILTINS:
+                self._contested[name] = error
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Forget what is registered under ``names``."""
+        with self._lock:
+            for name in names:
+                self._registrations.pop(name, None)
+
+    def names(self) -> tuple[str, ...]:
+        """The registered names, sorted."""
+        with self._lock:
+            return tuple(sorted(self._registrations))
+
+    def get(self, name: str) -> Registration:
+        """The offer under ``name``.
+
+        Raises:
+            UnknownPluginError: there is none; the closest names are given.
+            DuplicatePluginError: several plugins claim the name.
+        """
+        with self._lock:
+            if name in self._contested:
+                raise self._contested[name]
+            registration = self._registrations.get(name)
+        if registration is None:
+            raise UnknownPluginError(unknown_name(SINGULAR[self.kind], name, self.names()))
+        return registration
+
+    def resolve(self, name: str) -> Any:
+        """Import what ``name`` stands for.
+
+        Raises:
+            UnknownPluginError: nothing has that name.
+            PluginLoadError: the target cannot be imported; its plugin is named.
+            MissingDependencyError: the target needs an optional package.
+        """
+        registration = self.get(name)
+        return resolve_target(registration, registration.target)
+
+
+def unknown_name(noun: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that does not exist, with the closest that do.
+
+    Args:
+        noun: what the name should have been the name of, in the singular.
+        name: what came.
+        known: what is allowed.
+    """
+    known = sorted(known)
+    # Lower case on both sides: 'cartpole' should find 'CartPole'.
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = [
+        by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.6)
+    ]
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    listed = f"Known: {', '.join(known)}." if known else "None is registered."
+    return (
+        f"No {noun} named {name!r}.{hint} {listed} A missing one may live in a package that is not installed."
+    )
+
+
+def resolve_target(registration: Registration, target: Target) -> Any:
+    """Import a target of ``registration`` (its own or its vector twin); an object stands for itself.
+
+    Raises:
+        PluginLoadError: it cannot be imported.
+        MissingDependencyError: it needs an optional package; raised as it came, for it names the pip command.
+    """
+    if not isinstance(target, str):
+        return target
+    module, _, attributes = target.partition(":")
+    try:
+        resolved = importlib.import_module(module)
+        for attribute in attributes.split("."):
+            resolved = getattr(resolved, attribute)
+    except MissingDependencyError:
+        raise
+    except Exception as error:
+        raise PluginLoadError(
+            f"The {registration.noun} {registration.name!r} of {registration.owner} cannot be loaded from "
+            f"{target!r}: {type(error).__name__}: {error}"
+        ) from error
+    return resolved
+
+
+def _check_name(registration: Registration) -> None:
+    name = registration.name
+    # A colon parts a family from its member, and Gymnasium's module from its id.
+    if not isinstance(name, str) or not name or ":" in name or any(c.isspace() for c in name):
+        raise PluginError(
+            f"{registration.owner.subject} offers the {registration.noun} {name!r}, but a name is a string "
+            "without spaces and colons, for example 'my_spi'."
+        )
+
+
+def _check_target(registration: Registration, target: Target) -> None:
+    if callable(target):
+        return
+    parts = target.split(":") if isinstance(target, str) else []
+    if len(parts) != 2 or not all(piece.isidentifier() for part in parts for piece in part.split(".")):
+        raise PluginError(
+            f"{registration.owner.subject} registers the {registration.noun} {registration.name!r} with the "
+            f"target {target!r}: a target is a string 'package.module:attribute', or a class or function."
+        )
+
+
+def _duplicate(holder: Registration, newcomer: Registration) -> DuplicatePluginError:
+    noun = holder.noun
+    if holder.owner == newcomer.owner:
+        return DuplicatePluginError(f"{holder.owner.subject} registers the {noun} {holder.name!r} twice.")
+    return DuplicatePluginError(
+        f"{holder.owner.subject} and {newcomer.owner} both register the {noun} {holder.name!r}. Uninstall "
+        f"one, switch it off (SPI_DISABLE_PLUGINS={newcomer.owner.plugin}), or ask its author to rename it."
+    )
