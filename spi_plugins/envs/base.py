@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import jax
 
-from spi_plugins.types import ActionSpec, ObservationSpec, Observation, PyTree
+from spi_plugins.types import ActionSpec, Observation, ObservationSpec, PyTree
 
 
 class FunctionalEnv(NamedTuple):
-    """Pure functions of *one* environment; ``vmap`` them for many. ``params`` may be swapped without a retrace.
+    """Pure functions of *one* environment; ``vmap`` them for many. ``params`` may change without a retrace.
 
     Attributes:
         observation_spec: what ``observation`` returns.

@@ -1,0 +1,191 @@
+"""Many copies of one functional environment, stepped together.
+
+Every environment draws from its own chain of keys, one link a reset and one a step. So ``B`` environments
+equal ``B`` single ones that started from the same keys, whatever the others do, and same-step, next-step and
+manual resets all see the same episodes.
+
+All functions are pure: ``jit``, ``scan`` and ``vmap`` them, with ``env`` static and ``params`` traced.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int32, Key
+
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.types import Observation, PyTree
+
+
+class VectorState(NamedTuple):
+    """``B`` environments between two steps.
+
+    Attributes:
+        env: the environments' own states, every leaf with a leading axis ``B``.
+        key: typed PRNG keys, one chain an environment.
+        elapsed: steps since the last reset.
+        episode_return: undiscounted sum of the episode's rewards so far.
+        episode_cost: undiscounted sum of the episode's costs so far.
+    """
+
+    env: PyTree
+    key: Key[Array, " B"]
+    elapsed: Int32[Array, " B"]
+    episode_return: Float[Array, " B"]
+    episode_cost: Float[Array, " B"]
+
+
+class VectorStep(NamedTuple):
+    """What one step of ``B`` environments gave.
+
+    Attributes:
+        obs: observation to act on next: of a new episode where one ended and was reset, else ``final_obs``.
+        final_obs: observation of the state that the step reached, before any reset.
+        reward: of the step.
+        cost: of the step.
+        terminated: the state reached is terminal.
+        truncated: the time limit was reached in a state that is not terminal; never true with ``terminated``.
+        episode_return: the episode's sum of rewards, this step included; its total where the episode ended.
+        episode_length: the episode's steps, this one included.
+        episode_cost: the episode's sum of costs, this step included.
+    """
+
+    obs: Observation
+    final_obs: Observation
+    reward: Float[Array, " B"]
+    cost: Float[Array, " B"]
+    terminated: Bool[Array, " B"]
+    truncated: Bool[Array, " B"]
+    episode_return: Float[Array, " B"]
+    episode_length: Int32[Array, " B"]
+    episode_cost: Float[Array, " B"]
+
+
+def reset(env: FunctionalEnv, params: PyTree, keys: Key[Array, " B"]) -> tuple[VectorState, Observation]:
+    """Begin an episode in ``B`` environments.
+
+    Args:
+        env: the environment.
+        params: its parameters, the same for all copies; ``env.params`` are the defaults.
+        keys: one typed key an environment, from which its whole future follows.
+
+    Returns:
+        The state, and the first observations ``[B, ...]``.
+    """
+    return jax.vmap(functools.partial(_begin, env, params))(keys)
+
+
+def step(
+    env: FunctionalEnv, params: PyTree, state: VectorState, action: Array
+) -> tuple[VectorState, VectorStep]:
+    """Step every environment, and reset those whose episode ended within the same step.
+
+    An episode ends when the state reached is terminal, or after ``env.max_episode_steps`` steps (truncation).
+
+    Args:
+        env: the environment.
+        params: its parameters.
+        state: from ``reset`` or an earlier step.
+        action: ``[B, ...]``, as ``env.action_spec`` says.
+    """
+
+    def one(state: VectorState, action: Array) -> tuple[VectorState, VectorStep]:
+        after, out = _advance(env, params, state, action)
+        done = out.terminated | out.truncated
+        fresh, fresh_obs = _begin(env, params, after.key)
+        return _select(done, fresh, after), out._replace(obs=_select(done, fresh_obs, out.final_obs))
+
+    return jax.vmap(one)(state, action)
+
+
+def step_without_reset(
+    env: FunctionalEnv, params: PyTree, state: VectorState, action: Array
+) -> tuple[VectorState, VectorStep]:
+    """Step every environment and reset none; ``obs`` is ``final_obs``.
+
+    The caller resets with ``reset_where``. A step past an episode's end goes on from the state it ended in.
+    """
+    return jax.vmap(functools.partial(_advance, env, params))(state, action)
+
+
+def step_or_reset(
+    env: FunctionalEnv, params: PyTree, state: VectorState, action: Array, resetting: Bool[Array, " B"]
+) -> tuple[VectorState, VectorStep]:
+    """Step some environments and reset the others: next-step autoreset.
+
+    A row that resets is no transition: its action is ignored, its reward, cost and totals are 0, and it ends
+    nothing.
+
+    Args:
+        env: the environment.
+        params: its parameters.
+        state: from ``reset`` or an earlier step.
+        action: ``[B, ...]``.
+        resetting: where the last step ended the episode.
+    """
+
+    def one(state: VectorState, action: Array, resetting: Bool[Array, ""]) -> tuple[VectorState, VectorStep]:
+        after, out = _advance(env, params, state, action)
+        fresh, fresh_obs = _begin(env, params, state.key)
+        nothing: VectorStep = jax.tree.map(jnp.zeros_like, out)._replace(obs=fresh_obs, final_obs=fresh_obs)
+        return _select(resetting, fresh, after), _select(resetting, nothing, out)
+
+    return jax.vmap(one)(state, action, resetting)
+
+
+def reset_where(
+    env: FunctionalEnv, params: PyTree, state: VectorState, mask: Bool[Array, " B"]
+) -> tuple[VectorState, Observation]:
+    """Begin a new episode where ``mask`` is true, each environment going on with its own chain of keys.
+
+    Returns:
+        The state, and the observations ``[B, ...]`` of all environments, also of those that were not reset.
+    """
+
+    def one(state: VectorState, mask: Bool[Array, ""]) -> tuple[VectorState, Observation]:
+        fresh, fresh_obs = _begin(env, params, state.key)
+        return _select(mask, fresh, state), _select(mask, fresh_obs, env.observation(state.env, params))
+
+    return jax.vmap(one)(state, mask)
+
+
+def _begin(env: FunctionalEnv, params: PyTree, key: Key[Array, ""]) -> tuple[VectorState, Observation]:
+    """Begin an episode of one environment."""
+    chain, initial_key = jax.random.split(key)
+    inner = env.initial(initial_key, params)
+    zero = jnp.float32(0)
+    return VectorState(inner, chain, jnp.int32(0), zero, zero), env.observation(inner, params)
+
+
+def _advance(
+    env: FunctionalEnv, params: PyTree, state: VectorState, action: Array
+) -> tuple[VectorState, VectorStep]:
+    """Step one environment."""
+    chain, transition_key = jax.random.split(state.key)
+    inner = env.transition(state.env, action, transition_key, params)
+    reward = jnp.asarray(env.reward(state.env, action, inner, params), jnp.float32)
+    cost = jnp.asarray(env.cost(state.env, action, inner, params), jnp.float32)
+    terminated = jnp.asarray(env.terminal(inner, params), bool)
+    after = VectorState(
+        inner, chain, state.elapsed + 1, state.episode_return + reward, state.episode_cost + cost
+    )
+    limit = env.max_episode_steps
+    out_of_time = jnp.asarray(False) if limit is None else after.elapsed >= limit
+    obs = env.observation(inner, params)
+    return after, VectorStep(
+        obs=obs,
+        final_obs=obs,
+        reward=reward,
+        cost=cost,
+        terminated=terminated,
+        truncated=out_of_time & ~terminated,
+        episode_return=after.episode_return,
+        episode_length=after.elapsed,
+        episode_cost=after.episode_cost,
+    )
+
+
+def _select(condition: Bool[Array, ""], when_true: Any, when_false: Any) -> Any:
+    """Choose a whole tree by one boolean."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), when_true, when_false)
