@@ -1,0 +1,73 @@
+"""From a rollout to the rows that a gradient step sees."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from spi_plugins.returns import generalized_advantages
+from spi_plugins.types import Observation, PyTree, Rollout
+
+
+class Minibatch(NamedTuple):
+    """Rows of a flattened rollout, ready for the loss."""
+
+    obs: Observation  # [B, ...]
+    next_obs: Observation | None  # [B, ...], absent without a world model
+    action: Array  # [B, ...]
+    log_prob: Float[Array, " B"]
+    value: Float[Array, " B"]
+    reward: Float[Array, " B"]
+    terminated: Bool[Array, " B"]
+    valid: Bool[Array, " B"]
+    advantage: Float[Array, " B"]
+    target: Float[Array, " B"]
+
+
+def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> tuple[Minibatch, Observation]:
+    """Advantages, and the time and environment axes folded into one, time-major.
+
+    Returns:
+        A ``Minibatch`` of all ``T·B`` rows whose ``obs`` is still the ``(T + 1)·B`` long array (so that nothing is
+        copied: row ``i`` is followed by row ``i + B``) and the folded ``final_obs`` (or ``None``).
+    """
+    n_steps, n_envs = rollout.reward.shape
+    done = rollout.terminated | rollout.truncated
+    next_value = rollout.value[1:]
+    if rollout.final_value is not None:
+        next_value = jnp.where(done, rollout.final_value, next_value)
+    value = rollout.value[:-1]
+    advantage = generalized_advantages(
+        rollout.reward, value, next_value, rollout.terminated, done, discount=gamma, gae_lambda=gae_lambda
+    )
+
+    def fold(x: Array) -> Array:
+        return x.reshape(-1, *x.shape[2:])
+
+    return Minibatch(
+        obs=jax.tree.map(fold, rollout.obs),
+        next_obs=None,
+        action=fold(rollout.action),
+        log_prob=fold(rollout.log_prob),
+        value=fold(value),
+        reward=fold(rollout.reward),
+        terminated=fold(rollout.terminated),
+        valid=fold(rollout.valid),
+        advantage=fold(advantage),
+        target=fold(advantage + value),
+    ), jax.tree.map(fold, rollout.final_obs)
+
+
+def take_minibatch(
+    rows: Minibatch, final_obs: Observation | None, index: Int[Array, " B"], n_envs: int, *, with_next: bool
+) -> Minibatch:
+    """Gather the rows at ``index``, and their successors if a world model wants them."""
+
+    def gather(tree: PyTree, at: Array) -> PyTree:
+        return jax.tree.map(lambda x: x[at], tree)
+
+    next_obs = None
+    if with_next:
+        next_obs = gather(rows.obs, index + n_envs) if final_obs is None else gather(final_obs, index)
+    return gather(rows._replace(next_obs=None), index)._replace(next_obs=next_obs)

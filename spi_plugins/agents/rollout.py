@@ -1,0 +1,158 @@
+"""Filling a rollout: one fused step for environments that live in Python, one scan for those that live in JAX.
+
+Both take their decisions in the same ``act_into`` with the same chain of keys, so that the same environment and seed
+give the same actions on either path.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from spi_plugins.agents.deep_spi import Agent, DeepSPIMetrics, DeepSPIState
+from spi_plugins.types import Observation, Params, PyTree, Rollout
+
+
+class EnvStep(NamedTuple):
+    """One step of ``B`` environments inside ``jit``."""
+
+    obs: Observation  # [B, ...] what the next decision sees
+    final_obs: Observation | None  # [B, ...] the state reached before a same-step reset; None with reset rows
+    reward: Float[Array, " B"]
+    terminated: Bool[Array, " B"]
+    truncated: Bool[Array, " B"]
+    is_reset: Bool[Array, " B"]  # this row is a next-step autoreset, no transition
+    info: PyTree  # arrays [B] for the host: episode statistics and the like
+
+
+EnvFunction: TypeAlias = Callable[[PyTree, Array], tuple[PyTree, EnvStep]]
+
+
+class Storage(NamedTuple):
+    """What the device keeps of a rollout while Python steps the environments. Donated from call to call."""
+
+    obs: Observation  # [T + 1, B, ...]
+    action: Array  # [T, B, ...]
+    log_prob: Float[Array, "T B"]
+    value: Float[Array, "T+1 B"]
+    t: Int[Array, ""]  # next row to fill
+    key: Array
+
+
+def init_storage(agent: Agent, params: Params, obs: Observation, n_steps: int, key: Array) -> Storage:
+    """Empty storage shaped after one batch of observations."""
+    act = jax.eval_shape(agent.act, params, obs, key)
+
+    def empty(like: jax.ShapeDtypeStruct | Array, rows: int) -> Array:
+        return jnp.zeros((rows, *like.shape), like.dtype)
+
+    return Storage(
+        obs=jax.tree.map(lambda x: empty(x, n_steps + 1), obs),
+        action=empty(act.action, n_steps),
+        log_prob=empty(act.log_prob, n_steps),
+        value=empty(act.value, n_steps + 1),
+        t=jnp.zeros((), jnp.int32),
+        key=key,
+    )
+
+
+def act_into(agent: Agent, params: Params, storage: Storage, obs: Observation) -> tuple[Storage, Array]:
+    """Decide, remember, and return the environments' actions: everything of one step that is not the environment.
+
+    Jit with ``storage`` donated: its rows are then written in place.
+    """
+    key, act_key = jax.random.split(storage.key)
+    act = agent.act(params, obs, act_key)
+    t = storage.t
+    return Storage(
+        obs=jax.tree.map(lambda rows, x: rows.at[t].set(x), storage.obs, obs),
+        action=storage.action.at[t].set(act.action),
+        log_prob=storage.log_prob.at[t].set(act.log_prob),
+        value=storage.value.at[t].set(act.value),
+        t=t + 1,
+        key=key,
+    ), act.env_action
+
+
+def close_storage(agent: Agent, params: Params, storage: Storage, obs: Observation) -> Storage:
+    """Add the observation after the last step and its value, and rewind."""
+    return storage._replace(
+        obs=jax.tree.map(lambda rows, x: rows.at[-1].set(x), storage.obs, obs),
+        value=storage.value.at[-1].set(agent.value(params, obs)),
+        t=jnp.zeros((), jnp.int32),
+    )
+
+
+class Runner(NamedTuple):
+    """What a compiled iteration carries to the next. Donate it."""
+
+    state: DeepSPIState
+    env_state: PyTree
+    obs: Observation  # [B, ...]
+
+
+def collect(agent: Agent, env_step: EnvFunction, runner: Runner, n_steps: int) -> tuple[Runner, Rollout, EnvStep]:
+    """``n_steps`` of every environment in one scan.
+
+    Returns:
+        The runner with key and environments advanced, the rollout, and all ``EnvStep`` rows (leading time axis)
+        but their observations.
+    """
+    params = runner.state.params
+
+    def bootstrap(step: EnvStep) -> Array | None:
+        if step.final_obs is None:
+            return None
+        values = jax.lax.cond(
+            jnp.any(step.truncated),
+            lambda final_obs: agent.value(params, final_obs),
+            lambda _: jnp.zeros(step.reward.shape),
+            step.final_obs,
+        )
+        return jnp.where(step.truncated, values, 0.0)
+
+    def one_step(carry: tuple[Storage, PyTree, Observation], _: None) -> tuple[tuple[Storage, PyTree, Observation], PyTree]:
+        storage, env_state, obs = carry
+        storage, action = act_into(agent, params, storage, obs)
+        env_state, step = env_step(env_state, action)
+        return (storage, env_state, step.obs), (step._replace(obs=None), bootstrap(step))
+
+    storage = init_storage(agent, params, runner.obs, n_steps, runner.state.key)
+    (storage, env_state, obs), (steps, final_value) = jax.lax.scan(
+        one_step, (storage, runner.env_state, runner.obs), None, length=n_steps
+    )
+    storage = close_storage(agent, params, storage, obs)
+    rollout = Rollout(
+        obs=storage.obs,
+        action=storage.action,
+        log_prob=storage.log_prob,
+        value=storage.value,
+        reward=steps.reward,
+        terminated=steps.terminated,
+        truncated=steps.truncated,
+        valid=~steps.is_reset,
+        final_obs=steps.final_obs,
+        final_value=final_value,
+    )
+    runner = Runner(runner.state._replace(key=storage.key), env_state, obs)
+    return runner, rollout, steps._replace(final_obs=None)
+
+
+class Iteration(NamedTuple):
+    """What one compiled iteration hands back: the next runner, and rows for the host's callbacks and logs."""
+
+    runner: Runner
+    metrics: DeepSPIMetrics
+    steps: EnvStep  # [T, B] arrays, without observations
+    action: Array  # [T, B, ...]
+
+
+def iterate(
+    agent: Agent, env_step: EnvFunction, n_steps: int, runner: Runner, learning_rate: Array, clip_range: Array
+) -> Iteration:
+    """Rollout and update as one program. Jit with ``runner`` donated."""
+    runner, rollout, steps = collect(agent, env_step, runner, n_steps)
+    state, metrics = agent.update(runner.state, rollout, learning_rate, clip_range)
+    return Iteration(runner._replace(state=state), metrics, steps, rollout.action)

@@ -1,0 +1,107 @@
+"""Environments that can be stepped inside ``jit``: functional ones, and envpool through its XLA interface."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from spi_plugins.agents.rollout import EnvStep
+from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv
+from spi_plugins.envs import vector
+from spi_plugins.types import PyTree
+
+
+class HostRows(NamedTuple):
+    """An iteration's rows, as callbacks and statistics want them."""
+
+    reward: NDArray[np.float32]  # [T, B]
+    done: NDArray[np.bool_]  # [T, B]
+    infos: Callable[[int], list[dict[str, Any]]]  # by row
+    reporting: list[NDArray[np.intp]]  # by row, the environments whose info holds an episode
+
+
+class CompiledEnv(ABC):
+    """An environment whose state ``step`` carries; ``params`` are traced and never donated."""
+
+    vec_env: Any
+    params: PyTree
+    state: PyTree
+
+    @abstractmethod
+    def start(self) -> None:
+        """Take the state up from the ``VecEnv``, as arrays that may be donated."""
+
+    @abstractmethod
+    def step(self, params: PyTree, state: PyTree, action: jax.Array) -> tuple[PyTree, EnvStep]:
+        """One step of all environments, pure."""
+
+    @abstractmethod
+    def finish(self, state: PyTree) -> None:
+        """Give the state after an iteration back to the ``VecEnv``."""
+
+    @abstractmethod
+    def host_rows(self, steps: EnvStep) -> HostRows:
+        """Translate an iteration's ``[T, B]`` arrays."""
+
+
+def compiled_env(env: Any) -> CompiledEnv:
+    """The compiled face of a ``VecEnv``.
+
+    Raises:
+        ValueError: it has none; the message says why.
+    """
+    if isinstance(env, FunctionalVecEnv):
+        return _FunctionalEnv(env)
+    if isinstance(env, EnvPoolVecEnv):
+        if not env.xla_supported:
+            raise ValueError("this envpool environment has no XLA interface (it needs Linux and a CPU backend)")
+        return _EnvPoolEnv(env)
+    raise ValueError(f"only functional and envpool environments can be, and only unwrapped, not {type(env).__name__}")
+
+
+class _FunctionalEnv(CompiledEnv):
+    def __init__(self, vec_env: FunctionalVecEnv):
+        self.vec_env = vec_env
+        self.params = vec_env.params
+        self.state: PyTree = None
+
+    def start(self) -> None:
+        self.params = self.vec_env.params
+        self.state = jax.tree.map(jnp.copy, self.vec_env.get_state())
+
+    def finish(self, state: PyTree) -> None:
+        self.state = state
+        self.vec_env.set_state(state)
+
+    def step(self, params: PyTree, state: PyTree, action: jax.Array) -> tuple[PyTree, EnvStep]:
+        state, out = vector.step(self.vec_env.functional, params, state, action)
+        return state, EnvStep(
+            obs=out.obs,
+            final_obs=out.final_obs,
+            reward=out.reward,
+            terminated=out.terminated,
+            truncated=out.truncated,
+            is_reset=jnp.zeros_like(out.terminated),
+            info={
+                "cost": out.cost,
+                "episode": {"r": out.episode_return, "l": out.episode_length, "c": out.episode_cost},
+            },
+        )
+
+    def host_rows(self, steps: EnvStep) -> HostRows:
+        reward, truncated, cost = (np.asarray(x) for x in (steps.reward, steps.truncated, steps.info["cost"]))
+        done = np.asarray(steps.terminated) | truncated
+        episode = {key: np.asarray(value) for key, value in steps.info["episode"].items()}
+
+        def infos(t: int) -> list[dict[str, Any]]:
+            rows: list[dict[str, Any]] = [{"cost": value} for value in cost[t].tolist()]
+            for i in np.flatnonzero(done[t]):
+                rows[i]["TimeLimit.truncated"] = bool(truncated[t, i])
+                rows[i]["episode"] = {key: value[t, i].item() for key, value in episode.items()}
+            return rows
+
+        return HostRows(reward, done, infos, [np.flatnonzero(row) for row in done])

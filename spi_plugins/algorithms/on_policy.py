@@ -1,0 +1,190 @@
+"""The on-policy training loop: SB3's order of hooks around a collector that fills rollouts and an agent's update."""
+
+import sys
+import time
+from typing import Any, ClassVar, Self
+
+import jax
+import numpy as np
+from stable_baselines3.common.utils import FloatSchedule, safe_mean
+
+from spi_plugins.algorithms.base import JaxAlgorithm, is_closed
+from spi_plugins.algorithms.collectors import CompiledCollector, StepCollector, compiled_reason
+from spi_plugins.algorithms.policies import Policy
+from spi_plugins.agents.deep_spi import Agent, DeepSPIMetrics, DeepSPIState
+from spi_plugins.types import Observation, PyTree
+
+
+class OnPolicyAlgorithm(JaxAlgorithm):
+    """``learn`` for agents that update on fresh rollouts. Subclasses build the agent in ``_make_agent``."""
+
+    default_total_timesteps: ClassVar[int] = 10_000_000
+    agent: Agent
+    n_steps: int
+    batch_size: int
+    compiled: bool | None
+    clip_range: Any
+
+    def _make_agent(self) -> Agent:
+        raise TypeError(f"{type(self).__name__} builds no agent.")
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.clip_range_schedule = FloatSchedule(self.clip_range)
+        self.set_random_seed(self.seed)
+        self.agent = self._make_agent()
+        seed = self.seed if self.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        init_key, self._predict_key = jax.random.split(jax.random.key(seed))
+        self._agent_state: DeepSPIState = jax.device_put(jax.jit(self.agent.init)(init_key), self.jax_device)
+        self._predict_fn = jax.jit(self._predict_with, static_argnames="deterministic")
+        self._collector: StepCollector | CompiledCollector | None = None
+        self.policy: Policy = self.policy_class(self.observation_space, self.action_space, self._decide)
+
+    # ------------------------------------------------------------------ state
+
+    @property
+    def _state(self) -> PyTree:
+        return self._agent_state
+
+    @_state.setter
+    def _state(self, state: PyTree) -> None:
+        self._agent_state = state
+
+    def _parameter_groups(self, state: DeepSPIState) -> dict[str, PyTree]:
+        return {**state.params, "optimizer": state.opt_state}
+
+    def _with_parameter_groups(self, state: DeepSPIState, groups: dict[str, PyTree]) -> DeepSPIState:
+        params = {name: tree for name, tree in groups.items() if name != "optimizer"}
+        return state._replace(params=params, opt_state=groups["optimizer"])
+
+    def _predict_with(
+        self, params: PyTree, obs: Observation, count: jax.Array, *, deterministic: bool
+    ) -> jax.Array:
+        return self.agent.predict(
+            params, obs, jax.random.fold_in(self._predict_key, count), deterministic=deterministic
+        )
+
+    def _decide(self, obs: Observation, deterministic: bool) -> np.ndarray[Any, Any]:
+        count = np.uint32(self._n_predictions % 2**32)
+        if not deterministic:
+            self._n_predictions += 1
+        return np.asarray(self._predict_fn(self._agent_state.params, obs, count, deterministic=deterministic))
+
+    # ------------------------------------------------------------------ training
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """See ``JaxAlgorithm.set_env``."""
+        super().set_env(env, force_reset)
+        self._collector = None
+
+    def _make_collector(self) -> StepCollector | CompiledCollector:
+        refusal = compiled_reason(self.env)
+        if self.compiled is True and refusal:
+            raise ValueError(
+                f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
+            )
+        return StepCollector(self) if refusal or self.compiled is False else CompiledCollector(self)
+
+    def learn(  # type: ignore[override]
+        self,
+        total_timesteps: int | None = None,
+        callback: Any = None,
+        log_interval: int | None = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train.
+
+        Args:
+            total_timesteps: environment steps, a lower bound: whole rollouts are collected. ``None`` takes the
+                papers' ``default_total_timesteps``.
+            callback: SB3 callbacks. On the compiled path ``on_step`` is called once for every environment step as
+                documented, but after the iteration it belongs to: callbacks then see the parameters of its end.
+            log_interval: iterations between two dumps of the log, ``None`` for none.
+            tb_log_name: name of the run for tensorboard, by default the class's.
+            reset_num_timesteps: start counting (and new episodes) from zero; false goes on.
+            progress_bar: show one; needs ``spi-plugins[cli]``.
+
+        Returns:
+            The model itself.
+        """
+        if total_timesteps is None:
+            total_timesteps = self.default_total_timesteps
+        if self.env is None:
+            raise ValueError(
+                "env is missing: this model was made for prediction only. Give one with set_env(env)."
+            )
+        if is_closed(self.env):
+            raise ValueError(f"env is closed: {self.env}. Give an open one with set_env(env).")
+        total, callbacks = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
+        )
+        if self._collector is None:
+            self._collector = self._make_collector()
+        self._collector.start()
+        callbacks.on_training_start(locals(), globals())
+        iteration = 0
+        while self.num_timesteps < total:
+            iteration += 1
+            due = log_interval is not None and iteration % log_interval == 0
+            metrics = self._collector.iterate(
+                callbacks, total, lambda at=iteration, due=due: self.dump_logs(at) if due else None
+            )
+            if metrics is None:
+                break
+            self._log_update(metrics)
+        callbacks.on_training_end()
+        return self
+
+    def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[np.float32, np.float32]:
+        """Learning rate and clip range for the update after ``num_timesteps``."""
+        remaining = 1.0 - num_timesteps / total_timesteps
+        return np.float32(self.lr_schedule(remaining)), np.float32(self.clip_range_schedule(remaining))
+
+    # ------------------------------------------------------------------ logging
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write the log's current values under SB3's keys."""
+        assert self.ep_info_buffer is not None
+        assert self.ep_success_buffer is not None
+        elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
+        if iteration > 0:
+            self.logger.record("time/iterations", iteration, exclude="tensorboard")
+        if self.ep_info_buffer:
+            self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
+            self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
+            costs = [info["c"] for info in self.ep_info_buffer if "c" in info]
+            if costs:
+                self.logger.record("rollout/ep_cost_mean", safe_mean(costs))
+        if self.ep_success_buffer:
+            self.logger.record("rollout/success_rate", safe_mean(self.ep_success_buffer))
+        self.logger.record("time/fps", int((self.num_timesteps - self._num_timesteps_at_start) / elapsed))
+        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(step=self.num_timesteps)
+
+    def _log_update(self, metrics: DeepSPIMetrics) -> None:
+        if not np.isfinite(metrics.loss):
+            raise FloatingPointError(
+                f"The loss became {metrics.loss} at {self.num_timesteps} steps: a reward or observation was not "
+                "finite, or learning_rate is too high. The model's parameters are spoiled; go on from a checkpoint."
+            )
+        self._n_updates += int(metrics.n_updates)
+        learning_rate, clip_range = self.rates(self.num_timesteps, self._total_timesteps)
+        record = self.logger.record
+        record("train/learning_rate", float(learning_rate))
+        record("train/clip_range", float(clip_range))
+        record("train/n_updates", self._n_updates, exclude="tensorboard")
+        skipped = {"n_updates"} | (set() if self.agent.has_std else {"std"})
+        if self.agent.world_model is None:
+            skipped |= {
+                "reward_loss",
+                "transition_loss",
+                "termination_loss",
+                "gradient_penalty",
+                "latent_norm",
+            }
+        for name, value in metrics._asdict().items():
+            if name not in skipped:
+                record(f"train/{name}", float(value))

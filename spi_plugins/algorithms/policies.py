@@ -1,0 +1,154 @@
+"""``MlpPolicy``, ``CnnPolicy`` and ``MultiInputPolicy``: SB3's names for the networks of ``networks.actor_critic``."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+
+from spi_plugins.algorithms.checks import check_number, to_batch
+from spi_plugins.networks.actor_critic import EncoderKind, PolicyConfig
+from spi_plugins.spaces import to_action
+from spi_plugins.types import ArraySpec, Observation, ObservationSpec
+
+_ALLOWED = (
+    "net_arch",
+    "activation_fn",
+    "ortho_init",
+    "log_std_init",
+    "share_features_extractor",
+    "conv_layers",
+    "image_features",
+    "categorical_latent",
+)
+
+
+def _activation_name(value: Any) -> str:
+    """``"relu"``, ``torch.nn.ReLU``, ``flax.linen.relu`` and ``jax.nn.relu`` all mean the same."""
+    name = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
+    return {"leakyrelu": "leaky_relu", "swish": "silu"}.get(name.lower(), name.lower())
+
+
+class Policy:
+    """What ``model.policy`` is: it predicts, and it knows its spaces. The arrays live in the algorithm's state.
+
+    Attributes:
+        observation_space: of one observation.
+        action_space: of one action.
+    """
+
+    encoder: ClassVar[EncoderKind]
+    default_net_arch: ClassVar[Any]
+    default_activation: ClassVar[str]
+    squash_output = False
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        decide: Callable[[Observation, bool], np.ndarray[Any, Any]],
+    ):
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self._decide = decide
+
+    @classmethod
+    def config(cls, spec: ObservationSpec, policy_kwargs: Mapping[str, Any]) -> PolicyConfig:
+        """Translate ``policy_kwargs``.
+
+        Raises:
+            ValueError: a keyword or value that is not known, or observations that the policy cannot read.
+        """
+        unknown = sorted(set(policy_kwargs) - set(_ALLOWED))
+        if unknown:
+            raise ValueError(f"policy_kwargs has unknown keys {unknown}; allowed are {', '.join(_ALLOWED)}.")
+        cls.check_observations(spec)
+        net_arch = policy_kwargs.get("net_arch", cls.default_net_arch)
+        pi, vf = cls._widths(net_arch)
+        layers = policy_kwargs.get("conv_layers")
+        categories = policy_kwargs.get("categorical_latent")
+        log_std = policy_kwargs.get("log_std_init", 0.0)
+        check_number("policy_kwargs['log_std_init']", log_std, low=-20.0, high=20.0)
+        return PolicyConfig(
+            encoder=cls.encoder,
+            pi=pi,
+            vf=vf,
+            activation=_activation_name(policy_kwargs.get("activation_fn", cls.default_activation)),
+            ortho_init=bool(policy_kwargs.get("ortho_init", True)),
+            log_std_init=float(log_std),
+            share_features_extractor=bool(policy_kwargs.get("share_features_extractor", True)),
+            conv_layers=None if layers is None else tuple((int(c), int(k), int(s)) for c, k, s in layers),
+            image_features=int(policy_kwargs.get("image_features", 256)),
+            categorical_latent=None if categories is None else (int(categories[0]), int(categories[1])),
+        )
+
+    @classmethod
+    def _widths(cls, net_arch: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+        """SB3's ``net_arch``: a list (``[64, 64]``) or ``dict(pi=[...], vf=[...])``."""
+        if isinstance(net_arch, Mapping) and set(net_arch) == {"pi", "vf"}:
+            return tuple(net_arch["pi"]), tuple(net_arch["vf"])
+        if isinstance(net_arch, list | tuple):
+            # As in SB3, the same widths twice; a CNN's trunk is shared, as in the papers' code.
+            return tuple(net_arch), None if cls.encoder == "cnn" else tuple(net_arch)
+        raise ValueError(f"net_arch must be a list of widths or dict(pi=[...], vf=[...]), got {net_arch!r}.")
+
+    @classmethod
+    def check_observations(cls, spec: ObservationSpec) -> None:
+        """Refuse observations that this policy cannot read, naming the policy that can."""
+        if not isinstance(spec, ArraySpec):
+            raise ValueError(f"{cls.__name__} reads one array; for Dict observations use 'MultiInputPolicy'.")
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Any = None,
+        episode_start: np.ndarray[Any, Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray[Any, Any], Any]:
+        """Actions for one observation or a batch, batched as they came. ``state`` is passed through: none is kept."""
+        batch, batched = to_batch(self.observation_space, observation)
+        action = to_action(self.action_space, self._decide(batch, deterministic))
+        return (action if batched else action[0]), state
+
+    def set_training_mode(self, mode: bool) -> None:
+        """Do nothing: no layer behaves differently in training. SB3's tools call this."""
+
+
+class MlpPolicy(Policy):
+    """Dense layers on the flattened observation; the latent state is the actor's last hidden layer."""
+
+    encoder = "mlp"
+    default_net_arch = {"pi": [64, 64], "vf": [64, 64]}
+    default_activation = "tanh"
+
+
+class CnnPolicy(Policy):
+    """Convolutions on one image; the latent state is their last feature map."""
+
+    encoder = "cnn"
+    default_net_arch = [512]
+    default_activation = "relu"
+
+    @classmethod
+    def check_observations(cls, spec: ObservationSpec) -> None:
+        """Refuse what is no image."""
+        super().check_observations(spec)
+        if isinstance(spec, ArraySpec) and spec.kind != "image":
+            raise ValueError(
+                f"CnnPolicy reads images (uint8, three axes, bounds 0 to 255), got {spec.kind} observations of shape "
+                f"{spec.shape} and dtype {spec.dtype}; use 'MlpPolicy'."
+            )
+
+
+class MultiInputPolicy(Policy):
+    """Dict observations: images through convolutions, the rest flattened, then dense layers."""
+
+    encoder = "multi_input"
+    default_net_arch = {"pi": [64, 64], "vf": [64, 64]}
+    default_activation = "tanh"
+
+    @classmethod
+    def check_observations(cls, spec: ObservationSpec) -> None:
+        """Refuse observations that are no Dict."""
+        if isinstance(spec, ArraySpec):
+            raise ValueError("MultiInputPolicy reads Dict observations; use 'MlpPolicy' or 'CnnPolicy'.")

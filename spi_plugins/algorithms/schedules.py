@@ -1,0 +1,58 @@
+"""Schedules that survive a save: floats and SB3's own schedule classes, as JSON."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+
+Schedule = Callable[[float], float]
+
+
+def check_schedule(name: str, value: Any) -> None:
+    """Refuse what is neither a non-negative number nor a function of the remaining progress."""
+    if callable(value):
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(
+            f"{name} must be a non-negative number or a schedule (a function of the remaining progress, 1 to 0), "
+            f"got {value!r}."
+        )
+
+
+def encode_schedule(value: float | Schedule, current: float) -> Any:
+    """JSON form of a schedule.
+
+    Args:
+        value: a number, one of SB3's schedule objects, or any callable.
+        current: the value it has now. Of a callable that is no SB3 schedule only this number is kept: storing the
+            function itself would mean running code from a file.
+    """
+    if isinstance(value, FloatSchedule):
+        return encode_schedule(value.value_schedule, current)
+    if isinstance(value, ConstantSchedule):
+        return float(value.val)
+    if isinstance(value, LinearSchedule):
+        return {
+            "schedule": "linear",
+            "start": value.start,
+            "end": value.end,
+            "end_fraction": value.end_fraction,
+        }
+    if callable(value):
+        return {"schedule": "custom", "current": current}
+    return float(value)
+
+
+def decode_schedule(name: str, stored: Any) -> float | Schedule:
+    """The number or schedule that ``encode_schedule`` stored."""
+    if not isinstance(stored, dict):
+        return float(stored)
+    if stored["schedule"] == "linear":
+        return LinearSchedule(stored["start"], stored["end"], stored["end_fraction"])
+    warnings.warn(
+        f"The file's {name} was a custom function, which model files do not hold; it stays at {stored['current']:g}. "
+        f"To go on with the function, pass {name}=... to load().",
+        stacklevel=2,
+    )
+    return float(stored["current"])

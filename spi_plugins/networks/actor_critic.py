@@ -1,0 +1,235 @@
+"""Actor and critic on a shared or separate encoder, as a struct of pure functions.
+
+The latent state ``z`` on which a world model lives is always on the actor's side:
+
+* ``cnn``: ``z`` is the last feature map; actor and critic share a dense trunk on it (or have one each).
+* ``mlp`` and ``multi_input``: ``z`` is the actor's last hidden layer; the critic has layers of its own.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from spi_plugins.distributions import action_distribution
+from spi_plugins.networks.categorical import CategoricalLatent
+from spi_plugins.networks.encoders import (
+    CombinedExtractor,
+    ConvExtractor,
+    ConvLayers,
+    FlattenExtractor,
+)
+from spi_plugins.networks.functional import Network, functional
+from spi_plugins.networks.mlp import ACTIVATIONS, MLP, Dense
+from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
+
+EncoderKind = Literal["mlp", "cnn", "multi_input"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Sizes of the networks. Frozen and hashable.
+
+    Attributes:
+        encoder: which observations are read and where the latent lies, see the module's docstring.
+        pi: widths of the actor's dense layers.
+        vf: widths of the critic's dense layers; ``None`` shares the actor's.
+        activation: name in ``networks.mlp.ACTIVATIONS``, after every dense layer.
+        ortho_init: orthogonal kernels for the dense layers, else LeCun-normal.
+        log_std_init: initial log standard deviation of a Gaussian policy.
+        share_features_extractor: the critic reads the actor's convolutions instead of its own.
+        conv_layers: (channels, kernel size, stride) of each layer; ``None`` chooses by image size.
+        image_features: for ``multi_input``, width of the dense layer after each image's convolutions.
+        categorical_latent: (categories, classes) of a straight-through one-hot latent, ``None`` for a real one.
+    """
+
+    encoder: EncoderKind
+    pi: tuple[int, ...]
+    vf: tuple[int, ...] | None
+    activation: str = "tanh"
+    ortho_init: bool = True
+    log_std_init: float = 0.0
+    share_features_extractor: bool = True
+    conv_layers: ConvLayers | None = None
+    image_features: int = 256
+    categorical_latent: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and sizes below one."""
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation_fn must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}.")
+        for name in ("pi", "vf"):
+            widths = getattr(self, name) or ()
+            if any(not isinstance(width, int) or width < 1 for width in widths):
+                raise ValueError(f"net_arch needs positive integers, got {name}={widths}.")
+
+
+class Evaluation(NamedTuple):
+    """What the networks say of a batch of observations."""
+
+    parameters: Float[Array, "B P"]  # of the action distribution
+    value: Float[Array, " B"]
+
+
+class ActorCritic(NamedTuple):
+    """Pure functions of the policy's parameters.
+
+    Attributes:
+        init: ``(key) -> params``, a dict of parts.
+        features: ``(params, obs) -> features``; ``latent`` and ``evaluate`` start from them.
+        latent: ``(params, features) -> z``, ``[B, *latent_shape]``.
+        evaluate: ``(params, obs, features, z) -> Evaluation``.
+        value: ``(params, obs) -> [B]``, the critic alone.
+        latent_shape: shape of one latent state.
+    """
+
+    init: Callable[[Array], Params]
+    features: Callable[[Params, Observation], Array]
+    latent: Callable[[Params, Array], Array]
+    evaluate: Callable[[Params, Observation, Array, Array], Evaluation]
+    value: Callable[[Params, Observation], Array]
+    latent_shape: tuple[int, ...]
+
+
+class _ActorHead(nnx.Module):
+    """Logits, or mean beside a state-independent log standard deviation."""
+
+    def __init__(self, n_in: int, spec: ActionSpec, log_std_init: float, *, rngs: nnx.Rngs):
+        self.gaussian = spec.kind == "box"
+        n_out = math.prod(spec.shape) if self.gaussian else sum(spec.nvec)
+        self.dense = Dense(n_in, n_out, gain=0.01, rngs=rngs)
+        if self.gaussian:
+            self.log_std = nnx.Param(jnp.full((n_out,), log_std_init, jnp.float32))
+
+    def __call__(self, hidden: Float[Array, "B I"]) -> Float[Array, "B P"]:
+        out = self.dense(hidden)
+        if not self.gaussian:
+            return out
+        return jnp.concatenate([out, jnp.broadcast_to(self.log_std[...][None, :], out.shape)], axis=-1)
+
+
+def _rows(x: Array) -> Array:
+    return x.reshape(x.shape[0], -1)
+
+
+def _extractor(spec: ObservationSpec, config: PolicyConfig) -> tuple[Network, tuple[int, ...]]:
+    def build(rngs: nnx.Rngs) -> FlattenExtractor | ConvExtractor | CombinedExtractor:
+        if config.encoder == "mlp":
+            assert isinstance(spec, ArraySpec)
+            return FlattenExtractor(spec)
+        if config.encoder == "cnn":
+            assert isinstance(spec, ArraySpec)
+            return ConvExtractor(spec, config.conv_layers, rngs=rngs)
+        assert not isinstance(spec, ArraySpec)
+        return CombinedExtractor(spec, config.conv_layers, config.image_features, rngs=rngs)
+
+    shape = nnx.eval_shape(lambda: build(nnx.Rngs(0))).features_shape
+    return functional(build), shape
+
+
+class _Parts(NamedTuple):
+    """The networks that make up a policy; without layers, a part is the identity."""
+
+    extractor: Network
+    latent: Network  # between features and z
+    pi: Network  # between z and the actor's head
+    vf_extractor: Network | None  # the critic's own, if it does not share
+    vf: Network | None  # between features and the critic's head, or None to share the actor's hidden layer
+    actor: Network
+    critic: Network
+
+
+def _build_parts(spec: ObservationSpec, actions: ActionSpec, config: PolicyConfig) -> tuple[_Parts, tuple[int, ...]]:
+    extractor, features_shape = _extractor(spec, config)
+    n_features = math.prod(features_shape)
+
+    def mlp(n_in: int, widths: tuple[int, ...]) -> Network:
+        return functional(
+            lambda rngs: MLP(n_in, widths, activation=config.activation, orthogonal=config.ortho_init, rngs=rngs)
+        )
+
+    on_map = config.encoder == "cnn"
+    latent = mlp(n_features, () if on_map else config.pi)
+    latent_shape = features_shape if on_map else ((*features_shape, *config.pi)[-1],)
+    if config.categorical_latent is not None:
+        n_in, categories = math.prod(latent_shape), config.categorical_latent
+        latent_shape = categories
+        before = latent
+        head = functional(lambda rngs: CategoricalLatent(n_in, *categories, rngs=rngs))
+        latent = Network(
+            lambda key: dict(zip(("mlp", "head"), map(_init, (before, head), jax.random.split(key)), strict=True)),
+            lambda params, x: head.apply(params["head"], before.apply(params["mlp"], x)),
+        )
+    n_latent = math.prod(latent_shape)
+    pi_widths = config.pi if on_map else ()
+    n_hidden = (n_latent, *pi_widths)[-1]
+    n_critic = n_hidden if config.vf is None else (n_features, *config.vf)[-1]
+    return _Parts(
+        extractor=extractor,
+        latent=latent,
+        pi=mlp(n_latent, pi_widths),
+        vf_extractor=None if config.share_features_extractor or config.encoder == "mlp" else extractor,
+        vf=None if config.vf is None else mlp(n_features, config.vf),
+        actor=functional(lambda rngs: _ActorHead(n_hidden, actions, config.log_std_init, rngs=rngs)),
+        critic=functional(lambda rngs: Dense(n_critic, 1, gain=1.0, rngs=rngs)),
+    ), latent_shape
+
+
+def _init(network: Network, key: Array) -> Params:
+    return network.init(key)
+
+
+def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: PolicyConfig) -> ActorCritic:
+    """Build the networks for an observation and an action space.
+
+    Raises:
+        ValueError: the critic would need an extractor of its own but has no layers of its own
+            (``share_features_extractor=False`` with a shared ``net_arch``), or an image is too small.
+    """
+    if config.vf is None and not config.share_features_extractor and config.encoder != "mlp":
+        raise ValueError(
+            "share_features_extractor=False needs separate layers: net_arch=dict(pi=[...], vf=[...]), "
+            f"got the shared net_arch={list(config.pi)}."
+        )
+    parts, latent_shape = _build_parts(spec, actions, config)
+    networks = {name: part for name, part in parts._asdict().items() if part is not None}
+    assert action_distribution(actions).n_parameters > 0
+
+    def init(key: Array) -> Params:
+        # Folding in a constant for each part keeps the others' weights when one is added.
+        return {
+            name: networks[name].init(jax.random.fold_in(key, _Parts._fields.index(name))) for name in networks
+        }
+
+    def features(params: Params, obs: Observation) -> Array:
+        return parts.extractor.apply(params["extractor"], obs)
+
+    def latent(params: Params, x: Array) -> Array:
+        if config.encoder == "cnn" and config.categorical_latent is None:
+            return x
+        return parts.latent.apply(params["latent"], _rows(x))
+
+    def critic_hidden(params: Params, obs: Observation, x: Array) -> Array:
+        assert parts.vf is not None
+        if parts.vf_extractor is not None:
+            x = parts.vf_extractor.apply(params["vf_extractor"], obs)
+        return parts.vf.apply(params["vf"], _rows(x))
+
+    def evaluate(params: Params, obs: Observation, x: Array, z: Array) -> Evaluation:
+        hidden = parts.pi.apply(params["pi"], _rows(z))
+        critic_in = hidden if parts.vf is None else critic_hidden(params, obs, x)
+        return Evaluation(
+            parameters=parts.actor.apply(params["actor"], hidden),
+            value=parts.critic.apply(params["critic"], critic_in)[:, 0],
+        )
+
+    def value(params: Params, obs: Observation) -> Array:
+        x = features(params, obs)
+        return evaluate(params, obs, x, latent(params, x)).value
+
+    return ActorCritic(init, features, latent, evaluate, value, latent_shape)

@@ -1,0 +1,149 @@
+"""Observation encoders: raw arrays in, features out. Images stay uint8 until here."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Shaped
+
+from spi_plugins.networks.conv import conv2d
+from spi_plugins.networks.mlp import MLP
+from spi_plugins.types import ArraySpec, Observation
+
+# (channels, kernel size, stride) of each layer.
+ConvLayers = tuple[tuple[int, int, int], ...]
+NATURE_LAYERS: ConvLayers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # Mnih et al. (2015)
+SMALL_LAYERS: ConvLayers = ((16, 3, 1), (32, 3, 2))  # for images under 36 pixels, where the former does not fit
+
+
+def default_conv_layers(spec: ArraySpec) -> ConvLayers:
+    """Nature's three layers where they fit, two small ones on little images."""
+    return NATURE_LAYERS if min(image_size(spec)[:2]) >= 36 else SMALL_LAYERS
+
+
+def image_size(spec: ArraySpec) -> tuple[int, int, int]:
+    """Height, width and channels of an image, however its axes are ordered."""
+    if spec.channels_first:
+        channels, height, width = spec.shape
+    else:
+        height, width, channels = spec.shape
+    return height, width, channels
+
+
+def conv_output_shape(spec: ArraySpec, layers: ConvLayers) -> tuple[int, int, int]:
+    """Shape of the last feature map; an error if the image is too small for the layers."""
+    height, width, channels = image_size(spec)
+    for channels_out, kernel, stride in layers:
+        height, width, channels = (height - kernel) // stride + 1, (width - kernel) // stride + 1, channels_out
+        if height < 1 or width < 1:
+            raise ValueError(
+                f"An image of {image_size(spec)[:2]} pixels is too small for conv_layers={layers}; "
+                "give fewer or smaller layers in policy_kwargs=dict(conv_layers=...)."
+            )
+    return height, width, channels
+
+
+class ConvEncoder(nnx.Module):
+    """Convolutions with ReLU: the encoder of Deep SPI, whose last map is the latent state."""
+
+    def __init__(self, spec: ArraySpec, layers: ConvLayers, *, rngs: nnx.Rngs):
+        self.spec = spec
+        self.layers = layers
+        channels = image_size(spec)[2]
+        for i, (channels_out, size, _) in enumerate(layers):
+            # Orthogonal on the [kh·kw·cin, cout] matrix, as the reference implementations do.
+            matrix = nnx.initializers.orthogonal(math.sqrt(2))(
+                rngs.params(), (size * size * channels, channels_out), jnp.float32
+            )
+            setattr(self, f"kernel{i}", nnx.Param(matrix.reshape(size, size, channels, channels_out)))
+            setattr(self, f"bias{i}", nnx.Param(jnp.zeros((channels_out,), jnp.float32)))
+            channels = channels_out
+
+    def __call__(self, obs: Shaped[Array, "B _ _ _"]) -> Float[Array, "B h w c"]:
+        """Encode a batch of uint8 images."""
+        if self.spec.channels_first:
+            obs = jnp.transpose(obs, (0, 2, 3, 1))
+        x = obs.astype(jnp.float32) * (1.0 / 255.0)
+        for i, (_, _, stride) in enumerate(self.layers):
+            kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
+            x = jax.nn.relu(conv2d(x, kernel, stride=stride, padding="VALID") + bias[None, None, None, :])
+        return x
+
+
+def flat_size(spec: ArraySpec) -> int:
+    """Length of ``flatten`` of one observation."""
+    return sum(spec.nvec) if spec.nvec else math.prod(spec.shape)
+
+
+def flatten(spec: ArraySpec, obs: Shaped[Array, "B *S"]) -> Float[Array, "B N"]:
+    """A batch of vectors: numbers as they are, discrete values as one-hots, images scaled to [0, 1]."""
+    batch = obs.shape[0]
+    if spec.nvec:
+        columns = obs.reshape(batch, -1)
+        one_hots = [jax.nn.one_hot(columns[:, i], n, dtype=jnp.float32) for i, n in enumerate(spec.nvec)]
+        return jnp.concatenate(one_hots, axis=-1)
+    scale = 1.0 / 255.0 if spec.kind == "image" else 1.0
+    return obs.reshape(batch, -1).astype(jnp.float32) * scale
+
+
+class FlattenExtractor(nnx.Module):
+    """No parameters: the observation as one vector."""
+
+    def __init__(self, spec: ArraySpec):
+        self.spec = spec
+        self.features_shape = (flat_size(spec),)
+
+    def __call__(self, obs: Shaped[Array, "B *S"]) -> Float[Array, "B N"]:
+        """Flatten a batch."""
+        return flatten(self.spec, obs)
+
+
+class ConvExtractor(nnx.Module):
+    """The feature map of ``ConvEncoder``."""
+
+    def __init__(self, spec: ArraySpec, layers: ConvLayers | None, *, rngs: nnx.Rngs):
+        layers = layers or default_conv_layers(spec)
+        self.conv = ConvEncoder(spec, layers, rngs=rngs)
+        self.features_shape = conv_output_shape(spec, layers)
+
+    def __call__(self, obs: Shaped[Array, "B _ _ _"]) -> Float[Array, "B h w c"]:
+        """Encode a batch of images."""
+        return self.conv(obs)
+
+
+class CombinedExtractor(nnx.Module):
+    """Dict observations: images through convolutions and a dense layer, the rest flattened, side by side."""
+
+    def __init__(
+        self,
+        specs: Sequence[tuple[str, ArraySpec]],
+        layers: ConvLayers | None,
+        image_features: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.specs = tuple(specs)
+        size = 0
+        for key, spec in self.specs:
+            if spec.kind == "image":
+                chosen = layers or default_conv_layers(spec)
+                n_in = math.prod(conv_output_shape(spec, chosen))
+                setattr(self, f"conv_{key}", ConvEncoder(spec, chosen, rngs=rngs))
+                setattr(self, f"dense_{key}", MLP(n_in, (image_features,), activation="relu", rngs=rngs))
+                size += image_features
+            else:
+                size += flat_size(spec)
+        self.features_shape = (size,)
+
+    def __call__(self, obs: Observation) -> Float[Array, "B N"]:
+        """Encode a batch of dicts of arrays."""
+        parts = []
+        for key, spec in self.specs:
+            if spec.kind == "image":
+                features = getattr(self, f"conv_{key}")(obs[key])
+                parts.append(getattr(self, f"dense_{key}")(features.reshape(features.shape[0], -1)))
+            else:
+                parts.append(flatten(spec, obs[key]))
+        return jnp.concatenate(parts, axis=-1)

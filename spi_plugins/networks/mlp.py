@@ -1,0 +1,49 @@
+"""Multi-layer perceptrons and the activations that a configuration may name."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+class Dense(nnx.Module):
+    """An affine layer with orthogonal initialization and a zero bias."""
+
+    def __init__(self, n_in: int, n_out: int, *, gain: float, orthogonal: bool = True, rngs: nnx.Rngs):
+        init = nnx.initializers.orthogonal(gain) if orthogonal else nnx.initializers.lecun_normal()
+        self.kernel = nnx.Param(init(rngs.params(), (n_in, n_out), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((n_out,), jnp.float32))
+
+    def __call__(self, x: Float[Array, "B I"]) -> Float[Array, "B O"]:
+        """Apply the layer to a batch."""
+        return x @ self.kernel[...] + self.bias[...][None, :]
+
+
+class MLP(nnx.Module):
+    """Dense layers, each followed by the activation; no layers is the identity."""
+
+    def __init__(
+        self, n_in: int, hidden: tuple[int, ...], *, activation: str, orthogonal: bool = True, rngs: nnx.Rngs
+    ):
+        self.n_layers = len(hidden)
+        self.activation = activation
+        for i, (width_in, width_out) in enumerate(zip((n_in, *hidden), hidden, strict=False)):
+            setattr(self, f"dense{i}", Dense(width_in, width_out, gain=math.sqrt(2), orthogonal=orthogonal, rngs=rngs))
+
+    def __call__(self, x: Float[Array, "B I"]) -> Float[Array, "B O"]:
+        """Apply all layers to a batch."""
+        for i in range(self.n_layers):
+            x = ACTIVATIONS[self.activation](getattr(self, f"dense{i}")(x))
+        return x
