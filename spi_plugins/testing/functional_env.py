@@ -1,0 +1,141 @@
+"""Conformance of functional environments: pure, jittable, and true to their specs."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.testing.requirement import ConformanceError, require, require_equal
+from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec
+
+
+def check_functional_env(env: FunctionalEnv, *, num_steps: int = 32, num_envs: int = 3) -> None:
+    """Check that an environment keeps the contract of ``FunctionalEnv``: step it with random actions.
+
+    Its functions must run under ``jit``, ``vmap`` and ``scan``, give the same for the same key, keep the
+    shape of their state, and give observations, rewards, costs and flags as declared.
+
+    Args:
+        env: the environment.
+        num_steps: steps to take.
+        num_envs: copies to take them in.
+
+    Raises:
+        ConformanceError: the contract is broken; the message says where.
+    """
+    require(
+        isinstance(env, FunctionalEnv), f"The factory must return a FunctionalEnv, got {type(env).__name__}."
+    )
+    require(
+        env.max_episode_steps is None or env.max_episode_steps >= 1,
+        f"max_episode_steps must be None or at least 1, got {env.max_episode_steps}.",
+    )
+    key = jax.random.key(0)
+    state = jax.jit(env.initial)(key, env.params)
+    _check_same(jax.jit(env.initial)(key, env.params), state, "initial must give the same for the same key.")
+    _check_observation(env.observation_spec, env.observation(state, env.params))
+    action = _random_actions(env.action_spec, np.random.default_rng(0), ())
+    _check_one_step(env, state, action, key)
+    _check_many_steps(env, num_steps, num_envs)
+    if env.render is not None:
+        _check_frame(env.render(state, env.params))
+
+
+def _check_one_step(env: FunctionalEnv, state: Any, action: np.ndarray[Any, Any], key: jax.Array) -> None:
+    after = jax.jit(env.transition)(state, action, key, env.params)
+    before, behind = _layout(state), _layout(after)
+    require(behind == before, f"transition must keep the state's layout: {before} became {behind}.")
+    again = jax.jit(env.transition)(state, action, key, env.params)
+    _check_same(again, after, "transition must give the same for the same state, action and key.")
+    for name, function in (("reward", env.reward), ("cost", env.cost)):
+        _check_scalar(name, jax.jit(function)(state, action, after, env.params), "float32")
+    _check_scalar("terminal", jax.jit(env.terminal)(after, env.params), "bool")
+
+
+def _check_many_steps(env: FunctionalEnv, num_steps: int, num_envs: int) -> None:
+    actions = jnp.asarray(_random_actions(env.action_spec, np.random.default_rng(1), (num_steps, num_envs)))
+
+    def step(state: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, tuple[Any, jax.Array, jax.Array]]:
+        action, keys = inputs
+        after = jax.vmap(env.transition, (0, 0, 0, None))(state, action, keys, env.params)
+        reward = jax.vmap(env.reward, (0, 0, 0, None))(state, action, after, env.params)
+        cost = jax.vmap(env.cost, (0, 0, 0, None))(state, action, after, env.params)
+        return after, (jax.vmap(env.observation, (0, None))(after, env.params), reward, cost)
+
+    initial_key, step_key = jax.random.split(jax.random.key(1))
+    first = jax.vmap(env.initial, (0, None))(jax.random.split(initial_key, num_envs), env.params)
+    keys = jax.random.split(step_key, (num_steps, num_envs))
+    _, (observations, rewards, costs) = jax.jit(lambda s: jax.lax.scan(step, s, (actions, keys)))(first)
+    for name, values in (("reward", rewards), ("cost", costs)):
+        require(jnp.isfinite(values).all(), f"{name} must be finite, also past the end of an episode.")
+    last = jax.tree.map(lambda leaf: leaf[-1, 0], observations)
+    _check_observation(env.observation_spec, last)
+
+
+def _check_observation(spec: ObservationSpec, observation: Any) -> None:
+    if not isinstance(spec, ArraySpec):
+        got = sorted(observation) if isinstance(observation, dict) else type(observation).__name__
+        keys = [key for key, _ in spec]
+        require(got == keys, f"observation must be a dict with the keys {keys}, got {got}.")
+        for key, part in spec:
+            _check_array(f"observation[{key!r}]", part, observation[key])
+    else:
+        _check_array("observation", spec, observation)
+
+
+def _check_array(name: str, spec: ArraySpec, value: Any) -> None:
+    require(
+        value.shape == spec.shape and value.dtype == np.dtype(spec.dtype),
+        f"{name} must be {spec.dtype} of shape {spec.shape} as its spec says, got {value.dtype} of shape "
+        f"{value.shape}.",
+    )
+    array = np.asarray(value, np.float64)
+    require(
+        np.isfinite(array).all() and (array >= spec.low).all() and (array <= spec.high).all(),
+        f"{name} must stay in [{spec.low}, {spec.high}], got {array.min()} to {array.max()}.",
+    )
+
+
+def _check_scalar(name: str, value: jax.Array, dtype: str) -> None:
+    require(
+        value.shape == () and value.dtype == np.dtype(dtype),
+        f"{name} must give a {dtype} scalar, got {value.dtype} of shape {value.shape}.",
+    )
+
+
+def _check_frame(frame: Any) -> None:
+    require(
+        isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3,
+        f"render must give a uint8 NumPy array [height, width, 3], got {type(frame).__name__} "
+        f"of shape {getattr(frame, 'shape', None)}.",
+    )
+
+
+def _check_same(actual: Any, expected: Any, sentence: str) -> None:
+    for left, right in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        require_equal(_raw(left), _raw(right), sentence)
+
+
+def _raw(leaf: jax.Array) -> jax.Array:
+    """Keys have no NumPy twin; their data has."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _layout(state: Any) -> Any:
+    return jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", state)
+
+
+def _random_actions(
+    spec: ActionSpec, rng: np.random.Generator, leading: tuple[int, ...]
+) -> np.ndarray[Any, Any]:
+    """Actions in the spec's bounds, ``[*leading, *shape]``."""
+    if spec.kind == "discrete":
+        return rng.integers(spec.nvec[0], size=leading, dtype=np.int32)
+    if spec.kind == "multi_discrete":
+        return rng.integers(spec.nvec, size=(*leading, len(spec.nvec)), dtype=np.int32)
+    if spec.kind == "box":
+        flat = rng.uniform(spec.low, spec.high, size=(*leading, len(spec.low))).astype(np.float32)
+        return flat.reshape(*leading, *spec.shape)
+    raise ConformanceError(f"action_spec has the unknown kind {spec.kind!r}.")
