@@ -1,0 +1,367 @@
+"""The latent model of Deep SPI: transition, reward and, if wanted, termination, as pure functions.
+
+The model lives on the latent of an encoder that it does not own; the gradients of its losses reach that
+encoder through the latent and the next latent. Sources: Delgrange et al., "Deep SPI: Safe Policy Improvement
+via World Models" (arXiv:2510.12312), Gelada et al., 2019 (DeepMDP), and the published implementation. Where
+we differ from it:
+
+1. Kernels are divided by a certified bound of their operator norm; the published code divides by about its
+square,
+   and takes the norm of a convolution's kernel matrix for that of the convolution.
+2. ``lipschitz`` mixtures weigh their components by the action alone. Weights that depend on the latent
+multiply
+   unbounded components and void the bound. Without ``lipschitz`` the weights depend on the latent, as
+   published.
+3. Location and scale of every component are normalized by themselves, by group and action, rather than all
+outputs of
+   a group together: the bound holds (see ``densities.lipschitz_sample``) and no output starves another.
+4. Only the chosen action's head is computed, same result.
+5. Without ``lipschitz``, feature groups come after a dense hidden convolution of ``2 c`` channels, as in the
+Lipschitz
+   net, and the mixture's logits are linear in the latent; the published reshape, which scrambles components
+   and places, is not reproduced.
+6. ReLU on the location only on feature maps, whose latents are not negative; a flat latent may be.
+7. The scale of a Lipschitz normal is clipped noise, as for the mixture, where the published code truncates
+it.
+8. Actions other than discrete enter the first layer as features, free of the norm: the bound is in the
+latent.
+9. Categorical latents: the action's embedding enters the first dense layer once, not beside every token,
+which spans
+   the same functions; the cost is the smooth-L1 one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from spi_plugins.losses.deep_mdp import (
+    balance,
+    categorical_transition_loss,
+    deterministic_transition_loss,
+    mixture_transition_loss,
+    reward_loss,
+    sample_transition_loss,
+    termination_loss,
+)
+from spi_plugins.losses.gradient_penalty import gradient_penalty
+from spi_plugins.networks.functional import Network, functional
+from spi_plugins.networks.heads import action_features
+from spi_plugins.networks.reward import RewardNet, TerminationNet
+from spi_plugins.networks.transition import (
+    CategoricalTransition,
+    DensityOutputs,
+    DensityShape,
+    FlatTransition,
+    MapTransition,
+    from_blocks,
+    to_blocks,
+)
+from spi_plugins.types import ActionSpec, Params
+from spi_plugins.world_models.densities import lipschitz_sample, sample, standard_deviation
+
+TransitionDensity = Literal["deterministic", "normal", "mixture", "categorical"]
+_DENSITIES = ("deterministic", "normal", "mixture", "categorical")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeepMDPConfig:
+    """What the latent model is made of. Frozen and hashable.
+
+    Attributes:
+        transition_density: ``mixture`` of normals (the default of Deep SPI), ``normal``, ``deterministic``
+            (that of DeepMDP), or ``categorical`` for categorical latents.
+        lipschitz: Lipschitz networks with GroupSort; otherwise ReLU networks, for a gradient penalty.
+            Categorical latents have no Lipschitz networks.
+        lipschitz_constant: bound of the Lipschitz constant of transition and reward in the latent, if
+            ``lipschitz``.
+        n_components: components of the mixture.
+        feature_group_size: channels of a group of the transition's last convolution, on feature maps (the
+            largest divisor of the channels not above it); ``None`` for one group of all. Not used for other
+            latents.
+        transition_hidden: widths of the transition's dense layers, on flat and categorical latents; ``None``
+            for (128, 128) and (512,).
+        reward_hidden: widths of the reward's dense layers; ``None`` for (256, 256) on feature maps if
+            ``lipschitz``, (128, 128) on flat latents, (512,) otherwise.
+        termination: predict whether a latent is a terminal state, too.
+        termination_hidden: widths of the predictor's dense layers; ``None`` for (128,) on flat latents,
+            (512,) otherwise.
+        embedding: width of the embeddings of categorical latents and of their actions.
+        w_balancing: the prediction's share of the transition loss' gradient, the target has the rest
+            (published: 0.8, off by default); ``None`` leaves both whole.
+        gradient_penalty_coef: weight of ``penalty`` in the loss; the caller multiplies. Without effect if
+            ``lipschitz`` or on categorical latents, where the penalty is 0.
+    """
+
+    transition_density: TransitionDensity = "mixture"
+    lipschitz: bool = True
+    lipschitz_constant: float = 1.0
+    n_components: int = 5
+    feature_group_size: int | None = 4
+    transition_hidden: tuple[int, ...] | None = None
+    reward_hidden: tuple[int, ...] | None = None
+    termination: bool = False
+    termination_hidden: tuple[int, ...] | None = None
+    embedding: int = 128
+    w_balancing: float | None = None
+    gradient_penalty_coef: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check every value by itself.
+
+        Raises:
+            ValueError: a value out of range, or ``lipschitz`` with a categorical density.
+        """
+        if self.transition_density not in _DENSITIES:
+            raise ValueError(
+                f"transition_density={self.transition_density!r} is none of {', '.join(_DENSITIES)}"
+            )
+        if self.transition_density == "categorical" and self.lipschitz:
+            raise ValueError(
+                "transition_density='categorical' has no Lipschitz networks; set lipschitz=False"
+            )
+        if not (math.isfinite(self.lipschitz_constant) and self.lipschitz_constant > 0):
+            raise ValueError(f"lipschitz_constant={self.lipschitz_constant} must be positive and finite")
+        for name in ("n_components", "feature_group_size", "embedding"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        for name in ("transition_hidden", "reward_hidden", "termination_hidden"):
+            widths = getattr(self, name)
+            if widths is not None and (not widths or min(widths) < 1):
+                raise ValueError(f"{name}={widths} must hold at least one width, each at least 1")
+        if self.w_balancing is not None and not 0.0 <= self.w_balancing <= 1.0:
+            raise ValueError(f"w_balancing={self.w_balancing} must be in [0, 1], or None")
+        if not (math.isfinite(self.gradient_penalty_coef) and self.gradient_penalty_coef >= 0):
+            raise ValueError(
+                f"gradient_penalty_coef={self.gradient_penalty_coef} must be finite and not negative"
+            )
+
+
+class ModelLosses(NamedTuple):
+    """Per-sample losses; the caller masks rows that are no transitions."""
+
+    transition: Float[Array, " B"]
+    reward: Float[Array, " B"]
+    termination: Float[Array, " B"]  # zeros without a predictor
+
+
+class DeepMDP(NamedTuple):
+    """A latent model. ``z`` is ``[B, *latent_shape]``; actions are as ``ActionSpec`` says, with a batch axis.
+
+    Attributes:
+        init: ``(key) -> params``: a dict of ``transition``, ``reward`` and, with a predictor,
+            ``termination``.
+        losses: ``(params, z, action, reward, next_z, terminated, key) -> ModelLosses``. No gradient is
+            stopped.
+        predict: ``(params, z, action, key) -> next_z``, a sample. If ``lipschitz``, for a fixed key it is
+            Lipschitz in ``z`` with the configured constant (Euclidean norms).
+        reward: ``(params, z, action) -> [B]``. If ``lipschitz``, with the configured constant.
+        termination: ``(params, z) -> [B]``, the probability that ``z`` is terminal; ``None`` without a
+            predictor.
+        penalty: ``(params, z, action, key) -> scalar``: mean squared gradient norm of predicted next latent
+            and reward, by latent and action vector; 0 if ``lipschitz`` or categorical. Not yet multiplied by
+            its coefficient.
+        config: what it was built from.
+        latent_shape: shape of one latent.
+    """
+
+    init: Callable[[PRNGKeyArray], Params]
+    losses: Callable[[Params, Array, Array, Array, Array, Array, PRNGKeyArray], ModelLosses]
+    predict: Callable[[Params, Array, Array, PRNGKeyArray], Array]
+    reward: Callable[[Params, Array, Array], Array]
+    termination: Callable[[Params, Array], Array] | None
+    penalty: Callable[[Params, Array, Array, PRNGKeyArray], Array]
+    config: DeepMDPConfig
+    latent_shape: tuple[int, ...]
+
+
+class _Networks(NamedTuple):
+    transition: Network
+    reward: Network
+    termination: Network | None
+
+
+def _check_latent(latent_shape: tuple[int, ...], config: DeepMDPConfig) -> None:
+    categorical = config.transition_density == "categorical"
+    allowed = (2,) if categorical else (1, 3)
+    if len(latent_shape) not in allowed or min(latent_shape) < 1:
+        kinds = "(categories, classes)" if categorical else "(size,) or (height, width, channels)"
+        density = config.transition_density
+        raise ValueError(f"latent_shape={latent_shape} must be {kinds} for transition_density={density!r}")
+
+
+def _make_networks(
+    latent_shape: tuple[int, ...], action_spec: ActionSpec, config: DeepMDPConfig
+) -> _Networks:
+    on_map, flat, lipschitz = len(latent_shape) == 3, len(latent_shape) == 1, config.lipschitz
+    categorical = config.transition_density == "categorical"
+    mixture = config.transition_density == "mixture"
+    density = DensityShape(
+        components=config.n_components if mixture else 1,
+        stochastic=config.transition_density in ("normal", "mixture"),
+        mixture=mixture,
+    )
+    transition_hidden = config.transition_hidden or ((128, 128) if flat else (512,))
+    reward_hidden = config.reward_hidden or ((128, 128) if flat else (256, 256) if lipschitz else (512,))
+
+    def transition(rngs: nnx.Rngs) -> nnx.Module:
+        if categorical:
+            return CategoricalTransition(
+                (latent_shape[0], latent_shape[1]),
+                action_spec,
+                hidden_sizes=transition_hidden,
+                embedding=config.embedding,
+                rngs=rngs,
+            )
+        if on_map:
+            return MapTransition(
+                (latent_shape[0], latent_shape[1], latent_shape[2]),
+                action_spec,
+                density,
+                lipschitz=lipschitz,
+                group_size=config.feature_group_size,
+                rngs=rngs,
+            )
+        return FlatTransition(
+            latent_shape[0],
+            action_spec,
+            density,
+            lipschitz=lipschitz,
+            hidden_sizes=transition_hidden,
+            rngs=rngs,
+        )
+
+    def reward(rngs: nnx.Rngs) -> nnx.Module:
+        embedding = config.embedding if categorical else None
+        return RewardNet(
+            latent_shape,
+            action_spec,
+            hidden_sizes=reward_hidden,
+            lipschitz=lipschitz,
+            embedding=embedding,
+            rngs=rngs,
+        )
+
+    termination_hidden = config.termination_hidden or ((128,) if flat else (512,))
+    return _Networks(
+        functional(transition),
+        functional(reward),
+        functional(lambda rngs: TerminationNet(latent_shape, hidden_sizes=termination_hidden, rngs=rngs))
+        if config.termination
+        else None,
+    )
+
+
+def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config: DeepMDPConfig) -> DeepMDP:
+    """Build the latent model for a latent and an action space.
+
+    Args:
+        latent_shape: ``(height, width, channels)`` of a feature map, ``(size,)`` of a vector, or
+            ``(categories, classes)`` with a categorical density.
+        action_spec: the action.
+        config: the parts.
+
+    Raises:
+        ValueError: a latent that the density cannot model.
+    """
+    _check_latent(latent_shape, config)
+    networks = _make_networks(latent_shape, action_spec, config)
+    categorical = config.transition_density == "categorical"
+
+    def init(key: PRNGKeyArray) -> Params:
+        # Folding in a constant for each part keeps the others' weights when the predictor is added.
+        return {
+            name: network.init(jax.random.fold_in(key, i))
+            for i, (name, network) in enumerate(networks._asdict().items())
+            if network is not None
+        }
+
+    def predict(params: Params, z: Array, action: Array, key: PRNGKeyArray) -> Array:
+        if categorical:
+            categories: Array = networks.transition.apply(params["transition"], z, action, key)
+            return categories
+        outputs = networks.transition.apply(params["transition"], z, action)
+        if config.lipschitz:
+            return from_blocks(lipschitz_sample(outputs, key, config.lipschitz_constant), latent_shape)
+        return from_blocks(sample(outputs, key), latent_shape)
+
+    def reward(params: Params, z: Array, action: Array) -> Array:
+        value: Array = networks.reward.apply(params["reward"], z, action)
+        return config.lipschitz_constant * value if config.lipschitz else value
+
+    def termination(params: Params, z: Array) -> Array:
+        assert networks.termination is not None
+        probability: Array = networks.termination.apply(params["termination"], z)
+        return probability
+
+    def transition_losses(params: Params, z: Array, action: Array, next_z: Array, key: PRNGKeyArray) -> Array:
+        if not config.lipschitz and config.transition_density in ("normal", "mixture"):
+            outputs = networks.transition.apply(params["transition"], z, action)
+            return _closed_form_loss(outputs, next_z, config.w_balancing)
+        prediction, target = balance(predict(params, z, action, key), next_z, config.w_balancing)
+        if categorical:
+            return categorical_transition_loss(prediction, target)
+        if config.transition_density == "deterministic":
+            return deterministic_transition_loss(prediction, target)
+        return sample_transition_loss(prediction, target)
+
+    def losses(
+        params: Params,
+        z: Array,
+        action: Array,
+        reward_received: Array,
+        next_z: Array,
+        terminated: Array,
+        key: PRNGKeyArray,
+    ) -> ModelLosses:
+        ended = jnp.zeros(z.shape[0])
+        if networks.termination is not None:
+            ended = termination_loss(termination(params, next_z), terminated.astype(jnp.float32))
+        return ModelLosses(
+            transition=transition_losses(params, z, action, next_z, key),
+            reward=reward_loss(reward(params, z, action), reward_received.astype(jnp.float32)),
+            termination=ended,
+        )
+
+    def penalty(params: Params, z: Array, action: Array, key: PRNGKeyArray) -> Array:
+        if config.lipschitz or categorical:
+            return jnp.zeros(())
+        features = action_features(action_spec, action)
+        return gradient_penalty(lambda x, a: predict(params, x, a, key), z, features) + gradient_penalty(
+            lambda x, a: reward(params, x, a), z, features
+        )
+
+    return DeepMDP(
+        init=init,
+        losses=losses,
+        predict=predict,
+        reward=reward,
+        termination=None if networks.termination is None else termination,
+        penalty=penalty,
+        config=config,
+        latent_shape=latent_shape,
+    )
+
+
+def _closed_form_loss(outputs: DensityOutputs, next_z: Array, w_balancing: float | None) -> Array:
+    """Expected deviation of the true next latent from each component, weighted; no noise is drawn."""
+    assert outputs.scale is not None
+    batch, groups, _, components, _ = outputs.loc.shape
+    log_weights = jnp.zeros((batch, 1)) if outputs.logits is None else jax.nn.log_softmax(outputs.logits)
+
+    def by_component(x: Array) -> Array:
+        return jnp.moveaxis(x, 3, 1).reshape(batch, components, -1)
+
+    loc, scale = by_component(outputs.loc), by_component(standard_deviation(outputs.scale))
+    target = to_blocks(next_z, groups).reshape(batch, -1)
+    loc, target = balance(loc, target, w_balancing)
+    if w_balancing is not None:
+        scale, _ = balance(scale, scale, w_balancing)
+        log_weights, _ = balance(log_weights, log_weights, w_balancing)
+    return mixture_transition_loss(loc, scale, log_weights, target)
