@@ -21,8 +21,8 @@ def check_wrapper(
 
     It must pass Gymnasium's ``check_env``, tell its keyword arguments to ``EnvSpec`` in a form that JSON can
     hold (see ``gymnasium.utils.RecordConstructorArgs``), so that ``gymnasium.make(env.spec)`` makes the same
-    environment again. Its twin around a vector of environments must equal a vector of
-    wrapped environments, autoresets and ``info["cost"]`` included.
+    environment again. Its twin around a vector of environments must equal a vector of wrapped environments,
+    autoresets and ``info["cost"]`` included.
 
     Args:
         cls: the wrapper class.
@@ -79,7 +79,7 @@ def _check_spec(env: gymnasium.Wrapper[Any, Any, Any, Any]) -> None:
     except Exception as error:
         raise ConformanceError(
             f"gymnasium.make(env.spec) cannot make {name} again: {error}. Call "
-            "gymnasium.utils.RecordConstructorArgs.__init__(self, **kwargs) with arguments that JSON can hold."
+            "gymnasium.utils.RecordConstructorArgs.__init__ with arguments that JSON can hold."
         ) from error
     require(type(again) is type(env), f"gymnasium.make(env.spec) gives {again}, not {env}.")
     _check_same_course(env, again, f"The {name} of gymnasium.make(env.spec)")
@@ -108,9 +108,8 @@ def _check_same_course(first: Any, second: Any, name: str, num_steps: int = 100)
     """Both must give the same observations, rewards, costs and ends for the same seed and actions."""
     first.action_space.seed(0)
     before, _ = first.reset(seed=0)
-    require_equal(
-        _flat(first, second.reset(seed=0)[0]), _flat(first, observation), f"{name} must reset alike."
-    )
+    after, _ = second.reset(seed=0)
+    require_equal(_flat(first, after), _flat(first, before), f"{name} must reset alike.")
     for _ in range(num_steps):
         action = first.action_space.sample()
         left, right = first.step(action), second.step(action)
