@@ -1,0 +1,81 @@
+"""Any environment as a Stable-Baselines3 ``VecEnv``."""
+
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.env_util import is_wrapped, make_vec_env
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
+from spi_plugins.algorithms.vec_envs.envpool_vec_env import EnvPoolVecEnv
+from spi_plugins.algorithms.vec_envs.functional import FunctionalVecEnv
+from spi_plugins.algorithms.vec_envs.gymnasium_vector import GymVectorEnvAdapter
+from spi_plugins.envs.base import FunctionalEnv
+
+_ALLOWED = (
+    "a Stable-Baselines3 VecEnv, a Gymnasium VectorEnv, an EnvPool environment (env_type='gymnasium'), "
+    "a FunctionalEnv, a Gymnasium Env, or the id of a registered Gymnasium environment"
+)
+
+
+def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
+    """Turn an environment of any kind into a ``VecEnv`` that is right about terminal observations.
+
+    =====================================  ==================================================================
+    given                                  result
+    =====================================  ==================================================================
+    ``VecEnv``                             itself
+    EnvPool environment                    ``EnvPoolVecEnv``
+    Gymnasium ``VectorEnv``                ``GymVectorEnvAdapter``
+    ``FunctionalEnv``                      ``FunctionalVecEnv``
+    Gymnasium ``Env``                      ``DummyVecEnv`` around it, with ``Monitor`` if it has none
+    id, also ``"module:id"``               ``n_envs`` monitored copies in a ``DummyVecEnv``
+    =====================================  ==================================================================
+
+    Stable-Baselines3 itself takes an EnvPool environment for a single one and fails later, in training.
+
+    Args:
+        env: the environment.
+        n_envs: number of copies to make of an id or a ``FunctionalEnv``, 1 if ``None``. With the others,
+            whose number is fixed, it must be that number or ``None``.
+
+    Raises:
+        TypeError: the object is of none of these kinds.
+        EnvironmentNotSupportedError: a ``ValueError``; the environment's spaces or its way to reset are not
+            supported.
+        ValueError: ``n_envs`` does not fit.
+    """
+    if n_envs is not None and n_envs < 1:
+        raise ValueError(f"n_envs must be at least 1, got {n_envs}.")
+    if isinstance(env, str):
+        return make_vec_env(env, n_envs=n_envs or 1)
+    if isinstance(env, FunctionalEnv):
+        return FunctionalVecEnv(env, n_envs or 1)
+    vec_env = _wrap(env)
+    if n_envs not in (None, vec_env.num_envs):
+        raise ValueError(
+            f"n_envs={n_envs} does not fit an environment with {vec_env.num_envs} copies; "
+            "n_envs makes copies of ids and functional environments only."
+        )
+    return vec_env
+
+
+def _wrap(env: Any) -> VecEnv:
+    if isinstance(env, VecEnv):
+        return env
+    # Before the others: EnvPool's classes are both VectorEnv and Env, or neither.
+    if is_envpool(env):
+        return EnvPoolVecEnv(env)
+    if isinstance(env, VectorEnv):
+        return GymVectorEnvAdapter(env)
+    if isinstance(env, gym.Env):
+        if is_envpool(env.unwrapped):
+            raise TypeError(
+                f"{type(env).__name__} is a wrapper for one environment around an EnvPool environment, which "
+                "is many. Give the EnvPool environment itself, or use a wrapper of gymnasium.wrappers.vector."
+            )
+        monitored = env if is_wrapped(env, Monitor) else Monitor(env)
+        return DummyVecEnv([lambda: monitored])
+    raise TypeError(f"env must be {_ALLOWED}; got {type(env).__module__}.{type(env).__qualname__}.")

@@ -1,0 +1,105 @@
+"""Returns, lengths and costs of the episodes of many environments at once: the ``Monitor`` of a vector."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class EpisodeStatistics:
+    """Sums reward, steps and cost of ``B`` running episodes, without a Python loop over environments.
+
+    Attributes:
+        episode_return: float64 ``[B]``, the reward so far of each running episode.
+        episode_length: int64 ``[B]``, its steps so far.
+        episode_cost: float64 ``[B]``, its cost so far.
+        costs_seen: whether a cost ever came; episodes report ``"c"`` from then on.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.episode_return = np.zeros(num_envs, np.float64)
+        self.episode_length = np.zeros(num_envs, np.int64)
+        self.episode_cost = np.zeros(num_envs, np.float64)
+        self.costs_seen = False
+        self._start = time.time()
+
+    def update(
+        self,
+        reward: ArrayLike,
+        done: ArrayLike,
+        cost: ArrayLike | None = None,
+        counts: ArrayLike | None = None,
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Count one step of every environment, and close the episodes that end with it.
+
+        Args:
+            reward: ``[B]``, as the episode's return is to be reported, so before any clipping.
+            done: bool ``[B]``, the true end of an episode.
+            cost: ``[B]``, or ``None`` where the environments have none.
+            counts: bool ``[B]``, false for a row that is no step (an autoreset); all true if ``None``.
+
+        Returns:
+            ``(index, episode)`` for each episode that ended, in order of index. ``episode`` is what
+            Stable-Baselines3's ``Monitor`` puts into ``info["episode"]``: return ``"r"``, length ``"l"``,
+            seconds since the start of this object ``"t"``, and the undiscounted cost ``"c"`` if any was seen.
+        """
+        counts = np.ones(self.num_envs, np.bool_) if counts is None else np.asarray(counts, np.bool_)
+        self.episode_return[counts] += np.asarray(reward, np.float64)[counts]
+        self.episode_length[counts] += 1
+        if cost is not None:
+            self.costs_seen = True
+            self.episode_cost[counts] += np.asarray(cost, np.float64)[counts]
+        ended = np.flatnonzero(np.asarray(done, np.bool_))
+        if not ended.size:
+            return []
+        elapsed = round(time.time() - self._start, 6)
+        episodes = [(int(i), self._episode(int(i), elapsed)) for i in ended]
+        self._clear(ended)
+        return episodes
+
+    def reset(self) -> None:
+        """Forget the running episodes, as after a reset of every environment."""
+        self._clear(slice(None))
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """Copy the sums into arrays; the clock is not part of it."""
+        return {
+            "episode_return": self.episode_return.copy(),
+            "episode_length": self.episode_length.copy(),
+            "episode_cost": self.episode_cost.copy(),
+            "costs_seen": np.asarray(self.costs_seen),
+        }
+
+    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from the sums of ``get_state``.
+
+        Raises:
+            ValueError: the state belongs to another number of environments.
+        """
+        if np.shape(state["episode_return"]) != (self.num_envs,):
+            raise ValueError(
+                f"The episode statistics are of {np.shape(state['episode_return'])[0]} environments, "
+                f"this object counts {self.num_envs}."
+            )
+        self.episode_return = np.array(state["episode_return"], np.float64)
+        self.episode_length = np.array(state["episode_length"], np.int64)
+        self.episode_cost = np.array(state["episode_cost"], np.float64)
+        self.costs_seen = bool(state["costs_seen"])
+
+    def _episode(self, index: int, elapsed: float) -> dict[str, Any]:
+        # Six decimals, as Monitor rounds, so that the numbers compare equal.
+        episode: dict[str, Any] = {
+            "r": round(float(self.episode_return[index]), 6),
+            "l": int(self.episode_length[index]),
+            "t": elapsed,
+        }
+        if self.costs_seen:
+            episode["c"] = round(float(self.episode_cost[index]), 6)
+        return episode
+
+    def _clear(self, which: NDArray[np.intp] | slice) -> None:
+        self.episode_return[which] = 0.0
+        self.episode_length[which] = 0
+        self.episode_cost[which] = 0.0

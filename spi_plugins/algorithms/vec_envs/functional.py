@@ -1,0 +1,184 @@
+"""A functional environment as a Stable-Baselines3 ``VecEnv``: one fused, jitted step, NumPy outside."""
+
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.envs import vector
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.vector import VectorState, VectorStep
+from spi_plugins.spaces import action_space, observation_space
+from spi_plugins.types import COST_KEY, Observation, PyTree
+
+# The environment is static, so adapters of the same one (training, evaluation) compile once.
+_reset = jax.jit(vector.reset, static_argnums=0)
+_step = jax.jit(vector.step, static_argnums=0)
+
+
+class FunctionalVecEnv(NativeVecEnv):
+    """``B`` copies of a functional environment, stepped together on JAX's default device.
+
+    Every info holds ``"cost"``; the last one of an episode also holds ``"episode"`` with return, length and
+    cost. The whole future follows from ``get_state``: random keys, running episodes and their sums are in
+    it.
+
+    Args:
+        functional: the environment.
+        num_envs: number of copies.
+        seed: of the first reset; drawn from NumPy's global generator if ``None``. ``seed()`` overrides it.
+
+    Attributes:
+        functional: the environment.
+        params: its parameters, ``functional.params`` at first. Assign others of the same shapes to swap a
+            world model's weights without a new compilation.
+
+    Raises:
+        TypeError: ``functional`` is no ``FunctionalEnv``.
+        ValueError: ``num_envs`` is not positive.
+    """
+
+    def __init__(self, functional: FunctionalEnv, num_envs: int, seed: int | None = None) -> None:
+        if not isinstance(functional, FunctionalEnv):
+            raise TypeError(f"functional must be a FunctionalEnv, got {type(functional).__name__}.")
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
+        self.functional = functional
+        self.params: PyTree = functional.params
+        # Parameters may be arrays, which cannot be hashed; they are passed beside it.
+        self._static = functional._replace(params=())
+        self._state: VectorState | None = None
+        self._next_obs: Observation = None
+        self._start = time.time()
+        self._first_seed = int(np.random.randint(2**31)) if seed is None else seed  # noqa: NPY002 - SB3's
+        super().__init__(
+            num_envs, observation_space(functional.observation_spec), action_space(functional.action_spec)
+        )
+
+    def get_state(self) -> VectorState:
+        """Return the state between two steps, as JAX arrays.
+
+        Raises:
+            RuntimeError: there is none before ``reset``.
+        """
+        if self._state is None:
+            raise RuntimeError("get_state() came before reset(): there is no state yet.")
+        return self._state
+
+    def set_state(self, state: VectorState) -> None:
+        """Go on from a state of ``get_state``, of this or of another process.
+
+        Raises:
+            ValueError: the state is of another environment or of another number of copies.
+        """
+        keys = jax.eval_shape(self._keys, 0)
+        want, _ = jax.eval_shape(functools.partial(vector.reset, self._static), self.params, keys)
+        structures: list[Any] = [jax.tree.structure(state), jax.tree.structure(want)]
+        if structures[0] != structures[1]:
+            raise ValueError(f"The state is not one of {self._name()}: its structure differs.")
+        got = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)]
+        expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(want)]
+        if got != expected:
+            raise ValueError(f"The state does not fit {self._name()}: got {got}, expected {expected}.")
+        # A copy, because compiled training donates the arrays that it gives here.
+        self._state = jax.tree.map(jnp.copy, state)
+        self._started = True
+
+    def _keys(self, seed: int) -> jax.Array:
+        return jax.random.split(jax.random.key(seed), self.num_envs)
+
+    def _begin(self) -> tuple[Observation, Infos]:
+        if any(self._options):
+            raise ValueError(f"A functional environment takes no options at reset, got {self._options}.")
+        seed = self._seeds[0]
+        if seed is None and self._state is not None:
+            keys = self._state.key
+        else:
+            keys = self._keys(self._first_seed if seed is None else seed)
+        self._state, obs = _reset(self._static, self.params, keys)
+        return self._to_host(obs), [{} for _ in range(self.num_envs)]
+
+    def _advance(self, actions: NDArray[Any], is_reset: NDArray[np.bool_]) -> RawStep:
+        dtype = np.float32 if self.functional.action_spec.kind == "box" else np.int32
+        action = jnp.asarray(actions, dtype)
+        self._state, out = _step(self._static, self.params, self.get_state(), action)
+        # Where nothing ended, the next observation is the one reached: only one of the two is copied.
+        self._next_obs = out.obs
+        reward, terminated, truncated = map(np.array, (out.reward, out.terminated, out.truncated))
+        done = terminated | truncated
+        infos: Infos = [{COST_KEY: cost} for cost in np.asarray(out.cost).tolist()]
+        if done.any():
+            self._report(out, np.flatnonzero(done), infos)
+        return RawStep(
+            self._to_host(out.final_obs),
+            reward,
+            terminated,
+            truncated,
+            infos,
+            score=reward,
+            episode_over=done,
+        )
+
+    def _report(self, out: VectorStep, ended: NDArray[np.intp], infos: Infos) -> None:
+        sums = [np.asarray(x) for x in (out.episode_return, out.episode_length, out.episode_cost)]
+        elapsed = round(time.time() - self._start, 6)
+        for i in ended:
+            total, length, cost = (x[i].item() for x in sums)
+            infos[i]["episode"] = {"r": round(total, 6), "l": length, "t": elapsed, "c": round(cost, 6)}
+
+    def _record(self, raw: RawStep, is_reset: NDArray[np.bool_]) -> None:
+        """Mark time limits only: the sums of the running episodes are part of the state."""
+        for info, truncated in zip(raw.infos, raw.truncated.tolist(), strict=True):
+            info["TimeLimit.truncated"] = truncated
+
+    def _restart(self, obs: Observation, ended: NDArray[np.bool_]) -> None:
+        put_rows(obs, ended, take_rows(jax.tree.map(np.asarray, self._next_obs), ended))
+
+    def _close(self) -> None:
+        self._state = None
+
+    def _to_host(self, obs: Observation) -> Observation:
+        # Copies: views of JAX's buffers cannot be written.
+        if isinstance(obs, dict):
+            return {key: np.array(part) for key, part in obs.items()}
+        return np.array(obs)
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of the functional environment, once for each copy."""
+        if attr_name == "render_mode":
+            value: Any = "rgb_array" if self.functional.render is not None else None
+        else:
+            value = getattr(self.functional, attr_name)
+        return [value] * len(self._select(indices))
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Refuse: the copies share everything but their state; assign ``params`` to change them all."""
+        raise AttributeError(f"A functional environment has no attribute {attr_name!r} to set.")
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Refuse: a functional environment has functions of its state, and no methods."""
+        raise AttributeError(f"{self._name()} has no method {method_name!r}.")
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Return a frame of each copy, or ``None`` for each if the environment does not render."""
+        render = self.functional.render
+        if render is None:
+            return [None] * self.num_envs
+        states = jax.tree.map(np.asarray, self.get_state().env)
+        return [
+            np.asarray(render(jax.tree.map(lambda x, i=i: x[i], states), self.params), np.uint8)
+            for i in range(self.num_envs)
+        ]
+
+    def _name(self) -> str:
+        return f"{self.functional.name} with {self.num_envs} copies"

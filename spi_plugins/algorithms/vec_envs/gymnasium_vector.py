@@ -1,0 +1,243 @@
+"""Gymnasium's ``VectorEnv`` as a Stable-Baselines3 ``VecEnv``, in the three autoreset modes."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+from stable_baselines3.common.env_util import is_wrapped
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
+from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos, split_infos
+from spi_plugins.errors import EnvironmentNotSupportedError
+from spi_plugins.types import Observation
+
+
+class GymVectorEnvAdapter(NativeVecEnv):
+    """A ``gymnasium.vector.VectorEnv``, wrapped or not, with right terminal observations.
+
+    * ``NEXT_STEP``: ``step_rows`` works with every environment. ``step`` resets the environments that ended,
+      and only those, by ``reset(options={"reset_mask": mask})``. ``SyncVectorEnv``, ``AsyncVectorEnv`` and
+      any class with ``honours_reset_mask = True`` know that option; the others would reset everything, so
+      ``step`` refuses them.
+    * ``SAME_STEP``: terminal observations and infos come from ``final_obs`` and ``final_info``.
+    * ``DISABLED``: the adapter resets by the mask, as this mode asks of its callers.
+
+    ``seed`` takes effect at the next ``reset``, as does ``set_options``, with one dict for all environments.
+
+    Args:
+        env: the vector environment; its ``metadata["autoreset_mode"]`` must say the mode.
+
+    Attributes:
+        env: the vector environment as it came.
+
+    Raises:
+        EnvironmentNotSupportedError: a ``ValueError``; the mode is not declared, a space is not supported, or
+            the environment would lose transitions (``AsyncVectorEnv`` in mode ``NEXT_STEP`` with
+            ``shared_memory=False``).
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        self.env = env
+        self.base = env.unwrapped
+        self.mode = _autoreset_mode(env)
+        self.has_reset_rows = self.mode is AutoresetMode.NEXT_STEP
+        self._subs: Sequence[gym.Env[Any, Any]] | None = (
+            self.base.envs if isinstance(self.base, SyncVectorEnv) else None
+        )
+        if self.has_reset_rows and isinstance(self.base, AsyncVectorEnv) and not self.base.shared_memory:
+            raise EnvironmentNotSupportedError(
+                "AsyncVectorEnv with shared_memory=False and AutoresetMode.NEXT_STEP resets environments "
+                "once more after reset(), because its workers keep the autoreset flag. Use "
+                "shared_memory=True or autoreset_mode=AutoresetMode.SAME_STEP."
+            )
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.metadata = dict(env.metadata)
+
+    @property
+    def spec(self) -> Any:
+        """The environment's ``EnvSpec``, or ``None``."""
+        return self.env.spec
+
+    def _begin(self) -> tuple[Observation, Infos]:
+        # seed() made consecutive seeds, which is what a VectorEnv makes of the first one.
+        obs, infos = self.env.reset(seed=self._seeds[0], options=self._shared_options())
+        return self._observation(obs), split_infos(infos, self.num_envs)
+
+    def _advance(self, actions: NDArray[Any], is_reset: NDArray[np.bool_]) -> RawStep:
+        actions = actions.astype(self.action_space.dtype, copy=False)
+        batch, reward, terminated, truncated, infos = self.env.step(actions)
+        obs = self._observation(batch)
+        reward = np.where(is_reset, np.float32(0), np.asarray(reward, np.float32))
+        terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
+        done = terminated | truncated
+        if self.mode is AutoresetMode.SAME_STEP and done.any():
+            split = self._take_final(obs, infos, done)
+        else:
+            split = split_infos(infos, self.num_envs)
+        return RawStep(obs, reward, terminated, truncated, split, score=reward, episode_over=done)
+
+    def _take_final(self, obs: Observation, infos: dict[str, Any], done: NDArray[np.bool_]) -> Infos:
+        """Put last observations into ``obs``; keep the first ones of the next episodes for ``_restart``."""
+        if infos.get("final_obs") is None:
+            raise EnvironmentNotSupportedError(
+                f"{self.env} declares AutoresetMode.SAME_STEP but gave no infos['final_obs'] where an "
+                "episode ended, so the last observation is lost."
+            )
+        split = split_infos(infos, self.num_envs, skip=("final_obs", "final_info"))
+        final_infos = split_infos(infos.get("final_info", {}), self.num_envs)
+        self._next_obs = take_rows(obs, done)
+        for i in np.flatnonzero(done).tolist():
+            self.reset_infos[i] = split[i]
+            if "final_info" in infos:
+                split[i] = final_infos[i]
+            put_rows(obs, i, _final_row(infos["final_obs"], i))
+        return split
+
+    def _restart(self, obs: Observation, ended: NDArray[np.bool_]) -> None:
+        if self.mode is AutoresetMode.SAME_STEP:
+            put_rows(obs, ended, self._next_obs)
+            return
+        # A fresh dict and mask, because environments and wrappers pop the key.
+        batch, infos = self.env.reset(options={"reset_mask": ended.copy()})
+        rows = self._observation(batch)
+        indices = np.flatnonzero(ended).tolist()
+        count = len(next(iter(rows.values())) if isinstance(rows, dict) else rows)
+        split = split_infos(infos, count)
+        if count == self.num_envs:
+            rows = take_rows(rows, ended)
+            split = [split[i] for i in indices]
+        # Otherwise the rows of the mask came alone, as EnvPool gives them.
+        put_rows(obs, ended, rows)
+        for i, info in zip(indices, split, strict=True):
+            self.reset_infos[i] = info
+
+    def _check_restart(self) -> None:
+        if self.has_reset_rows and not _honours_reset_mask(self.base):
+            name = type(self.base).__name__
+            raise EnvironmentNotSupportedError(
+                f"step() has to reset the environments that ended, and only those, but {name} is not known "
+                "to honour reset(options={'reset_mask': mask}) and may reset all. Make it with "
+                "gymnasium.make_vec(id, n, vectorization_mode='sync') or with AutoresetMode.SAME_STEP; or "
+                f"set {name}.honours_reset_mask = True if that is true. step_rows() works as it is."
+            )
+
+    def _close(self) -> None:
+        self.env.close()
+
+    def _observation(self, obs: Any) -> Observation:
+        """Copy into fresh arrays of the space's dtype: the environment may write into its own again."""
+        space = self.observation_space
+        if isinstance(space, spaces.Dict):
+            return {key: np.array(obs[key], dtype=part.dtype) for key, part in space.spaces.items()}
+        return np.array(obs, dtype=space.dtype)
+
+    def _shared_options(self) -> dict[str, Any] | None:
+        first = self._options[0]
+        if any(options != first for options in self._options):
+            raise ValueError("A VectorEnv takes one options dict for all environments, got different ones.")
+        return dict(first) or None
+
+    # Attributes, methods and frames of the sub-environments.
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """Say true for ``Monitor``; for others look into sub-environments that live in this process."""
+        chosen = self._select(indices)
+        wrapped = super().env_is_wrapped(wrapper_class, indices)
+        if self._subs is None:
+            return wrapped
+        return [w or is_wrapped(self._subs[i], wrapper_class) for w, i in zip(wrapped, chosen, strict=True)]
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of each sub-environment, or the vector environment's own, once for each."""
+        chosen = self._select(indices)
+        for layer in _wrappers(self.env):
+            own = hasattr(type(layer), attr_name) and not hasattr(VectorWrapper, attr_name)
+            if own or attr_name in vars(layer):
+                return [getattr(layer, attr_name)] * len(chosen)
+        if isinstance(self.base, (SyncVectorEnv, AsyncVectorEnv)):
+            # Asked first: a worker process of AsyncVectorEnv does not survive an AttributeError.
+            if not all(self.base.call("has_wrapper_attr", attr_name)):
+                raise AttributeError(f"The sub-environments of {self.env} have no attribute {attr_name!r}.")
+            values = self.base.get_attr(attr_name)
+            return [values[i] for i in chosen]
+        return [getattr(self.base, attr_name)] * len(chosen)
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute in the sub-environments, or on the vector environment where there are none."""
+        if self._subs is not None:
+            for i in self._select(indices):
+                self._subs[i].set_wrapper_attr(attr_name, value)
+            return
+        self._check_all(indices, f"set_attr({attr_name!r})")
+        if isinstance(self.base, AsyncVectorEnv):
+            self.base.set_attr(attr_name, [value] * self.num_envs)
+        else:
+            setattr(self.base, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method of each chosen sub-environment and return the results."""
+        if self._subs is not None:
+            methods = [self._subs[i].get_wrapper_attr(method_name) for i in self._select(indices)]
+            return [method(*method_args, **method_kwargs) for method in methods]
+        if not isinstance(self.base, AsyncVectorEnv):
+            raise AttributeError(
+                f"{type(self.base).__name__} has no sub-environments with a method {method_name!r}; "
+                "the vector environment itself is the attribute env of this adapter."
+            )
+        self._check_all(indices, f"env_method({method_name!r})")
+        if not all(self.base.call("has_wrapper_attr", method_name)):
+            raise AttributeError(f"The sub-environments of {self.env} have no method {method_name!r}.")
+        return list(self.base.call(method_name, *method_args, **method_kwargs))
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Return a frame of each environment, or ``None`` for each without ``render_mode="rgb_array"``."""
+        frames = self.env.render() if self.render_mode == "rgb_array" else None
+        return [None] * self.num_envs if frames is None else [np.asarray(frame) for frame in frames]
+
+    def _check_all(self, indices: VecEnvIndices, what: str) -> None:
+        if sorted(self._select(indices)) != list(range(self.num_envs)):
+            raise ValueError(
+                f"{what} reaches all environments of {type(self.base).__name__} at once, got {indices=}."
+            )
+
+    def _name(self) -> str:
+        return str(self.env)
+
+
+def _autoreset_mode(env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
+    mode = (env.metadata or {}).get("autoreset_mode")
+    if not isinstance(mode, AutoresetMode):
+        raise EnvironmentNotSupportedError(
+            f"{env} does not say how it resets: metadata['autoreset_mode'] is {mode!r}. Set it to "
+            "gymnasium.vector.AutoresetMode.NEXT_STEP, SAME_STEP or DISABLED, whichever is true."
+        )
+    return mode
+
+
+def _honours_reset_mask(base: VectorEnv[Any, Any, Any]) -> bool:
+    if is_envpool(base):
+        # With episodic_life the mask would start a new game where only a life was lost.
+        return not base.config.get("episodic_life", False)  # type: ignore[attr-defined]
+    return isinstance(base, (SyncVectorEnv, AsyncVectorEnv)) or getattr(base, "honours_reset_mask", False)
+
+
+def _wrappers(env: VectorEnv[Any, Any, Any]) -> Iterator[VectorWrapper[Any, Any, Any, Any, Any]]:
+    """Walk from the outermost vector wrapper inwards, without the environment itself."""
+    while isinstance(env, VectorWrapper):
+        yield env
+        env = env.env
+
+
+def _final_row(final_obs: Any, index: int) -> Observation:
+    """Pick one last observation: Gymnasium gives an object array, others also batches."""
+    if isinstance(final_obs, dict):
+        return {key: part[index] for key, part in final_obs.items()}
+    return final_obs[index]

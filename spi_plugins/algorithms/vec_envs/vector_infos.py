@@ -1,0 +1,49 @@
+"""Infos of a vector: from Gymnasium's one dict of arrays to one dict per environment, and their costs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spi_plugins.types import COST_KEY
+
+Infos = list[dict[str, Any]]
+
+
+def split_infos(infos: dict[str, Any], count: int, skip: Sequence[str] = ()) -> Infos:
+    """Turn a dict of arrays, with its ``_key`` masks, into one dict for each environment.
+
+    Numbers become Python numbers. A value that is no array over environments goes to all of them.
+
+    Args:
+        infos: as a ``VectorEnv`` returns them; nested dicts are split too.
+        count: number of environments.
+        skip: keys to leave out.
+    """
+    split: Infos = [{} for _ in range(count)]
+    for key, value in infos.items():
+        if key in skip or (key.startswith("_") and key[1:] in infos):
+            continue
+        values = _per_environment(value, count)
+        mask = infos.get(f"_{key}")
+        for i in range(count) if mask is None else np.flatnonzero(mask).tolist():
+            split[i][key] = values[i]
+    return split
+
+
+def costs_of(infos: Infos) -> NDArray[np.float64] | None:
+    """Collect ``info["cost"]`` into ``[B]``, 0 where an info lacks it, or ``None`` where all do."""
+    costs = [info.get(COST_KEY) for info in infos]
+    if all(cost is None for cost in costs):
+        return None
+    return np.asarray([0.0 if cost is None else float(cost) for cost in costs], np.float64)
+
+
+def _per_environment(value: Any, count: int) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return split_infos(value, count)
+    if isinstance(value, np.ndarray) and value.ndim and len(value) == count:
+        # Rows are copied, or one kept info would keep the whole batch alive.
+        return value.tolist() if value.ndim == 1 else [row.copy() for row in value]
+    return [value] * count
