@@ -275,7 +275,7 @@ def _make_update(
             gradients, metrics = jax.grad(_loss, has_aux=True)(params, parts, batch, clip_range, key)
             changes, opt_state = optimizer.update(gradients, opt_state, params)
             params = jax.tree.map(lambda p, change: p - learning_rate * change, params, changes)
-            metrics = metrics._replace(grad_norm=optax.global_norm(gradients))
+            metrics = metrics._replace(grad_norm=optax.tree.norm(gradients))
             return params, opt_state, _StepStats(metrics, jnp.sum(batch.valid).astype(jnp.float32))
 
         def minibatch(

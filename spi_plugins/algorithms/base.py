@@ -21,7 +21,7 @@ from spi_plugins.algorithms.model_file import ModelFile, PathOrFile, read_model_
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.algorithms.schedules import Schedule, check_schedule, decode_schedule, encode_schedule
 from spi_plugins.algorithms.serialization import decode_space, encode_space, flatten_arrays, restore_arrays
-from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
+from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, as_vec_env
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.errors import ModelFileError
 from spi_plugins.spaces import action_spec, observation_spec
@@ -403,10 +403,10 @@ class JaxAlgorithm(BaseAlgorithm):
             like = {key: value.shape for key, value in flatten_arrays(target).items()}
             if like == {key: value.shape for key, value in arrays.items()}:
                 env.set_state(jax.device_put(restore_arrays(target, arrays, what="The environment's arrays")))
-                self._last_obs = env.current_observation()
+                self._last_obs = env.observe()
                 self._last_episode_starts = np.zeros((self.n_envs,), bool)
                 return
-        if self.seed is not None:
+        if self.seed is not None and not isinstance(self.env, EnvPoolVecEnv):  # a pool keeps the seeds it was made with
             self.env.seed((self.seed + self.num_timesteps) % 2**31)
 
 
@@ -437,7 +437,7 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
 def is_closed(env: Any) -> bool:
     """Whether ``close()`` was called on a vector environment or on what it wraps."""
     while env is not None:
-        if getattr(env, "closed", False) is True:
+        if getattr(env, "closed", False) is True or getattr(env, "_closed", False) is True:
             return True
         env = getattr(env, "venv", None) or getattr(env, "env", None)
     return False

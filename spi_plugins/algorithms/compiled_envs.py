@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spi_plugins.agents.rollout import EnvStep
-from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv
+from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, XlaRows
 from spi_plugins.envs import vector
 from spi_plugins.types import PyTree
 
@@ -58,7 +58,7 @@ def compiled_env(env: Any) -> CompiledEnv:
         return _FunctionalEnv(env)
     if isinstance(env, EnvPoolVecEnv):
         if not env.xla_supported:
-            raise ValueError("this envpool environment has no XLA interface (it needs Linux and a CPU backend)")
+            raise ValueError("this pool has no XLA interface (it needs Linux, JAX on the CPU and 32-bit arrays)")
         return _EnvPoolEnv(env)
     raise ValueError(f"only functional and envpool environments can be, and only unwrapped, not {type(env).__name__}")
 
@@ -75,7 +75,7 @@ class _FunctionalEnv(CompiledEnv):
 
     def finish(self, state: PyTree) -> None:
         self.state = state
-        self.vec_env.set_state(state)
+        self.vec_env.adopt_state(state)
 
     def step(self, params: PyTree, state: PyTree, action: jax.Array) -> tuple[PyTree, EnvStep]:
         state, out = vector.step(self.vec_env.functional, params, state, action)
@@ -105,3 +105,40 @@ class _FunctionalEnv(CompiledEnv):
             return rows
 
         return HostRows(reward, done, infos, [np.flatnonzero(row) for row in done])
+
+
+class _EnvPoolEnv(CompiledEnv):
+    def __init__(self, vec_env: EnvPoolVecEnv):
+        self.vec_env = vec_env
+        self.params = ()
+        self.functions = vec_env.xla_functions()
+        self.state: PyTree = None
+
+    def start(self) -> None:
+        self.state = self.functions.handle()
+
+    def finish(self, state: PyTree) -> None:
+        self.state = state
+
+    def step(self, params: PyTree, state: PyTree, action: jax.Array) -> tuple[PyTree, EnvStep]:
+        state, rows = self.functions.step(state, action)
+        return state, EnvStep(
+            obs=rows.obs,
+            final_obs=None,
+            reward=rows.reward,
+            terminated=rows.terminated,
+            truncated=rows.truncated,
+            is_reset=rows.is_reset,
+            info={"raw_reward": rows.raw_reward, "game_over": rows.game_over},
+        )
+
+    def host_rows(self, steps: EnvStep) -> HostRows:
+        rows = XlaRows(
+            None, steps.reward, steps.terminated, steps.truncated, steps.is_reset, **steps.info
+        )
+        infos = self.vec_env.record(rows)
+        reporting = [
+            np.asarray([i for i, info in enumerate(row) if "episode" in info], np.intp) for row in infos
+        ]
+        done = np.asarray(steps.terminated) | np.asarray(steps.truncated)
+        return HostRows(np.asarray(steps.reward), done, infos.__getitem__, reporting)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
@@ -92,6 +93,19 @@ class FunctionalVecEnv(NativeVecEnv):
         self._state = jax.tree.map(jnp.copy, state)
         self._started = True
 
+    def adopt_state(self, state: VectorState) -> None:
+        """Go on from a state of compiled training, without ``set_state``'s check and copy.
+
+        The arrays are held as they are: who donates them later must give others first.
+        """
+        self._state = state
+        self._started = True
+
+    def observe(self) -> Observation:
+        """Return the observations ``[B, ...]`` of the current state, as NumPy arrays."""
+        observation = jax.vmap(lambda state: self.functional.observation(state, self.params))
+        return self._to_host(observation(self.get_state().env))
+
     def _keys(self, seed: int) -> jax.Array:
         return jax.random.split(jax.random.key(seed), self.num_envs)
 
@@ -147,9 +161,10 @@ class FunctionalVecEnv(NativeVecEnv):
 
     def _to_host(self, obs: Observation) -> Observation:
         # Copies: views of JAX's buffers cannot be written.
-        if isinstance(obs, dict):
-            return {key: np.array(part) for key, part in obs.items()}
-        return np.array(obs)
+        space = self.observation_space
+        if isinstance(space, spaces.Dict):
+            return {key: np.array(obs[key], part.dtype) for key, part in space.spaces.items()}
+        return np.array(obs, space.dtype)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of the functional environment, once for each copy."""
