@@ -1,15 +1,15 @@
 """One 2-D convolution that is fast in loops on the CPU and plain everywhere else.
 
-XLA's CPU gradients of a convolution fall off the fast path inside ``lax.scan``, by a factor up to 25, because
-neither is a convolution in canonical layout. Here both are: the kernel's gradient convolves the images with the
-output's cotangent (batch and channels change places), the images' gradient is a stride-1 convolution whose output
-channels are the phases of the stride. All run over chunks of a few images, which stay in the cache.
+XLA's CPU gradients of a convolution fall off the fast path inside ``lax.scan``, by a factor up to 25, since
+neither is a convolution in canonical layout. Here both are: the kernel's gradient convolves the images with
+the output's cotangent (batch and channels change places, a few images at a time so that they stay in the
+cache), and the images' gradient is a stride-1 convolution whose output channels are the phases of the stride.
 
 Public API::
 
     y = conv2d(x, kernel, stride=4, padding="VALID")  # x [B, H, W, C] float or uint8, kernel [kh, kw, C, O]
 
-uint8 images become floats one chunk at a time, so scale the kernel and not the images:
+uint8 images become floats a chunk at a time, so scale the kernel and not the images:
 ``conv2d(images, kernel / 255, ...)``.
 """
 
@@ -26,8 +26,11 @@ from jaxtyping import Array, Float, Num
 
 Padding = Literal["VALID", "SAME"]
 
+Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after, along height and width
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-_CHUNK = 16  # images; larger chunks leave the cache, smaller ones leave a core idle
+_GRADIENT_CHUNK = 8  # images summed at once; more leave the cache
+_BYTE_CHUNK = 32  # byte images made floats at once; it bounds the memory and costs no time
 
 
 def conv2d(
@@ -39,8 +42,8 @@ def conv2d(
 ) -> Float[Array, "B H2 W2 O"]:
     """Cross-correlation of images with a kernel, without bias, the same numbers on every backend.
 
-    On the CPU the gradients are our own, fast inside ``lax.scan``; on other backends they are JAX's. The choice
-    is made while tracing, by ``jax.default_backend()``. A gradient that nobody asks for costs nothing under ``jit``.
+    On the CPU the gradients are our own, fast inside ``lax.scan``; on other backends they are JAX's. The
+    choice is made while tracing, by ``jax.default_backend()``. A gradient nobody asks for is not computed.
 
     Args:
         x: images, channels last; integers are converted to the kernel's dtype and have no gradient.
@@ -58,101 +61,122 @@ def conv2d(
         raise ValueError(f"stride must be at least 1, got {stride}.")
     if padding not in ("VALID", "SAME"):
         raise ValueError(f"padding must be 'VALID' or 'SAME', got {padding!r}.")
-    if padding == "SAME":
-        x = _pad_same(x, kernel.shape[:2], stride)
-    if x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]:
+    pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
+    sizes = [n + sum(pad) for n, pad in zip(x.shape[1:3], pads, strict=True)]
+    if sizes[0] < kernel.shape[0] or sizes[1] < kernel.shape[1]:
         raise ValueError(f"kernel of {kernel.shape[:2]} pixels must fit into the image, got {x.shape[1:3]}.")
     if jax.default_backend() != "cpu":
-        return _correlate(x.astype(kernel.dtype), kernel, (stride, stride))
-    return _conv2d_cpu(x, kernel, stride)
+        return _correlate(x.astype(kernel.dtype), kernel, pads, stride)
+    return _conv2d_cpu(x, kernel, stride, (tuple(pads[0]), tuple(pads[1])))
 
 
-def _pad_same(x: Array, window: tuple[int, ...], stride: int) -> Array:
-    pads = lax.padtype_to_pads(x.shape[1:3], window, (stride, stride), "SAME")
-    return jnp.pad(x, [(0, 0), *pads, (0, 0)])
+def _correlate(x: Array, kernel: Array, pads: Any, stride: int = 1, dilation: int = 1) -> Array:
+    strides, dilations = (stride, stride), (dilation, dilation)
+    y: Array = lax.conv_general_dilated(
+        x, kernel, strides, pads, rhs_dilation=dilations, dimension_numbers=_DIMENSIONS
+    )
+    return y
 
 
-def _correlate(
-    x: Array, kernel: Array, strides: tuple[int, int], padding: Any = "VALID", **kwargs: Any
-) -> Array:
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_DIMENSIONS, **kwargs)
+def _correlate_threaded(x: Array, kernel: Array, pads: Pads, stride: int = 1, dilation: int = 1) -> Array:
+    """The same, by the faster of XLA's two CPU kernels.
+
+    XLA hands convolutions without padding to a library that uses one core, and that is slower on many
+    images. Any padding on the right keeps it from doing so. What that costs is one column of outputs, to be
+    cut off, or one column of zeros in the kernel, whichever is cheaper; nothing where no window reaches it.
+    """
+    width, taps = x.shape[2], kernel.shape[1]
+    columns, rest = divmod(width + sum(pads[1]) - (taps - 1) * dilation - 1, stride)
+    columns += 1
+    if any(map(any, pads)) or (max(columns, taps) < 3 and rest == stride - 1):
+        return _correlate(x, kernel, pads, stride, dilation)
+    if rest < stride - 1 or columns > taps:
+        return _correlate(x, kernel, ((0, 0), (0, 1)), stride, dilation)[:, :, :columns]
+    kernel = jnp.pad(kernel, ((0, 0), (0, 1), (0, 0), (0, 0)))
+    return _correlate(x, kernel, ((0, 0), (0, dilation)), stride, dilation)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv2d_cpu(x: Array, kernel: Array, stride: int) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv2d_cpu(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     def forward(images: Array) -> Array:
-        return _correlate(images.astype(kernel.dtype), kernel, (stride, stride))
+        return _correlate_threaded(images.astype(kernel.dtype), kernel, pads, stride)
 
-    return _map_chunks(forward, x)
-
-
-def _conv2d_fwd(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return _conv2d_cpu(x, kernel, stride), (x, kernel)
+    return forward(x) if jnp.issubdtype(x.dtype, jnp.floating) else _map_chunks(forward, x)
 
 
-def _conv2d_bwd(stride: int, residuals: tuple[Array, Array], g: Array) -> tuple[Any, Array]:
+def _conv2d_fwd(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
+    return _conv2d_cpu(x, kernel, stride, pads), (x, kernel)
+
+
+def _conv2d_bwd(stride: int, pads: Pads, residuals: tuple[Array, Array], g: Array) -> tuple[Any, Array]:
     x, kernel = residuals
-    # Two separate loops: XLA drops the one whose result is not used.
-    dkernel = _kernel_gradient(x, kernel, g, stride)
+    # Two separate computations: XLA drops the one whose result is not used.
+    dkernel = _kernel_gradient(x, kernel, g, stride, pads)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return np.zeros(x.shape, jax.dtypes.float0), dkernel
-    return _images_gradient(x, kernel, g, stride), dkernel
+    return _images_gradient(x, kernel, g, stride, pads), dkernel
 
 
 _conv2d_cpu.defvjp(_conv2d_fwd, _conv2d_bwd)
 
 
-def _kernel_gradient(x: Array, kernel: Array, g: Array, stride: int) -> Array:
+def _kernel_gradient(x: Array, kernel: Array, g: Array, stride: int, pads: Pads) -> Array:
     """Correlate ``x`` with ``g``: channels act as the batch, images as the channels that are summed."""
-    used = [(n - 1) * stride + k for n, k in zip(g.shape[1:3], kernel.shape[:2], strict=True)]
+    # The last rows and columns may lie beyond the last window: cut them off.
+    sizes = zip(x.shape[1:3], kernel.shape[:2], g.shape[1:3], pads, strict=True)
+    fit = [(low, (out - 1) * stride + k - n - low) for n, k, out, (low, _) in sizes]
+    cut = [n + min(0, high) for n, (_, high) in zip(x.shape[1:3], fit, strict=True)]
+    rows, columns = ((low, max(0, high)) for low, high in fit)
 
     def gradient(images: Array, g: Array) -> Array:
-        images = images[:, : used[0], : used[1]].astype(g.dtype).transpose(3, 1, 2, 0)
-        return _correlate(images, g.transpose(1, 2, 0, 3), (1, 1), rhs_dilation=(stride, stride))
+        images = images[:, : cut[0], : cut[1]].astype(g.dtype).transpose(3, 1, 2, 0)
+        return _correlate_threaded(images, g.transpose(1, 2, 0, 3), (rows, columns), dilation=stride)
 
     return _sum_chunks(gradient, x, g).transpose(1, 2, 0, 3)
 
 
-def _images_gradient(x: Array, kernel: Array, g: Array, stride: int) -> Array:
+def _images_gradient(x: Array, kernel: Array, g: Array, stride: int, pads: Pads) -> Array:
     """Correlate ``g`` with the flipped kernel, one group of output channels for each phase of the stride."""
-    _, height, width, channels = x.shape
+    batch, height, width, channels = x.shape
     kh, kw, _, out = kernel.shape
     mh, mw = math.ceil(kh / stride), math.ceil(kw / stride)
-    padded = jnp.pad(kernel, ((0, mh * stride - kh), (0, mw * stride - kw), (0, 0), (0, 0)))
-    phases = padded.reshape(mh, stride, mw, stride, channels, out)[::-1, :, ::-1]
+    kernel = jnp.pad(kernel, ((0, mh * stride - kh), (0, mw * stride - kw), (0, 0), (0, 0)))
+    phases = kernel.reshape(mh, stride, mw, stride, channels, out)[::-1, :, ::-1]
     phases = phases.transpose(0, 2, 5, 1, 3, 4).reshape(mh, mw, out, stride * stride * channels)
-
-    def gradient(g: Array) -> Array:
-        y = _correlate(g, phases, (1, 1), [(mh - 1, mh - 1), (mw - 1, mw - 1)])
-        n, p, q, _ = y.shape
-        y = y.reshape(n, p, q, stride, stride, channels).transpose(0, 1, 3, 2, 4, 5)
-        y = y.reshape(n, p * stride, q * stride, channels)[:, :height, :width]
-        return jnp.pad(y, ((0, 0), (0, height - y.shape[1]), (0, width - y.shape[2]), (0, 0)))
-
-    return _map_chunks(gradient, g).astype(x.dtype)
+    y = _correlate(g, phases, ((mh - 1, mh - 1), (mw - 1, mw - 1)))
+    _, rows, columns, _ = y.shape
+    y = y.reshape(batch, rows, columns, stride, stride, channels).transpose(0, 1, 3, 2, 4, 5)
+    y = y.reshape(batch, rows * stride, columns * stride, channels)
+    # Drop what belongs to the padding, add zeros for pixels that no window reached.
+    (top, _), (left, _) = pads
+    bottom, right = height + top - rows * stride, width + left - columns * stride
+    edges = ((0, 0, 0), (-top, bottom, 0), (-left, right, 0), (0, 0, 0))
+    dx: Array = lax.pad(y, jnp.zeros((), y.dtype), edges)
+    return dx.astype(x.dtype)
 
 
 def _map_chunks(f: Callable[[Array], Array], x: Array) -> Array:
     """``f(x)`` for an ``f`` that treats images one by one, computed a chunk at a time."""
-    if len(x) <= _CHUNK:
+    if len(x) <= _BYTE_CHUNK:
         return f(x)
-    y = lax.map(f, _chunks(x))
+    y: Array = lax.map(f, _chunks(x, _BYTE_CHUNK))
     return y.reshape(-1, *y.shape[2:])[: len(x)]
 
 
 def _sum_chunks(f: Callable[[Array, Array], Array], x: Array, g: Array) -> Array:
     """``f(x, g)`` for an ``f`` that sums over images, computed a chunk at a time."""
-    if len(x) <= _CHUNK:
+    if len(x) <= _GRADIENT_CHUNK:
         return f(x, g)
-    parts = (_chunks(x), _chunks(g))
-    zero = jax.eval_shape(f, parts[0][0], parts[1][0])
-    total: Array = lax.scan(lambda t, part: (t + f(*part), None), jnp.zeros(zero.shape, zero.dtype), parts)[0]
+    xs, gs = _chunks(x, _GRADIENT_CHUNK), _chunks(g, _GRADIENT_CHUNK)
+    zero = jax.eval_shape(f, xs[0], gs[0])
+    total: Array = jnp.zeros(zero.shape, zero.dtype)
+    total, _ = lax.scan(lambda total, part: (total + f(*part), None), total, (xs, gs))
     return total
 
 
-def _chunks(x: Array) -> Array:
-    """Split the batch into equal chunks, filled up with zeros, which add nothing to any sum."""
-    count = math.ceil(len(x) / _CHUNK)
+def _chunks(x: Array, size: int) -> Array:
+    """Split the batch into equal chunks of at most ``size``, filled up with zeros, which add nothing."""
+    count = math.ceil(len(x) / size)
     size = math.ceil(len(x) / count)
     if count * size != len(x):
         x = jnp.pad(x, ((0, count * size - len(x)), *((0, 0),) * (x.ndim - 1)))
