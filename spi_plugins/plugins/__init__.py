@@ -8,7 +8,15 @@ from typing import Any
 from spi_plugins.errors import UnknownPluginError
 from spi_plugins.plugins.admission import PluginRecord
 from spi_plugins.plugins.host import PluginHost
-from spi_plugins.plugins.registry import KINDS, Kind, Registration, Registry, resolve_target, unknown_name
+from spi_plugins.plugins.registry import (
+    KINDS,
+    Kind,
+    Registration,
+    Registry,
+    did_you_mean,
+    resolve_target,
+    unknown_name,
+)
 
 __all__ = [
     "KINDS",
@@ -17,6 +25,8 @@ __all__ = [
     "PluginRecord",
     "Registration",
     "current_host",
+    "did_you_mean",
+    "find_env",
     "list_names",
     "make_env",
     "registry",

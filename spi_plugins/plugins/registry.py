@@ -134,6 +134,18 @@ class Registry:
         with self._lock:
             return tuple(sorted(self._registrations))
 
+    def peek(self, name: str) -> Registration:
+        """The offer that holds ``name``, contested or not, for listings.
+
+        Raises:
+            UnknownPluginError: there is none; the closest names are given.
+        """
+        with self._lock:
+            registration = self._registrations.get(name)
+        if registration is None:
+            raise UnknownPluginError(unknown_name(SINGULAR[self.kind], name, self.names()))
+        return registration
+
     def get(self, name: str) -> Registration:
         """The offer under ``name``.
 
@@ -141,12 +153,10 @@ class Registry:
             UnknownPluginError: there is none; the closest names are given.
             DuplicatePluginError: several plugins claim the name.
         """
+        registration = self.peek(name)
         with self._lock:
             if name in self._contested:
                 raise self._contested[name]
-            registration = self._registrations.get(name)
-        if registration is None:
-            raise UnknownPluginError(unknown_name(SINGULAR[self.kind], name, self.names()))
         return registration
 
     def resolve(self, name: str) -> Any:
@@ -161,6 +171,14 @@ class Registry:
         return resolve_target(registration, registration.target)
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` with the known names that are closest to ``name``; empty if none is close."""
+    # Lower case on both sides: 'cartpole' should find 'CartPole'.
+    by_lower = {candidate.lower(): candidate for candidate in sorted(known)}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(by_lower[match]) for match in close)}?" if close else ""
+
+
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that does not exist, with the closest that do.
 
@@ -170,13 +188,8 @@ def unknown_name(noun: str, name: str, known: Iterable[str]) -> str:
         known: what is allowed.
     """
     known = sorted(known)
-    # Lower case on both sides: 'cartpole' should find 'CartPole'.
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    close = [
-        by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.6)
-    ]
-    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     listed = f"Known: {', '.join(known)}." if known else "None is registered."
+    hint = did_you_mean(name, known)
     return (
         f"No {noun} named {name!r}.{hint} {listed} A missing one may live in a package that is not installed."
     )

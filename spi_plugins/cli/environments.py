@@ -1,0 +1,99 @@
+"""Environments by name: registered ones, families such as envpool's, and whatever Gymnasium knows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import gymnasium
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import VecEnv
+
+from spi_plugins import plugins
+from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
+from spi_plugins.cli.arguments import CommandError
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.errors import SPIError, UnknownPluginError
+
+# Copies of an environment unless --n-envs says otherwise: the papers' number where copies are cheap.
+BATCHED_COPIES = 128
+SINGLE_COPIES = 8
+
+Source = Literal["registered", "family", "gymnasium"]
+
+
+def find_source(name: str) -> Source:
+    """Where an environment's name is known.
+
+    Raises:
+        UnknownPluginError: nowhere; the closest names are given.
+        DuplicatePluginError: several plugins claim the name.
+    """
+    envs = plugins.registry("envs")
+    registered = [envs.peek(known) for known in envs.names()]
+    families = {entry.name for entry in registered if entry.family}
+    prefix, colon, _ = name.partition(":")
+    if prefix in families:
+        plugins.find_env(name)  # raises if the member's name is missing
+        return "family"
+    if colon:
+        return "gymnasium"  # "module:id": Gymnasium imports the module, and knows the id then
+    if name in envs.names():
+        return "registered"
+    if name in gymnasium.registry:
+        return "gymnasium"
+    known = [entry.name for entry in registered if not entry.family] + list(gymnasium.registry)
+    hint = plugins.did_you_mean(name, known)
+    raise UnknownPluginError(
+        f"No environment named {name!r}.{hint} Allowed: what 'spi list envs' shows, and any id that "
+        "Gymnasium knows; one of another package may need its module, as in 'ale_py:ALE/Pong-v5'."
+    )
+
+
+def build_env(name: str, *, n_envs: int | None, seed: int, env_kwargs: Mapping[str, Any]) -> VecEnv:
+    """Make copies of an environment.
+
+    Args:
+        name: a registered name, ``"<family>:<id>"``, or a Gymnasium id.
+        n_envs: number of copies; by default 8 of a Gymnasium environment, 128 of others.
+        seed: of the first reset.
+        env_kwargs: for the environment's factory.
+
+    Raises:
+        UnknownPluginError: there is no such environment.
+        CommandError: it cannot be made.
+    """
+    source = find_source(name)
+    try:
+        if source == "family":
+            made = plugins.make_env(name, num_envs=n_envs or BATCHED_COPIES, seed=seed, **env_kwargs)
+            vec_env = as_vec_env(made)
+            vec_env.seed(seed)
+            return vec_env
+        if source == "gymnasium":
+            return make_vec_env(name, n_envs=n_envs or SINGLE_COPIES, seed=seed, env_kwargs=dict(env_kwargs))
+        first = plugins.make_env(name, **env_kwargs)
+        if isinstance(first, FunctionalEnv):
+            return FunctionalVecEnv(first, n_envs or BATCHED_COPIES, seed=seed)
+        return make_vec_env(_copies(name, first, env_kwargs), n_envs=n_envs or SINGLE_COPIES, seed=seed)
+    except (SPIError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise CommandError(
+            f"The environment {name!r} cannot be made: {type(error).__name__}: {error}"
+        ) from error
+
+
+def default_policy(vec_env: VecEnv) -> str:
+    """``CnnPolicy`` for images, ``MultiInputPolicy`` for dicts, ``MlpPolicy`` for all else."""
+    space = vec_env.observation_space
+    if isinstance(space, gymnasium.spaces.Dict):
+        return "MultiInputPolicy"
+    return "CnnPolicy" if is_image_space(space, check_channels=False) else "MlpPolicy"
+
+
+def _copies(
+    name: str, first: gymnasium.Env[Any, Any], env_kwargs: Mapping[str, Any]
+) -> Callable[[], gymnasium.Env[Any, Any]]:
+    """A factory whose first product is ``first``, which was made to see what kind it is."""
+    ready = [first]
+    return lambda: ready.pop() if ready else plugins.make_env(name, **env_kwargs)

@@ -1,0 +1,70 @@
+"""``spi eval``: plays episodes with a saved model."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable
+
+from spi_plugins.cli.arguments import CommandError, parse_pairs, positive, to_json, whole
+
+
+def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """Add the arguments of ``spi eval``."""
+    parser.add_argument(
+        "model", metavar="MODEL_ZIP_OR_RUN", type=pathlib.Path, help="a run's folder or a model file"
+    )
+    parser.add_argument("--algo", metavar="ALGO", help="for a model file outside a run")
+    parser.add_argument("--env", metavar="ID", help="another environment than the run's")
+    parser.add_argument(
+        "--env-kwargs",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        help="arguments of the environment, Python literals (default: the run's, on its environment)",
+    )
+    parser.add_argument("--n-episodes", type=positive, default=10, metavar="N", help="(default: 10)")
+    parser.add_argument(
+        "--deterministic",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="the most likely actions (default), or samples",
+    )
+    parser.add_argument(
+        "--stochastic", dest="deterministic", action="store_false", help="the same as --no-deterministic"
+    )
+    parser.add_argument(
+        "--seed", type=whole, metavar="S", help="of the environment (default: far from training's)"
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    return run
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, and print mean and deviation of the returns.
+
+    Raises:
+        CommandError: there is no such model, or nothing tells its algorithm or environment.
+    """
+    from spi_plugins.cli.evaluation import SEED_OFFSET, EvaluationTask, evaluate
+    from spi_plugins.cli.run_folder import locate_model
+
+    path, folder = locate_model(args.model)
+    config = None if folder is None else folder.read_config()
+    algorithm = args.algo or (config and config.algorithm)
+    env = args.env or (config and config.env)
+    if not algorithm or not env:
+        raise CommandError(
+            f"{path} belongs to no run: name its algorithm and environment with --algo and --env."
+        )
+    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs or [])
+    if config is not None and env == config.env:
+        env_kwargs = {**config.env_kwargs, **env_kwargs}
+    seed = args.seed if args.seed is not None else (config.seed if config else 0) + SEED_OFFSET
+    result = evaluate(
+        algorithm, path, EvaluationTask(env, env_kwargs, args.n_episodes, args.deterministic, seed)
+    )
+    if args.json:
+        sys.stdout.write(to_json({"model": str(path), "env": env, **result._asdict()}) + "\n")
+    else:
+        sys.stdout.write(f"{path}, {result.num_timesteps:,} steps of training, on {env}\n{result}\n")
+    return 0

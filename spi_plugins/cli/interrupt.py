@@ -1,0 +1,55 @@
+"""Ctrl-C in a training run: stop where the model is whole."""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+
+class TrainingInterrupted(Exception):  # noqa: N818 - nothing went wrong
+    """Leaves ``learn`` after Ctrl-C, between an update and the next rollout."""
+
+
+class StopBetweenRollouts(BaseCallback):
+    """Ends training at the start of the next rollout once Ctrl-C was pressed.
+
+    Between rollouts every update is complete and every counter right; inside one, steps would be lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requested = False
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator[None]:
+        """Take Ctrl-C as the request to stop; a second one stops at once, by ``KeyboardInterrupt``.
+
+        Outside the main thread, where no signal arrives, this does nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = signal.signal(signal.SIGINT, self._on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        sys.stderr.write(
+            "\nStopping after this rollout and its update; Ctrl-C again stops at once, unsaved.\n"
+        )
+
+    def _on_rollout_start(self) -> None:
+        if self.requested:
+            raise TrainingInterrupted
+
+    def _on_step(self) -> bool:
+        return True

@@ -1,0 +1,67 @@
+"""``progress.csv``, as Stable-Baselines3 writes it, but able to go on with a file that is there."""
+
+import csv
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
+
+STEPS = "time/total_timesteps"
+
+
+class ProgressFile(KVWriter):
+    """Writes one row for each dump of the log, one column for each key. New keys become columns at the end.
+
+    Args:
+        path: the file; made with the first row if it does not exist.
+        keep_until: rows of more ``time/total_timesteps`` than this are dropped from an existing file, since a
+            run that goes on from an older checkpoint writes them again.
+    """
+
+    def __init__(self, path: pathlib.Path, *, keep_until: int) -> None:
+        self.path = path
+        kept = [row for row in read_progress(path) if float(row.get(STEPS, 0)) <= keep_until]
+        self._keys = list(dict.fromkeys(key for row in kept for key in row))
+        if path.exists():
+            self._rewrite(kept)
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        """Append a row. What is no number and no text (a figure, a video) is left out."""
+        values = filter_excluded_keys(key_values, key_excluded, "csv")
+        row = {
+            key: str(value)
+            for key, value in values.items()
+            if isinstance(value, bool | int | float | str | np.generic)
+        }
+        new = [key for key in row if key not in self._keys]
+        if new:
+            self._keys += new
+            self._rewrite([*read_progress(self.path), row])
+        else:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self._keys).writerow(row)
+
+    def close(self) -> None:
+        """Do nothing: the file is closed between rows."""
+
+    def _rewrite(self, rows: Sequence[Mapping[str, str]]) -> None:
+        # Whoever reads, and whatever is killed, never finds half a file.
+        temporary = self.path.with_suffix(".csv.tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._keys)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self.path)
+
+
+def read_progress(path: pathlib.Path) -> list[dict[str, str]]:
+    """The rows of a progress file, oldest first, without empty cells; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{key: value for key, value in row.items() if key and value} for row in csv.DictReader(file)]
