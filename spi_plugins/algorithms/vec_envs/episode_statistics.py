@@ -45,12 +45,12 @@ class EpisodeStatistics:
             Stable-Baselines3's ``Monitor`` puts into ``info["episode"]``: return ``"r"``, length ``"l"``,
             seconds since the start of this object ``"t"``, and the undiscounted cost ``"c"`` if any was seen.
         """
-        counts = np.ones(self.num_envs, np.bool_) if counts is None else np.asarray(counts, np.bool_)
-        self.episode_return[counts] += np.asarray(reward, np.float64)[counts]
-        self.episode_length[counts] += 1
+        where: Any = True if counts is None else np.asarray(counts, np.bool_)
+        np.add(self.episode_return, reward, out=self.episode_return, where=where)
+        self.episode_length += where
         if cost is not None:
             self.costs_seen = True
-            self.episode_cost[counts] += np.asarray(cost, np.float64)[counts]
+            np.add(self.episode_cost, cost, out=self.episode_cost, where=where)
         ended = np.flatnonzero(np.asarray(done, np.bool_))
         if not ended.size:
             return []

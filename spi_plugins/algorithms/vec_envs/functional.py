@@ -25,6 +25,11 @@ _reset = jax.jit(vector.reset, static_argnums=0)
 _step = jax.jit(vector.step, static_argnums=0)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _observe(env: FunctionalEnv, params: PyTree, state: VectorState) -> Observation:
+    return jax.vmap(env.observation, in_axes=(0, None))(state.env, params)
+
+
 class FunctionalVecEnv(NativeVecEnv):
     """``B`` copies of a functional environment, stepped together on JAX's default device.
 
@@ -103,8 +108,7 @@ class FunctionalVecEnv(NativeVecEnv):
 
     def observe(self) -> Observation:
         """Return the observations ``[B, ...]`` of the current state, as NumPy arrays."""
-        observation = jax.vmap(lambda state: self.functional.observation(state, self.params))
-        return self._to_host(observation(self.get_state().env))
+        return self._to_host(_observe(self._static, self.params, self.get_state()))
 
     def _keys(self, seed: int) -> jax.Array:
         return jax.random.split(jax.random.key(seed), self.num_envs)

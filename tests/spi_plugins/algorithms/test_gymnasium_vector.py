@@ -19,6 +19,9 @@ from spi_plugins.errors import EnvironmentNotSupportedError
 
 MODES = list(AutoresetMode)
 
+# JAX and newer Pythons warn of a fork beside running threads; these workers touch neither JAX nor locks.
+forks = pytest.mark.filterwarnings("ignore:.*fork")
+
 
 class Scripted(gym.Env):
     """Episodes of given (length, ending) in turn. An observation says env, episode, step and action."""
@@ -234,6 +237,7 @@ def test_what_came_out_is_never_written_again(mode):
         np.testing.assert_array_equal(array, copy)
 
 
+@forks
 @pytest.mark.parametrize("mode", MODES)
 def test_worker_processes_give_the_same_as_one_process(mode):
     mine = GymVectorEnvAdapter(AsyncVectorEnv(makers(SCRIPTS), autoreset_mode=mode))
@@ -256,6 +260,7 @@ def test_worker_processes_give_the_same_as_one_process(mode):
     mine.close()
 
 
+@forks
 def test_async_without_shared_memory_is_refused_where_it_would_reset_twice():
     env = AsyncVectorEnv(makers(SCRIPTS), shared_memory=False)
     with pytest.raises(EnvironmentNotSupportedError, match="shared_memory=True"):
