@@ -1,0 +1,194 @@
+"""Pixel goal: walk to a green cell past red ones, seen as an image."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.configured import Configured
+from spi_plugins.types import ActionSpec, ArraySpec
+
+_FLOOR, _HAZARD, _GOAL, _AGENT = (24, 24, 48), (208, 48, 48), (48, 208, 96), (240, 240, 240)
+_MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right, as rows and columns
+_FRAME_SIZE = 320  # pixels, of a rendered frame at least half of it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelGoalConfig:
+    """What fixes the shapes.
+
+    Attributes:
+        size: cells a side.
+        scale: pixels a cell's side.
+        num_hazards: red cells.
+    """
+
+    size: int
+    scale: int
+    num_hazards: int
+
+    def __post_init__(self) -> None:
+        """Check that everything fits on the board."""
+        if self.size < 2:
+            raise ValueError(f"size must be at least 2, got {self.size}.")
+        if self.scale < 1:
+            raise ValueError(f"scale must be at least 1, got {self.scale}.")
+        if not 0 <= self.num_hazards <= self.size**2 - 2:
+            raise ValueError(
+                f"num_hazards must be between 0 and {self.size**2 - 2}, all cells but the agent's and the "
+                f"goal's, got {self.num_hazards}."
+            )
+
+
+class PixelGoalParams(NamedTuple):
+    """What may change without a retrace.
+
+    Attributes:
+        slip: probability that a move goes in a direction drawn uniformly from the four instead.
+        goal_reward: paid on reaching the goal.
+        step_penalty: taken off at every step.
+    """
+
+    slip: float
+    goal_reward: float
+    step_penalty: float
+
+
+class PixelGoalState(NamedTuple):
+    """Cells, counted row by row.
+
+    Attributes:
+        agent: where the agent stands.
+        goal: where it should go.
+        hazards: where standing costs; distinct, and neither the goal nor the agent's first cell.
+    """
+
+    agent: Int[Array, ""]
+    goal: Int[Array, ""]
+    hazards: Int[Array, " N"]
+
+
+def make_pixel_goal(
+    size: int = 6,
+    *,
+    scale: int = 6,
+    num_hazards: int = 4,
+    slip: float = 0.1,
+    goal_reward: float = 1.0,
+    step_penalty: float = 0.02,
+    max_episode_steps: int = 50,
+) -> FunctionalEnv:
+    """Make a board on which a white agent walks to a green goal; red cells cost.
+
+    Agent, goal and hazards start on distinct cells, uniformly at random, so each episode is another task that
+    only the image tells. Actions: 0 up, 1 down, 2 left, 3 right; the border stops. Observation: uint8
+    ``[size * scale, size * scale, 3]``, channels last. Reward: ``goal_reward`` on reaching the goal, less
+    ``step_penalty`` each step. Cost: 1 for each step that ends on a red cell, which neither stops nor pays.
+    The goal is terminal; ``max_episode_steps`` truncate.
+
+    At the defaults the image is ``[36, 36, 3]``, the best mean return is 0.911 (dynamic programming, costs
+    ignored) and a uniformly random policy's is -0.241; ``tests/spi_plugins/envs/test_pixel_goal_board.py``
+    computes both and plays them.
+
+    Args:
+        size: cells a side, at least 2.
+        scale: pixels a cell's side; 36 pixels in all are the least that the Nature network takes.
+        num_hazards: red cells.
+        slip: probability in [0, 1] that a move goes in a random one of the four directions.
+        goal_reward: reward of reaching the goal.
+        step_penalty: taken off the reward of every step.
+        max_episode_steps: steps until truncation, at least 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    config = PixelGoalConfig(size=size, scale=scale, num_hazards=num_hazards)
+    if not 0 <= slip <= 1:
+        raise ValueError(f"slip must be between 0 and 1, got {slip}.")
+    if max_episode_steps < 1:
+        raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")
+    side = size * scale
+    return FunctionalEnv(
+        observation_spec=ArraySpec(kind="image", shape=(side, side, 3), dtype="uint8", low=0.0, high=255.0),
+        action_spec=ActionSpec(kind="discrete", nvec=(4,)),
+        params=PixelGoalParams(slip, goal_reward, step_penalty),
+        initial=Configured(_initial, config),
+        observation=Configured(_observation, config),
+        transition=Configured(_transition, config),
+        reward=_reward,
+        cost=_cost,
+        terminal=_terminal,
+        max_episode_steps=max_episode_steps,
+        render=Configured(_render, config),
+        name="pixel_goal",
+    )
+
+
+def _initial(config: PixelGoalConfig, key: Key[Array, ""], params: PixelGoalParams) -> PixelGoalState:
+    del params
+    # The largest of independent uniforms are distinct cells in random order.
+    _, cells = jax.lax.top_k(jax.random.uniform(key, (config.size**2,)), 2 + config.num_hazards)
+    return PixelGoalState(cells[0], cells[1], cells[2:])
+
+
+def _observation(
+    config: PixelGoalConfig, state: PixelGoalState, params: PixelGoalParams
+) -> UInt8[Array, "side side 3"]:
+    del params
+    cells = jnp.arange(config.size**2)
+    hazard = (cells[:, None] == state.hazards[None, :]).any(axis=1)
+    # Later entries cover earlier ones.
+    kind = jnp.where(hazard, 1, 0)
+    kind = jnp.where(cells == state.goal, 2, kind)
+    kind = jnp.where(cells == state.agent, 3, kind)
+    palette = jnp.array([_FLOOR, _HAZARD, _GOAL, _AGENT], jnp.uint8)
+    board = palette[kind].reshape(config.size, config.size, 3)
+    return board.repeat(config.scale, axis=0).repeat(config.scale, axis=1)
+
+
+def _transition(
+    config: PixelGoalConfig,
+    state: PixelGoalState,
+    action: Int[Array, ""],
+    key: Key[Array, ""],
+    params: PixelGoalParams,
+) -> PixelGoalState:
+    slip_key, direction_key = jax.random.split(key)
+    slips = jax.random.bernoulli(slip_key, params.slip)
+    direction = jnp.where(slips, jax.random.randint(direction_key, (), 0, 4), action)
+    row_move, column_move = jnp.array(_MOVES)[direction]
+    row = jnp.clip(state.agent // config.size + row_move, 0, config.size - 1)
+    column = jnp.clip(state.agent % config.size + column_move, 0, config.size - 1)
+    return state._replace(agent=row * config.size + column)
+
+
+def _reward(
+    state: PixelGoalState, action: Int[Array, ""], after: PixelGoalState, params: PixelGoalParams
+) -> Float[Array, ""]:
+    del state, action
+    return jnp.where(after.agent == after.goal, params.goal_reward, 0.0) - params.step_penalty
+
+
+def _cost(
+    state: PixelGoalState, action: Int[Array, ""], after: PixelGoalState, params: PixelGoalParams
+) -> Float[Array, ""]:
+    del state, action, params
+    return (after.agent == after.hazards).any().astype(jnp.float32)
+
+
+def _terminal(state: PixelGoalState, params: PixelGoalParams) -> Bool[Array, ""]:
+    del params
+    return state.agent == state.goal
+
+
+def _render(
+    config: PixelGoalConfig, state: PixelGoalState, params: PixelGoalParams
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Enlarge the observation."""
+    image = np.asarray(_observation(config, jax.tree.map(jnp.asarray, state), params))
+    factor = max(1, _FRAME_SIZE // image.shape[0])
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
