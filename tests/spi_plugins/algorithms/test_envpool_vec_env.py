@@ -282,6 +282,21 @@ def test_compiled_and_python_steps_alternate_on_one_pool():
     np.testing.assert_array_equal(done, other_done)
 
 
+def test_a_compiled_stretch_may_end_with_an_episode():
+    env = make("Pendulum-v1", 2, max_episode_steps=5)
+    env.reset()
+    actions = jnp.zeros((5, 2, 1))
+    handle, rows = scan(env, actions)(env.xla_functions().handle(), actions)
+    infos = env.record(rows)
+    assert [info["episode"]["l"] for info in infos[-1]] == [5, 5]
+    assert env.ended.all()
+    np.testing.assert_array_equal(handle.ended, env.ended)
+    _, reward, done, _ = env.step(np.ones((2, 1)))
+    assert reward.tolist() == [0.0, 0.0]
+    assert not done.any()
+    assert not env.ended.any()
+
+
 def test_rows_from_a_stale_handle_are_refused():
     env = make("CartPole-v1", 2)
     env.reset()
