@@ -117,7 +117,7 @@ def _check_spaces(model: BaseAlgorithm, env: VecEnv, name: str) -> None:
 
 
 def _fits(asked: spaces.Space[Any], given: spaces.Space[Any]) -> bool:
-    """Whether arrays are alike. Bounds may differ, and so may the order of an image's axes, which SB3 changes."""
+    """Whether arrays are alike. Bounds may differ, and the order of an image's axes, which SB3 changes."""
     if isinstance(asked, spaces.Dict) and isinstance(given, spaces.Dict):
         return asked.keys() == given.keys() and all(_fits(asked[key], given[key]) for key in asked)
     if isinstance(asked, spaces.Box) and isinstance(given, spaces.Box):

@@ -97,9 +97,11 @@ class RunFolder:
             CommandError: the file is missing or is none of ours.
         """
         try:
-            return RunConfig(**json.loads(self.config.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise CommandError(f"{self.config} is no run's configuration: {error}") from error
+            fields = json.loads(self.config.read_text())
+            callbacks = tuple((name, kwargs) for name, kwargs in fields.pop("callbacks"))
+            return RunConfig(callbacks=callbacks, **fields)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise CommandError(f"{self.config} is no run's configuration: {error!r}") from error
 
     def append_command(self, words: Sequence[str]) -> None:
         """Note the command that starts, or goes on with, the run."""
@@ -151,7 +153,7 @@ def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:
         run = RunFolder(path)
         if not run.config.is_file():
             raise CommandError(f"{path} is no run: it has no config.json.")
-        return _saved_model(run), run
+        return _newest_model(run), run
     if not path.is_file():
         raise CommandError(f"There is no run and no model at {path}.")
     for folder in (path.parent, path.parent.parent):  # model.zip, or one of checkpoints/
@@ -160,11 +162,9 @@ def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:
     return path, None
 
 
-def _saved_model(run: RunFolder) -> pathlib.Path:
-    """The final model, or the newest checkpoint of a run that was killed."""
-    if run.model.is_file():
-        return run.model
-    checkpoints = sorted(run.checkpoints.glob("*.zip"), key=lambda file: file.stat().st_mtime)
-    if not checkpoints:
+def _newest_model(run: RunFolder) -> pathlib.Path:
+    """The final model, unless the run was gone on with since and killed: then its newest checkpoint."""
+    models = [path for path in (run.model, *run.checkpoints.glob("*.zip")) if path.is_file()]
+    if not models:
         raise CommandError(f"{run.path} holds no model: it was ended before the first checkpoint.")
-    return checkpoints[-1]
+    return max(models, key=lambda path: path.stat().st_mtime_ns)

@@ -1,0 +1,376 @@
+import json
+import os
+import pathlib
+import signal
+
+import gymnasium
+import pytest
+from stable_baselines3.common.callbacks import BaseCallback
+
+from spi_plugins.cli.progress_file import read_progress
+
+RUN = pathlib.Path("runs/sb3_ppo/CartPole-v1_1")
+SHORT = ("-p", "n_steps=32", "batch_size=32", "n_epochs=1", "device='cpu'")
+TRAIN = ("train", "sb3_ppo", "--env", "CartPole-v1", "--n-envs", 2, "--eval-episodes", 2, *SHORT)
+
+
+def steps_of(run):
+    return [int(row["time/total_timesteps"]) for row in read_progress(run / "progress.csv")]
+
+
+class PressCtrlC(BaseCallback):
+    def __init__(self, at, times=1):
+        super().__init__()
+        self.at, self.times = at, times
+
+    def _on_step(self):
+        if self.n_calls == self.at:
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+
+@pytest.fixture
+def train(spi, plugin):
+    """``spi`` with Stable-Baselines3's PPO as ``sb3_ppo``, and a callback that presses Ctrl-C."""
+    module = plugin(
+        register_algorithms=lambda register: register("sb3_ppo", "stable_baselines3:PPO"),
+        register_callbacks=lambda register: register("ctrl_c", PressCtrlC),
+    )
+    return lambda *words, plugins=(): spi(*words, plugins=[module, *plugins])
+
+
+def test_a_run_leaves_everything_in_one_folder(train):
+    done = train(*TRAIN, "-n", 640)
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in RUN.iterdir()) == [
+        "checkpoints",
+        "command.txt",
+        "config.json",
+        "evaluation.json",
+        "learning_curve.png",
+        "model.zip",
+        "progress.csv",
+        "system_info.txt",
+    ]
+    config = json.loads((RUN / "config.json").read_text())
+    assert config["algorithm"] == "sb3_ppo"
+    assert config["policy"] == "MlpPolicy"
+    assert config["n_envs"] == 2
+    assert config["hyperparameters"] == {"n_steps": 32, "batch_size": 32, "n_epochs": 1, "device": "cpu"}
+    assert len(list((RUN / "checkpoints").iterdir())) == 10
+    assert steps_of(RUN) == list(range(64, 641, 64))
+    assert (RUN / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "Stable-Baselines3" in (RUN / "system_info.txt").read_text()
+    assert (RUN / "command.txt").read_text().startswith("spi train sb3_ppo --env CartPole-v1")
+
+
+def test_a_run_ends_by_evaluating_and_with_the_command_that_goes_on(train):
+    out = train(*TRAIN, "-n", 64).out
+    evaluation = json.loads((RUN / "evaluation.json").read_text())
+    assert evaluation["n_episodes"] == 2
+    assert (
+        f"Return {evaluation['mean_return']:.2f} +- {evaluation['std_return']:.2f} over 2 deterministic"
+        in out
+    )
+    assert out.splitlines()[-1].split() == f"Go on: spi train --resume {RUN} -n 64".split()
+    assert f"model           {RUN}/model.zip" in out
+
+
+def test_the_printed_command_goes_on_in_the_same_folder(train):
+    words = train(*TRAIN, "-n", 128).out.splitlines()[-1].split("spi ")[1].split()
+    done = train(*words)
+    assert done.code == 0, done.err
+    assert steps_of(RUN) == [64, 128, 192, 256]
+    assert len((RUN / "command.txt").read_text().splitlines()) == 2
+    assert json.loads((RUN / "config.json").read_text())["n_timesteps"] == 256
+    assert json.loads((RUN / "evaluation.json").read_text())["num_timesteps"] == 256
+
+
+def test_going_on_from_a_checkpoint_drops_the_rows_that_came_after_it(train):
+    train(*TRAIN, "-n", 256, "--save-freq", 128)
+    done = train("train", "--resume", RUN / "checkpoints" / "sb3_ppo_128_steps.zip", "-n", 64)
+    assert done.code == 0, done.err
+    assert [row["time/total_timesteps"] for row in read_progress(RUN / "progress.csv")] == [
+        "64",
+        "128",
+        "192",
+    ]
+
+
+def test_the_same_command_gives_the_same_numbers_in_a_new_folder(train):
+    for _ in range(2):
+        train(*TRAIN, "-n", 128, "--seed", 5)
+    first, second = (
+        json.loads((RUN.with_name(f"CartPole-v1_{k}") / "evaluation.json").read_text()) for k in (1, 2)
+    )
+    assert first == second
+
+
+def test_ctrl_c_saves_after_the_update_and_prints_the_command_for_the_rest(train):
+    done = train(*TRAIN, "-n", 640, "--callback", "ctrl_c", "at=40")
+    assert done.code == 130
+    assert "Stopped after 128 steps" in done.out  # call 40 is in the second rollout of 2 * 32 steps
+    assert done.out.splitlines()[-1].split() == f"Go on: spi train --resume {RUN} -n 512".split()
+    assert not (RUN / "evaluation.json").exists()
+    resumed = train("train", "--resume", RUN, "--callback", "ctrl_c", "at=100000")
+    assert resumed.code == 0, resumed.err
+    assert "Trained 512 steps" in resumed.out
+
+
+def test_ctrl_c_twice_stops_at_once(train):
+    done = train(*TRAIN, "-n", 640, "--callback", "ctrl_c", "at=40", "times=2")
+    assert done.code == 130
+    assert done.err.endswith("spi: interrupted\n")
+    assert not (RUN / "model.zip").exists()
+
+
+def test_ctrl_c_works_again_as_before_after_a_run(train):
+    before = signal.getsignal(signal.SIGINT)
+    train(*TRAIN, "-n", 64)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_model_of_no_run_starts_a_new_run(train, tmp_path):
+    train(*TRAIN, "-n", 128)
+    (RUN / "model.zip").rename(tmp_path / "alone.zip")
+    done = train(
+        "train", "sb3_ppo", "--env", "CartPole-v1", "--resume", "alone.zip", "-n", 64, "--eval-episodes", 0
+    )
+    assert done.code == 0, done.err
+    second = RUN.with_name("CartPole-v1_2")
+    config = json.loads((second / "config.json").read_text())
+    assert (config["resumed_from"], config["n_envs"], config["n_timesteps"]) == ("alone.zip", 2, 192)
+    assert steps_of(second) == [192]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "sb3_ppo", "--env", "CartPole-v1"), "-n is required"),
+        (("train", "sb3_ppo", "-n", 10), "--env is required"),
+        (("train", "--env", "CartPole-v1", "-n", 10), "ALGO is required"),
+        (
+            ("train", "sb3_pp", "--env", "CartPole-v1", "-n", 10),
+            "No algorithm named 'sb3_pp'. Did you mean 'sb3_ppo'",
+        ),
+        (("train", "sb3_ppo", "--env", "CartPol-v1", "-n", 10), "Did you mean 'CartPole-v1'"),
+        (("train", "sb3_ppo", "--env", "spi/CartPol-v0", "-n", 10), "Did you mean 'spi/CartPole-v0'"),
+        (("train", "sb3_ppo", "--env", "envpool", "-n", 10), "write 'envpool:<id>'"),
+        (("train", "sb3_ppo", "--env", "no_module:X-v0", "-n", 10), "'no_module:X-v0' cannot be made"),
+        ((*TRAIN, "-n", "ten"), "invalid positive integer value: 'ten'"),
+        ((*TRAIN, "-n", 0), "invalid positive integer value: '0'"),
+        ((*TRAIN, "-n", 10, "-p", "gama=1"), "unexpected keyword argument 'gama' Did you mean 'gamma'"),
+        ((*TRAIN, "-n", 10, "-p", "seed=1"), "-p seed=... is given as --seed"),
+        ((*TRAIN, "-n", 10, "-p", "gamma"), "-p takes key=value pairs"),
+        ((*TRAIN, "-n", 10, "--policy", "MlpPolice"), "MlpPolice"),
+        ((*TRAIN, "-n", 10, "--env-kwargs", "gravity=1"), "'CartPole-v1' cannot be made"),
+        ((*TRAIN, "-n", 10, "--callback", "ctrlc"), "No callback named 'ctrlc'. Did you mean 'ctrl_c'"),
+        ((*TRAIN, "-n", 10, "--callback", "ctrl_c", "when=3"), "The callback 'ctrl_c' refuses its arguments"),
+        (("train", "--resume", "nothing"), "no run and no model at nothing"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_folder(train, words, message):
+    done = train(*words)
+    assert done.code == 2
+    assert done.err.count("\n") == 1, done.err
+    assert message in done.err
+    assert not pathlib.Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("ppo",), "ALGO is 'sb3_ppo' in the run"),
+        (("--env", "Acrobot-v1"), "--env is 'CartPole-v1' in the run"),
+        (("--seed", 1), "--seed cannot be changed"),
+        (("--policy", "CnnPolicy"), "--policy cannot be changed"),
+        (("-p", "gamma=0.5"), "-p cannot be changed"),
+        (("--n-envs", 3), "--n-envs cannot be changed"),
+        (("--env-kwargs", "a=1"), "--env-kwargs cannot be changed"),
+        (("-f", "elsewhere"), "-f cannot be changed"),
+        ((), "say how many more with -n"),
+    ],
+)
+def test_what_a_resumed_run_fixed_cannot_be_changed(train, words, message):
+    train(*TRAIN, "-n", 64, "--eval-episodes", 0)
+    done = train("train", "--resume", RUN, *words)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert message in done.err
+
+
+def test_a_damaged_model_is_the_users_mistake(train):
+    train(*TRAIN, "-n", 64, "--eval-episodes", 0)
+    (RUN / "model.zip").write_bytes(b"PK garbage")
+    done = train("train", "--resume", RUN, "-n", 64)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "sb3_ppo cannot load" in done.err
+
+
+def test_a_run_in_which_no_episode_ends_says_so_instead_of_a_curve(train):
+    short = ["-p", "n_steps=2", "batch_size=4", "device='cpu'", "n_epochs=1"]
+    done = train(
+        "train", "sb3_ppo", "--env", "CartPole-v1", "--n-envs", 2, "-n", 4, *short, "--eval-episodes", 0
+    )
+    assert done.code == 0, done.err
+    assert "learning curve  none: no episode ended during training" in done.out
+
+
+@pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")
+def test_the_progress_bar_and_tensorboard_work(train):
+    done = train(*TRAIN, "-n", 64, "--progress", "-tb", "tb", "-v", "--eval-episodes", 0)
+    assert done.code == 0, done.err
+    assert "total_timesteps" in done.out
+    assert list(pathlib.Path("tb/sb3_ppo/CartPole-v1_1").glob("events.out.tfevents*"))
+
+
+@pytest.mark.parametrize(("option", "package"), [("--progress", "tqdm"), ("-tb", "tensorboard")])
+def test_a_missing_package_comes_with_the_command_that_installs_it(train, monkeypatch, option, package):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *args: None if name == package else found(name, *args)
+    )
+    done = train(*TRAIN, "-n", 64, option, *(["tb"] if option == "-tb" else []))
+    assert done.code == 2
+    assert f"'{package}', which is not installed: pip install 'spi-plugins[cli]'" in done.err
+    assert not pathlib.Path("runs").exists()
+
+
+def test_without_matplotlib_the_run_ends_well_and_says_what_to_install(train, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = train(*TRAIN, "-n", 64, "--eval-episodes", 0)
+    assert done.code == 0
+    assert "learning curve  none: " in done.out
+    assert "pip install 'spi-plugins[plot]'" in done.out
+
+
+def test_a_plugins_gymnasium_environment_is_copied(train, plugin):
+    made = []
+
+    def make(length=10):
+        made.append(length)
+        return gymnasium.make("CartPole-v1", max_episode_steps=length)
+
+    mine = plugin("envs_plugin", register_envs=lambda register: register("mine/Short-v0", make))
+    words = [
+        "train",
+        "sb3_ppo",
+        "--env",
+        "mine/Short-v0",
+        "--env-kwargs",
+        "length=7",
+        "--n-envs",
+        3,
+        "-n",
+        96,
+    ]
+    done = train(*words, *SHORT, "--eval-episodes", 2, plugins=[mine])
+    assert done.code == 0, done.err
+    assert made == [7] * 5  # three to train on, two to evaluate on
+    evaluation = json.loads(pathlib.Path("runs/sb3_ppo/mine-Short-v0_1/evaluation.json").read_text())
+    assert evaluation["lengths"] == [7, 7]
+
+
+def test_a_familys_environment_is_made_with_number_and_seed(train, plugin):
+    calls = []
+
+    def make_vec(env_id, *, num_envs, seed, **kwargs):
+        calls.append((env_id, num_envs, seed, kwargs))
+        return gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync")
+
+    mine = plugin("family_plugin", register_envs=lambda register: register("mine", make_vec, family=True))
+    words = [
+        "train",
+        "sb3_ppo",
+        "--env",
+        "mine:CartPole-v1",
+        "--n-envs",
+        2,
+        "--seed",
+        4,
+        "--env-kwargs",
+        "a=1",
+    ]
+    done = train(*words, "-n", 64, *SHORT, "--eval-episodes", 1, plugins=[mine])
+    assert done.code == 0, done.err
+    assert calls == [("CartPole-v1", 2, 4, {"a": 1}), ("CartPole-v1", 1, 1_000_007, {"a": 1})]
+
+
+def test_a_functional_environment_trains_any_algorithm(train):
+    words = [
+        "train",
+        "sb3_ppo",
+        "--env",
+        "spi/CartPole-v0",
+        "--n-envs",
+        2,
+        "-n",
+        64,
+        *SHORT,
+        "--eval-episodes",
+        1,
+    ]
+    done = train(*words)
+    assert done.code == 0, done.err
+    assert (pathlib.Path("runs/sb3_ppo/spi-CartPole-v0_1") / "model.zip").exists()
+
+
+def test_our_own_ppo_trains_stops_and_goes_on(train):
+    run = pathlib.Path("runs/ppo/spi-CartPole-v0_1")
+    words = [
+        "train",
+        "ppo",
+        "--env",
+        "spi/CartPole-v0",
+        "--n-envs",
+        4,
+        "--eval-episodes",
+        2,
+        "-p",
+        "n_steps=8",
+    ]
+    done = train(*words, "-n", 320, "--callback", "ctrl_c", "at=10")
+    assert done.code == 130, done.err
+    assert "Stopped after 64 steps" in done.out
+    done = train("train", "--resume", run, "--callback", "ctrl_c", "at=100000")
+    assert done.code == 0, done.err
+    assert json.loads((run / "evaluation.json").read_text())["num_timesteps"] == 320
+
+
+def test_an_evaluation_can_be_repeated_from_the_run(train):
+    train(*TRAIN, "-n", 64)
+    expected = json.loads((RUN / "evaluation.json").read_text())
+    done = train("eval", RUN, "--n-episodes", 2, "--json")
+    result = json.loads(done.out)
+    assert {key: result[key] for key in expected} == expected
+    assert result["env"] == "CartPole-v1"
+
+
+def test_an_evaluation_may_sample_and_name_another_environment_and_seed(train):
+    train(*TRAIN, "-n", 64)
+    done = train(
+        "eval", RUN / "model.zip", "--env", "spi/CartPole-v0", "--stochastic", "--seed", 3, "--n-episodes", 3
+    )
+    assert done.code == 0, done.err
+    assert "over 3 stochastic episodes" in done.out
+    assert "on spi/CartPole-v0" in done.out
+
+
+def test_a_file_of_no_run_is_evaluated_with_its_algorithm_and_environment(train, tmp_path):
+    train(*TRAIN, "-n", 64)
+    (RUN / "model.zip").rename(tmp_path / "alone.zip")
+    assert "--algo and --env" in train("eval", "alone.zip").err
+    done = train("eval", "alone.zip", "--algo", "sb3_ppo", "--env", "CartPole-v1", "--n-episodes", 1)
+    assert done.code == 0, done.err
+
+
+def test_an_environment_with_other_spaces_is_refused(train):
+    train(*TRAIN, "-n", 64)
+    for env in ("Pendulum-v1", "Acrobot-v1"):
+        done = train("eval", RUN, "--env", env)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert f"but '{env}' has" in done.err
