@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.categorical import CategoricalLatent
 from spi_plugins.networks.encoders import (
     CombinedExtractor,
@@ -198,7 +197,6 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: Policy
         )
     parts, latent_shape = _build_parts(spec, actions, config)
     networks = {name: part for name, part in parts._asdict().items() if part is not None}
-    assert action_distribution(actions).n_parameters > 0
 
     def init(key: Array) -> Params:
         # Folding in a constant for each part keeps the others' weights when one is added.

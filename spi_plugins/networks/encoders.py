@@ -63,11 +63,12 @@ class ConvEncoder(nnx.Module):
 
     def __call__(self, obs: Shaped[Array, "B _ _ _"]) -> Float[Array, "B h w c"]:
         """Encode a batch of uint8 images."""
-        if self.spec.channels_first:
-            obs = jnp.transpose(obs, (0, 2, 3, 1))
-        x = obs.astype(jnp.float32) * (1.0 / 255.0)
+        x = jnp.transpose(obs, (0, 2, 3, 1)) if self.spec.channels_first else obs
         for i, (_, _, stride) in enumerate(self.layers):
             kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
+            if i == 0:
+                # Scaling the kernel instead of the images keeps these bytes until the convolution reads them.
+                kernel = kernel * (1.0 / 255.0)
             x = jax.nn.relu(conv2d(x, kernel, stride=stride, padding="VALID") + bias[None, None, None, :])
         return x
 
