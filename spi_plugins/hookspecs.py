@@ -99,8 +99,11 @@ def register_planners(register: Register) -> None:
 def register_world_models(register: Register) -> None:
     """Offer world models: latent dynamics, rewards and costs that are fitted to data.
 
-    Each target is a factory of a world model, a named tuple of pure functions on a pytree of parameters. It
-    is found by ``spi_plugins.get_world_model(name)``.
+    Each target is a factory, called as ``target(latent_shape, action_spec, config)`` with a configuration of
+    its own. It returns a named tuple of pure functions on a pytree of parameters, with the functions of
+    ``spi_plugins.world_models.deep_mdp.DeepMDP``: ``init``, ``losses``, ``predict``, ``reward`` and
+    ``termination``. It is found by ``spi_plugins.get_world_model(name)``, and
+    ``spi_plugins.testing.check_world_model`` checks what it builds.
 
     Args:
         register: ``register(name, target, *, summary="")``, called once per world model. Names are lower
@@ -124,9 +127,9 @@ def register_envs(register: RegisterEnv) -> None:
     A plain target is a factory that is called with the user's keyword arguments and returns a
     ``spi_plugins.envs.base.FunctionalEnv`` or a ``gymnasium.Env``. A *family* stands for many environments of
     one outside package: its target is called as ``target(env_id, num_envs=..., seed=..., **env_kwargs)`` and
-    returns a vector environment, and users write ``"<family>:<env_id>"``, for example
-    ``"envpool:Breakout-v5"``. Either is used by ``spi_plugins.make_env(name, ...)`` and ``spi train ALGO
-    --env NAME``.
+    returns a vector environment (of Gymnasium, Stable-Baselines3 or EnvPool), and users write
+    ``"<family>:<env_id>"``, for example ``"envpool:Breakout-v5"``. Either is used by
+    ``spi_plugins.make_env(name, ...)`` and ``spi train ALGO --env NAME``.
 
     Args:
         register: ``register(name, target, *, summary="", family=False)``, called once per environment or

@@ -65,10 +65,9 @@ def build_env(name: str, *, n_envs: int | None, seed: int, env_kwargs: Mapping[s
     source = find_source(name)
     try:
         if source == "family":
-            made = plugins.make_env(name, num_envs=n_envs or BATCHED_COPIES, seed=seed, **env_kwargs)
-            vec_env = as_vec_env(made)
-            vec_env.seed(seed)
-            return vec_env
+            return as_vec_env(
+                plugins.make_env(name, num_envs=n_envs or BATCHED_COPIES, seed=seed, **env_kwargs)
+            )
         if source == "gymnasium":
             return make_vec_env(name, n_envs=n_envs or SINGLE_COPIES, seed=seed, env_kwargs=dict(env_kwargs))
         first = plugins.make_env(name, **env_kwargs)

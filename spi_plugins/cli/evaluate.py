@@ -23,14 +23,15 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         help="arguments of the environment, Python literals (default: the run's, on its environment)",
     )
     parser.add_argument("--n-episodes", type=positive, default=10, metavar="N", help="(default: 10)")
-    parser.add_argument(
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument(
         "--deterministic",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="the most likely actions (default), or samples",
+        action="store_true",
+        default=None,
+        help="take the most likely actions (default, except on images)",
     )
-    parser.add_argument(
-        "--stochastic", dest="deterministic", action="store_false", help="the same as --no-deterministic"
+    actions.add_argument(
+        "--stochastic", dest="deterministic", action="store_false", help="sample actions (default on images)"
     )
     parser.add_argument(
         "--seed", type=whole, metavar="S", help="of the environment (default: far from training's)"

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_algorithm
 from spi_plugins.cli.arguments import CommandError
-from spi_plugins.cli.environments import build_env
+from spi_plugins.cli.environments import build_env, default_policy
 from spi_plugins.errors import SPIError
 
 # Evaluation never sees the episodes of training: its seeds are this far away.
@@ -23,12 +23,16 @@ MOST_COPIES = 8
 
 
 class EvaluationTask(NamedTuple):
-    """What to play. ``env_kwargs`` and ``seed`` are those of the evaluation's own environment."""
+    """What to play. ``env_kwargs`` and ``seed`` are those of the evaluation's own environment.
+
+    ``deterministic=None`` samples actions where observations are images, and else takes the most likely ones,
+    after the RL Zoo: in an Atari game a deterministic policy that is stuck stays so until the time limit.
+    """
 
     env: str
     env_kwargs: Mapping[str, Any]
     n_episodes: int
-    deterministic: bool
+    deterministic: bool | None
     seed: int
 
 
@@ -81,6 +85,9 @@ def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evalua
     try:
         model = load_model(algorithm, path)
         _check_spaces(model, env, task.env)
+        deterministic = task.deterministic
+        if deterministic is None:
+            deterministic = default_policy(env) != "CnnPolicy"
         with warnings.catch_warnings():
             # An environment of a third party may come without a monitor; its raw returns are right then.
             warnings.filterwarnings(
@@ -90,7 +97,7 @@ def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evalua
                 model,
                 env,
                 n_eval_episodes=task.n_episodes,
-                deterministic=task.deterministic,
+                deterministic=deterministic,
                 return_episode_rewards=True,
             )
     finally:
@@ -103,7 +110,7 @@ def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evalua
         returns=[float(value) for value in returns],
         lengths=[int(value) for value in lengths],
         n_episodes=len(returns),
-        deterministic=task.deterministic,
+        deterministic=deterministic,
         seed=task.seed,
         num_timesteps=model.num_timesteps,
     )

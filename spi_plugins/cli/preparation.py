@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_algorithm, get_callback, plugins
 from spi_plugins.cli.arguments import CommandError, parse_pairs
-from spi_plugins.cli.environments import build_env, default_policy, find_source
+from spi_plugins.cli.environments import build_env, default_policy
 from spi_plugins.cli.evaluation import load_model
 from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder
 from spi_plugins.errors import SPIError
@@ -102,9 +102,9 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
         if given not in (None, own):
             raise CommandError(f"{option} is {own!r} in the run {folder.path}, it cannot become {given!r}.")
     _refuse(args, "--n-envs", "--env-kwargs", "-f", *_SET_BY_MODEL)
-    find_source(config.env)
-    get_algorithm(config.algorithm)
-    env = build_env(config.env, n_envs=config.n_envs, seed=config.seed, env_kwargs=config.env_kwargs)
+    # Loaded twice: the environment's seed depends on the steps taken, or its first episodes would come again.
+    seed = (config.seed + load_model(config.algorithm, path).num_timesteps) % 2**31
+    env = build_env(config.env, n_envs=config.n_envs, seed=seed, env_kwargs=config.env_kwargs)
     model = load_model(config.algorithm, path, env)
     missing = config.n_timesteps - model.num_timesteps
     n_timesteps = args.n_timesteps or missing

@@ -108,9 +108,10 @@ def _evaluate(folder: RunFolder, config: RunConfig) -> None:
         config.env,
         config.env_kwargs,
         config.eval_episodes,
-        deterministic=True,
+        deterministic=None,
         seed=config.seed + SEED_OFFSET,
     )
+    _say(f"Evaluating {config.eval_episodes} episodes ...")
     result = evaluate(config.algorithm, folder.model, task)
     folder.evaluation.write_text(to_json(result._asdict()) + "\n")
     _say(f"{result}.")

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.testing.requirement import ConformanceError, require, require_equal
-from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec
+from spi_plugins.testing.actions import random_actions
+from spi_plugins.testing.requirement import require, require_equal
+from spi_plugins.types import ArraySpec, ObservationSpec
 
 
 def check_functional_env(env: FunctionalEnv, *, num_steps: int = 32, num_envs: int = 3) -> None:
@@ -36,7 +37,7 @@ def check_functional_env(env: FunctionalEnv, *, num_steps: int = 32, num_envs: i
     state = jax.jit(env.initial)(key, env.params)
     _check_same(jax.jit(env.initial)(key, env.params), state, "initial must give the same for the same key.")
     _check_observation(env.observation_spec, env.observation(state, env.params))
-    action = _random_actions(env.action_spec, np.random.default_rng(0), ())
+    action = random_actions(env.action_spec, np.random.default_rng(0), ())
     _check_one_step(env, state, action, key)
     _check_many_steps(env, num_steps, num_envs)
     if env.render is not None:
@@ -55,7 +56,7 @@ def _check_one_step(env: FunctionalEnv, state: Any, action: np.ndarray[Any, Any]
 
 
 def _check_many_steps(env: FunctionalEnv, num_steps: int, num_envs: int) -> None:
-    actions = jnp.asarray(_random_actions(env.action_spec, np.random.default_rng(1), (num_steps, num_envs)))
+    actions = jnp.asarray(random_actions(env.action_spec, np.random.default_rng(1), (num_steps, num_envs)))
 
     def step(state: Any, inputs: tuple[jax.Array, jax.Array]) -> tuple[Any, tuple[Any, jax.Array, jax.Array]]:
         action, keys = inputs
@@ -125,17 +126,3 @@ def _raw(leaf: jax.Array) -> jax.Array:
 
 def _layout(state: Any) -> Any:
     return jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", state)
-
-
-def _random_actions(
-    spec: ActionSpec, rng: np.random.Generator, leading: tuple[int, ...]
-) -> np.ndarray[Any, Any]:
-    """Actions in the spec's bounds, ``[*leading, *shape]``."""
-    if spec.kind == "discrete":
-        return rng.integers(spec.nvec[0], size=leading, dtype=np.int32)
-    if spec.kind == "multi_discrete":
-        return rng.integers(spec.nvec, size=(*leading, len(spec.nvec)), dtype=np.int32)
-    if spec.kind == "box":
-        flat = rng.uniform(spec.low, spec.high, size=(*leading, len(spec.low))).astype(np.float32)
-        return flat.reshape(*leading, *spec.shape)
-    raise ConformanceError(f"action_spec has the unknown kind {spec.kind!r}.")
