@@ -1,0 +1,69 @@
+# `make` lists what there is. Every target makes the environment first if it is missing or out of date.
+PYTHON ?= python3
+VENV ?= .venv
+# Test processes. More than the cores makes nothing faster: XLA's own threads use what one leaves over.
+WORKERS ?= 2
+# Of `make demo`.
+DEMO_ENVS ?= 32
+DEMO_STEPS ?= 32768
+# More words for pytest, as in: make test ARGS="tests/spi_plugins/test_returns.py -k hand"
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-slow lint types layers wheel-test check format hooks bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+env: $(STAMP) ## make the environment in .venv from constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing the environment into $(VENV) (some minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## train Deep SPI on Breakout's pixels for some minutes, evaluate, save model and curve
+	@$(BIN)/spi train deep_spi --env envpool:Breakout-v5 --n-envs $(DEMO_ENVS) -n $(DEMO_STEPS) --seed 1 --progress
+	@echo "The command spi is $(BIN)/spi; 'source $(BIN)/activate' puts it on your path."
+
+test: $(STAMP) ## the fast tests
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-slow: $(STAMP) ## the learning runs, minutes to hours
+	$(BIN)/pytest -m slow --timeout=14400 --durations=0 $(ARGS)
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+layers: $(STAMP) ## who may import whom
+	$(BIN)/lint-imports
+
+wheel-test: $(STAMP) ## build the wheel, install it into a clean environment, use it from another folder
+	.ci/wheel-test $(BIN)/python
+
+check: lint types layers wheel-test test ## everything that .ci/run runs
+
+format: $(STAMP) ## let ruff repair and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hooks: $(STAMP) ## run the checks before each commit
+	$(BIN)/pre-commit install
+
+bench: $(STAMP) ## all benchmarks, each by itself; see benchmarks/
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean: ## remove caches and builds, but neither .venv nor runs
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
