@@ -4,6 +4,7 @@ Both take their decisions in the same ``act_into`` with the same chain of keys, 
 give the same actions on either path.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -147,6 +148,18 @@ class Iteration(NamedTuple):
     metrics: DeepSPIMetrics
     steps: EnvStep  # [T, B] arrays, without observations
     action: Array  # [T, B, ...]
+    finite: Bool[Array, "T B"]  # whether the observation reached is, for the host to name the culprit
+
+
+def _all_finite(obs: Observation) -> Bool[Array, "T B"]:
+    """Whether each observation ``[T, B, ...]`` holds neither NaN nor infinity."""
+
+    def one(x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return jnp.ones(x.shape[:2], bool)
+        return jnp.all(jnp.isfinite(x.reshape(*x.shape[:2], -1)), axis=-1)
+
+    return functools.reduce(jnp.logical_and, [one(leaf) for leaf in jax.tree.leaves(obs)])
 
 
 def iterate(
@@ -154,5 +167,8 @@ def iterate(
 ) -> Iteration:
     """Rollout and update as one program. Jit with ``runner`` donated."""
     runner, rollout, steps = collect(agent, env_step, runner, n_steps)
+    finite = _all_finite(jax.tree.map(lambda x: x[1:], rollout.obs))
+    if rollout.final_obs is not None:
+        finite &= _all_finite(rollout.final_obs)
     state, metrics = agent.update(runner.state, rollout, learning_rate, clip_range)
-    return Iteration(runner._replace(state=state), metrics, steps, rollout.action)
+    return Iteration(runner._replace(state=state), metrics, steps, rollout.action, finite)

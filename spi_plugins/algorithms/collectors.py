@@ -1,8 +1,9 @@
-"""Two ways to fill a rollout, with one interface: step a ``VecEnv`` in Python, or scan an environment inside JAX."""
+"""Two ways to fill a rollout, with one interface: step a ``VecEnv`` in Python, or scan it inside JAX."""
 
+import copy
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from spi_plugins.agents.deep_spi import DeepSPIMetrics, DeepSPIState
 from spi_plugins.agents.rollout import Runner, Storage, act_into, close_storage, init_storage, iterate
 from spi_plugins.algorithms.checks import check_finite, to_device_dtype
-from spi_plugins.algorithms.compiled_envs import CompiledEnv, compiled_env
+from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.interrupts import deferred_interrupt
+from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.vec_envs import NativeVecEnv
 from spi_plugins.spaces import to_action
 from spi_plugins.types import Observation, PyTree, Rollout
@@ -35,6 +37,9 @@ class Collector(Protocol):
     def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> DeepSPIMetrics | None:
         """Run one iteration; ``None`` if a callback asked to stop."""
 
+    def resume_point(self) -> ResumePoint | None:
+        """What ``save`` stores within an iteration; ``None`` if that is how the model stands."""
+
 
 def to_device(space: Any, obs: Observation) -> Observation:
     """Observations in the dtypes of the device: 64-bit numbers narrowed, images left as bytes."""
@@ -49,6 +54,33 @@ def check_rows(obs: Observation, reward: NDArray[np.float32], num_timesteps: int
     for key, value in obs.items() if isinstance(obs, dict) else [("", obs)]:
         check_finite(f"{where}observation{f'[{key!r}]' if key else ''}", value)
     check_finite(f"{where}reward", reward)
+
+
+def check_iteration(reward: NDArray[np.float32], finite: NDArray[np.bool_], num_timesteps: int) -> None:
+    """``check_rows`` for an iteration that ran as one program, from what came back of it.
+
+    Args:
+        reward: ``[T, B]``.
+        finite: ``[T, B]``, whether the observation that the step reached is finite.
+        num_timesteps: before the iteration.
+    """
+    for what, good in (("observation", finite), ("reward", np.isfinite(reward))):
+        if not good.all():
+            t, i = divmod(int(np.argmin(good)), good.shape[1])
+            at = num_timesteps + (t + 1) * good.shape[1]
+            raise ValueError(
+                f"at time step {at}: the {what} of environment {i} is not finite. The update of this "
+                "iteration has seen it; go on from a checkpoint."
+            )
+
+
+def check_loss(metrics: DeepSPIMetrics, num_timesteps: int) -> None:
+    """Stop a run whose parameters are spoiled."""
+    if not np.isfinite(metrics.loss):
+        raise FloatingPointError(
+            f"The loss became {metrics.loss} at {num_timesteps} steps: learning_rate is too high, or rewards "
+            "are too large. The model's parameters are spoiled; go on from a checkpoint."
+        )
 
 
 def pack(metrics: DeepSPIMetrics) -> jax.Array:
@@ -71,8 +103,9 @@ class _HostRows:
 class StepCollector:
     """Steps any ``VecEnv``: one fused call to the device for each step, nothing copied twice.
 
-    An adapter with reset rows (envpool, Gymnasium's next-step autoreset) is stepped raw and its reset rows are
-    masked; any other ``VecEnv`` has SB3's same-step semantics and its terminal observations are kept aside.
+    An adapter with reset rows (envpool, Gymnasium's next-step autoreset) is stepped raw and its reset rows
+    are masked; any other ``VecEnv`` has SB3's same-step semantics and its terminal observations are kept
+    aside.
     """
 
     def __init__(self, model: "OnPolicyAlgorithm"):
@@ -91,6 +124,7 @@ class StepCollector:
         self._storage: Storage | None = None
         self._host = _HostRows(model.n_steps, env.num_envs)
         self._obs: Observation = None
+        self._point: ResumePoint | None = None
 
     def _update_packed(
         self, state: DeepSPIState, rollout: Rollout, learning_rate: jax.Array, clip_range: jax.Array
@@ -100,21 +134,37 @@ class StepCollector:
 
     def start(self) -> None:
         """Take up the model's last observation."""
+        # An interrupt may have come while the storage was donated.
+        self._storage = None
         self._obs = to_device(self.env.observation_space, self.model._last_obs)
         check_rows(self._obs, self._host.reward[0], self.model.num_timesteps)
 
     def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> DeepSPIMetrics | None:
         """Run one iteration; ``None`` if a callback asked to stop."""
+        # Parameters stay until the update, and a functional environment can be put back to the rollout's
+        # start.
+        self._point = None if self.model._function_env() is None else self.model._resume_point()
+        try:
+            return self._iterate(callbacks, total, log)
+        finally:
+            self._point = None
+
+    def resume_point(self) -> ResumePoint | None:
+        """The rollout's start, where the environment's state could be taken there."""
+        return self._point
+
+    def _iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> DeepSPIMetrics | None:
         model = self.model
         callbacks.on_rollout_start()
         state = model._agent_state
         if self._storage is None:
             self._storage = self._init_storage(state.params, self._obs, n_steps=model.n_steps, key=state.key)
         # A copy: the key would otherwise be donated with the storage while the state still holds it.
-        self._storage = self._storage._replace(key=jnp.copy(state.key), t=np.int32(0))
+        self._storage = self._storage._replace(key=jnp.copy(state.key), t=jnp.zeros((), jnp.int32))
         for t in range(model.n_steps):
             self._storage, action = self._act(state.params, self._storage, self._obs)
             if not self._step(t, np.asarray(action), callbacks):
+                model._agent_state = state._replace(key=jnp.copy(self._storage.key))
                 return None
         self._storage = storage = self._close(state.params, self._storage, self._obs)
         callbacks.on_rollout_end()
@@ -123,8 +173,12 @@ class StepCollector:
         rates = model.rates(model.num_timesteps, total)
         with deferred_interrupt():
             state = state._replace(key=jnp.copy(storage.key))
-            model._agent_state, metrics = self._update(state, self._rollout(storage), *rates)
-        return DeepSPIMetrics(*np.asarray(metrics))
+            model._agent_state, packed = self._update(state, self._rollout(storage), *rates)
+            metrics = DeepSPIMetrics(*np.asarray(packed))
+            model._n_updates += int(metrics.n_updates)
+            self._point = None
+        check_loss(metrics, model.num_timesteps)
+        return metrics
 
     def _step(self, t: int, action: NDArray[Any], callbacks: BaseCallback) -> bool:
         """Step the environments with row ``t``'s actions, fill the host's row, call the callbacks."""
@@ -145,20 +199,21 @@ class StepCollector:
         obs = to_device(env.observation_space, new_obs)
         model.num_timesteps += env.num_envs
         check_rows(obs, rewards, model.num_timesteps)
-        callbacks.update_locals(locals())
-        if not callbacks.on_step():
-            return False
+        callbacks.update_locals({"env": env, "new_obs": new_obs, "rewards": rewards, "dones": dones,
+                                 "infos": infos, "actions": actions, "n_steps": t + 1})  # fmt: skip
+        go_on = callbacks.on_step()
         model._update_info_buffer(infos, dones)
-        if not self.has_reset_rows:
+        if go_on and not self.has_reset_rows:
             self._keep_final(t, obs, dones, truncated, infos)
+        # Also when a callback stops the run: the environment stands there.
         self._obs = obs
         model._last_obs, model._last_episode_starts = new_obs, dones
-        return True
+        return go_on
 
     def _keep_final(
         self, t: int, obs: Observation, dones: NDArray[Any], truncated: NDArray[Any], infos: Infos
     ) -> None:
-        """Row ``t``'s successors and, at time limits, their values, where the environment has already reset itself."""
+        """Keep row ``t``'s successors and, at time limits, their values: the environment resets itself."""
         host = self._host
         host.final_value[t] = 0.0
         if not (self._keeps_final or truncated.any()):
@@ -177,7 +232,7 @@ class StepCollector:
             jax.tree.map(lambda rows, row: rows.__setitem__(t, row), host.final_obs, final)
 
     def _rollout(self, storage: Storage) -> Rollout:
-        host = self._host
+        host: Any = self._host  # NumPy arrays: jit takes them in faster than asarray would
         return Rollout(
             obs=storage.obs,
             action=storage.action,
@@ -201,6 +256,16 @@ def compiled_reason(env: VecEnv | None) -> str | None:
     return None
 
 
+class _Pending(NamedTuple):
+    """An iteration that has run, whose hooks are being replayed."""
+
+    metrics: DeepSPIMetrics
+    rows: HostRows
+    action: NDArray[Any]  # [T, B, ...]
+    n_timesteps: int  # at its end
+    n_updates: int
+
+
 class CompiledCollector:
     """Rollout and update as one program on the device; SB3's hooks are replayed from its output.
 
@@ -213,45 +278,119 @@ class CompiledCollector:
         self.env: CompiledEnv = compiled_env(model.env)
         self._runner_obs: Observation = None
         self._run = jax.jit(self._packed, donate_argnums=0)
+        self._pending: _Pending | None = None
+        self._t = 0  # the first row whose episodes are not yet in the model's buffers
 
     def _packed(
         self, runner: Runner, env_params: PyTree, learning_rate: jax.Array, clip_range: jax.Array
-    ) -> tuple[Runner, jax.Array, PyTree, jax.Array]:
+    ) -> tuple[Runner, jax.Array, PyTree, jax.Array, jax.Array]:
         step = functools.partial(self.env.step, env_params)
         out = iterate(self.model.agent, step, self.model.n_steps, runner, learning_rate, clip_range)
-        return out.runner, pack(out.metrics), out.steps, out.action
+        return out.runner, pack(out.metrics), out.steps, out.action, out.finite
 
     def start(self) -> None:
         """Take up the model's last observation and the environment's state."""
         space = self.model.observation_space
-        # Copies: they are donated, and must not be the arrays that the environment holds.
-        self._runner_obs = jax.tree.map(jnp.array, to_device(space, self.model._last_obs))
-        self.env.start()
+        # Copies: they are donated, and must not be the arrays that the environment holds. All on one device
+        # by # name: a program is compiled again for inputs that are not pinned as those of its first call
+        # were.
+        device = self.model.jax_device
+        self._runner_obs = jax.device_put(
+            jax.tree.map(jnp.array, to_device(space, self.model._last_obs)), device
+        )
+        self.env.start(device)
 
     def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> DeepSPIMetrics | None:
         """Run one iteration; ``None`` if a callback asked to stop."""
         model = self.model
-        n_envs = self.env.vec_env.num_envs
         callbacks.on_rollout_start()
-        rates = model.rates(model.num_timesteps + model.n_steps * n_envs, total)
-        with deferred_interrupt():
-            runner = Runner(model._agent_state, self.env.state, self._runner_obs)
-            runner, metrics, steps, action = self._run(runner, self.env.params, *rates)
-            model._agent_state, env_state, self._runner_obs = runner
-            self.env.finish(env_state)
-            model._last_obs = self._runner_obs
-        rows = self.env.host_rows(steps)
-        actions = np.asarray(action)
-        for t in range(model.n_steps):
-            model.num_timesteps += n_envs
-            rewards, dones, infos = rows.reward[t], rows.done[t], rows.infos(t)
-            callbacks.update_locals({"env": model.env, "rewards": rewards, "dones": dones, "infos": infos,
-                                     "actions": actions[t], "n_steps": t + 1})  # fmt: skip
-            if not callbacks.on_step():
+        try:
+            # To the end of all bookkeeping: the environment has been stepped and the update has been made.
+            with deferred_interrupt():
+                pending = self._pending = self._advance(total)
+            if not self._replay(pending, callbacks):
                 return None
-            model._update_info_buffer([infos[i] for i in rows.reporting[t]], dones[rows.reporting[t]])
-        model._last_episode_starts = rows.done[-1]
-        callbacks.on_rollout_end()
+            callbacks.on_rollout_end()
+        finally:
+            self._settle()
         model._update_current_progress_remaining(model.num_timesteps, total)
         log()
-        return DeepSPIMetrics(*np.asarray(metrics))
+        return pending.metrics
+
+    def resume_point(self) -> ResumePoint | None:
+        """The end of the iteration whose hooks are being replayed."""
+        pending, model = self._pending, self.model
+        if pending is None:
+            return None
+        buffers = model.ep_info_buffer, model.ep_success_buffer
+        try:
+            model.ep_info_buffer, model.ep_success_buffer = copy.copy(buffers[0]), copy.copy(buffers[1])
+            for t in range(self._t, model.n_steps):
+                self._count_episodes(pending.rows, t)
+            env = model._function_env()
+            return ResumePoint(
+                num_timesteps=pending.n_timesteps,
+                n_updates=pending.n_updates,
+                ep_info=list(model.ep_info_buffer or ()),
+                ep_success=list(model.ep_success_buffer or ()),
+                env_state=None if env is None else env.get_state(),
+                last_obs=None if env is None else model._last_obs,
+            )
+        finally:
+            model.ep_info_buffer, model.ep_success_buffer = buffers
+
+    def _advance(self, total: int) -> _Pending:
+        """Roll out and update, and check what came of it."""
+        model = self.model
+        end = model.num_timesteps + model.n_steps * self.env.vec_env.num_envs
+        runner = Runner(model._agent_state, self.env.state, self._runner_obs)
+        runner, packed, steps, action, finite = self._run(runner, self.env.params, *model.rates(end, total))
+        model._agent_state, env_state, self._runner_obs = runner
+        self.env.finish(env_state)
+        model._last_obs = self._runner_obs
+        rows = self.env.host_rows(steps)
+        check_iteration(rows.reward, np.asarray(finite), model.num_timesteps)
+        metrics = DeepSPIMetrics(*np.asarray(packed))
+        check_loss(metrics, end)
+        self._t = 0
+        return _Pending(metrics, rows, np.asarray(action), end, model._n_updates + int(metrics.n_updates))
+
+    def _replay(self, pending: _Pending, callbacks: BaseCallback) -> bool:
+        """Call the hooks of every step; false if one asked to stop."""
+        model, rows = self.model, pending.rows
+        n_envs = self.env.vec_env.num_envs
+        for t in range(model.n_steps):
+            model.num_timesteps += n_envs
+            callbacks.update_locals({"env": model.env, "rewards": rows.reward[t], "dones": rows.done[t],
+                                     "infos": rows.infos(t), "actions": pending.action[t],
+                                     "n_steps": t + 1})  # fmt: skip
+            if not callbacks.on_step():
+                return False
+            self._count_episodes(rows, t)
+            self._t = t + 1
+        return True
+
+    def _count_episodes(self, rows: HostRows, t: int) -> None:
+        if len(rows.reporting[t]):
+            infos = rows.infos(t)
+            self.model._update_info_buffer(
+                [infos[i] for i in rows.reporting[t]], rows.done[t][rows.reporting[t]]
+            )
+
+    def _settle(self) -> None:
+        """Bring the model's counters to the iteration's end, also where the replay was cut short."""
+        point = self.resume_point()
+        if point is None:
+            return
+        model, pending = self.model, self._pending
+        assert pending is not None
+        model.num_timesteps, model._n_updates = point.num_timesteps, point.n_updates
+        for buffer, values in (
+            (model.ep_info_buffer, point.ep_info),
+            (model.ep_success_buffer, point.ep_success),
+        ):
+            assert buffer is not None
+            buffer.clear()
+            buffer.extend(values)
+        model._last_episode_starts = pending.rows.done[-1]
+        self._pending = None

@@ -32,8 +32,8 @@ class CompiledEnv(ABC):
     state: PyTree
 
     @abstractmethod
-    def start(self) -> None:
-        """Take the state up from the ``VecEnv``, as arrays that may be donated."""
+    def start(self, device: jax.Device) -> None:
+        """Take the state up from the ``VecEnv``, as arrays on ``device`` that may be donated."""
 
     @abstractmethod
     def step(self, params: PyTree, state: PyTree, action: jax.Array) -> tuple[PyTree, EnvStep]:
@@ -58,9 +58,13 @@ def compiled_env(env: Any) -> CompiledEnv:
         return _FunctionalEnv(env)
     if isinstance(env, EnvPoolVecEnv):
         if not env.xla_supported:
-            raise ValueError("this pool has no XLA interface (it needs Linux, JAX on the CPU and 32-bit arrays)")
+            raise ValueError(
+                "this pool has no XLA interface (it needs Linux, JAX on the CPU and 32-bit arrays)"
+            )
         return _EnvPoolEnv(env)
-    raise ValueError(f"only functional and envpool environments can be, and only unwrapped, not {type(env).__name__}")
+    raise ValueError(
+        f"only functional and envpool environments can be, and only unwrapped, not {type(env).__name__}"
+    )
 
 
 class _FunctionalEnv(CompiledEnv):
@@ -69,9 +73,9 @@ class _FunctionalEnv(CompiledEnv):
         self.params = vec_env.params
         self.state: PyTree = None
 
-    def start(self) -> None:
-        self.params = self.vec_env.params
-        self.state = jax.tree.map(jnp.copy, self.vec_env.get_state())
+    def start(self, device: jax.Device) -> None:
+        self.params = jax.device_put(self.vec_env.params, device)
+        self.state = jax.device_put(jax.tree.map(jnp.copy, self.vec_env.get_state()), device)
 
     def finish(self, state: PyTree) -> None:
         self.state = state
@@ -114,8 +118,8 @@ class _EnvPoolEnv(CompiledEnv):
         self.functions = vec_env.xla_functions()
         self.state: PyTree = None
 
-    def start(self) -> None:
-        self.state = self.functions.handle()
+    def start(self, device: jax.Device) -> None:
+        self.state = jax.device_put(self.functions.handle(), device)
 
     def finish(self, state: PyTree) -> None:
         self.state = state
@@ -133,9 +137,7 @@ class _EnvPoolEnv(CompiledEnv):
         )
 
     def host_rows(self, steps: EnvStep) -> HostRows:
-        rows = XlaRows(
-            None, steps.reward, steps.terminated, steps.truncated, steps.is_reset, **steps.info
-        )
+        rows = XlaRows(None, steps.reward, steps.terminated, steps.truncated, steps.is_reset, **steps.info)
         infos = self.vec_env.record(rows)
         reporting = [
             np.asarray([i for i, info in enumerate(row) if "episode" in info], np.intp) for row in infos

@@ -1,15 +1,16 @@
 """``DeepSPI``, ``DeepMDP`` and ``PPO`` under SB3's face: one agent, three places for the model losses."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Literal
 
 from stable_baselines3.common.utils import LinearSchedule
 
 from spi_plugins.agents.deep_spi import Agent, DeepSPIConfig, make_deep_spi
-from spi_plugins.algorithms.base import Schedule
 from spi_plugins.algorithms.checks import check_choice, check_integer, check_number
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.policies import Policy
+from spi_plugins.algorithms.schedules import Schedule, check_schedule
 from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
 
@@ -20,17 +21,19 @@ DEFAULT_ROLLOUT = 1024
 
 
 class PPO(OnPolicyAlgorithm):
-    """Proximal policy optimization (arXiv:1707.06347), the baseline of Deep SPI with its networks and defaults.
+    """Proximal policy optimization (arXiv:1707.06347) with Deep SPI's networks: its baseline.
 
     The defaults are those of the Deep SPI paper's code for Atari, not SB3's.
 
     Args:
         policy: ``"MlpPolicy"``, ``"CnnPolicy"`` or ``"MultiInputPolicy"``.
         env: see ``JaxAlgorithm``.
-        learning_rate: a number or a function of the remaining progress; by default 2.5e-4 annealed to 0.
-        n_steps: steps of each environment in a rollout; by default as many as make 1024 transitions (8 for the
-            papers' 128 environments).
-        batch_size: transitions in a minibatch, a divisor of ``n_steps * n_envs``; by default a quarter of them.
+        learning_rate: a number or a function of the remaining progress (1 to 0); by default 2.5e-4 annealed
+            to 0.
+        n_steps: steps of each environment in a rollout; by default as many as make 1024 transitions (8 for
+            the papers' 128 environments).
+        batch_size: transitions in a minibatch, a divisor of ``n_steps * n_envs``; by default the one
+            nearest to a quarter of them.
         n_epochs: passes over each rollout.
         gamma: discount per environment step.
         gae_lambda: trade-off of the advantage estimate between bias (0) and variance (1).
@@ -104,6 +107,7 @@ class PPO(OnPolicyAlgorithm):
             if optional is not None:
                 check_number(name, optional, low=0.0, open_low=True)
         check_choice("compiled", compiled, (None, True, False))
+        check_schedule("clip_range", clip_range, open_low=True)
         self.clip_range = clip_range
         super().__init__(
             policy,
@@ -117,7 +121,9 @@ class PPO(OnPolicyAlgorithm):
             device=device,
             seed=seed,
         )
-        self.n_steps = n_steps  # type: ignore[assignment]  # chosen in _setup_model, when the number of copies is known
+        sizes = {"n_steps": n_steps, "batch_size": batch_size}
+        self.automatic_arguments = frozenset(name for name, size in sizes.items() if size is None)
+        self.n_steps = n_steps  # type: ignore[assignment]  # chosen in _setup_model, by the number of copies
         self.batch_size = batch_size  # type: ignore[assignment]
         self.n_epochs = n_epochs
         self.gamma = gamma
@@ -137,21 +143,21 @@ class PPO(OnPolicyAlgorithm):
     def _choose_batches(self) -> None:
         """Fill in the sizes that were left open, and check that minibatches divide the rollout."""
         if self.n_steps is None:
-            self.n_steps = max(DEFAULT_ROLLOUT // self.n_envs, 1)
+            # A multiple of the steps after which four minibatches come out even.
+            even = 4 // math.gcd(4, self.n_envs)
+            self.n_steps = max(DEFAULT_ROLLOUT // self.n_envs // even, 1) * even
         total = self.n_steps * self.n_envs
+        product = f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {total}"
+        if total < 2:
+            raise ValueError(f"{product} must be at least 2: a minibatch of one has no mean to compare with.")
+        divisors = [d for d in range(2, total + 1) if total % d == 0]
         if self.batch_size is None:
-            if total % 4 or total < 8:
-                raise ValueError(
-                    f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {total} cannot be cut into the default 4 "
-                    "minibatches; choose n_steps so that it is a multiple of 4 (at least 8), or give batch_size."
-                )
-            self.batch_size = total // 4
+            self.batch_size = min(divisors, key=lambda d: abs(d - total / 4))
         if total % self.batch_size:
-            divisors = [d for d in range(2, total + 1) if total % d == 0]
             close = sorted(divisors, key=lambda d: abs(d - self.batch_size))[:4]
             raise ValueError(
-                f"batch_size={self.batch_size} does not divide n_steps * n_envs = {self.n_steps} * {self.n_envs} = "
-                f"{total}; nearby sizes that do: {', '.join(map(str, sorted(close)))}."
+                f"batch_size={self.batch_size} does not divide {product}; nearby sizes that do: "
+                f"{', '.join(map(str, sorted(close)))}."
             )
 
     def _objective(self) -> dict[str, Any]:
@@ -186,9 +192,9 @@ class DeepSPI(PPO):
     r"""Deep SPI (arXiv:2510.12312, ICLR 2026): model losses inside the clipped surrogate.
 
     The advantage becomes the per-sample utility
-    :math:`U = \hat A - \alpha_R \ell_R - \alpha_P \ell_P`, which the ratio multiplies and the clip bounds. The
-    deviations from the official code are numbered in ``docs/deep_spi.md``. With both coefficients 0 this is
-    ``PPO`` bit for bit.
+    :math:`U = \hat A - \alpha_R \ell_R - \alpha_P \ell_P`, which the ratio multiplies and the clip bounds.
+    The deviations from the official code are numbered in ``docs/deep_spi.md``. With both coefficients 0 this
+    is ``PPO`` bit for bit.
 
     Args:
         policy: as ``PPO``'s, and so are ``env`` and all arguments not listed here.
@@ -238,7 +244,9 @@ class DeepSPI(PPO):
         allowed = {field.name for field in dataclasses.fields(DeepMDPConfig)} - own
         unknown = sorted(set(world_model_kwargs or {}) - allowed)
         if unknown:
-            raise ValueError(f"world_model_kwargs has unknown keys {unknown}; allowed are {', '.join(sorted(allowed))}.")
+            raise ValueError(
+                f"world_model_kwargs has unknown keys {unknown}; allowed are {', '.join(sorted(allowed))}."
+            )
         self.reward_loss_coef = reward_loss_coef
         self.transition_loss_coef = transition_loss_coef
         self.transition_density = transition_density

@@ -11,8 +11,9 @@ from types import FrameType
 def deferred_interrupt() -> Iterator[None]:
     """Hold a ``KeyboardInterrupt`` back until the block is left.
 
-    A jitted update consumes (donates) the state it is given; an interrupt before its result is stored would leave
-    a model that cannot be saved. Outside the main thread, where no interrupt arrives, this does nothing.
+    A jitted update consumes (donates) the state it is given; an interrupt before its result is stored would
+    leave a model that cannot be saved. Outside the main thread, where no interrupt arrives, this does
+    nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,8 +1,8 @@
 """The model file: SB3's zip with JSON and plain arrays, nothing that is unpickled.
 
-Entries: ``data`` (JSON), ``state.npz`` (arrays by path, ``allow_pickle=False``), ``_stable_baselines3_version`` and
-``system_info.txt``. Loading a stranger's file can run no code. Writes are atomic: a killed process leaves the old
-file or the new one.
+Entries: ``data`` (JSON), ``state.npz`` (arrays by path, ``allow_pickle=False``),
+``_stable_baselines3_version`` and ``system_info.txt``. Loading a stranger's file can run no code. Writes are
+atomic: a killed process leaves the old file or the new one.
 """
 
 import io
@@ -31,6 +31,10 @@ class ModelFile(NamedTuple):
 
     data: dict[str, Any]
     arrays: dict[str, np.ndarray[Any, Any]]
+
+    def part(self, prefix: str) -> dict[str, np.ndarray[Any, Any]]:
+        """The arrays whose name begins with ``prefix``, without it."""
+        return {key[len(prefix) :]: value for key, value in self.arrays.items() if key.startswith(prefix)}
 
 
 def _zip_path(path: str | pathlib.Path, *, for_reading: bool) -> pathlib.Path:
@@ -104,13 +108,13 @@ def read_model_file(source: PathOrFile) -> ModelFile:
             data = json.loads(archive.read("data")) if "data" in names else {}
             if not isinstance(data, dict) or data.get("format") != FORMAT:
                 raise ModelFileError(
-                    f"{name} is no spi-plugins model (its entries: {sorted(names)[:8]}). Files of stable-baselines3 "
-                    "and SBX hold pickles and other networks, and cannot be loaded here."
+                    f"{name} is no spi-plugins model (its entries: {sorted(names)[:8]}). Files of "
+                    "stable-baselines3 and SBX hold pickles and other networks, and cannot be loaded here."
                 )
             if data["format_version"] > FORMAT_VERSION:
                 raise ModelFileError(
-                    f"{name} has format version {data['format_version']}; this release reads up to {FORMAT_VERSION}. "
-                    "Upgrade spi-plugins."
+                    f"{name} has format version {data['format_version']}; this release reads up to "
+                    f"{FORMAT_VERSION}. Upgrade spi-plugins."
                 )
             with np.load(io.BytesIO(archive.read("state.npz")), allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in stored.files}

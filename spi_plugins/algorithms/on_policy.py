@@ -1,17 +1,21 @@
-"""The on-policy training loop: SB3's order of hooks around a collector that fills rollouts and an agent's update."""
+"""The on-policy training loop: SB3's order of hooks around a collector and an agent's update."""
 
+import functools
 import sys
 import time
+from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
 from stable_baselines3.common.utils import FloatSchedule, safe_mean
 
-from spi_plugins.algorithms.base import JaxAlgorithm, is_closed
-from spi_plugins.algorithms.collectors import CompiledCollector, StepCollector, compiled_reason
-from spi_plugins.algorithms.policies import Policy
 from spi_plugins.agents.deep_spi import Agent, DeepSPIMetrics, DeepSPIState
+from spi_plugins.algorithms.base import JaxAlgorithm
+from spi_plugins.algorithms.collectors import CompiledCollector, StepCollector, compiled_reason
+from spi_plugins.algorithms.environments import is_closed
+from spi_plugins.algorithms.saved_model import ResumePoint
+from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.types import Observation, PyTree
 
 
@@ -25,8 +29,9 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     compiled: bool | None
     clip_range: Any
 
+    @abstractmethod
     def _make_agent(self) -> Agent:
-        raise TypeError(f"{type(self).__name__} builds no agent.")
+        """The agent for the arguments, spaces and number of copies that the model has."""
 
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
@@ -38,7 +43,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         self._agent_state: DeepSPIState = jax.device_put(jax.jit(self.agent.init)(init_key), self.jax_device)
         self._predict_fn = jax.jit(self._predict_with, static_argnames="deterministic")
         self._collector: StepCollector | CompiledCollector | None = None
-        self.policy: Policy = self.policy_class(self.observation_space, self.action_space, self._decide)
+        self.policy = self.policy_class(self.observation_space, self.action_space, self._decide)
 
     # ------------------------------------------------------------------ state
 
@@ -56,6 +61,10 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     def _with_parameter_groups(self, state: DeepSPIState, groups: dict[str, PyTree]) -> DeepSPIState:
         params = {name: tree for name, tree in groups.items() if name != "optimizer"}
         return state._replace(params=params, opt_state=groups["optimizer"])
+
+    def _resume_point(self) -> ResumePoint:
+        within = None if self._collector is None else self._collector.resume_point()
+        return within or super()._resume_point()
 
     def _predict_with(
         self, params: PyTree, obs: Observation, count: jax.Array, *, deterministic: bool
@@ -85,7 +94,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
             )
         return StepCollector(self) if refusal or self.compiled is False else CompiledCollector(self)
 
-    def learn(  # type: ignore[override]
+    def learn(
         self,
         total_timesteps: int | None = None,
         callback: Any = None,
@@ -97,10 +106,11 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         """Train.
 
         Args:
-            total_timesteps: environment steps, a lower bound: whole rollouts are collected. ``None`` takes the
-                papers' ``default_total_timesteps``.
-            callback: SB3 callbacks. On the compiled path ``on_step`` is called once for every environment step as
-                documented, but after the iteration it belongs to: callbacks then see the parameters of its end.
+            total_timesteps: environment steps, a lower bound: whole rollouts are collected. ``None`` takes
+                the papers' ``default_total_timesteps``.
+            callback: SB3 callbacks. On the compiled path ``on_step`` is called once for every environment
+                step as documented, but after the iteration it belongs to: callbacks then see the parameters
+                of its end, and one that stops the training leaves the model there.
             log_interval: iterations between two dumps of the log, ``None`` for none.
             tb_log_name: name of the run for tensorboard, by default the class's.
             reset_num_timesteps: start counting (and new episodes) from zero; false goes on.
@@ -117,7 +127,8 @@ class OnPolicyAlgorithm(JaxAlgorithm):
             )
         if is_closed(self.env):
             raise ValueError(f"env is closed: {self.env}. Give an open one with set_env(env).")
-        total, callbacks = self._setup_learn(
+        # Under this name, which is SB3's, callbacks read it as the count at which training ends.
+        total_timesteps, callbacks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )
         if self._collector is None:
@@ -125,12 +136,11 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         self._collector.start()
         callbacks.on_training_start(locals(), globals())
         iteration = 0
-        while self.num_timesteps < total:
+        while self.num_timesteps < total_timesteps:
             iteration += 1
             due = log_interval is not None and iteration % log_interval == 0
-            metrics = self._collector.iterate(
-                callbacks, total, lambda at=iteration, due=due: self.dump_logs(at) if due else None
-            )
+            log = functools.partial(self.dump_logs, iteration) if due else _log_nothing
+            metrics = self._collector.iterate(callbacks, total_timesteps, log)
             if metrics is None:
                 break
             self._log_update(metrics)
@@ -140,7 +150,9 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[np.float32, np.float32]:
         """Learning rate and clip range for the update after ``num_timesteps``."""
         remaining = 1.0 - num_timesteps / total_timesteps
-        return np.float32(self.lr_schedule(remaining)), np.float32(self.clip_range_schedule(remaining))
+        learning_rate = check_scheduled("learning_rate", self.lr_schedule(remaining))
+        clip_range = check_scheduled("clip_range", self.clip_range_schedule(remaining))
+        return np.float32(learning_rate), np.float32(clip_range)
 
     # ------------------------------------------------------------------ logging
 
@@ -165,12 +177,6 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         self.logger.dump(step=self.num_timesteps)
 
     def _log_update(self, metrics: DeepSPIMetrics) -> None:
-        if not np.isfinite(metrics.loss):
-            raise FloatingPointError(
-                f"The loss became {metrics.loss} at {self.num_timesteps} steps: a reward or observation was not "
-                "finite, or learning_rate is too high. The model's parameters are spoiled; go on from a checkpoint."
-            )
-        self._n_updates += int(metrics.n_updates)
         learning_rate, clip_range = self.rates(self.num_timesteps, self._total_timesteps)
         record = self.logger.record
         record("train/learning_rate", float(learning_rate))
@@ -188,3 +194,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         for name, value in metrics._asdict().items():
             if name not in skipped:
                 record(f"train/{name}", float(value))
+
+
+def _log_nothing() -> None:
+    """Stand in for ``dump_logs`` in the iterations that ``log_interval`` skips."""

@@ -1,6 +1,7 @@
-"""``MlpPolicy``, ``CnnPolicy`` and ``MultiInputPolicy``: SB3's names for the networks of ``networks.actor_critic``."""
+"""``MlpPolicy``, ``CnnPolicy`` and ``MultiInputPolicy``: SB3's names for ``networks.actor_critic``."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,8 @@ _ALLOWED = (
     "categorical_latent",
 )
 
+_SEPARATE = MappingProxyType({"pi": (64, 64), "vf": (64, 64)})
+
 
 def _activation_name(value: Any) -> str:
     """``"relu"``, ``torch.nn.ReLU``, ``flax.linen.relu`` and ``jax.nn.relu`` all mean the same."""
@@ -30,7 +33,7 @@ def _activation_name(value: Any) -> str:
 
 
 class Policy:
-    """What ``model.policy`` is: it predicts, and it knows its spaces. The arrays live in the algorithm's state.
+    """What ``model.policy`` is: it predicts, and it knows its spaces. The algorithm holds the arrays.
 
     Attributes:
         observation_space: of one observation.
@@ -105,7 +108,7 @@ class Policy:
         episode_start: np.ndarray[Any, Any] | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray[Any, Any], Any]:
-        """Actions for one observation or a batch, batched as they came. ``state`` is passed through: none is kept."""
+        """Actions for one observation or a batch, batched as they came. ``state`` is passed through."""
         batch, batched = to_batch(self.observation_space, observation)
         action = to_action(self.action_space, self._decide(batch, deterministic))
         return (action if batched else action[0]), state
@@ -118,7 +121,7 @@ class MlpPolicy(Policy):
     """Dense layers on the flattened observation; the latent state is the actor's last hidden layer."""
 
     encoder = "mlp"
-    default_net_arch = {"pi": [64, 64], "vf": [64, 64]}
+    default_net_arch = _SEPARATE
     default_activation = "tanh"
 
 
@@ -126,7 +129,7 @@ class CnnPolicy(Policy):
     """Convolutions on one image; the latent state is their last feature map."""
 
     encoder = "cnn"
-    default_net_arch = [512]
+    default_net_arch = (512,)
     default_activation = "relu"
 
     @classmethod
@@ -135,8 +138,8 @@ class CnnPolicy(Policy):
         super().check_observations(spec)
         if isinstance(spec, ArraySpec) and spec.kind != "image":
             raise ValueError(
-                f"CnnPolicy reads images (uint8, three axes, bounds 0 to 255), got {spec.kind} observations of shape "
-                f"{spec.shape} and dtype {spec.dtype}; use 'MlpPolicy'."
+                f"CnnPolicy reads images (uint8, three axes, bounds 0 to 255), got {spec.kind} observations "
+                f"of shape {spec.shape} and dtype {spec.dtype}; use 'MlpPolicy'."
             )
 
 
@@ -144,11 +147,14 @@ class MultiInputPolicy(Policy):
     """Dict observations: images through convolutions, the rest flattened, then dense layers."""
 
     encoder = "multi_input"
-    default_net_arch = {"pi": [64, 64], "vf": [64, 64]}
+    default_net_arch = _SEPARATE
     default_activation = "tanh"
 
     @classmethod
     def check_observations(cls, spec: ObservationSpec) -> None:
         """Refuse observations that are no Dict."""
         if isinstance(spec, ArraySpec):
-            raise ValueError("MultiInputPolicy reads Dict observations; use 'MlpPolicy' or 'CnnPolicy'.")
+            raise ValueError(
+                f"MultiInputPolicy reads Dict observations, got {spec.kind} observations of shape "
+                f"{spec.shape}; use 'MlpPolicy' or 'CnnPolicy'."
+            )

@@ -1,23 +1,39 @@
 """Schedules that survive a save: floats and SB3's own schedule classes, as JSON."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
+from spi_plugins.algorithms.checks import check_number
+
 Schedule = Callable[[float], float]
 
 
-def check_schedule(name: str, value: Any) -> None:
-    """Refuse what is neither a non-negative number nor a function of the remaining progress."""
+def check_schedule(name: str, value: Any, *, open_low: bool = False) -> None:
+    """Refuse what is neither a finite number of at least 0 (above 0 if ``open_low``) nor a function.
+
+    The function is one of the remaining progress, which falls from 1 to 0.
+    """
     if callable(value):
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise ValueError(
-            f"{name} must be a non-negative number or a schedule (a function of the remaining progress, 1 to 0), "
-            f"got {value!r}."
-        )
+    try:
+        check_number(name, value, low=0.0, open_low=open_low)
+    except ValueError as error:
+        raise ValueError(f"{error} A function of the remaining progress (1 to 0) is allowed, too.") from None
+
+
+def check_scheduled(name: str, value: float) -> float:
+    """The value that a schedule gave, if it is one that training can use.
+
+    Raises:
+        ValueError: it is negative or not finite.
+    """
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"The schedule {name} gave {value}; it must give finite numbers of at least 0.")
+    return value
 
 
 def encode_schedule(value: float | Schedule, current: float) -> Any:
@@ -25,8 +41,8 @@ def encode_schedule(value: float | Schedule, current: float) -> Any:
 
     Args:
         value: a number, one of SB3's schedule objects, or any callable.
-        current: the value it has now. Of a callable that is no SB3 schedule only this number is kept: storing the
-            function itself would mean running code from a file.
+        current: the value it has now. Of a callable that is no SB3 schedule only this number is kept: storing
+            the function itself would mean running code from a file.
     """
     if isinstance(value, FloatSchedule):
         return encode_schedule(value.value_schedule, current)
@@ -51,8 +67,8 @@ def decode_schedule(name: str, stored: Any) -> float | Schedule:
     if stored["schedule"] == "linear":
         return LinearSchedule(stored["start"], stored["end"], stored["end_fraction"])
     warnings.warn(
-        f"The file's {name} was a custom function, which model files do not hold; it stays at {stored['current']:g}. "
-        f"To go on with the function, pass {name}=... to load().",
+        f"The file's {name} was a custom function, which model files do not hold; it stays at "
+        f"{stored['current']:g}. To go on with the function, pass {name}=... to load().",
         stacklevel=2,
     )
     return float(stored["current"])

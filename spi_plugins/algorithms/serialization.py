@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
@@ -88,7 +89,7 @@ def restore_arrays(target: PyTree, arrays: dict[str, np.ndarray[Any, Any]], *, w
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_numpy(leaf: Any) -> np.ndarray[Any, Any]:
@@ -101,6 +102,7 @@ def _to_numpy_shape(leaf: Any) -> tuple[int, ...]:
 
 def _from_numpy(array: np.ndarray[Any, Any], like: Any) -> jax.Array:
     if _is_key(like):
-        return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(like))
+        key: jax.Array = jax.random.wrap_key_data(jnp.array(array, np.uint32), impl=jax.random.key_impl(like))
+        return key
     # A copy: on the CPU JAX may otherwise alias the buffer, which donation would then hand to XLA.
-    return jax.numpy.array(array, dtype=like.dtype)
+    return jnp.array(array, dtype=like.dtype)

@@ -1,0 +1,63 @@
+"""What ``env=`` may be: everything becomes an open ``VecEnv`` with spaces that the networks read."""
+
+from typing import Any
+
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecEnv
+
+from spi_plugins.algorithms.checks import check_integer
+from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.spaces import action_spec, observation_spec
+
+DEFAULT_COPIES = 128  # of a functional environment: the papers' number
+
+
+def is_template(env: Any) -> bool:
+    """Whether copies can be made of it: an id or a functional environment."""
+    return isinstance(env, FunctionalEnv | str)
+
+
+def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
+    """Turn any accepted environment into a ``VecEnv``.
+
+    Args:
+        env: see ``JaxAlgorithm``.
+        n_envs: copies to make of a functional environment (default 128) or an id (default 1).
+        seed: of a functional environment.
+
+    Raises:
+        TypeError: it is no environment.
+        ValueError: it is closed, has spaces that no network reads, or ``n_envs`` does not fit.
+    """
+    if n_envs is not None:
+        check_integer("n_envs", n_envs, low=1)
+    vec_env = _open(env, n_envs, seed)
+    observation_spec(vec_env.observation_space)
+    action_spec(vec_env.action_space)
+    return vec_env
+
+
+def _open(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
+    if isinstance(env, FunctionalEnv):
+        return FunctionalVecEnv(env, n_envs or DEFAULT_COPIES, seed=seed)
+    if isinstance(env, str):
+        return make_vec_env(env, n_envs=n_envs or 1)
+    vec_env = as_vec_env(env)
+    if n_envs is not None and n_envs != vec_env.num_envs:
+        raise ValueError(
+            f"n_envs={n_envs} was given with an env of {vec_env.num_envs} copies; n_envs makes copies of ids "
+            "and functional environments only."
+        )
+    if is_closed(vec_env):
+        raise ValueError(f"env is closed: {vec_env}. Make it anew.")
+    return vec_env
+
+
+def is_closed(env: Any) -> bool:
+    """Whether ``close()`` was called on a vector environment or on what it wraps."""
+    while env is not None:
+        if getattr(env, "closed", False) is True or getattr(env, "_closed", False) is True:
+            return True
+        env = getattr(env, "venv", None) or getattr(env, "env", None)
+    return False

@@ -1,0 +1,149 @@
+"""What a model file says: how to build the model again, and where its training stood."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.utils import FloatSchedule
+
+from spi_plugins.algorithms.model_file import ModelFile
+from spi_plugins.algorithms.schedules import decode_schedule, encode_schedule
+from spi_plugins.algorithms.serialization import decode_space, encode_space, flatten_arrays
+from spi_plugins.errors import ModelFileError
+from spi_plugins.types import Observation, PyTree
+
+if TYPE_CHECKING:
+    from spi_plugins.algorithms.base import JaxAlgorithm
+
+COUNTERS = (
+    "num_timesteps",
+    "_total_timesteps",
+    "_num_timesteps_at_start",
+    "_episode_num",
+    "_n_updates",
+    "_current_progress_remaining",
+    "_n_predictions",
+)
+
+
+class ResumePoint(NamedTuple):
+    """A place in a training run from which it goes on exactly, beside the agent's state.
+
+    Attributes:
+        num_timesteps: environment steps so far.
+        n_updates: gradient steps so far.
+        ep_info: the last episodes, SB3's ``ep_info_buffer``.
+        ep_success: and their successes.
+        env_state: of a functional environment; ``None`` for any other, whose state cannot be taken.
+        last_obs: the observations that the next decision sees, ``None`` with ``env_state``.
+    """
+
+    num_timesteps: int
+    n_updates: int
+    ep_info: list[dict[str, Any]]
+    ep_success: list[Any]
+    env_state: PyTree | None
+    last_obs: Observation | None
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The environment's part of a model file."""
+        if self.env_state is None:
+            return {}
+        parts = {"env": flatten_arrays(self.env_state), "last_obs": flatten_arrays(self.last_obs)}
+        return {f"{part}/{key}": value for part, arrays in parts.items() for key, value in arrays.items()}
+
+
+class SavedModel(NamedTuple):
+    """The description in a model file, checked and decoded."""
+
+    arguments: dict[str, Any]
+    policy: str
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    n_envs: int
+    stats_window_size: int
+    counters: dict[str, Any]
+    ep_info: list[dict[str, Any]]
+    ep_success: list[Any]
+
+
+def describe(model: "JaxAlgorithm", point: ResumePoint) -> dict[str, Any]:
+    """The JSON description of a model."""
+    arguments: dict[str, Any] = {}
+    for name in model.stored_arguments:
+        # What was left open is stored as open: with another number of copies another size is right.
+        value: Any = None if name in model.automatic_arguments else getattr(model, name)
+        if name in model.schedules:
+            value = encode_schedule(value, FloatSchedule(value)(model._current_progress_remaining))
+        arguments[name] = value
+    aliases = {cls: name for name, cls in model.policy_aliases.items()}
+    custom = f"{model.policy_class.__module__}:{model.policy_class.__qualname__}"
+    counters = {name: getattr(model, name) for name in COUNTERS}
+    return {
+        "algorithm": type(model).__name__,
+        "policy": aliases.get(model.policy_class, custom),
+        "arguments": to_json(arguments),
+        "observation_space": encode_space(model.observation_space),
+        "action_space": encode_space(model.action_space),
+        "n_envs": model.n_envs,
+        "stats_window_size": model._stats_window_size,
+        "counters": counters | {"num_timesteps": point.num_timesteps, "_n_updates": point.n_updates},
+        "ep_info_buffer": to_json(point.ep_info),
+        "ep_success_buffer": to_json(point.ep_success),
+    }
+
+
+def parse(file: ModelFile, path: Any, cls: "type[JaxAlgorithm]", replaced: Mapping[str, Any]) -> SavedModel:
+    """Check and decode a file's description.
+
+    Args:
+        file: the file.
+        path: its name, for messages.
+        cls: the class that loads it.
+        replaced: arguments whose stored values are not used, so that nobody is warned about them.
+
+    Raises:
+        ModelFileError: it is of another class, or garbled.
+    """
+    data = file.data
+    if data.get("algorithm") != cls.__name__:
+        raise ModelFileError(
+            f"{path} holds a {data.get('algorithm')} model; load it with that class, not {cls.__name__}."
+        )
+    try:
+        arguments = {name: data["arguments"][name] for name in cls.stored_arguments}
+        for name in cls.schedules:
+            if name not in replaced:
+                arguments[name] = decode_schedule(name, arguments[name])
+        return SavedModel(
+            arguments=arguments,
+            policy=str(data["policy"]),
+            observation_space=decode_space(data["observation_space"]),
+            action_space=decode_space(data["action_space"]),
+            n_envs=int(data["n_envs"]),
+            stats_window_size=int(data["stats_window_size"]),
+            counters={name: data["counters"][name] for name in COUNTERS},
+            ep_info=list(data["ep_info_buffer"]),
+            ep_success=list(data["ep_success_buffer"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(
+            f"{path} is damaged, its description is incomplete or garbled: {type(error).__name__}: {error}."
+        ) from error
+
+
+def to_json(value: Any) -> Any:
+    """NumPy scalars as numbers, tuples as lists, functions and classes by name."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, pathlib.Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return getattr(value, "__name__", type(value).__name__)
