@@ -1,4 +1,7 @@
-"""Looks into the built wheel and sdist: all of the three packages, and nothing else. Called by ``.ci/wheel-test``."""
+"""Looks into the built wheel and sdist: all of the three packages, and nothing else.
+
+Called by ``.ci/wheel-test``.
+"""
 
 import pathlib
 import sys
@@ -20,7 +23,8 @@ def sources(folder: str) -> set[str]:
 
 
 def check_wheel(path: str) -> None:
-    names = set(zipfile.ZipFile(path).namelist())
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
     expected = {f"{package}/{name}" for package, folder in PACKAGES.items() for name in sources(folder)}
     metadata = {name for name in names if ".dist-info/" in name}
     assert names - metadata == expected, f"in one of both only: {sorted((names - metadata) ^ expected)}"
@@ -30,7 +34,8 @@ def check_wheel(path: str) -> None:
 
 
 def check_sdist(path: str) -> None:
-    names = {name.partition("/")[2] for name in tarfile.open(path).getnames()}
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     expected = {f"{folder}/{name}" for folder in PACKAGES.values() for name in sources(folder)}
     expected |= {"tests/conftest.py", "README.md", "CHANGELOG.md", "LICENSE", "Makefile", "constraints.txt"}
     assert expected <= names, f"missing: {sorted(expected - names)}"

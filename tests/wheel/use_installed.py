@@ -4,12 +4,12 @@ import pathlib
 import sys
 
 import gymnasium
-import spi_integrations
-import spi_integrations.stable_baselines3
-import spi_wrappers
 from stable_baselines3.common.evaluation import evaluate_policy
 
+import spi_integrations
+import spi_integrations.stable_baselines3
 import spi_plugins
+import spi_wrappers
 from spi_plugins import PPO
 
 for package in (spi_plugins, spi_wrappers, spi_integrations):
