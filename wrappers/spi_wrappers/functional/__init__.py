@@ -1,0 +1,6 @@
+"""Gymnasium's face of a functional environment: one fused, jitted call a step, NumPy in and out."""
+
+from spi_wrappers.functional.single import FunctionalGymEnv
+from spi_wrappers.functional.vector import FunctionalVectorEnv
+
+__all__ = ["FunctionalGymEnv", "FunctionalVectorEnv"]

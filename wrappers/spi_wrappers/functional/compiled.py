@@ -1,0 +1,101 @@
+"""The jitted calls behind Gymnasium's face. Few arrays go in and out, because each costs microseconds."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from spi_plugins.envs import vector
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.types import Observation, PyTree
+
+
+class Compiled(NamedTuple):
+    """Jitted functions of ``B`` copies of one environment; ``signals`` is ``Signals`` as float32 ``[4, B]``.
+
+    Attributes:
+        begin: ``(params, key_data) -> (state, obs)``; ``key_data`` is uint32 ``[B, 2]``.
+        restart: ``(params, state, mask, seeded, key_data) -> (state, obs)``, new episodes where ``mask`` is
+            true, from new keys where ``seeded`` is true as well.
+        step: ``(params, state, action) -> (state, obs, signals)``, without resets.
+        step_or_reset: ``(params, state, action, resetting) -> (state, obs, signals)``.
+        step_and_reset: ``(params, state, action) -> (state, obs, final_obs, signals)``.
+    """
+
+    begin: Callable[..., Any]
+    restart: Callable[..., Any]
+    step: Callable[..., Any]
+    step_or_reset: Callable[..., Any]
+    step_and_reset: Callable[..., Any]
+
+
+class Signals(NamedTuple):
+    """What one step gave besides observations, on the host."""
+
+    reward: NDArray[np.float64]  # [B]
+    cost: NDArray[np.float64]  # [B]
+    terminated: NDArray[np.bool_]  # [B]
+    truncated: NDArray[np.bool_]  # [B]
+
+
+# Cached, so that equal environments share their compilations: n single environments compile once.
+@functools.lru_cache(maxsize=64)
+def compile_env(env: FunctionalEnv) -> Compiled:
+    """Jit the machinery of one environment.
+
+    Args:
+        env: without its parameters (``params=()``), which may be arrays and are no part of its identity.
+    """
+
+    def begin(params: PyTree, key_data: jax.Array) -> tuple[vector.VectorState, Observation]:
+        return vector.reset(env, params, _keys(key_data))
+
+    def restart(
+        params: PyTree, state: vector.VectorState, mask: jax.Array, seeded: jax.Array, key_data: jax.Array
+    ) -> tuple[vector.VectorState, Observation]:
+        key = jnp.where(mask & seeded, _keys(key_data), state.key)
+        return vector.reset_where(env, params, state._replace(key=key), mask)
+
+    def step(params: PyTree, state: vector.VectorState, action: jax.Array) -> Any:
+        state, out = vector.step_without_reset(env, params, state, action)
+        return state, out.obs, _pack(out)
+
+    def step_or_reset(
+        params: PyTree, state: vector.VectorState, action: jax.Array, resetting: jax.Array
+    ) -> Any:
+        state, out = vector.step_or_reset(env, params, state, action, resetting)
+        return state, out.obs, _pack(out)
+
+    def step_and_reset(params: PyTree, state: vector.VectorState, action: jax.Array) -> Any:
+        state, out = vector.step(env, params, state, action)
+        return state, out.obs, out.final_obs, _pack(out)
+
+    return Compiled(
+        begin=jax.jit(begin),
+        restart=jax.jit(restart),
+        step=jax.jit(step),
+        step_or_reset=jax.jit(step_or_reset),
+        step_and_reset=jax.jit(step_and_reset),
+    )
+
+
+def unpack(signals: jax.Array) -> Signals:
+    """Fetch a step's signals in one copy, in Gymnasium's dtypes."""
+    rows = np.asarray(signals)
+    reward, cost = rows[:2].astype(np.float64)
+    terminated, truncated = rows[2:] > 0.5
+    return Signals(reward, cost, terminated, truncated)
+
+
+def _keys(key_data: jax.Array) -> jax.Array:
+    keys: jax.Array = jax.random.wrap_key_data(key_data, impl="threefry2x32")
+    return keys
+
+
+def _pack(out: vector.VectorStep) -> jax.Array:
+    flags = out.terminated.astype(jnp.float32), out.truncated.astype(jnp.float32)
+    return jnp.stack([out.reward, out.cost, *flags])

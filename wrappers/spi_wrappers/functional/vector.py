@@ -1,0 +1,204 @@
+"""``gymnasium.vector.VectorEnv`` over a functional environment."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.spaces import action_space, observation_space
+from spi_plugins.types import COST_KEY, Observation, ObservationSpec, PyTree
+from spi_wrappers.functional.batch import Batch, check_actions, row_of
+from spi_wrappers.functional.compiled import Signals
+from spi_wrappers.functional.rendering import declared_metadata, metadata_of
+from spi_wrappers.functional.seeds import draw_key_data, read_reset_mask, read_seeds
+from spi_wrappers.functional.source import Source
+
+_Array = NDArray[Any]
+_StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+
+
+class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
+    """Copies of a functional environment as one Gymnasium ``VectorEnv``, stepped by one jitted call.
+
+    It behaves as ``SyncVectorEnv`` over ``FunctionalGymEnv`` with the same seeds, in all autoreset modes:
+
+    * ``NEXT_STEP``: the step after an episode's end resets; its action is ignored, reward and cost are 0.
+    * ``SAME_STEP``: a copy resets in the step that ends its episode; ``infos["final_obs"]`` and
+      ``infos["final_info"]`` tell how that ended.
+    * ``DISABLED``: the caller resets, by ``reset(options={"reset_mask": mask})``. The other modes take a mask
+      too.
+
+    ``infos["cost"]`` is float64 ``[num_envs]`` at every step and reset. It is the cost of the transition, as
+    the reward is. Under ``SAME_STEP`` that holds for an episode's last step as well, where ``SyncVectorEnv``
+    shows the reset's 0 and leaves the cost to ``infos["final_info"]["cost"]``, which is here too.
+
+    Args:
+        num_envs: number of copies.
+        env: a functional environment; a registered name such as ``"spi/PixelGoal-v0"``; or
+            ``"module:attribute"``, of one or of its factory. Specs of ``gymnasium.make_vec`` need a name.
+        autoreset_mode: an ``AutoresetMode`` or its value.
+        render_mode: ``None`` or, if the environment renders, ``"rgb_array"``.
+        **env_kwargs: for the factory behind a name.
+
+    Raises:
+        TypeError: ``env`` is no functional environment.
+        ValueError: ``num_envs`` is not positive, or a mode is unknown.
+        UnknownPluginError: nothing is registered under the name.
+    """
+
+    metadata = declared_metadata()
+    honours_reset_mask: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        num_envs: int,
+        env: str | FunctionalEnv,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **env_kwargs: Any,
+    ) -> None:
+        super().__init__()
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
+        self.num_envs = num_envs
+        self._mode = _read_mode(autoreset_mode)
+        self._batch = Batch(Source(env, env_kwargs), num_envs)
+        self._ended = np.zeros(num_envs, np.bool_)
+        functional = self._batch.functional
+        self.metadata = {**metadata_of(functional, render_mode), "autoreset_mode": self._mode}
+        self.render_mode = render_mode
+        self.single_observation_space = observation_space(functional.observation_spec)
+        self.single_action_space = action_space(functional.action_spec)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    @property
+    def functional(self) -> FunctionalEnv:
+        """The functional environment."""
+        return self._batch.functional
+
+    @property
+    def params(self) -> PyTree:
+        """The parameters in use; others of the same shapes may be assigned without a new compilation."""
+        return self._batch.params
+
+    @params.setter
+    def params(self, params: PyTree) -> None:
+        self._batch.params = params
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin new episodes, in all copies or where ``options["reset_mask"]`` is true.
+
+        Args:
+            seed: the i-th copy gets ``seed + i``, or the i-th of a sequence. Without one a copy's stream of
+                random numbers goes on.
+            options: only ``"reset_mask"``, bool ``[num_envs]``, is known.
+
+        Returns:
+            The observations of all copies, and infos.
+
+        Raises:
+            ResetNeeded: the very first reset has a mask that leaves copies out.
+            TypeError: the mask is no boolean array.
+            ValueError: a shape or length is wrong, or an option is unknown.
+        """
+        self._check_open("reset")
+        mask = read_reset_mask(options, self.num_envs)
+        seeds = read_seeds(seed, self.num_envs)
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        if self._batch.state is not None:
+            obs = self._batch.restart(mask, *seeds)
+        elif mask.all():
+            fresh = [
+                data if seeded else draw_key_data(self.np_random) for seeded, data in zip(*seeds, strict=True)
+            ]
+            obs = self._batch.begin(np.stack(fresh))
+        else:
+            raise ResetNeeded("The first reset() must reset all environments; reset_mask leaves some out.")
+        self._ended = self._ended & ~mask
+        return obs, {COST_KEY: np.zeros(self.num_envs), f"_{COST_KEY}": mask}
+
+    def step(self, actions: Any) -> _StepResult:
+        """Step all copies.
+
+        Args:
+            actions: ``[num_envs, ...]``.
+
+        Returns:
+            Observations, rewards (float64), terminated and truncated flags, and infos.
+
+        Raises:
+            ResetNeeded: there was no reset, or under ``DISABLED`` an episode that ended was not reset.
+            ValueError: the actions have the wrong shape or type or are out of range.
+        """
+        self._check_open("step")
+        if self._batch.state is None:
+            raise ResetNeeded("step() needs a reset() first.")
+        action = check_actions(self.functional.action_spec, actions, self.num_envs)
+        infos: dict[str, Any] = {}
+        if self._mode is AutoresetMode.NEXT_STEP:
+            obs, signals = self._batch.step_or_reset(action, self._ended)
+        elif self._mode is AutoresetMode.SAME_STEP:
+            obs, final_obs, signals = self._batch.step_and_reset(action)
+            infos = _final_infos(self.functional.observation_spec, final_obs, signals)
+        else:
+            self._check_running()
+            obs, signals = self._batch.step(action)
+        ended = signals.terminated | signals.truncated
+        self._ended = np.zeros_like(ended) if self._mode is AutoresetMode.SAME_STEP else ended
+        infos |= {COST_KEY: signals.cost, f"_{COST_KEY}": np.ones(self.num_envs, np.bool_)}
+        return obs, signals.reward, signals.terminated, signals.truncated, infos
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Draw every copy as uint8 ``[height, width, 3]``; ``None`` without a render mode.
+
+        Raises:
+            ResetNeeded: there was no reset.
+        """
+        if self.render_mode is None:
+            return None
+        self._check_open("render")
+        if self._batch.state is None:
+            raise ResetNeeded("render() needs a reset() first.")
+        return tuple(self._batch.frame(i) for i in range(self.num_envs))
+
+    def _check_open(self, method: str) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError(f"{method}() was called after close().")
+
+    def _check_running(self) -> None:
+        if self._ended.any():
+            raise ResetNeeded(
+                f"The episodes of environments {np.flatnonzero(self._ended).tolist()} have ended; without "
+                "autoreset call reset(options={'reset_mask': terminated | truncated}) before the next step."
+            )
+
+
+def _read_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        allowed = [known.value for known in AutoresetMode]
+        raise ValueError(
+            f"autoreset_mode must be an AutoresetMode or one of {allowed}, got {mode!r}."
+        ) from None
+
+
+def _final_infos(spec: ObservationSpec, final_obs: Observation | None, signals: Signals) -> dict[str, Any]:
+    """``SyncVectorEnv``'s infos about episodes that ended in this step; none if ``final_obs`` is ``None``."""
+    if final_obs is None:
+        return {}
+    ended = signals.terminated | signals.truncated
+    rows = np.full(len(ended), None, dtype=object)
+    for i in np.flatnonzero(ended).tolist():
+        rows[i] = row_of(spec, final_obs, i)
+    final_info = {COST_KEY: np.where(ended, signals.cost, 0.0), f"_{COST_KEY}": ended.copy()}
+    return {"final_obs": rows, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
