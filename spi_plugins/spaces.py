@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec
 
 _OBSERVATIONS = (
@@ -33,15 +34,19 @@ def observation_spec(space: spaces.Space[Any]) -> ObservationSpec:
         ``Box`` differ between elements, ``low`` and ``high`` are the outermost.
 
     Raises:
-        ValueError: the space, or a part of it, is of a kind that no encoder reads.
+        EnvironmentNotSupportedError: a ``ValueError``; no encoder reads the space, or a part of it.
     """
     if not isinstance(space, spaces.Dict):
         return _array_spec(space, where="The observation space")
     if not space.spaces:
-        raise ValueError(f"The observation space {space} is empty. Allowed: {_OBSERVATIONS}.")
+        raise EnvironmentNotSupportedError(
+            f"The observation space {space} is empty. Allowed: {_OBSERVATIONS}."
+        )
     keys = list(space.spaces)
     if not all(isinstance(key, str) for key in keys):
-        raise ValueError(f"The observation space {space} has keys that are no strings: {keys!r}.")
+        raise EnvironmentNotSupportedError(
+            f"The observation space {space} has keys that are no strings: {keys!r}."
+        )
     return tuple(
         (key, _array_spec(space.spaces[key], where=f"The observation space at {key!r}"))
         for key in sorted(keys)
@@ -57,7 +62,8 @@ def action_spec(space: spaces.Space[Any]) -> ActionSpec:
         space: the space of *one* action, without an environment axis.
 
     Raises:
-        ValueError: the space is of another kind, or a ``Box`` lacks finite bounds.
+        EnvironmentNotSupportedError: a ``ValueError``; the space is of another kind, or is a ``Box`` without
+            finite bounds.
     """
     if isinstance(space, spaces.Discrete):
         return ActionSpec(kind="discrete", nvec=(int(space.n),))
@@ -70,7 +76,7 @@ def action_spec(space: spaces.Space[Any]) -> ActionSpec:
         if np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all():
             shape = tuple(map(int, space.shape))
             return ActionSpec(kind="box", shape=shape, low=tuple(low.tolist()), high=tuple(high.tolist()))
-    raise ValueError(f"The action space {space} is not supported. Allowed: {_ACTIONS}.")
+    raise EnvironmentNotSupportedError(f"The action space {space} is not supported. Allowed: {_ACTIONS}.")
 
 
 def to_action(space: spaces.Space[Any], action: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -125,7 +131,7 @@ def _array_spec(space: spaces.Space[Any], *, where: str) -> ArraySpec:
         return ArraySpec(kind="multi_discrete", shape=(len(nvec),), dtype=str(space.dtype), nvec=nvec)
     if isinstance(space, spaces.MultiBinary):
         return ArraySpec(kind="multi_binary", shape=tuple(map(int, space.shape)), dtype=str(space.dtype))
-    raise ValueError(f"{where}, {space}, is not supported. Allowed: {_OBSERVATIONS}.")
+    raise EnvironmentNotSupportedError(f"{where}, {space}, is not supported. Allowed: {_OBSERVATIONS}.")
 
 
 def _box_spec(space: spaces.Box) -> ArraySpec:
