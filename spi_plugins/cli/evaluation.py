@@ -52,8 +52,8 @@ class Evaluation(NamedTuple):
     def __str__(self) -> str:
         how = "deterministic" if self.deterministic else "stochastic"
         return (
-            f"Return {self.mean_return:.2f} +- {self.std_return:.2f} over {self.n_episodes} {how} episodes "
-            f"of {self.mean_length:.0f} steps on average"
+            f"Return {self.mean_return:.2f} +- {self.std_return:.2f} over {self.n_episodes} {how} "
+            f"{'episode' if self.n_episodes == 1 else 'episodes'} of {self.mean_length:.0f} steps on average"
         )
 
 
@@ -66,7 +66,10 @@ def load_model(algorithm: str, path: pathlib.Path, env: Any = None) -> BaseAlgor
     """
     cls = get_algorithm(algorithm)
     try:
-        return cls.load(path, env=env)
+        with warnings.catch_warnings():
+            # SB3 seeds what it loads as in the first run; a pool that goes on has another seed, on purpose.
+            warnings.filterwarnings("ignore", message="EnvPool fixes seeds", category=UserWarning)
+            return cls.load(path, env=env)
     except SPIError:
         raise
     except Exception as error:

@@ -111,7 +111,7 @@ def _evaluate(folder: RunFolder, config: RunConfig) -> None:
         deterministic=None,
         seed=config.seed + SEED_OFFSET,
     )
-    _say(f"Evaluating {config.eval_episodes} episodes ...")
+    _say(f"Evaluating {config.eval_episodes} episode{'s' if config.eval_episodes > 1 else ''} ...")
     result = evaluate(config.algorithm, folder.model, task)
     folder.evaluation.write_text(to_json(result._asdict()) + "\n")
     _say(f"{result}.")

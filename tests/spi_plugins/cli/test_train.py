@@ -300,6 +300,16 @@ def test_a_familys_environment_is_made_with_number_and_seed(train, plugin):
     assert calls == [("CartPole-v1", 2, 4, {"a": 1}), ("CartPole-v1", 1, 1_000_007, {"a": 1})]
 
 
+def test_an_envpool_environment_trains_and_goes_on(train):
+    pytest.importorskip("envpool")
+    words = ["train", "sb3_ppo", "--env", "envpool:CartPole-v1", "--n-envs", 2, "-n", 64, *SHORT]
+    done = train(*words, "--eval-episodes", 1)
+    assert done.code == 0, done.err
+    assert "over 1 deterministic episode of" in done.out
+    done = train("train", "--resume", "runs/sb3_ppo/envpool-CartPole-v1_1", "-n", 64, "--eval-episodes", 0)
+    assert done.code == 0, done.err
+
+
 def test_a_functional_environment_trains_any_algorithm(train):
     words = [
         "train",
