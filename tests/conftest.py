@@ -1,6 +1,16 @@
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Compiling is most of what the tests do, and often of the same program. Processes that a test starts, and
+    # pytest's own workers, inherit the folder.
+    _CACHE = tempfile.mkdtemp(prefix="spi-plugins-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+    atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 import jax
 
