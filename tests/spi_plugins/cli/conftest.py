@@ -1,10 +1,14 @@
 import types
 
 import pytest
+import torch
 
 from spi_plugins import hookimpl
 from spi_plugins.cli import main
 from spi_plugins.testing import plugin_sandbox
+
+# Tiny networks on many threads wait for one another most of the time.
+torch.set_num_threads(1)
 
 
 def make_plugin(name="test_plugin", **hooks):
