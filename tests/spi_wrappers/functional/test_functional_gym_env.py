@@ -205,7 +205,7 @@ def test_parameters_are_swapped_without_a_new_compilation():
     env = FunctionalGymEnv(functional)
     env.reset(seed=0)
     before = env.step(1)[0]
-    env.params = env.params._replace(force=0.0)
+    env.params = env.params._replace(force=np.float32(0))
     env.reset(seed=0)
     after = env.step(1)[0]
     assert abs(after[1]) < 0.06 < abs(before[1])

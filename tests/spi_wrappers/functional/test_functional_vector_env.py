@@ -189,6 +189,8 @@ def test_observations_may_be_kept_and_written_to():
     obs["signal"][:] = 5
     again, *_ = env.step(np.array([0, 1, 0, 1]))
     assert set(again["signal"].ravel()) <= {-1.0, 1.0}
+    images, _ = FunctionalVectorEnv(NUM, BOARD).reset(seed=0)
+    images[:] = 5
 
 
 def running(mode=AutoresetMode.NEXT_STEP):
