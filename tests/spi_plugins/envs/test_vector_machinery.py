@@ -53,7 +53,7 @@ KEYS = jax.random.split(jax.random.key(7), 3)
 
 
 def start(env: FunctionalEnv) -> vector.VectorState:
-    return vector.reset(env, PARAMS, KEYS)[0]
+    return jax.jit(functools.partial(vector.reset, env))(PARAMS, KEYS)[0]
 
 
 def test_an_episode_by_hand(step):
@@ -92,8 +92,9 @@ def test_a_terminal_state_at_the_time_limit_is_not_truncated():
 def test_without_a_limit_nothing_is_truncated():
     env = counter()
     state = start(env)
+    step = jax.jit(functools.partial(vector.step, env))
     for _ in range(50):
-        state, out = vector.step(env, PARAMS, state, jnp.zeros(3, jnp.int32))
+        state, out = step(PARAMS, state, jnp.zeros(3, jnp.int32))
     assert not out.truncated.any()
     np.testing.assert_array_equal(out.episode_length, [50, 50, 50])
 
@@ -113,8 +114,9 @@ def assert_trees_equal(actual, expected):
 
 def test_many_environments_equal_single_ones_with_the_same_keys():
     env = counter(max_episode_steps=4)
-    many, obs = vector.reset(env, PARAMS, KEYS)
-    singles = [vector.reset(env, PARAMS, KEYS[i : i + 1]) for i in range(3)]
+    reset = jax.jit(functools.partial(vector.reset, env))
+    many, obs = reset(PARAMS, KEYS)
+    singles = [reset(PARAMS, KEYS[i : i + 1]) for i in range(3)]
     step = jax.jit(functools.partial(vector.step, env))
     for i in range(3):
         assert_trees_equal(jax.tree.map(lambda x, i=i: x[i : i + 1], obs), singles[i][1])
@@ -185,7 +187,8 @@ def test_a_rollout_scans():
     table = actions(8)
     last, rows = rollout(start(env), table)
     state = start(env)
+    step = jax.jit(functools.partial(vector.step, env))
     for t, action in enumerate(table):
-        state, out = vector.step(env, PARAMS, state, action)
+        state, out = step(PARAMS, state, action)
         assert_trees_equal(jax.tree.map(lambda x, t=t: x[t], rows), out)
     assert_trees_equal(last, state)
