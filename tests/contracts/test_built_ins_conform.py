@@ -1,5 +1,6 @@
 """Everything that is built in passes the suite that plugin authors get."""
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -23,11 +24,21 @@ def test_algorithm(name):
     check_algorithm(spi_plugins.get_algorithm(name), n_steps=8, batch_size=8, n_epochs=1)
 
 
-@pytest.mark.parametrize("name", [n for n in built_in("envs") if not registry("envs").get(n).family])
+FUNCTIONAL = [name for name in built_in("envs") if not registry("envs").get(name).family]
+
+
+@pytest.mark.parametrize("name", FUNCTIONAL)
 def test_environment(name):
     env = spi_plugins.make_env(name)
     assert isinstance(env, FunctionalEnv)
     check_functional_env(env)
+
+
+def test_every_environment_is_a_gymnasium_id_too():
+    assert sorted(name for name in gymnasium.registry if name.startswith("spi/")) == FUNCTIONAL
+    for name in FUNCTIONAL:
+        gymnasium.make(name).close()
+        gymnasium.make_vec(name, num_envs=2).close()
 
 
 @pytest.mark.parametrize("name", built_in("world_models"))
