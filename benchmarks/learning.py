@@ -139,6 +139,20 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     figure.savefig(path, dpi=110)
 
 
+def store(outcomes: list[Outcome], path: pathlib.Path) -> list[Outcome]:
+    """Add to the file's outcomes, replacing those of the same algorithm and seed; all of them are returned."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = [Outcome(**row) for row in json.loads(path.read_text())] if path.exists() else []
+    merged = {(o.algorithm, o.seed): o for o in [*known, *outcomes]}
+    lines = []
+    for outcome in merged.values():
+        step = max(len(outcome.curve) // 60, 1)
+        curve = [[at, round(value, 3)] for at, value in outcome.curve[::step]]
+        lines.append(json.dumps({**outcome._asdict(), "cpu_seconds": round(outcome.cpu_seconds), "curve": curve}))
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    return list(merged.values())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="+", choices=TASKS)
@@ -160,10 +174,8 @@ def main() -> None:
                 outcomes.append(outcome)
                 print(f"| {algorithm} | {seed} | {outcome.mean_return:.2f} | {outcome.cpu_seconds:.0f} |", flush=True)
         if args.out:
-            args.out.mkdir(parents=True, exist_ok=True)
+            outcomes = store(outcomes, args.out / f"{name}.json")
             draw(name, task, outcomes, args.out / f"{name}.png")
-            rows = [outcome._replace(curve=[])._asdict() for outcome in outcomes]
-            (args.out / f"{name}.json").write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":
