@@ -11,23 +11,13 @@ from stable_baselines3.common.callbacks import (
     StopTrainingOnRewardThreshold,
 )
 from stable_baselines3.common.evaluation import evaluate_policy
+from tiny_models import CARTPOLE, N_ENVS, N_STEPS, PATHS, UPDATES, tiny_ppo
 
 from spi_plugins import PPO
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
-from spi_plugins.envs.cartpole import make_cartpole
-
-N_ENVS, N_STEPS = 2, 4
-SMALL = {"n_steps": N_STEPS, "batch_size": 8, "n_epochs": 1, "policy_kwargs": {"net_arch": [8]}, "seed": 0}
-CARTPOLE = make_cartpole(max_episode_steps=9)
-PATHS = {"compiled": (CARTPOLE, None), "stepped": (CARTPOLE, False), "gymnasium": ("CartPole-v1", None)}
 
 # SB3 silences it, which pytest undoes.
 no_rich_warning = pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")
-
-
-def make(path="compiled", **kwargs):
-    env, compiled = PATHS[path]
-    return PPO("MlpPolicy", env, n_envs=N_ENVS, compiled=compiled, **{**SMALL, **kwargs})
 
 
 class Recorder(BaseCallback):
@@ -64,7 +54,7 @@ class Recorder(BaseCallback):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_hooks_come_in_sb3s_order_with_sb3s_locals(path):
-    model, recorder = make(path), Recorder()
+    model, recorder = tiny_ppo(path), Recorder()
     model.learn(24, callback=recorder)
     rollout = ["rollout start", *["step"] * N_STEPS, "rollout end"]
     assert recorder.events == ["init", "training start", *rollout * 3, "training end"]
@@ -83,21 +73,21 @@ def test_hooks_come_in_sb3s_order_with_sb3s_locals(path):
 
 @pytest.mark.parametrize("path", ["compiled", "stepped"])
 def test_a_callback_that_returns_false_stops_at_once_and_training_can_go_on(path):
-    model, recorder = make(path), Recorder(stop_at=6)
+    model, recorder = tiny_ppo(path), Recorder(stop_at=6)
     model.learn(100, callback=recorder)
     assert recorder.events[-2:] == ["step", "training end"]
     assert len(recorder.steps) == 6
     # The compiled iteration has run to its end, update included: the model stands there.
     at = 16 if path == "compiled" else 12
     assert model.num_timesteps == at
-    assert model._n_updates == (2 if path == "compiled" else 1)
+    assert model._n_updates == UPDATES * (2 if path == "compiled" else 1)
     model.learn(8, reset_num_timesteps=False)
     assert model.num_timesteps == at + 8
 
 
 @no_rich_warning
 def test_training_that_goes_on_tells_callbacks_where_it_ends():
-    model = make().learn(16)
+    model = tiny_ppo().learn(16)
     recorder, bar = Recorder(), ProgressBarCallback()
     model.learn(24, callback=[recorder, bar], reset_num_timesteps=False)
     assert recorder.target == model.num_timesteps == 40
@@ -106,12 +96,12 @@ def test_training_that_goes_on_tells_callbacks_where_it_ends():
 
 @no_rich_warning
 def test_progress_bar(capsys):
-    make().learn(16, progress_bar=True)
+    tiny_ppo().learn(16, progress_bar=True)
     assert "16/16" in "".join(capsys.readouterr())
 
 
 def test_eval_and_checkpoint_callbacks_fire_at_their_frequency(tmp_path):
-    model = make()
+    model = tiny_ppo()
     evaluation = EvalCallback(
         FunctionalVecEnv(CARTPOLE, 1, seed=3),
         eval_freq=6,
@@ -137,14 +127,14 @@ def test_a_reward_threshold_stops_training():
     stop = StopTrainingOnRewardThreshold(reward_threshold=1.0)
     env = FunctionalVecEnv(CARTPOLE, 1, seed=3)
     evaluation = EvalCallback(env, callback_on_new_best=stop, eval_freq=3, n_eval_episodes=1, verbose=0)
-    model = make("stepped").learn(1000, callback=evaluation)
+    model = tiny_ppo("stepped").learn(1000, callback=evaluation)
     assert model.num_timesteps == 6
 
 
 @pytest.mark.parametrize("path", ["compiled", "stepped"])
 def test_a_number_of_episodes_stops_training(path):
     stop = StopTrainingOnMaxEpisodes(max_episodes=2)
-    model = make(path).learn(10_000, callback=stop)
+    model = tiny_ppo(path).learn(10_000, callback=stop)
     assert stop.n_episodes >= 2 * N_ENVS
     # Episodes last 8 or 9 steps.
     assert stop.num_timesteps in {32, 34, 36}
@@ -152,7 +142,7 @@ def test_a_number_of_episodes_stops_training(path):
 
 
 def test_evaluate_policy_runs_on_one_environment_and_on_many():
-    model = make("gymnasium")
+    model = tiny_ppo("gymnasium")
     for env in (model.get_env(), FunctionalVecEnv(CARTPOLE, 3, seed=0)):
         rewards, lengths = evaluate_policy(model, env, n_eval_episodes=4, return_episode_rewards=True)
         assert len(rewards) == 4
