@@ -1,6 +1,6 @@
 """Learning runs: train, evaluate, print the table, draw the curves. The slow tests run the same tasks.
 
-    python benchmarks/learning.py cartpole acrobot pendulum pixel_goal --out docs/results
+python benchmarks/learning.py cartpole acrobot pendulum pixel_goal --out docs/results
 """
 
 import argparse
@@ -112,7 +112,9 @@ def random_return(task: Task) -> float:
     """Mean return of uniformly random actions."""
     env = task.make_env(0)
     env.reset()
-    each = -(-200 // env.num_envs)  # the same number of episodes of each copy, else short ones count too often
+    each = -(
+        -200 // env.num_envs
+    )  # the same number of episodes of each copy, else short ones count too often
     returns: list[list[float]] = [[] for _ in range(env.num_envs)]
     while min(map(len, returns)) < each:
         _, _, _, infos = env.step(np.stack([env.action_space.sample() for _ in range(env.num_envs)]))
@@ -131,7 +133,9 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     figure, axes = plt.subplots(figsize=(6, 4))
     for algorithm, color in zip(task.algorithms, ("tab:blue", "tab:orange", "tab:green"), strict=False):
         for i, outcome in enumerate(o for o in outcomes if o.algorithm == algorithm):
-            axes.plot(*zip(*outcome.curve, strict=True), color=color, alpha=0.7, label=algorithm if i == 0 else None)
+            axes.plot(
+                *zip(*outcome.curve, strict=True), color=color, alpha=0.7, label=algorithm if i == 0 else None
+            )
     axes.axhline(task.bound, color="grey", linestyle="--", label="bound")
     axes.set(title=name, xlabel="environment steps", ylabel="mean return of the last 100 episodes")
     axes.legend()
@@ -148,13 +152,17 @@ def store(outcomes: list[Outcome], path: pathlib.Path) -> list[Outcome]:
     for outcome in merged.values():
         step = max(len(outcome.curve) // 60, 1)
         curve = [[at, round(value, 3)] for at, value in outcome.curve[::step]]
-        lines.append(json.dumps({**outcome._asdict(), "cpu_seconds": round(outcome.cpu_seconds), "curve": curve}))
+        lines.append(
+            json.dumps({**outcome._asdict(), "cpu_seconds": round(outcome.cpu_seconds), "curve": curve})
+        )
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
     return list(merged.values())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tasks", nargs="+", choices=TASKS)
     parser.add_argument("--algorithms", nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
@@ -172,7 +180,10 @@ def main() -> None:
             for seed in range(args.seeds):
                 outcome = run(task, algorithm, seed)
                 outcomes.append(outcome)
-                print(f"| {algorithm} | {seed} | {outcome.mean_return:.2f} | {outcome.cpu_seconds:.0f} |", flush=True)
+                print(
+                    f"| {algorithm} | {seed} | {outcome.mean_return:.2f} | {outcome.cpu_seconds:.0f} |",
+                    flush=True,
+                )
         if args.out:
             outcomes = store(outcomes, args.out / f"{name}.json")
             draw(name, task, outcomes, args.out / f"{name}.png")

@@ -52,7 +52,10 @@ def _categoricals(nvec: tuple[int, ...], *, squeeze: bool) -> ActionDistribution
     def sample(logits: Array, key: Array) -> Array:
         keys = jax.random.split(key, len(nvec))
         return join(
-            [jax.random.categorical(k, part).astype(jnp.int32) for k, part in zip(keys, split(logits), strict=True)]
+            [
+                jax.random.categorical(k, part).astype(jnp.int32)
+                for k, part in zip(keys, split(logits), strict=True)
+            ]
         )
 
     def mode(logits: Array) -> Array:

@@ -32,7 +32,6 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> tuple[
         A ``Minibatch`` of all ``T·B`` rows whose ``obs`` is still the ``(T + 1)·B`` long array (so that nothing is
         copied: row ``i`` is followed by row ``i + B``) and the folded ``final_obs`` (or ``None``).
     """
-    n_steps, n_envs = rollout.reward.shape
     done = rollout.terminated | rollout.truncated
     next_value = rollout.value[1:]
     if rollout.final_value is not None:
@@ -70,4 +69,5 @@ def take_minibatch(
     next_obs = None
     if with_next:
         next_obs = gather(rows.obs, index + n_envs) if final_obs is None else gather(final_obs, index)
-    return gather(rows._replace(next_obs=None), index)._replace(next_obs=next_obs)
+    batch: Minibatch = gather(rows._replace(next_obs=None), index)
+    return batch._replace(next_obs=next_obs)

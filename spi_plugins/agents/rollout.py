@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.agents.deep_spi import Agent, DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
 from spi_plugins.types import Observation, Params, PyTree, Rollout
 
 
@@ -94,7 +94,9 @@ class Runner(NamedTuple):
     obs: Observation  # [B, ...]
 
 
-def collect(agent: Agent, env_step: EnvFunction, runner: Runner, n_steps: int) -> tuple[Runner, Rollout, EnvStep]:
+def collect(
+    agent: Agent, env_step: EnvFunction, runner: Runner, n_steps: int
+) -> tuple[Runner, Rollout, EnvStep]:
     """``n_steps`` of every environment in one scan.
 
     Returns:
@@ -114,7 +116,9 @@ def collect(agent: Agent, env_step: EnvFunction, runner: Runner, n_steps: int) -
         )
         return jnp.where(step.truncated, values, 0.0)
 
-    def one_step(carry: tuple[Storage, PyTree, Observation], _: None) -> tuple[tuple[Storage, PyTree, Observation], PyTree]:
+    def one_step(
+        carry: tuple[Storage, PyTree, Observation], _: None
+    ) -> tuple[tuple[Storage, PyTree, Observation], PyTree]:
         storage, env_state, obs = carry
         storage, action = act_into(agent, params, storage, obs)
         env_state, step = env_step(env_state, action)

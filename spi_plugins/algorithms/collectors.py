@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.agents.deep_spi import DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.interface import DeepSPIMetrics, DeepSPIState
 from spi_plugins.agents.rollout import Runner, Storage, act_into, close_storage, init_storage, iterate
 from spi_plugins.algorithms.checks import check_finite, to_device_dtype
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from stable_baselines3.common.utils import LinearSchedule
 
-from spi_plugins.agents.deep_spi import Agent, DeepSPIConfig, make_deep_spi
+from spi_plugins.agents.deep_spi import make_deep_spi
+from spi_plugins.agents.interface import Agent, DeepSPIConfig
 from spi_plugins.algorithms.checks import check_choice, check_integer, check_number
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.policies import Policy

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from stable_baselines3.common.utils import FloatSchedule, safe_mean
 
-from spi_plugins.agents.deep_spi import Agent, DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import CompiledCollector, StepCollector, compiled_reason
 from spi_plugins.algorithms.environments import is_closed

@@ -143,13 +143,17 @@ class _Parts(NamedTuple):
     critic: Network
 
 
-def _build_parts(spec: ObservationSpec, actions: ActionSpec, config: PolicyConfig) -> tuple[_Parts, tuple[int, ...]]:
+def _build_parts(
+    spec: ObservationSpec, actions: ActionSpec, config: PolicyConfig
+) -> tuple[_Parts, tuple[int, ...]]:
     extractor, features_shape = _extractor(spec, config)
     n_features = math.prod(features_shape)
 
     def mlp(n_in: int, widths: tuple[int, ...]) -> Network:
         return functional(
-            lambda rngs: MLP(n_in, widths, activation=config.activation, orthogonal=config.ortho_init, rngs=rngs)
+            lambda rngs: MLP(
+                n_in, widths, activation=config.activation, orthogonal=config.ortho_init, rngs=rngs
+            )
         )
 
     on_map = config.encoder == "cnn"
@@ -161,7 +165,9 @@ def _build_parts(spec: ObservationSpec, actions: ActionSpec, config: PolicyConfi
         before = latent
         head = functional(lambda rngs: CategoricalLatent(n_in, *categories, rngs=rngs))
         latent = Network(
-            lambda key: dict(zip(("mlp", "head"), map(_init, (before, head), jax.random.split(key)), strict=True)),
+            lambda key: dict(
+                zip(("mlp", "head"), map(_init, (before, head), jax.random.split(key)), strict=True)
+            ),
             lambda params, x: head.apply(params["head"], before.apply(params["mlp"], x)),
         )
     n_latent = math.prod(latent_shape)
@@ -201,22 +207,26 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: Policy
     def init(key: Array) -> Params:
         # Folding in a constant for each part keeps the others' weights when one is added.
         return {
-            name: networks[name].init(jax.random.fold_in(key, _Parts._fields.index(name))) for name in networks
+            name: networks[name].init(jax.random.fold_in(key, _Parts._fields.index(name)))
+            for name in networks
         }
 
     def features(params: Params, obs: Observation) -> Array:
-        return parts.extractor.apply(params["extractor"], obs)
+        out: Array = parts.extractor.apply(params["extractor"], obs)
+        return out
 
     def latent(params: Params, x: Array) -> Array:
         if config.encoder == "cnn" and config.categorical_latent is None:
             return x
-        return parts.latent.apply(params["latent"], _rows(x))
+        z: Array = parts.latent.apply(params["latent"], _rows(x))
+        return z
 
     def critic_hidden(params: Params, obs: Observation, x: Array) -> Array:
         assert parts.vf is not None
         if parts.vf_extractor is not None:
             x = parts.vf_extractor.apply(params["vf_extractor"], obs)
-        return parts.vf.apply(params["vf"], _rows(x))
+        hidden: Array = parts.vf.apply(params["vf"], _rows(x))
+        return hidden
 
     def evaluate(params: Params, obs: Observation, x: Array, z: Array) -> Evaluation:
         hidden = parts.pi.apply(params["pi"], _rows(z))

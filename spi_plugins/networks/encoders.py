@@ -15,7 +15,10 @@ from spi_plugins.types import ArraySpec, Observation
 # (channels, kernel size, stride) of each layer.
 ConvLayers = tuple[tuple[int, int, int], ...]
 NATURE_LAYERS: ConvLayers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # Mnih et al. (2015)
-SMALL_LAYERS: ConvLayers = ((16, 3, 1), (32, 3, 2))  # for images under 36 pixels, where the former does not fit
+SMALL_LAYERS: ConvLayers = (
+    (16, 3, 1),
+    (32, 3, 2),
+)  # for images under 36 pixels, where the former does not fit
 
 
 def default_conv_layers(spec: ArraySpec) -> ConvLayers:
@@ -36,7 +39,11 @@ def conv_output_shape(spec: ArraySpec, layers: ConvLayers) -> tuple[int, int, in
     """Shape of the last feature map; an error if the image is too small for the layers."""
     height, width, channels = image_size(spec)
     for channels_out, kernel, stride in layers:
-        height, width, channels = (height - kernel) // stride + 1, (width - kernel) // stride + 1, channels_out
+        height, width, channels = (
+            (height - kernel) // stride + 1,
+            (width - kernel) // stride + 1,
+            channels_out,
+        )
         if height < 1 or width < 1:
             raise ValueError(
                 f"An image of {image_size(spec)[:2]} pixels is too small for conv_layers={layers}; "

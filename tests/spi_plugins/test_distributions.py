@@ -32,7 +32,9 @@ def test_multi_discrete_is_a_product():
     action = np.asarray([[0, 2], [1, 1], [0, 0], [1, 2]], np.int32)
     expected = [np.log(p[i, a]) + np.log(q[i, b]) for i, (a, b) in enumerate(action)]
     np.testing.assert_allclose(d.log_prob(jnp.asarray(logits), jnp.asarray(action)), expected, rtol=1e-5)
-    np.testing.assert_allclose(d.entropy(jnp.asarray(logits)), stats.entropy(p, axis=-1) + stats.entropy(q, axis=-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        d.entropy(jnp.asarray(logits)), stats.entropy(p, axis=-1) + stats.entropy(q, axis=-1), rtol=1e-5
+    )
 
 
 def test_gaussian_against_scipy():
@@ -42,7 +44,9 @@ def test_gaussian_against_scipy():
     action = rng.normal(size=(4, 2))
     parameters = jnp.asarray(np.concatenate([mean, log_std], -1), jnp.float32)
     normal = stats.norm(mean, np.exp(log_std))
-    np.testing.assert_allclose(d.log_prob(parameters, jnp.asarray(action, jnp.float32)), normal.logpdf(action).sum(-1), rtol=1e-4)
+    np.testing.assert_allclose(
+        d.log_prob(parameters, jnp.asarray(action, jnp.float32)), normal.logpdf(action).sum(-1), rtol=1e-4
+    )
     np.testing.assert_allclose(d.entropy(parameters), normal.entropy().sum(-1), rtol=1e-4)
 
 

@@ -9,7 +9,11 @@ from spi_plugins.returns import generalized_advantages, masked_mean, normalize
 @pytest.fixture(params=["eager", "jit"])
 def gae(request):
     static = ("discount", "gae_lambda")
-    return generalized_advantages if request.param == "eager" else jax.jit(generalized_advantages, static_argnames=static)
+    return (
+        generalized_advantages
+        if request.param == "eager"
+        else jax.jit(generalized_advantages, static_argnames=static)
+    )
 
 
 def column(*values):
@@ -23,7 +27,13 @@ def flags(*values):
 def test_three_steps_by_hand(gae):
     no = flags(0, 0, 0)
     actual = gae(
-        column(1.0, 2.0, 3.0), column(0.5, 0.5, 0.5), column(0.5, 0.5, 4.0), no, no, discount=0.5, gae_lambda=0.5
+        column(1.0, 2.0, 3.0),
+        column(0.5, 0.5, 0.5),
+        column(0.5, 0.5, 4.0),
+        no,
+        no,
+        discount=0.5,
+        gae_lambda=0.5,
     )
     # delta = [0.75, 1.75, 4.5];  A2 = 4.5;  A1 = 1.75 + 0.25 * 4.5;  A0 = 0.75 + 0.25 * A1
     np.testing.assert_allclose(actual, column(1.46875, 2.875, 4.5), rtol=1e-6)

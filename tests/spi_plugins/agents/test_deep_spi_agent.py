@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.deep_spi import DeepSPIConfig, executed_action, make_deep_spi, model_action
+from spi_plugins.agents.actions import executed_action, model_action
+from spi_plugins.agents.deep_spi import make_deep_spi
+from spi_plugins.agents.interface import DeepSPIConfig
 from spi_plugins.agents.minibatches import flatten_rollout, take_minibatch
 from spi_plugins.networks.actor_critic import PolicyConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
@@ -158,7 +160,9 @@ def test_time_limits_bootstrap_from_the_state_before_the_reset():
     limit = rollout.reward[2, 1] + 0.5 * rollout.final_value[2, 1] - rollout.value[2, 1]
     terminal = rollout.reward[1, 0] - rollout.value[1, 0]
     inner = rollout.reward[0, 2] + 0.5 * rollout.value[1, 2] - rollout.value[0, 2]
-    np.testing.assert_allclose([advantage[2, 1], advantage[1, 0], advantage[0, 2]], [limit, terminal, inner], rtol=1e-5)
+    np.testing.assert_allclose(
+        [advantage[2, 1], advantage[1, 0], advantage[0, 2]], [limit, terminal, inner], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("same_step", [False, True])
@@ -231,10 +235,16 @@ def test_box_actions_are_clipped_for_the_environment_and_scaled_for_the_model():
 @pytest.mark.parametrize("density", ["deterministic", "normal", "mixture"])
 def test_every_action_kind_and_density_updates(spec, density):
     agent = make_deep_spi(
-        OBS, spec, POLICY, DeepSPIConfig(n_epochs=1, batch_size=T * B), DeepMDPConfig(transition_density=density)
+        OBS,
+        spec,
+        POLICY,
+        DeepSPIConfig(n_epochs=1, batch_size=T * B),
+        DeepMDPConfig(transition_density=density),
     )
     state = agent.init(jax.random.key(0))
-    act = jax.vmap(functools.partial(agent.act, state.params))(make_rollout().obs[:-1], jax.random.split(jax.random.key(1), T))
+    act = jax.vmap(functools.partial(agent.act, state.params))(
+        make_rollout().obs[:-1], jax.random.split(jax.random.key(1), T)
+    )
     rollout = make_rollout()._replace(action=act.action, log_prob=act.log_prob)
     state, metrics = jax.jit(agent.update)(state, rollout, jnp.float32(1e-3), jnp.float32(0.1))
     assert np.isfinite(metrics.loss)

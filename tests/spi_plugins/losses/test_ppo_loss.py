@@ -23,7 +23,9 @@ def test_drift_with_coefficient_one_is_the_clipped_surrogate():
     np.testing.assert_allclose(
         drift_surrogate(ratio, gain, 0.2, 1.0), clipped_surrogate(ratio, gain, 0.2), rtol=1e-5, atol=1e-6
     )
-    assert np.all(drift_surrogate(ratio, gain, 0.2, 0.5) <= np.asarray(clipped_surrogate(ratio, gain, 0.2)) + 1e-6)
+    assert np.all(
+        drift_surrogate(ratio, gain, 0.2, 0.5) <= np.asarray(clipped_surrogate(ratio, gain, 0.2)) + 1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,9 @@ def test_drift_with_coefficient_one_is_the_clipped_surrogate():
 )
 def test_clipping_never_switches_the_models_gradient_off(ratio, advantage, weight):
     def loss(model_loss):
-        auxiliary = auxiliary_loss(model_loss, 0.0 * model_loss, reward_loss_coef=0.01, transition_loss_coef=1.0)
+        auxiliary = auxiliary_loss(
+            model_loss, 0.0 * model_loss, reward_loss_coef=0.01, transition_loss_coef=1.0
+        )
         gain = utility(jnp.asarray([advantage], jnp.float32), auxiliary)
         return clipped_surrogate(jnp.asarray([ratio], jnp.float32), gain, 0.1)[0]
 
