@@ -111,7 +111,8 @@ class Policy:
         """Actions for one observation or a batch, batched as they came. ``state`` is passed through."""
         batch, batched = to_batch(self.observation_space, observation)
         action = to_action(self.action_space, self._decide(batch, deterministic))
-        return (action if batched else action[0]), state
+        # With an ellipsis a single action is an array even if it is one number, as SB3's are.
+        return (action if batched else action[0, ...]), state
 
     def set_training_mode(self, mode: bool) -> None:
         """Do nothing: no layer behaves differently in training. SB3's tools call this."""
