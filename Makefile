@@ -11,6 +11,8 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH := .venv-bench
+comma := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-slow lint types layers wheel-test check format hooks bench clean
@@ -20,14 +22,23 @@ help: ## list the targets
 
 env: $(STAMP) ## make the environment in .venv from constraints.txt
 
-$(STAMP): pyproject.toml constraints.txt
+# $(call make_venv,FOLDER,WHAT TO INSTALL)
+define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing the environment into $(VENV) (some minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@touch $@
+	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(1)
+	@echo "Installing the environment into $(1) (some minutes the first time) ..."
+	@$(1)/bin/python -m pip install --quiet -c constraints.txt torch
+	@$(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
+	@touch $(1)/.installed
+endef
+
+$(STAMP): pyproject.toml constraints.txt
+	$(call make_venv,$(VENV),-e '.[dev]')
+
+# Apart from the rest: what it compares with is no dependency of ours.
+$(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(call make_venv,$(BENCH),-e '.[cli$(comma)envpool$(comma)plot]' -r benchmarks/requirements.txt)
 
 demo: $(STAMP) ## train Deep SPI on Breakout's pixels for some minutes, evaluate, save model and curve
 	@$(BIN)/spi train deep_spi --env envpool:Breakout-v5 --n-envs $(DEMO_ENVS) -n $(DEMO_STEPS) --seed 1 --progress
@@ -61,9 +72,9 @@ format: $(STAMP) ## let ruff repair and format
 hooks: $(STAMP) ## run the checks before each commit
 	$(BIN)/pre-commit install
 
-bench: $(STAMP) ## all benchmarks, each by itself; see benchmarks/
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+bench: $(BENCH)/.installed ## beside Stable-Baselines3 and SBX, about half an hour on two cores
+	$(BENCH)/bin/python benchmarks/ppo.py $(ARGS)
 
 clean: ## remove caches and builds, but neither .venv nor runs
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

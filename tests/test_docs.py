@@ -1,0 +1,233 @@
+"""The documentation is true: its Python runs, its commands parse, its tables and links are right."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import re
+import shlex
+import sys
+import tomllib
+import types
+from typing import NamedTuple
+
+import pytest
+
+import spi_integrations.envpool
+import spi_plugins
+from spi_plugins import plugins
+from spi_plugins.algorithms import deep_spi
+from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
+from spi_plugins.cli.dispatch import Parser
+from spi_plugins.testing import plugin_sandbox
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """One fenced block, and the line of its page that it begins on."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page, *languages):
+    text = page.read_text()
+    found = [Block(m[1], m[2], text.count("\n", 0, m.start()) + 1) for m in FENCE.finditer(text)]
+    return [block for block in found if block.language in languages]
+
+
+def pages_with(*languages):
+    chosen = [page for page in PAGES if blocks(page, *languages)]
+    return pytest.mark.parametrize("page", chosen, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Pages say what people should type: 128 games, millions of steps. Here sizes are cut, and nothing else.
+
+    Learning stops after at most 256 steps, default rollouts have 64 transitions instead of 1024, pools of
+    games at most 4 copies. Files are written into an empty folder.
+    """
+    learn, make_vec = OnPolicyAlgorithm.learn, spi_integrations.envpool.make_vec
+
+    def learn_little(self, total_timesteps=None, *args, **kwargs):
+        return learn(self, min(total_timesteps or 256, 256), *args, **kwargs)
+
+    def make_few(env_id, num_envs=128, **kwargs):
+        return make_vec(env_id, min(num_envs, 4), **kwargs)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(OnPolicyAlgorithm, "learn", learn_little)
+    monkeypatch.setattr(deep_spi, "DEFAULT_ROLLOUT", 64)
+    monkeypatch.setattr(spi_integrations.envpool, "make_vec", make_few)
+
+
+@pytest.fixture
+def my_package(monkeypatch):
+    """The package that the pages show: its algorithm, and the files that a page prints of it."""
+    algorithm = types.ModuleType("my_package.algorithm")
+    algorithm.MySPI = type("MySPI", (spi_plugins.PPO,), {})
+    package = types.ModuleType("my_package")
+    monkeypatch.setitem(sys.modules, "my_package", package)
+    monkeypatch.setitem(sys.modules, "my_package.algorithm", algorithm)
+
+    def add(path, namespace):
+        name = path.removesuffix(".py").replace("/", ".")
+        module = types.ModuleType(name)
+        vars(module).update({key: value for key, value in namespace.items() if key != "__builtins__"})
+        monkeypatch.setitem(sys.modules, name, module)
+        setattr(package, name.rpartition(".")[2], module)
+        return module
+
+    return add
+
+
+@pages_with("python")
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, small, my_package):
+    namespace = {"__name__": "page"}
+    with plugin_sandbox() as host:
+        for block in blocks(page, "python"):
+            before = set(namespace)
+            exec(compile("\n" * block.line + block.text, str(page), "exec"), namespace)
+            path = re.match(r"# (my_package/\w+\.py)\n", block.text)
+            if path:
+                module = my_package(path[1], namespace)
+                if path[1].endswith("plugin.py"):
+                    host.register(module, "my-package")
+            for name in set(namespace) - before:
+                if name.startswith("test_"):
+                    namespace[name]()
+
+
+@pages_with("toml")
+def test_the_toml_of_a_page_is_valid(page):
+    for block in blocks(page, "toml"):
+        tomllib.loads(block.text)
+
+
+def commands(page):
+    for block in blocks(page, "bash", "console", "sh"):
+        for line in block.text.splitlines():
+            if block.language != "console" or line.startswith("$ "):
+                words = shlex.split(line.removeprefix("$ "), comments=True)
+                if words:
+                    yield words
+
+
+def check_make(words):
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert all(word in targets for word in words if "=" not in word), words
+
+
+def check_spi(words):
+    parser = Parser(prog=f"spi {words[0]}")
+    plugins.registry("commands").resolve(words[0])(parser)
+    parser.parse_args(words[1:])
+
+
+def check_pip(words):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {
+        extra.strip() for group in re.findall(r"\[(.*?)\]", " ".join(words)) for extra in group.split(",")
+    }
+    assert words[0] == "install"
+    assert extras <= set(project["optional-dependencies"])
+
+
+CHECKS = {"make": check_make, "spi": check_spi, "pip": check_pip}
+
+
+@pages_with("bash", "console", "sh")
+def test_the_commands_of_a_page_exist_with_their_options(page):
+    for program, *words in commands(page):
+        assert program in CHECKS, f"how is {program!r} to be checked?"
+        CHECKS[program](words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_links_of_a_page_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text())
+    for target in re.findall(r"\]\((?!https?://)([^)#]*)[^)]*\)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_files_that_a_page_names_exist(page):
+    text = FENCE.sub("", page.read_text())
+    ours = r"`((?:spi_plugins|wrappers|integrations|tests|docs|benchmarks|examples)/[\w./-]*)`"
+    for name in re.findall(ours, text):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+# Decisions also name what was not done.
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name != "decisions"], ids=lambda page: page.stem
+)
+def test_the_dotted_names_of_a_page_can_be_imported(page):
+    text = FENCE.sub("", page.read_text())
+    for name in re.findall(r"`((?:spi_plugins|spi_wrappers|spi_integrations)(?:\.\w+)+)", text):
+        assert resolves(name), f"{page.name} names {name}"
+
+
+def resolves(name):
+    """Whether a dotted name is a module, or an attribute of one."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[cut:]:
+            if not hasattr(found, attribute):
+                return False
+            found = getattr(found, attribute)
+        return True
+    return False
+
+
+def table(page, heading):
+    """First two cells of each row of the tables under a heading, without backquotes."""
+    section = page.read_text().partition(f"\n{heading}\n")[2]
+    section = re.split(r"\n#+ ", section)[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE)
+    return {name: value.strip("`") for name, value in rows}
+
+
+@pytest.mark.parametrize(
+    ("heading", "of"),
+    [("### Of all three", spi_plugins.PPO), ("### Of DeepSPI and DeepMDP", spi_plugins.DeepSPI)],
+)
+def test_the_tables_of_arguments_are_complete_and_have_the_right_defaults(heading, of):
+    documented = table(ROOT / "docs/deep_spi.md", heading)
+    parameters = {
+        name: parameter.default
+        for name, parameter in inspect.signature(of.__init__).parameters.items()
+        if name not in ("self", "args", "kwargs", "policy", "env") and not name.startswith("_")
+    }
+    assert set(documented) == set(parameters)
+    for name, default in parameters.items():
+        if not callable(default):
+            assert ast.literal_eval(documented[name]) == default, name
+
+
+def test_the_table_of_the_world_model_is_complete_and_has_the_right_defaults():
+    from spi_plugins.world_models.deep_mdp import DeepMDPConfig
+
+    documented = table(ROOT / "docs/deep_spi.md", "### `world_model_kwargs`")
+    own = ("transition_density", "lipschitz", "termination")
+    fields = {name: f.default for name, f in DeepMDPConfig.__dataclass_fields__.items() if name not in own}
+    assert {name: ast.literal_eval(value) for name, value in documented.items()} == fields
+
+
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_every_option_of_a_command_is_documented(command):
+    text = (ROOT / "docs/cli.md").read_text()
+    parser = Parser(prog="spi")
+    plugins.registry("commands").resolve(command)(parser)
+    options = {option for action in parser._actions for option in action.option_strings}
+    undocumented = {option for option in options if f"`{option}`" not in text}
+    assert undocumented == {"-h", "--help"}
