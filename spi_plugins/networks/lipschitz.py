@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from spi_plugins.networks.patches import map_patches
 from spi_plugins.networks.spectral import conv_norm_bound, dense_norm_bound
 
 lecun_normal: Callable[..., Array] = jax.nn.initializers.lecun_normal()
 
 
-def group_sort(x: Float[Array, "*batch C"]) -> Float[Array, "*batch C"]:
+def group_sort(x: Float[Array, " *batch C"]) -> Float[Array, " *batch C"]:
     """Sort pairs of features: GroupSort of size 2 (Anil et al., 2019, arXiv:1811.05381).
 
     Feature ``i`` pairs with ``i + C // 2``; the minima come first. Pairs of neighbors are the same function
@@ -33,27 +34,6 @@ def group_sort(x: Float[Array, "*batch C"]) -> Float[Array, "*batch C"]:
     half = x.shape[-1] // 2
     left, right, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return jnp.concatenate([jnp.minimum(left, right), jnp.maximum(left, right), rest], axis=-1)
-
-
-def same_patches(x: Float[Array, "*batch H W C"], kh: int = 2, kw: int = 2) -> Float[Array, "*batch H W K"]:
-    """Windows of a map, zero-padded at the bottom and right (SAME for even kernels), tap-major.
-
-    A convolution is then one matrix product, whose gradient is a matrix product too; XLA's own convolution
-    gradients are up to 25 times slower inside a ``lax.scan`` on the CPU.
-
-    Args:
-        x: maps, channels last.
-        kh: rows of the window.
-        kw: columns of the window.
-
-    Returns:
-        Array with ``kh * kw * C`` channels: entry ``(a * kw + b) * C + c`` is ``x[i + a, j + b, c]``.
-    """
-    height, width = x.shape[-3], x.shape[-2]
-    padding = [(0, 0)] * (x.ndim - 3) + [(0, kh - 1), (0, kw - 1), (0, 0)]
-    padded = jnp.pad(x, padding)
-    taps = [padded[..., a : a + height, b : b + width, :] for a in range(kh) for b in range(kw)]
-    return jnp.concatenate(taps, axis=-1)
 
 
 class LipschitzDense(nnx.Module):
@@ -109,6 +89,6 @@ class LipschitzConv(nnx.Module):
         bound = conv_norm_bound(kernel, self.height, self.width)
         kernel = (kernel / bound[:, None, None, None, None]).reshape(self.groups, -1, kernel.shape[-1])
         groups = x.reshape(*x.shape[:-1], self.groups, -1)
-        patches = same_patches(jnp.moveaxis(groups, -2, 1))
+        patches = map_patches(jnp.moveaxis(groups, -2, 1))
         y = jnp.einsum("bghwk,gko->bhwgo", patches, kernel)
         return y.reshape(*x.shape[:-1], -1) + self.bias[...][None, None, None, :]

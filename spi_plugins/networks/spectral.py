@@ -20,6 +20,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import Precision
 from jaxtyping import Array, Float
 
 # The Gram matrix to the 16th: the bound exceeds the norm by at most n^(1/64), and by 1-2 % on kernels as they
@@ -30,61 +31,18 @@ ROUNDING = 1e-4
 # A bound is never below this, so a vanishing kernel is not blown up; above it, squares do not underflow.
 FLOOR = 1e-12
 _TINY = 1e-30
-# Up to this side, 4 x 4 in the Atari net, Gram matrices are squared entry by entry, the batch on the last
-# axis.
+# Up to this side, 4 x 4 in the Atari net, Gram matrices are squared entry by entry, many of them at a time.
 _SMALL_SIDE = 4
 _SMALL_SQUARINGS = 2
+# A GPU would otherwise round the factors to 10 bits, and the bound with them.
+_EXACT = Precision.HIGHEST
 
-# Upper triangle of a Hermitian matrix: (row, column) to (real, imaginary).
+# Upper triangle of a Hermitian matrix, or of a stack of them: (row, column) to (real, imaginary).
 _Entries: TypeAlias = dict[tuple[int, int], tuple[Array, Array]]
 
 
-def _gram_bound(
-    real: Float[Array, "*batch N N"], imag: Float[Array, "*batch N N"] | None, squarings: int
-) -> tuple[Float[Array, " *batch"], Float[Array, "*batch N N"], Float[Array, "*batch N N"] | None]:
-    """Upper bound of the largest eigenvalue of a Hermitian positive matrix, and a scaled high power of it.
-
-    The Hermitian square ``(A + iB)^2 = A^2 - B^2 + i(AB + BA)`` takes two real products: with ``P = AB`` and
-    ``Q = (A + B)(A + B)^T``, using ``A^T = A`` and ``B^T = -B``, it is ``Q + P + P^T`` and ``P - P^T``.
-    """
-    log_scale = jnp.zeros(real.shape[:-2])
-    for step in range(squarings + 1):
-        squares = jnp.square(real) if imag is None else jnp.square(real) + jnp.square(imag)
-        norm = jnp.minimum(
-            jnp.sqrt(jnp.sum(squares, axis=(-2, -1))), jnp.max(jnp.sum(jnp.sqrt(squares), axis=-1), axis=-1)
-        )
-        norm = jnp.maximum(norm, _TINY)
-        log_scale = log_scale + jnp.log(norm)
-        real = real / norm[..., None, None]
-        imag = None if imag is None else imag / norm[..., None, None]
-        if step == squarings:
-            break
-        log_scale = 2.0 * log_scale
-        if imag is None:
-            real = real @ real
-        else:
-            product = real @ imag
-            total = real + imag
-            transposed = jnp.swapaxes(product, -1, -2)
-            real = total @ jnp.swapaxes(total, -1, -2) + product + transposed
-            imag = product - transposed
-    return jnp.exp(log_scale / 2.0**squarings), real, imag
-
-
-def _dominant_column(
-    real: Float[Array, "*batch N N"], imag: Float[Array, "*batch N N"] | None
-) -> tuple[Float[Array, "*batch N"], Float[Array, "*batch N"] | None]:
-    """The column of the power with the largest diagonal entry: parallel to the top eigenvector."""
-    index = jnp.argmax(jnp.diagonal(real, axis1=-2, axis2=-1), axis=-1)[..., None, None]
-
-    def column(matrix: Array) -> Array:
-        return jnp.take_along_axis(matrix, index, axis=-1)[..., 0]
-
-    return column(real), None if imag is None else column(imag)
-
-
 def dense_norm_bound(
-    kernel: Float[Array, "*batch I O"], squarings: int = SQUARINGS
+    kernel: Float[Array, " *batch I O"], squarings: int = SQUARINGS
 ) -> Float[Array, " *batch"]:
     """Certified upper bound of the largest singular value of each matrix.
 
@@ -102,14 +60,15 @@ def dense_norm_bound(
         kernel = jnp.swapaxes(kernel, -1, -2)
     scaled = kernel / scale[..., None, None]
     frozen = jax.lax.stop_gradient(scaled)
-    top, power, _ = _gram_bound(jnp.swapaxes(frozen, -1, -2) @ frozen, None, squarings)
+    gram = jnp.einsum("...ij,...ik->...jk", frozen, frozen, precision=_EXACT)
+    top, power, _ = _gram_bound(gram, None, squarings)
     vector = _dominant_column(power, None)[0]
     image = jnp.einsum("...io,...o->...i", scaled, vector)
     return _anchored(scale * jnp.sqrt(top), jnp.sum(jnp.square(image), axis=-1))
 
 
 def conv_norm_bound(
-    kernel: Float[Array, "*batch KH KW I O"], height: int, width: int
+    kernel: Float[Array, " *batch KH KW I O"], height: int, width: int
 ) -> Float[Array, " *batch"]:
     """Certified upper bound of the operator norm of each zero-padded, stride-1 convolution.
 
@@ -123,28 +82,15 @@ def conv_norm_bound(
         A bound for each kernel, never below ``FLOOR``, differentiable (see the module's text).
     """
     kh, kw, n_in, n_out = kernel.shape[-4:]
-    batch, taps = kernel.shape[:-4], kh * kw
+    batch = kernel.shape[:-4]
     cos, sin = _torus_phases(height, width, kh, kw)
     scale = _frobenius(kernel, axes=4)
-    flat = kernel.reshape(-1, taps, n_in, n_out) / scale.reshape(-1)[:, None, None, None]
-    if n_out < n_in:
+    flat = kernel.reshape(-1, kh * kw, n_in, n_out) / scale.reshape(-1)[:, None, None, None]
+    if n_out < n_in:  # the smaller side carries the Gram matrix; a transpose keeps the norm
         flat = jnp.swapaxes(flat, -1, -2)
-    side = flat.shape[-2]
-    products = _tap_products(jax.lax.stop_gradient(flat))
-    coarse = _small_bounds if side <= _SMALL_SIDE else _large_bounds
-    tops = coarse(products, cos, sin)  # [S, F]
-    best = jnp.argmax(tops, axis=-1)
-    c, s = jnp.asarray(cos)[best], jnp.asarray(sin)[best]  # [S, taps]
-    real, imag = _gram_at(products, c, s)
-    _, power, power_imag = _gram_bound(real, imag, SQUARINGS)
-    v_real, v_imag = _dominant_column(power, power_imag)
-    assert v_imag is not None
-    # |W(theta)^H v|^2 with W(theta) = sum_t (c_t + i s_t) W_t.
-    weight_real = c[:, :, None] * v_real[:, None, :] + s[:, :, None] * v_imag[:, None, :]
-    weight_imag = c[:, :, None] * v_imag[:, None, :] - s[:, :, None] * v_real[:, None, :]
-    image = jnp.einsum("stnm,rstn->rsm", flat, jnp.stack([weight_real, weight_imag]))
-    squared = jnp.sum(jnp.square(image), axis=(0, 2)).reshape(batch)
-    return _anchored(scale * jnp.sqrt(jnp.max(tops, axis=-1)).reshape(batch), squared)
+    bound = _small_bound if flat.shape[-2] <= _SMALL_SIDE else _large_bound
+    top, squared = bound(flat, cos, sin)
+    return _anchored(scale * jnp.sqrt(top).reshape(batch), squared.reshape(batch))
 
 
 def _frobenius(kernel: Float[Array, " *any"], axes: int) -> Float[Array, " *batch"]:
@@ -160,91 +106,168 @@ def _anchored(bound: Float[Array, " *batch"], squared: Float[Array, " *batch"]) 
     return bound * (1.0 + 0.5 * (squared - frozen) / jnp.maximum(frozen, _TINY))
 
 
+def _gram_bound(
+    real: Float[Array, " *batch N N"], imag: Float[Array, " *batch N N"] | None, squarings: int
+) -> tuple[Float[Array, " *batch"], Float[Array, " *batch N N"], Float[Array, " *batch N N"] | None]:
+    """Upper bound of the largest eigenvalue of a Hermitian positive matrix, and a scaled high power of it.
+
+    The Hermitian square ``(A + iB)^2 = A^2 - B^2 + i(AB + BA)`` takes two real products: with ``P = AB`` and
+    ``Q = (A + B)(A + B)^T``, using ``A^T = A`` and ``B^T = -B``, it is ``Q + P + P^T`` and ``P - P^T``.
+    """
+    log_scale = jnp.zeros(real.shape[:-2])
+    for step in range(squarings + 1):
+        squares = jnp.square(real) if imag is None else jnp.square(real) + jnp.square(imag)
+        frobenius = jnp.sqrt(jnp.sum(squares, axis=(-2, -1)))
+        norm = jnp.minimum(frobenius, jnp.max(jnp.sum(jnp.sqrt(squares), axis=-1), axis=-1))
+        norm = jnp.maximum(norm, _TINY)
+        log_scale = log_scale + jnp.log(norm)
+        real = real / norm[..., None, None]
+        imag = None if imag is None else imag / norm[..., None, None]
+        if step == squarings:
+            break
+        log_scale = 2.0 * log_scale
+        if imag is None:
+            real = jnp.matmul(real, real, precision=_EXACT)
+        else:
+            product = jnp.matmul(real, imag, precision=_EXACT)
+            total = real + imag
+            transposed = jnp.swapaxes(product, -1, -2)
+            real = jnp.matmul(total, jnp.swapaxes(total, -1, -2), precision=_EXACT) + product + transposed
+            imag = product - transposed
+    return jnp.exp(log_scale / 2.0**squarings), real, imag
+
+
+def _dominant_column(
+    real: Float[Array, " *batch N N"], imag: Float[Array, " *batch N N"] | None
+) -> tuple[Float[Array, " *batch N"], Float[Array, " *batch N"] | None]:
+    """The column of the power with the largest diagonal entry: parallel to the top eigenvector."""
+    index = jnp.argmax(jnp.diagonal(real, axis1=-2, axis2=-1), axis=-1)[..., None, None]
+
+    def column(matrix: Array) -> Array:
+        return jnp.take_along_axis(matrix, index, axis=-1)[..., 0]
+
+    return column(real), None if imag is None else column(imag)
+
+
 def _torus_phases(height: int, width: int, kh: int, kw: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosine and sine of the tap phases, ``[frequencies, kh * kw]``, one of each conjugate pair."""
     rows, columns = height + kh - 1, width + kw - 1
     kept = [(p, q) for p in range(rows) for q in range(columns) if (p, q) <= ((-p) % rows, (-q) % columns)]
-    angle = np.array(
-        [
-            [2 * math.pi * (p * a / rows + q * b / columns) for a in range(kh) for b in range(kw)]
-            for p, q in kept
-        ]
-    )
+    taps = [(a, b) for a in range(kh) for b in range(kw)]
+    angle = np.array([[2 * math.pi * (p * a / rows + q * b / columns) for a, b in taps] for p, q in kept])
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
-def _tap_products(flat: Float[Array, "S T N M"]) -> Float[Array, "S T T N N"]:
-    """``W_t W_u^T`` of all pairs of taps: what the Gram matrix of every frequency is made of."""
-    slices, taps, side, _ = flat.shape
-    stacked = flat.reshape(slices, taps * side, -1)
-    products = stacked @ jnp.swapaxes(stacked, -1, -2)
-    return jnp.swapaxes(products.reshape(slices, taps, side, taps, side), 2, 3)
-
-
-def _gram_at(
-    products: Float[Array, "S T T N N"], c: Float[Array, "S T"], s: Float[Array, "S T"]
-) -> tuple[Float[Array, "S N N"], Float[Array, "S N N"]]:
-    """``W(theta) W(theta)^H`` at one frequency for each slice."""
+def _pair_coefficients(cos: Array | np.ndarray, sin: Array | np.ndarray) -> tuple[Array, Array]:
+    """Coefficients ``(c_t + i s_t)(c_u - i s_u)`` of ``W_t W_u^T`` in ``W W^H``, ``[F, T * T]``."""
+    c, s = jnp.asarray(cos), jnp.asarray(sin)
     real = c[:, :, None] * c[:, None, :] + s[:, :, None] * s[:, None, :]
     imag = s[:, :, None] * c[:, None, :] - c[:, :, None] * s[:, None, :]
-    return jnp.einsum("stu,stunm->snm", real, products), jnp.einsum("stu,stunm->snm", imag, products)
+    return real.reshape(c.shape[0], -1), imag.reshape(c.shape[0], -1)
 
 
-def _pair_coefficients(cos: np.ndarray, sin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Real and imaginary coefficient of each tap pair at each frequency, ``[F, T * T]``."""
-    real = cos[:, :, None] * cos[:, None, :] + sin[:, :, None] * sin[:, None, :]
-    imag = sin[:, :, None] * cos[:, None, :] - cos[:, :, None] * sin[:, None, :]
-    return real.reshape(cos.shape[0], -1), imag.reshape(cos.shape[0], -1)
+def _tap_products(flat: Float[Array, "S T N M"]) -> Float[Array, "S P N N"]:
+    """``W_t W_u^T`` of all pairs of taps: what the Gram matrix of every frequency is made of."""
+    slices, taps, side, _ = flat.shape
+    stacked = jax.lax.stop_gradient(flat).reshape(slices, taps * side, -1)
+    products = jnp.einsum("sim,sjm->sij", stacked, stacked, precision=_EXACT)
+    products = jnp.swapaxes(products.reshape(slices, taps, side, taps, side), 2, 3)
+    return products.reshape(slices, taps * taps, side, side)
 
 
-def _large_bounds(
-    products: Float[Array, "S T T N N"], cos: np.ndarray, sin: np.ndarray
-) -> Float[Array, "S F"]:
-    """Bound of the Gram matrix' largest eigenvalue at each frequency, by batched matrix products."""
-    slices, taps, _, side, _ = products.shape
-    pairs = products.reshape(slices, taps * taps, side * side)
-    real, imag = _pair_coefficients(cos, sin)
+def _image_norm(
+    flat: Float[Array, "S T N M"], c: Float[Array, "S T"], s: Float[Array, "S T"], v: tuple[Array, Array]
+) -> Float[Array, " S"]:
+    """``|W^H v|^2`` with ``W = sum_t (c_t + i s_t) W_t``: what the bound's gradient comes from."""
+    real = c[:, :, None] * v[0][:, None, :] + s[:, :, None] * v[1][:, None, :]
+    imag = c[:, :, None] * v[1][:, None, :] - s[:, :, None] * v[0][:, None, :]
+    slices = flat.shape[0]
+    stacked = flat.reshape(slices, -1, flat.shape[-1])
+    weights = jnp.stack([real.reshape(slices, -1), imag.reshape(slices, -1)], axis=1)
+    return jnp.sum(jnp.square(jnp.einsum("sik,skm->sim", weights, stacked)), axis=(1, 2))
+
+
+def _large_bound(
+    flat: Float[Array, "S T N M"], cos: np.ndarray, sin: np.ndarray
+) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
+    """Bound of the Gram matrix' largest eigenvalue over all frequencies, by batched matrix products."""
+    slices, _, side, _ = flat.shape
+    products = _tap_products(flat)
     shape = (slices, cos.shape[0], side, side)
-    gram = [jnp.einsum("fp,spn->sfn", part, pairs).reshape(shape) for part in (real, imag)]
-    return _gram_bound(gram[0], gram[1], SQUARINGS)[0]
+    real, imag = (
+        jnp.einsum("fp,spn->sfn", part, products.reshape(slices, -1, side * side), precision=_EXACT).reshape(
+            shape
+        )
+        for part in _pair_coefficients(cos, sin)
+    )
+    tops, power, power_imag = _gram_bound(real, imag, SQUARINGS)
+    best = jnp.argmax(tops, axis=-1)
+    assert power_imag is not None
+    at_best = (jnp.take_along_axis(x, best[:, None, None, None], axis=1)[:, 0] for x in (power, power_imag))
+    v_real, v_imag = _dominant_column(*at_best)
+    assert v_imag is not None
+    squared = _image_norm(flat, jnp.asarray(cos)[best], jnp.asarray(sin)[best], (v_real, v_imag))
+    return jnp.max(tops, axis=-1), squared
 
 
-def _small_bounds(
-    products: Float[Array, "S T T N N"], cos: np.ndarray, sin: np.ndarray
-) -> Float[Array, "S F"]:
+def _small_bound(
+    flat: Float[Array, "S T N M"], cos: np.ndarray, sin: np.ndarray
+) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
     """The same for many tiny matrices: entry by entry on ``[F, S]`` arrays, which vectorizes over the slices.
 
     No rescaling between the squarings is needed: with the kernel's Frobenius norm 1, eigenvalues lie in
     ``[1 / N, T]`` at the best frequency.
     """
-    slices, taps, _, side, _ = products.shape
+    slices, taps, side, _ = flat.shape
     upper = [(i, j) for i in range(side) for j in range(i, side)]
-    pairs = jnp.transpose(products, (1, 2, 3, 4, 0))
-    pairs = jnp.stack([pairs[:, :, i, j] for i, j in upper], axis=2).reshape(taps * taps, -1)
-    real, imag = _pair_coefficients(cos, sin)
-    shape = (cos.shape[0], len(upper), slices)
-    parts = [(jnp.asarray(part) @ pairs).reshape(shape) for part in (real, imag)]
-    entries: _Entries = {ij: (parts[0][:, n], parts[1][:, n]) for n, ij in enumerate(upper)}
+    pairs = jnp.transpose(_tap_products(flat), (1, 2, 3, 0))
+    pairs = jnp.stack([pairs[:, i, j] for i, j in upper], axis=1)  # [P, U, S]
+
+    real, imag = (
+        jnp.matmul(part, pairs.reshape(taps * taps, -1), precision=_EXACT).reshape(-1, len(upper), slices)
+        for part in _pair_coefficients(cos, sin)
+    )
+    entries: _Entries = {ij: (real[:, n], imag[:, n]) for n, ij in enumerate(upper)}
     for _ in range(_SMALL_SQUARINGS):
         entries = _hermitian_square(entries, side)
-    total = sum(
+    tops = _frobenius_square(entries)
+    best = jnp.argmax(tops, axis=0)
+    c, s = jnp.asarray(cos)[best], jnp.asarray(sin)[best]
+    # The dominant direction needs the matrix at the best frequency only.
+    real, imag = (jnp.sum(part.T[:, None, :] * pairs, axis=0) for part in _pair_coefficients(c, s))
+    entries = {ij: (real[n], imag[n]) for n, ij in enumerate(upper)}
+    for _ in range(SQUARINGS):
+        entries = _hermitian_square(entries, side)
+        norm = jnp.sqrt(jnp.maximum(_frobenius_square(entries), _TINY))
+        entries = {ij: (a / norm, b / norm) for ij, (a, b) in entries.items()}
+    power = [
+        jnp.stack([jnp.stack([_entry(entries, i, j)[n] for j in range(side)]) for i in range(side)])
+        for n in (0, 1)
+    ]
+    v_real, v_imag = _dominant_column(*(jnp.transpose(x, (2, 0, 1)) for x in power))
+    assert v_imag is not None
+    return jnp.max(tops, axis=0) ** (0.5 ** (_SMALL_SQUARINGS + 1)), _image_norm(flat, c, s, (v_real, v_imag))
+
+
+def _entry(entries: _Entries, i: int, j: int) -> tuple[Array, Array]:
+    if i <= j:
+        return entries[i, j]
+    real, imag = entries[j, i]
+    return real, -imag
+
+
+def _frobenius_square(entries: _Entries) -> Array:
+    weighted = [
         (1.0 if i == j else 2.0) * (jnp.square(a) + jnp.square(b)) for (i, j), (a, b) in entries.items()
-    )
-    return jnp.transpose(jnp.asarray(total) ** (0.5 ** (_SMALL_SQUARINGS + 1)))
+    ]
+    return jnp.asarray(sum(weighted))
 
 
 def _hermitian_square(entries: _Entries, side: int) -> _Entries:
-    """Upper triangle of the square of a Hermitian matrix."""
-
-    def entry(i: int, j: int) -> tuple[Array, Array]:
-        if i <= j:
-            return entries[i, j]
-        real, imag = entries[j, i]
-        return real, -imag
-
+    """The square, of which again only the upper triangle is computed."""
     squared = {}
     for i, j in entries:
-        products = [(entry(i, k), entry(k, j)) for k in range(side)]
+        products = [(_entry(entries, i, k), _entry(entries, k, j)) for k in range(side)]
         squared[i, j] = (
             jnp.asarray(sum(a * c - b * d for (a, b), (c, d) in products)),
             jnp.asarray(sum(a * d + b * c for (a, b), (c, d) in products)),

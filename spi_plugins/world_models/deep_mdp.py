@@ -47,14 +47,15 @@ from spi_plugins.losses.deep_mdp import (
     mixture_transition_loss,
     reward_loss,
     sample_transition_loss,
+    share_gradient,
     termination_loss,
 )
 from spi_plugins.losses.gradient_penalty import gradient_penalty
+from spi_plugins.networks.categorical import CategoricalTransition
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.heads import action_features
 from spi_plugins.networks.reward import RewardNet, TerminationNet
 from spi_plugins.networks.transition import (
-    CategoricalTransition,
     DensityOutputs,
     DensityShape,
     FlatTransition,
@@ -87,7 +88,7 @@ class DeepMDPConfig:
         transition_hidden: widths of the transition's dense layers, on flat and categorical latents; ``None``
             for (128, 128) and (512,).
         reward_hidden: widths of the reward's dense layers; ``None`` for (256, 256) on feature maps if
-            ``lipschitz``, (128, 128) on flat latents, (512,) otherwise.
+            ``lipschitz``, (128,) on flat latents, (512,) otherwise.
         termination: predict whether a latent is a terminal state, too.
         termination_hidden: widths of the predictor's dense layers; ``None`` for (128,) on flat latents,
             (512,) otherwise.
@@ -207,8 +208,8 @@ def _make_networks(
         stochastic=config.transition_density in ("normal", "mixture"),
         mixture=mixture,
     )
-    transition_hidden = config.transition_hidden or ((128, 128) if flat else (512,))
-    reward_hidden = config.reward_hidden or ((128, 128) if flat else (256, 256) if lipschitz else (512,))
+    transition_hidden = config.transition_hidden or ((128,) if flat else (512,))
+    reward_hidden = config.reward_hidden or ((128,) if flat else (256, 256) if lipschitz else (512,))
 
     def transition(rngs: nnx.Rngs) -> nnx.Module:
         if categorical:
@@ -352,16 +353,16 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
 def _closed_form_loss(outputs: DensityOutputs, next_z: Array, w_balancing: float | None) -> Array:
     """Expected deviation of the true next latent from each component, weighted; no noise is drawn."""
     assert outputs.scale is not None
-    batch, groups, _, components, _ = outputs.loc.shape
-    log_weights = jnp.zeros((batch, 1)) if outputs.logits is None else jax.nn.log_softmax(outputs.logits)
+    batch, groups, components = outputs.scale.shape[:3]
 
     def by_component(x: Array) -> Array:
-        return jnp.moveaxis(x, 3, 1).reshape(batch, components, -1)
+        return jnp.swapaxes(x, 1, 2).reshape(batch, components, -1)
 
-    loc, scale = by_component(outputs.loc), by_component(standard_deviation(outputs.scale))
+    log_weights = jnp.zeros((batch, 1)) if outputs.log_weights is None else outputs.log_weights
+    prediction = (by_component(outputs.loc), by_component(standard_deviation(outputs.scale)), log_weights)
     target = to_blocks(next_z, groups).reshape(batch, -1)
-    loc, target = balance(loc, target, w_balancing)
     if w_balancing is not None:
-        scale, _ = balance(scale, scale, w_balancing)
-        log_weights, _ = balance(log_weights, log_weights, w_balancing)
-    return mixture_transition_loss(loc, scale, log_weights, target)
+        loc, scale, log_weights = (share_gradient(x, w_balancing) for x in prediction)
+        prediction = (loc, scale, log_weights)
+        target = share_gradient(target, 1.0 - w_balancing)
+    return mixture_transition_loss(*prediction, target)

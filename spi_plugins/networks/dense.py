@@ -1,0 +1,47 @@
+"""Dense layers with or without a Lipschitz bound."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from spi_plugins.networks.lipschitz import group_sort, lecun_normal
+from spi_plugins.networks.spectral import dense_norm_bound
+
+
+class DenseTrunk(nnx.Module):
+    """Dense layers with their nonlinearity after each: GroupSort and norm at most 1, or ReLU.
+
+    Args:
+        size: length of the input.
+        appended: length of a second input to the first layer, free of the norm: it may move the output as it
+            likes.
+        hidden_sizes: widths; may be empty.
+        lipschitz: 1-Lipschitz in the first input.
+        rngs: source of the initial kernels, LeCun-normal.
+    """
+
+    def __init__(
+        self, size: int, appended: int, hidden_sizes: tuple[int, ...], *, lipschitz: bool, rngs: nnx.Rngs
+    ) -> None:
+        self.depth, self.lipschitz = len(hidden_sizes), lipschitz
+        for i, (n_in, n_out) in enumerate(zip((size, *hidden_sizes), hidden_sizes, strict=False)):
+            setattr(self, f"kernel{i}", nnx.Param(lecun_normal(rngs.params(), (n_in, n_out))))
+            setattr(self, f"bias{i}", nnx.Param(jnp.zeros((n_out,))))
+        self.appended = appended
+        if appended:
+            self.appended_kernel = nnx.Param(lecun_normal(rngs.params(), (appended, hidden_sizes[0])))
+
+    def __call__(
+        self, x: Float[Array, "B I"], appended: Float[Array, "B N"] | None = None
+    ) -> Float[Array, "B O"]:
+        """Apply the layers."""
+        for i in range(self.depth):
+            kernel = getattr(self, f"kernel{i}")[...]
+            if self.lipschitz:
+                kernel = kernel / dense_norm_bound(kernel)
+            x = x @ kernel + getattr(self, f"bias{i}")[...][None, :]
+            if i == 0 and appended is not None:
+                x = x + appended @ self.appended_kernel[...]
+            x = group_sort(x) if self.lipschitz else jax.nn.relu(x)
+        return x
