@@ -271,7 +271,8 @@ class DeepSPI(PPO):
             transition_density=self.transition_density,
             lipschitz=self.lipschitz,
             termination=self.termination_model,
-            **self.world_model_kwargs,
+            # Widths come as lists out of a model file or a YAML file.
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in self.world_model_kwargs.items()},
         )
 
 

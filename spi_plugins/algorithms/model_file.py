@@ -108,7 +108,7 @@ def read_model_file(source: PathOrFile) -> ModelFile:
             data = json.loads(archive.read("data")) if "data" in names else {}
             if not isinstance(data, dict) or data.get("format") != FORMAT:
                 raise ModelFileError(
-                    f"{name} is no spi-plugins model (its entries: {sorted(names)[:8]}). Files of "
+                    f"{name} is no spi-plugins model, or damaged; its entries: {sorted(names)[:8]}. Files of "
                     "stable-baselines3 and SBX hold pickles and other networks, and cannot be loaded here."
                 )
             if data["format_version"] > FORMAT_VERSION:

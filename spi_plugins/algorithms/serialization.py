@@ -31,7 +31,8 @@ def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
             "dtype": str(space.dtype),
         }
     if isinstance(space, spaces.MultiBinary):
-        return {"type": "MultiBinary", "shape": list(space.shape)}
+        # Spaces of n=2 and n=(2,) have the same shape, but are not equal.
+        return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
     if isinstance(space, spaces.Dict):
         return {"type": "Dict", "spaces": {key: encode_space(value) for key, value in space.spaces.items()}}
     raise TypeError(f"A model file cannot describe the space {space}.")
@@ -56,7 +57,7 @@ def decode_space(stored: dict[str, Any]) -> spaces.Space[Any]:
             stored["nvec"], dtype=np.dtype(stored["dtype"]).type, start=stored["start"]
         )
     if kind == "MultiBinary":
-        return spaces.MultiBinary(stored["shape"])
+        return spaces.MultiBinary(stored["n"])
     if kind == "Dict":
         return spaces.Dict({key: decode_space(value) for key, value in stored["spaces"].items()})
     raise ModelFileError(f"The file describes a space of unknown type {kind!r}.")
@@ -72,14 +73,16 @@ def restore_arrays(target: PyTree, arrays: dict[str, np.ndarray[Any, Any]], *, w
     """A pytree like ``target`` with the leaves that ``flatten_arrays`` named.
 
     Raises:
-        ModelFileError: a leaf is missing, left over, or of another shape; all of them are listed.
+        ModelFileError: a leaf is missing, left over, of another shape or no numbers; the first are listed.
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(target)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     problems = [f"missing {name}" for name in names if name not in arrays]
     problems += [f"unexpected {name}" for name in arrays if name not in set(names)]
     for name, (_, leaf) in zip(names, leaves, strict=True):
-        if name in arrays and arrays[name].shape != _to_numpy_shape(leaf):
+        if name in arrays and arrays[name].dtype.kind not in "biuf":
+            problems.append(f"{name} holds {arrays[name].dtype}, expected numbers")
+        elif name in arrays and arrays[name].shape != _to_numpy_shape(leaf):
             problems.append(f"{name} has shape {arrays[name].shape}, expected {_to_numpy_shape(leaf)}")
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
