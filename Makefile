@@ -42,7 +42,6 @@ $(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 
 demo: $(STAMP) ## train Deep SPI on Breakout's pixels for some minutes, evaluate, save model and curve
 	@$(BIN)/spi train deep_spi --env envpool:Breakout-v5 --n-envs $(DEMO_ENVS) -n $(DEMO_STEPS) --seed 1 --progress
-	@echo "The command spi is $(BIN)/spi; 'source $(BIN)/activate' puts it on your path."
 
 test: $(STAMP) ## the fast tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)

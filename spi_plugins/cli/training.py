@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import pathlib
 import shlex
+import shutil
 import sys
 import time
 
@@ -130,8 +131,17 @@ def _report(run: Preparation) -> None:
     _say(f"  log             {folder.progress}")
     missing = config.n_timesteps - run.model.num_timesteps
     more = missing if missing > 0 else run.n_timesteps
-    _say(f"Evaluate: {shlex.join(['spi', 'eval', str(folder.path)])}")
-    _say(f"Go on:    {shlex.join(['spi', 'train', '--resume', str(folder.path), '-n', str(more)])}")
+    _say(f"Evaluate: {shlex.join([program(), 'eval', str(folder.path)])}")
+    _say(f"Go on:    {shlex.join([program(), 'train', '--resume', str(folder.path), '-n', str(more)])}")
+
+
+def program() -> str:
+    """How the user's shell finds this command again: by its name or, off the path, as it was called now."""
+    called = pathlib.Path(sys.argv[0])
+    found = shutil.which("spi")
+    if called.name != "spi" or (found is not None and pathlib.Path(found).samefile(called)):
+        return "spi"
+    return str(called)
 
 
 def _require_package(package: str, purpose: str) -> None:
