@@ -5,7 +5,7 @@ VENV ?= .venv
 WORKERS ?= 2
 # Of `make demo`.
 DEMO_ENVS ?= 32
-DEMO_STEPS ?= 32768
+DEMO_STEPS ?= 24576
 # More words for pytest, as in: make test ARGS="tests/spi_plugins/test_returns.py -k hand"
 ARGS ?=
 
