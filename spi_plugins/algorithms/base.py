@@ -93,6 +93,8 @@ class JaxAlgorithm(BaseAlgorithm):
         check_integer("verbose", verbose, low=0)
         if seed is not None:
             check_integer("seed", seed, low=0)
+        if not isinstance(policy_kwargs, Mapping | None):
+            raise ValueError(f"policy_kwargs must be a dict of the networks' sizes, got {policy_kwargs!r}.")
         check_schedule("learning_rate", learning_rate)
         if not isinstance(policy, str) and not (isinstance(policy, type) and issubclass(policy, Policy)):
             raise ValueError(

@@ -267,12 +267,16 @@ class DeepSPI(PPO):
         }
 
     def _world_model_config(self) -> DeepMDPConfig:
+        # Widths come as lists out of a model file or a YAML file.
+        further: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in self.world_model_kwargs.items()
+        }
         return DeepMDPConfig(
             transition_density=self.transition_density,
             lipschitz=self.lipschitz,
             termination=self.termination_model,
-            # Widths come as lists out of a model file or a YAML file.
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in self.world_model_kwargs.items()},
+            **further,
         )
 
 

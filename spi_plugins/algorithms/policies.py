@@ -1,5 +1,6 @@
 """``MlpPolicy``, ``CnnPolicy`` and ``MultiInputPolicy``: SB3's names for ``networks.actor_critic``."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -7,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 
-from spi_plugins.algorithms.checks import check_number, to_batch
+from spi_plugins.algorithms.checks import check_choice, check_integer, check_number, to_batch
 from spi_plugins.networks.actor_critic import EncoderKind, PolicyConfig
+from spi_plugins.networks.encoders import ConvLayers
 from spi_plugins.spaces import to_action
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
@@ -30,6 +32,30 @@ def _activation_name(value: Any) -> str:
     """``"relu"``, ``torch.nn.ReLU``, ``flax.linen.relu`` and ``jax.nn.relu`` all mean the same."""
     name = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
     return {"leakyrelu": "leaky_relu", "swish": "silu"}.get(name.lower(), name.lower())
+
+
+def _conv_layers(layers: Any) -> ConvLayers:
+    try:
+        checked = tuple((channels, size, stride) for channels, size, stride in layers)
+        for number in itertools.chain(*checked):
+            check_integer("conv_layers", number, low=1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"conv_layers must be a list of (channels, kernel size, stride), integers of at least 1, got {layers!r}."
+        ) from error
+    return checked
+
+
+def _categories(value: Any) -> tuple[int, int]:
+    try:
+        categories, classes = value
+        check_integer("categorical_latent", categories, low=1)
+        check_integer("categorical_latent", classes, low=2)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"categorical_latent must be (categories, classes), at least 1 and 2, got {value!r}."
+        ) from error
+    return int(categories), int(classes)
 
 
 class Policy:
@@ -71,18 +97,24 @@ class Policy:
         layers = policy_kwargs.get("conv_layers")
         categories = policy_kwargs.get("categorical_latent")
         log_std = policy_kwargs.get("log_std_init", 0.0)
-        check_number("policy_kwargs['log_std_init']", log_std, low=-20.0, high=20.0)
+        check_number("log_std_init", log_std, low=-20.0, high=20.0)
+        switches = {
+            name: policy_kwargs.get(name, True) for name in ("ortho_init", "share_features_extractor")
+        }
+        for name, value in switches.items():
+            check_choice(name, value, (True, False))
+        image_features = policy_kwargs.get("image_features", 256)
+        check_integer("image_features", image_features, low=1)
         return PolicyConfig(
             encoder=cls.encoder,
             pi=pi,
             vf=vf,
             activation=_activation_name(policy_kwargs.get("activation_fn", cls.default_activation)),
-            ortho_init=bool(policy_kwargs.get("ortho_init", True)),
             log_std_init=float(log_std),
-            share_features_extractor=bool(policy_kwargs.get("share_features_extractor", True)),
-            conv_layers=None if layers is None else tuple((int(c), int(k), int(s)) for c, k, s in layers),
-            image_features=int(policy_kwargs.get("image_features", 256)),
-            categorical_latent=None if categories is None else (int(categories[0]), int(categories[1])),
+            conv_layers=None if layers is None else _conv_layers(layers),
+            image_features=int(image_features),
+            categorical_latent=None if categories is None else _categories(categories),
+            **switches,
         )
 
     @classmethod
