@@ -227,12 +227,15 @@ def test_box_actions_are_clipped_for_the_environment_and_scaled_for_the_model():
     np.testing.assert_allclose(model_action(spec, action), [[1.0, 0.0], [-0.5, -1.0]])
 
 
+MULTI = ActionSpec(kind="multi_discrete", shape=(2,), nvec=(2, 3))
+BOX = ActionSpec(kind="box", shape=(2,), low=(-1.0, -1.0), high=(1.0, 1.0))
+
+
 @pytest.mark.parametrize(
-    "spec",
-    [ActionSpec(kind="multi_discrete", shape=(2,), nvec=(2, 3)), ActionSpec(kind="box", shape=(2,), low=(-1.0,) * 2, high=(1.0,) * 2)],
-    ids=lambda spec: spec.kind,
-)  # fmt: skip
-@pytest.mark.parametrize("density", ["deterministic", "normal", "mixture"])
+    ("spec", "density"),
+    [(MULTI, "mixture"), (BOX, "normal"), (BOX, "deterministic")],
+    ids=["multi", "box-normal", "box"],
+)
 def test_every_action_kind_and_density_updates(spec, density):
     agent = make_deep_spi(
         OBS,
