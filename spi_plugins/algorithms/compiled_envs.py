@@ -102,9 +102,9 @@ class _FunctionalEnv(CompiledEnv):
         episode = {key: np.asarray(value) for key, value in steps.info["episode"].items()}
 
         def infos(t: int) -> list[dict[str, Any]]:
-            rows: list[dict[str, Any]] = [{"cost": value} for value in cost[t].tolist()]
+            pairs = zip(cost[t].tolist(), truncated[t].tolist(), strict=True)
+            rows: list[dict[str, Any]] = [{"cost": c, "TimeLimit.truncated": limited} for c, limited in pairs]
             for i in np.flatnonzero(done[t]):
-                rows[i]["TimeLimit.truncated"] = bool(truncated[t, i])
                 rows[i]["episode"] = {key: value[t, i].item() for key, value in episode.items()}
             return rows
 
