@@ -4,6 +4,9 @@ import shutil
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The fast tests compile for longer than they compute: a third less time without LLVM's optimizations. The learning
+# runs (`make test-slow`) set the variable to nothing.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # Compiling is most of what the tests do, and often of the same program. Processes that a test starts, and
     # pytest's own workers, inherit the folder.
