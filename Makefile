@@ -47,7 +47,7 @@ test: $(STAMP) ## the fast tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## the learning runs, minutes to hours
-	XLA_FLAGS= $(BIN)/pytest -m slow --timeout=14400 --durations=0 $(ARGS)
+	XLA_FLAGS= $(BIN)/pytest -n $(WORKERS) -m slow --timeout=14400 --durations=0 $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
