@@ -85,7 +85,7 @@ def flat_size(spec: ArraySpec) -> int:
     return sum(spec.nvec) if spec.nvec else math.prod(spec.shape)
 
 
-def flatten(spec: ArraySpec, obs: Shaped[Array, "B *S"]) -> Float[Array, "B N"]:
+def flatten(spec: ArraySpec, obs: Shaped[Array, " B *S"]) -> Float[Array, "B N"]:
     """A batch of vectors: numbers as they are, discrete values as one-hots, images scaled to [0, 1]."""
     batch = obs.shape[0]
     if spec.nvec:
@@ -103,7 +103,7 @@ class FlattenExtractor(nnx.Module):
         self.spec = spec
         self.features_shape = (flat_size(spec),)
 
-    def __call__(self, obs: Shaped[Array, "B *S"]) -> Float[Array, "B N"]:
+    def __call__(self, obs: Shaped[Array, " B *S"]) -> Float[Array, "B N"]:
         """Flatten a batch."""
         return flatten(self.spec, obs)
 
