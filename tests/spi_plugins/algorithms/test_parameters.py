@@ -100,7 +100,10 @@ def test_a_policy_can_be_carried_from_one_algorithm_to_another(trained):
             lambda p: p["policy"].update({"critic/bias": np.ones(2)}),
             r"critic/bias has shape \(2,\), expected \(1,\)",
         ),
-        (lambda p: p["policy"].update({"critic/bias": np.array(["a"])}), "critic/bias holds <U1, expected numbers"),
+        (
+            lambda p: p["policy"].update({"critic/bias": np.array(["a"])}),
+            "critic/bias holds <U1, expected numbers",
+        ),
     ],
 )
 def test_a_misfit_is_named_and_changes_nothing(trained, spoil, message):
