@@ -133,11 +133,10 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     figure, axes = plt.subplots(figsize=(6, 4))
     for algorithm, color in zip(task.algorithms, ("tab:blue", "tab:orange", "tab:green"), strict=False):
         for i, outcome in enumerate(o for o in outcomes if o.algorithm == algorithm):
-            axes.plot(
-                *zip(*outcome.curve, strict=True), color=color, alpha=0.7, label=algorithm if i == 0 else None
-            )
+            steps, returns = np.asarray(outcome.curve).T
+            axes.plot(steps / 1000, returns, color=color, alpha=0.7, label=algorithm if i == 0 else None)
     axes.axhline(task.bound, color="grey", linestyle="--", label="bound")
-    axes.set(title=name, xlabel="environment steps", ylabel="mean return of the last 100 episodes")
+    axes.set(title=name, xlabel="environment steps, thousands", ylabel="mean return of the last 100 episodes")
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
