@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from spi_plugins.networks.dense import DenseTrunk
 from spi_plugins.networks.heads import action_features, chosen_rows, head_count
 from spi_plugins.networks.lipschitz import lecun_normal
+from spi_plugins.networks.spectral import FLOOR
 from spi_plugins.types import ActionSpec
 
 
@@ -61,8 +62,7 @@ class RewardNet(nnx.Module):
         kernel = self.kernel[...]
         if self.lipschitz:
             # Each action's row by itself: its norm is exact.
-            norm = jnp.sqrt(jnp.sum(jnp.square(kernel), axis=0))
-            kernel = kernel / jnp.maximum(norm, 1e-12)[None, :]
+            kernel = kernel / jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(kernel), axis=0), FLOOR**2))[None, :]
         rewards = hidden @ kernel + self.bias[...][None, :]
         return chosen_rows(rewards, action if discrete else None)
 

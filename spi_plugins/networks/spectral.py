@@ -31,7 +31,7 @@ ROUNDING = 1e-4
 # A bound is never below this, so a vanishing kernel is not blown up; above it, squares do not underflow.
 FLOOR = 1e-12
 _TINY = 1e-30
-# Up to this side, 4 x 4 in the Atari net, Gram matrices are squared entry by entry, many of them at a time.
+# Up to this side, 4 x 4 in the Atari net, Gram matrices are squared entry by entry, many at a time.
 _SMALL_SIDE = 4
 _SMALL_SQUARINGS = 2
 # A GPU would otherwise round the factors to 10 bits, and the bound with them.
@@ -223,30 +223,31 @@ def _small_bound(
     pairs = jnp.transpose(_tap_products(flat), (1, 2, 3, 0))
     pairs = jnp.stack([pairs[:, i, j] for i, j in upper], axis=1)  # [P, U, S]
 
-    real, imag = (
-        jnp.matmul(part, pairs.reshape(taps * taps, -1), precision=_EXACT).reshape(-1, len(upper), slices)
-        for part in _pair_coefficients(cos, sin)
-    )
-    entries: _Entries = {ij: (real[:, n], imag[:, n]) for n, ij in enumerate(upper)}
-    for _ in range(_SMALL_SQUARINGS):
-        entries = _hermitian_square(entries, side)
-    tops = _frobenius_square(entries)
+    def power(real: Array, imag: Array, squarings: int) -> _Entries:
+        entries = {ij: (real[n], imag[n]) for n, ij in enumerate(upper)}
+        for _ in range(squarings):
+            entries = _hermitian_square(entries, side)
+        return entries
+
+    def gram(part: Array) -> Array:
+        every = jnp.matmul(part, pairs.reshape(taps * taps, -1), precision=_EXACT)
+        return jnp.swapaxes(every.reshape(-1, len(upper), slices), 0, 1)  # [U, F, S]
+
+    real, imag = _pair_coefficients(cos, sin)
+    entries = power(gram(real), gram(imag), _SMALL_SQUARINGS)
+    weighted = [(1.0 + (i != j)) * (jnp.square(a) + jnp.square(b)) for (i, j), (a, b) in entries.items()]
+    tops = jnp.asarray(sum(weighted))
     best = jnp.argmax(tops, axis=0)
+    # The dominant direction needs the matrix at the best frequency only, and then a higher power of it.
     c, s = jnp.asarray(cos)[best], jnp.asarray(sin)[best]
-    # The dominant direction needs the matrix at the best frequency only.
-    real, imag = (jnp.sum(part.T[:, None, :] * pairs, axis=0) for part in _pair_coefficients(c, s))
-    entries = {ij: (real[n], imag[n]) for n, ij in enumerate(upper)}
-    for _ in range(SQUARINGS):
-        entries = _hermitian_square(entries, side)
-        norm = jnp.sqrt(jnp.maximum(_frobenius_square(entries), _TINY))
-        entries = {ij: (a / norm, b / norm) for ij, (a, b) in entries.items()}
-    power = [
-        jnp.stack([jnp.stack([_entry(entries, i, j)[n] for j in range(side)]) for i in range(side)])
-        for n in (0, 1)
-    ]
-    v_real, v_imag = _dominant_column(*(jnp.transpose(x, (2, 0, 1)) for x in power))
+    real, imag = (jnp.sum(part.T[:, None] * pairs, axis=0) for part in _pair_coefficients(c, s))
+    entries = power(real, imag, _SMALL_SQUARINGS + 1)
+    full = [[_entry(entries, i, j) for j in range(side)] for i in range(side)]
+    columns = (jnp.array([[x[n] for x in row] for row in full]) for n in (0, 1))
+    v_real, v_imag = _dominant_column(*(jnp.transpose(x, (2, 0, 1)) for x in columns))
     assert v_imag is not None
-    return jnp.max(tops, axis=0) ** (0.5 ** (_SMALL_SQUARINGS + 1)), _image_norm(flat, c, s, (v_real, v_imag))
+    top = jnp.max(tops, axis=0) ** (0.5 ** (_SMALL_SQUARINGS + 1))
+    return top, _image_norm(flat, c, s, (v_real, v_imag))
 
 
 def _entry(entries: _Entries, i: int, j: int) -> tuple[Array, Array]:
@@ -256,15 +257,8 @@ def _entry(entries: _Entries, i: int, j: int) -> tuple[Array, Array]:
     return real, -imag
 
 
-def _frobenius_square(entries: _Entries) -> Array:
-    weighted = [
-        (1.0 if i == j else 2.0) * (jnp.square(a) + jnp.square(b)) for (i, j), (a, b) in entries.items()
-    ]
-    return jnp.asarray(sum(weighted))
-
-
 def _hermitian_square(entries: _Entries, side: int) -> _Entries:
-    """The square, of which again only the upper triangle is computed."""
+    """The square of a Hermitian matrix, of which again only the upper triangle is computed."""
     squared = {}
     for i, j in entries:
         products = [(_entry(entries, i, k), _entry(entries, k, j)) for k in range(side)]

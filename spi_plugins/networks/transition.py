@@ -163,7 +163,7 @@ class MapTransition(nnx.Module):
         return jnp.swapaxes(kernel, -1, -2), bias
 
     def _hidden(
-        self, z: Float[Array, "B H W C"], shift: Float[Array, "B W"] | None
+        self, z: Float[Array, "B H W C"], shift: Float[Array, "B S"] | None
     ) -> Float[Array, "B G F M"]:
         """Hidden features by group: of its channels i, features i and i + c, the two of a sorted pair."""
         height, width, channels = self.latent_shape

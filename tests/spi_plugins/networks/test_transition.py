@@ -19,6 +19,12 @@ DISCRETE = ActionSpec(kind="discrete", nvec=(3,))
 MIXTURE = DensityShape(components=2, stochastic=True, mixture=True)
 
 
+def random_params(net):
+    """Parameters of the right shapes, biases and logits too; cheaper than to compile the initializers."""
+    shapes, rng = jax.eval_shape(net.init, jax.random.key(0)), np.random.default_rng(0)
+    return jax.tree.map(lambda x: jnp.asarray(0.5 * rng.standard_normal(x.shape), jnp.float32), shapes)
+
+
 def convolution(x, kernel, groups=1):
     return jax.lax.conv_general_dilated(
         x,
@@ -52,11 +58,11 @@ def test_lipschitz_map_net_is_the_published_stack_of_convolutions_with_normalize
             (height, width, channels), DISCRETE, MIXTURE, lipschitz=True, group_size=3, rngs=rngs
         )
     )
-    params = net.init(jax.random.key(0))
-    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), params)
+    params = random_params(net)
     z, action = jax.random.normal(jax.random.key(1), (5, height, width, channels)), jnp.array([0, 1, 2, 2, 0])
     out = jax.jit(net.apply)(params, z, action)
 
+    @jax.jit
     def normalized(kernel):
         return kernel / conv_norm_bound(kernel, height, width)
 
@@ -86,10 +92,10 @@ def test_channels_of_one_group_do_not_depend_on_hidden_features_of_another():
     net = functional(
         lambda rngs: MapTransition((2, 2, 4), DISCRETE, MIXTURE, lipschitz=False, group_size=2, rngs=rngs)
     )
-    params = net.init(jax.random.key(0))
+    params = random_params(net)
     z, action = jax.random.normal(jax.random.key(1), (1, 2, 2, 4)), jnp.array([1])
     changed = dict(params, hidden_bias=params["hidden_bias"].at[jnp.array([0, 1, 4, 5])].add(1.0))
-    before, after = (net.apply(p, z, action).scale for p in (params, changed))
+    before, after = (jax.jit(net.apply)(p, z, action).scale for p in (params, changed))
     assert np.all(before[:, 1] == after[:, 1])
     assert np.any(before[:, 0] != after[:, 0])
 
@@ -101,12 +107,13 @@ def test_map_net_without_groups_and_bound_is_one_convolution_with_relu():
             (4, 3, 2), DISCRETE, deterministic, lipschitz=False, group_size=None, rngs=rngs
         )
     )
-    params = net.init(jax.random.key(0))
+    params = random_params(net)
     z, action = jax.random.normal(jax.random.key(1), (3, 4, 3, 2)), jnp.array([2, 0, 1])
-    out = net.apply(params, z, action)
+    out = jax.jit(net.apply)(params, z, action)
     assert set(params) == {"head_kernel", "head_bias"}
     for b, a in enumerate(action):
-        expected = jax.nn.relu(convolution(z[b : b + 1], params["head_kernel"][a, 0].reshape(2, 2, 2, 2)))
+        mean = convolution(z[b : b + 1], params["head_kernel"][a, 0].reshape(2, 2, 2, 2))
+        expected = jax.nn.relu(mean + params["head_bias"][a, 0][None, None, None, :])
         np.testing.assert_allclose(from_blocks(out.loc[b : b + 1, :, 0], (4, 3, 2)), expected, atol=1e-5)
 
 
@@ -118,7 +125,7 @@ def test_weights_of_components_depend_on_the_latent_only_without_a_bound():
             return FlatTransition(6, DISCRETE, MIXTURE, lipschitz=lipschitz, hidden_sizes=(8,), rngs=rngs)
 
         net = functional(make)
-        weights = net.apply(net.init(jax.random.key(0)), z, jnp.array([1, 1])).log_weights
+        weights = jax.jit(net.apply)(random_params(net), z, jnp.array([1, 1])).log_weights
         assert bool(jnp.all(weights[0] == weights[1])) == lipschitz
 
 
@@ -127,9 +134,12 @@ def test_box_actions_enter_as_constant_channels_inside_the_map():
     net = functional(
         lambda rngs: MapTransition((2, 2, 4), box, MIXTURE, lipschitz=True, group_size=4, rngs=rngs)
     )
-    params = net.init(jax.random.key(0))
+    params = random_params(net)
     z, action = jnp.zeros((1, 2, 2, 4)), jnp.array([[0.5, -1.0]])
     moved = dict(params, hidden_bias=params["hidden_bias"] + action[0] @ params["action_kernel"])
     np.testing.assert_allclose(
-        net.apply(params, z, action).blocks, net.apply(moved, z, 0 * action).blocks, rtol=1e-5, atol=1e-6
+        jax.jit(net.apply)(params, z, action).blocks,
+        jax.jit(net.apply)(moved, z, 0 * action).blocks,
+        rtol=1e-5,
+        atol=1e-6,
     )
