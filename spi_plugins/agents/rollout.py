@@ -60,15 +60,24 @@ def init_storage(agent: Agent, params: Params, obs: Observation, n_steps: int, k
 
 
 def act_into(agent: Agent, params: Params, storage: Storage, obs: Observation) -> tuple[Storage, Array]:
-    """Decide, remember, and return the environments' actions: everything of one step that is not the environment.
+    """Decide, remember, and return the environments' actions: all of a step but the environment.
 
     Jit with ``storage`` donated: its rows are then written in place.
     """
+    return decide_into(agent, params, _with_obs(storage, obs, storage.t), obs)
+
+
+def _with_obs(storage: Storage, obs: Observation, row: Array | int) -> Storage:
+    return storage._replace(obs=jax.tree.map(lambda rows, x: rows.at[row].set(x), storage.obs, obs))
+
+
+def decide_into(agent: Agent, params: Params, storage: Storage, obs: Observation) -> tuple[Storage, Array]:
+    """``act_into`` where row ``t`` holds the observation already."""
     key, act_key = jax.random.split(storage.key)
     act = agent.act(params, obs, act_key)
     t = storage.t
     return Storage(
-        obs=jax.tree.map(lambda rows, x: rows.at[t].set(x), storage.obs, obs),
+        obs=storage.obs,
         action=storage.action.at[t].set(act.action),
         log_prob=storage.log_prob.at[t].set(act.log_prob),
         value=storage.value.at[t].set(act.value),
@@ -79,11 +88,12 @@ def act_into(agent: Agent, params: Params, storage: Storage, obs: Observation) -
 
 def close_storage(agent: Agent, params: Params, storage: Storage, obs: Observation) -> Storage:
     """Add the observation after the last step and its value, and rewind."""
-    return storage._replace(
-        obs=jax.tree.map(lambda rows, x: rows.at[-1].set(x), storage.obs, obs),
-        value=storage.value.at[-1].set(agent.value(params, obs)),
-        t=jnp.zeros((), jnp.int32),
-    )
+    return _with_last_value(agent, params, _with_obs(storage, obs, -1), obs)
+
+
+def _with_last_value(agent: Agent, params: Params, storage: Storage, obs: Observation) -> Storage:
+    value = storage.value.at[-1].set(agent.value(params, obs))
+    return storage._replace(value=value, t=jnp.zeros((), jnp.int32))
 
 
 class Runner(NamedTuple):
@@ -100,8 +110,8 @@ def collect(
     """``n_steps`` of every environment in one scan.
 
     Returns:
-        The runner with key and environments advanced, the rollout, and all ``EnvStep`` rows (leading time axis)
-        but their observations.
+        The runner with key and environments advanced, the rollout (with ``final_obs`` only if a world model
+        reads it), and all ``EnvStep`` rows (leading time axis) but their observations.
     """
     params = runner.state.params
 
@@ -120,15 +130,19 @@ def collect(
         carry: tuple[Storage, PyTree, Observation], _: None
     ) -> tuple[tuple[Storage, PyTree, Observation], PyTree]:
         storage, env_state, obs = carry
-        storage, action = act_into(agent, params, storage, obs)
+        storage, action = decide_into(agent, params, storage, obs)
         env_state, step = env_step(env_state, action)
-        return (storage, env_state, step.obs), (step._replace(obs=None), bootstrap(step))
+        storage = _with_obs(storage, step.obs, storage.t)
+        kept = step._replace(obs=None, final_obs=step.final_obs if agent.world_model else None)
+        return (storage, env_state, step.obs), (kept, bootstrap(step))
 
+    # Observations are written as they come, the last one too: to write into what a loop gave back, XLA copies it.
     storage = init_storage(agent, params, runner.obs, n_steps, runner.state.key)
+    storage = _with_obs(storage, runner.obs, 0)
     (storage, env_state, obs), (steps, final_value) = jax.lax.scan(
         one_step, (storage, runner.env_state, runner.obs), None, length=n_steps
     )
-    storage = close_storage(agent, params, storage, obs)
+    storage = _with_last_value(agent, params, storage, obs)
     rollout = Rollout(
         obs=storage.obs,
         action=storage.action,

@@ -160,7 +160,7 @@ class StepCollector:
         if self._storage is None:
             self._storage = self._init_storage(state.params, self._obs, n_steps=model.n_steps, key=state.key)
         # A copy: the key would otherwise be donated with the storage while the state still holds it.
-        self._storage = self._storage._replace(key=jnp.copy(state.key), t=jnp.zeros((), jnp.int32))
+        self._storage = self._storage._replace(key=jnp.copy(state.key))
         for t in range(model.n_steps):
             self._storage, action = self._act(state.params, self._storage, self._obs)
             if not self._step(t, np.asarray(action), callbacks):
@@ -326,7 +326,8 @@ class CompiledCollector:
         try:
             model.ep_info_buffer, model.ep_success_buffer = copy.copy(buffers[0]), copy.copy(buffers[1])
             for t in range(self._t, model.n_steps):
-                self._count_episodes(pending.rows, t)
+                if len(pending.rows.reporting[t]):
+                    self._count_episodes(pending.rows, t, pending.rows.infos(t))
             env = model._function_env()
             return ResumePoint(
                 num_timesteps=pending.n_timesteps,
@@ -361,18 +362,18 @@ class CompiledCollector:
         n_envs = self.env.vec_env.num_envs
         for t in range(model.n_steps):
             model.num_timesteps += n_envs
+            infos = rows.infos(t)
             callbacks.update_locals({"env": model.env, "rewards": rows.reward[t], "dones": rows.done[t],
-                                     "infos": rows.infos(t), "actions": pending.action[t],
+                                     "infos": infos, "actions": pending.action[t],
                                      "n_steps": t + 1})  # fmt: skip
             if not callbacks.on_step():
                 return False
-            self._count_episodes(rows, t)
+            self._count_episodes(rows, t, infos)
             self._t = t + 1
         return True
 
-    def _count_episodes(self, rows: HostRows, t: int) -> None:
+    def _count_episodes(self, rows: HostRows, t: int, infos: Infos) -> None:
         if len(rows.reporting[t]):
-            infos = rows.infos(t)
             self.model._update_info_buffer(
                 [infos[i] for i in rows.reporting[t]], rows.done[t][rows.reporting[t]]
             )
