@@ -1,5 +1,6 @@
 """kill -9 during a save leaves a file that loads; Ctrl-C leaves a model that can be saved and trained on."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -68,11 +69,12 @@ for path in ("compiled", "stepped"):
     PPO.load(file)
     print(interrupts)
 """
+TESTS = pathlib.Path(__file__).parents[2]
 
 
 def run(script, *arguments):
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="tests")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TESTS)
     assert done.returncode == 0, done.stderr
     return [int(word) for word in done.stdout.split()]
 
