@@ -37,10 +37,11 @@ class DenseTrunk(nnx.Module):
     ) -> Float[Array, "B O"]:
         """Apply the layers."""
         for i in range(self.depth):
-            kernel = getattr(self, f"kernel{i}")[...]
+            kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
+            x = x @ kernel
             if self.lipschitz:
-                kernel = kernel / dense_norm_bound(kernel)
-            x = x @ kernel + getattr(self, f"bias{i}")[...][None, :]
+                x = x / dense_norm_bound(kernel)
+            x = x + bias[None, :]
             if i == 0 and appended is not None:
                 x = x + appended @ self.appended_kernel[...]
             x = group_sort(x) if self.lipschitz else jax.nn.relu(x)

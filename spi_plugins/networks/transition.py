@@ -65,8 +65,8 @@ class LipschitzOutputs(NamedTuple):
 
     Attributes:
         blocks: the location, of all components together, and the ``K`` scales before softplus (none for a
-            deterministic net). One array, because XLA splits and joins it at the price of the whole net's
-            elementwise work.
+            deterministic net). One array: the gradients of parts would be padded and added, at several times
+            the cost.
         log_weights: of the components, normalized; ``None`` without a mixture.
     """
 
