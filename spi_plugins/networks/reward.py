@@ -17,9 +17,8 @@ from spi_plugins.types import ActionSpec
 class RewardNet(nnx.Module):
     """Reward of a latent and an action: dense layers on the flat latent, an output for each discrete action.
 
-    Work of a sample's forward pass at a latent of 3,136 entries and widths (256, 256), in multiply-adds: 0.80
-    M +
-    0.07 M, so 1.7 MFLOP forward and 5.2 MFLOP with both gradients.
+    Work of a sample's forward pass at a latent of 3,136 entries and widths (256, 256), in multiply-adds: 0.80 M
+    and 0.07 M, so 1.7 MFLOP forward and 5.2 MFLOP with all gradients.
 
     Args:
         latent_shape: shape of one latent.

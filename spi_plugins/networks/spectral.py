@@ -23,8 +23,8 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-# The Gram matrix to the 16th: the bound exceeds the norm by at most n^(1/64), and by 1-2 % on kernels as they
-# come.
+# The Gram matrix to the 16th: the bound exceeds the norm by at most n^(1/64), by 2.3 % or less on LeCun-normal
+# kernels.
 SQUARINGS = 4
 # Float32 rounding of the products, in relative terms of the bound; measured below 1e-5.
 ROUNDING = 1e-4

@@ -1,33 +1,29 @@
 """The latent model of Deep SPI: transition, reward and, if wanted, termination, as pure functions.
 
-The model lives on the latent of an encoder that it does not own; the gradients of its losses reach that
-encoder through the latent and the next latent. Sources: Delgrange et al., "Deep SPI: Safe Policy Improvement
-via World Models" (arXiv:2510.12312), Gelada et al., 2019 (DeepMDP), and the published implementation. Where
-we differ from it:
+The model lives on the latent of an encoder that it does not own; the gradients of its losses reach that encoder
+through the latent and the next latent. Sources: Delgrange et al., "Deep SPI: Safe Policy Improvement via World
+Models" (arXiv:2510.12312), Gelada et al., 2019 (DeepMDP), and the published implementation. Where we differ from it:
 
-1. Kernels are divided by a certified bound of their operator norm; the published code divides by about its
-square,
+1. Kernels are divided by a certified bound of their operator norm; the published code divides by about its square,
    and takes the norm of a convolution's kernel matrix for that of the convolution.
-2. ``lipschitz`` mixtures weigh their components by the action alone. Weights that depend on the latent
-multiply
-   unbounded components and void the bound. Without ``lipschitz`` the weights depend on the latent, as
-   published.
-3. Location and scale of every component are normalized by themselves, by group and action, rather than all
-outputs of
-   a group together: the bound holds (see ``densities.lipschitz_sample``) and no output starves another.
-4. Only the chosen action's head is computed, same result.
+2. ``lipschitz`` mixtures weigh their components by the action alone. Weights that depend on the latent multiply
+   unbounded components and void the bound. Without ``lipschitz`` the weights depend on the latent, as published.
+3. Location and scale of every component are normalized by themselves, by group and action, rather than all outputs
+   of a group together: the bound holds (see ``densities.lipschitz_sample``) and no output starves another.
+4. Only the chosen action's head is computed, with the same result.
 5. Without ``lipschitz``, feature groups come after a dense hidden convolution of ``2 c`` channels, as in the
-Lipschitz
-   net, and the mixture's logits are linear in the latent; the published reshape, which scrambles components
-   and places, is not reproduced.
+   Lipschitz net, and the mixture's logits are linear in the latent; the published reshape, which scrambles
+   components and places, is not reproduced.
 6. ReLU on the location only on feature maps, whose latents are not negative; a flat latent may be.
-7. The scale of a Lipschitz normal is clipped noise, as for the mixture, where the published code truncates
-it.
-8. Actions other than discrete enter the first layer as features, free of the norm: the bound is in the
-latent.
-9. Categorical latents: the action's embedding enters the first dense layer once, not beside every token,
-which spans
-   the same functions; the cost is the smooth-L1 one.
+7. The scale of a Lipschitz normal is clipped noise, as for the mixture, where the published code truncates it.
+8. Actions other than discrete enter the first layer as features, free of the norm: the bound is in the latent.
+9. GroupSort pairs feature ``i`` with ``i + n / 2`` instead of its neighbor: the same functions, contiguous access.
+10. Categorical latents: the action's embedding enters the first dense layer once, not beside every token, which
+    spans the same functions; the cost is the smooth-L1 one.
+
+Work at the published size (latent 7 x 7 x 64, Lipschitz mixture): 6.2 MFLOP a sample forward and 18.5 with all
+gradients, for any number of actions (transition 13.2, reward 5.2; a PPO sample takes 49.5), and about 0.9 GFLOP a
+call for the bounds, whatever the batch. Inside a ``lax.scan`` with constant parameters XLA computes the bounds once.
 """
 
 import dataclasses
