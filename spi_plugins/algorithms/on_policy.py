@@ -66,18 +66,25 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         within = None if self._collector is None else self._collector.resume_point()
         return within or super()._resume_point()
 
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed everything random from here on: Python, NumPy, the environment's next reset, and our own keys."""
+        super().set_random_seed(seed)
+        if seed is not None and hasattr(self, "_agent_state"):
+            run_key, self._predict_key = jax.random.split(jax.random.key(seed))
+            self._n_predictions = 0
+            self._agent_state = self._agent_state._replace(key=jax.device_put(run_key, self.jax_device))
+
     def _predict_with(
-        self, params: PyTree, obs: Observation, count: jax.Array, *, deterministic: bool
+        self, params: PyTree, obs: Observation, key: jax.Array, count: jax.Array, *, deterministic: bool
     ) -> jax.Array:
-        return self.agent.predict(
-            params, obs, jax.random.fold_in(self._predict_key, count), deterministic=deterministic
-        )
+        return self.agent.predict(params, obs, jax.random.fold_in(key, count), deterministic=deterministic)
 
     def _decide(self, obs: Observation, deterministic: bool) -> np.ndarray[Any, Any]:
         count = np.uint32(self._n_predictions % 2**32)
         if not deterministic:
             self._n_predictions += 1
-        return np.asarray(self._predict_fn(self._agent_state.params, obs, count, deterministic=deterministic))
+        params, key = self._agent_state.params, self._predict_key
+        return np.asarray(self._predict_fn(params, obs, key, count, deterministic=deterministic))
 
     # ------------------------------------------------------------------ training
 

@@ -46,6 +46,7 @@ import io, os, random, signal, threading
 from spi_plugins import PPO
 from tiny_models import ROLLOUT, UPDATES, tiny_ppo
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 random.seed(0)
 for path in ("compiled", "stepped"):
     model = tiny_ppo(path).learn(ROLLOUT)
@@ -74,7 +75,7 @@ TESTS = pathlib.Path(__file__).parents[2]
 
 def run(script, *arguments):
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TESTS)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TESTS, timeout=300)
     assert done.returncode == 0, done.stderr
     return [int(word) for word in done.stdout.split()]
 

@@ -34,6 +34,17 @@ def test_without_a_seed_every_model_is_another():
     assert not same(tiny_ppo(seed=None).get_parameters(), tiny_ppo(seed=None).get_parameters())
 
 
+def test_a_seed_can_be_set_later(trained):
+    models = [tiny_ppo(seed=9), tiny_ppo(seed=8)]
+    batch = np.linspace(-1, 1, 40, dtype=np.float32).reshape(10, 4)
+    for model in models:
+        model.set_parameters(trained.get_parameters())
+        model.predict(batch)
+        model.set_random_seed(7)
+    np.testing.assert_array_equal(*(model.predict(batch)[0] for model in models))
+    assert same(*(model.learn(16).get_parameters() for model in models))
+
+
 def test_parameters_come_in_groups_of_named_arrays():
     parameters = tiny_deep_spi().get_parameters()
     assert set(parameters) == {"policy", "world_model", "optimizer"}

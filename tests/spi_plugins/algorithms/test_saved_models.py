@@ -19,6 +19,7 @@ from toy_envs import CHANNELS_LAST, VECTOR, ToyEnv
 
 from spi_plugins import PPO, DeepSPI
 from spi_plugins.algorithms.model_file import FORMAT_VERSION
+from spi_plugins.algorithms.policies import MlpPolicy
 from spi_plugins.envs.probe import make_dict_rule
 from spi_plugins.errors import ModelFileError
 
@@ -148,6 +149,21 @@ def test_schedules_are_kept_but_for_custom_functions_which_stay_where_they_are(t
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert PPO.load(tmp_path / "model", **how).clip_range == 0.3
+
+
+class NarrowPolicy(MlpPolicy):
+    default_net_arch = (3,)
+
+
+def test_a_policy_of_ones_own_is_named_at_load(tmp_path):
+    PPO(NarrowPolicy, CARTPOLE, n_envs=2).save(tmp_path / "model")
+    with pytest.raises(
+        ModelFileError, match=r"used the policy class .*:NarrowPolicy; pass it as load\(..., policy"
+    ):
+        PPO.load(tmp_path / "model")
+    for how in ({"policy": NarrowPolicy}, {"custom_objects": {"policy_class": NarrowPolicy}}):
+        loaded = PPO.load(tmp_path / "model", **how)
+        assert loaded.get_parameters()["policy"]["actor/dense/kernel"].shape == (3, 2)
 
 
 def rewrite(path, *, data=None, leave_out=(), entries=()):
