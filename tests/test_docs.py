@@ -6,6 +6,7 @@ import inspect
 import pathlib
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 import types
@@ -138,7 +139,18 @@ def check_pip(words):
     assert extras <= set(project["optional-dependencies"])
 
 
-CHECKS = {"make": check_make, "spi": check_spi, "pip": check_pip}
+def check_python(words):
+    """A benchmark: its help must name every option that the page uses."""
+    script, *arguments = words
+    assert (ROOT / script).exists(), script
+    help_text = subprocess.run(
+        [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for word in arguments:
+        assert not word.startswith("--") or word in help_text, word
+
+
+CHECKS = {"make": check_make, "spi": check_spi, "pip": check_pip, "python": check_python}
 
 
 @pages_with("bash", "console", "sh")
