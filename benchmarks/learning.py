@@ -66,7 +66,7 @@ TASKS = {
     # A CPU learns it in minutes: a 36 x 36 image, one convolution window to a cell. Goal and hazards move from episode
     # to episode, so the encoder must tell them apart.
     "pixel_goal": Task(
-        "CnnPolicy", functional_env("spi/PixelGoal-v0", 64), 400_000,
+        "CnnPolicy", functional_env("spi/PixelGoal-v0", 64), 150_000,
         {"n_steps": 32, "batch_size": 512, "n_epochs": 4, "learning_rate": LinearSchedule(1e-3, 0.0, 1.0),
          "clip_range": 0.2, "policy_kwargs": {"conv_layers": [[32, 6, 6], [64, 2, 1], [64, 2, 1]], "net_arch": [128]}},
         bound=0.6, random=-0.24,

@@ -1,8 +1,8 @@
 """Networks that turn a latent and an action into the parameters of the next latent's density.
 
 All of them speak one *block layout*: an entry of the next latent is ``[B, G, C, M]``, ``G`` feature groups of
-``C`` channels at ``M`` places. A flat latent is one group at one place. Elementwise work then runs over
-contiguous places.
+``C`` channels at ``M`` places. A flat latent has one place, and there its batch stands: ``[1, G, C, B]``.
+Elementwise work then runs over contiguous places or samples.
 
 Work of a sample's forward pass on a map of ``M = h w`` places and ``c`` channels, in groups of ``d``
 channels, with ``n`` density slices and any number of actions, in multiply-adds: hidden convolution ``8 M
@@ -20,7 +20,14 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from spi_plugins.networks.dense import DenseTrunk
-from spi_plugins.networks.heads import action_features, chosen, chosen_heads, chosen_rows, head_count
+from spi_plugins.networks.heads import (
+    action_features,
+    chosen,
+    chosen_heads,
+    chosen_heads_batch_last,
+    chosen_rows,
+    head_count,
+)
 from spi_plugins.networks.lipschitz import lecun_normal
 from spi_plugins.networks.patches import map_patches, plane_patches
 from spi_plugins.networks.spectral import conv_norm_bound, dense_norm_bound
@@ -55,8 +62,8 @@ class DensityOutputs(NamedTuple):
         log_weights: of the components, normalized; ``None`` without a mixture.
     """
 
-    loc: Float[Array, "B G K C M"]
-    scale: Float[Array, "B G K C M"] | None
+    loc: Float[Array, "b G K C M"]
+    scale: Float[Array, "b G K C M"] | None
     log_weights: Float[Array, "B K"] | None
 
 
@@ -70,7 +77,7 @@ class LipschitzOutputs(NamedTuple):
         log_weights: of the components, normalized; ``None`` without a mixture.
     """
 
-    blocks: Float[Array, "B G 1+K C M"]
+    blocks: Float[Array, "b G 1+K C M"]
     log_weights: Float[Array, "B K"] | None
 
 
@@ -81,17 +88,28 @@ def group_width(channels: int, group_size: int | None) -> int:
     return max(d for d in range(1, min(group_size, channels) + 1) if channels % d == 0)
 
 
-def to_blocks(z: Float[Array, " B *z"], groups: int) -> Float[Array, "B G C M"]:
+def to_blocks(z: Float[Array, " B *z"], groups: int) -> Float[Array, "b G C M"]:
     """A latent in the block layout."""
+    if z.ndim == 2:
+        return z.T.reshape(1, groups, -1, z.shape[0])
     batch, channels = z.shape[0], z.shape[-1]
     planes = jnp.swapaxes(z.reshape(batch, -1, channels), 1, 2)
     return planes.reshape(batch, groups, channels // groups, -1)
 
 
-def from_blocks(blocks: Float[Array, "B G C M"], latent_shape: tuple[int, ...]) -> Float[Array, " B *z"]:
+def from_blocks(blocks: Float[Array, "b G C M"], latent_shape: tuple[int, ...]) -> Float[Array, " B *z"]:
     """A latent in its own shape."""
+    if len(latent_shape) == 1:
+        return blocks.reshape(latent_shape[0], -1).T
     batch, channels = blocks.shape[0], latent_shape[-1]
     return jnp.swapaxes(blocks.reshape(batch, channels, -1), 1, 2).reshape(batch, *latent_shape)
+
+
+def in_blocks(weights: Float[Array, "B K"], batch: int) -> Float[Array, "b 1 K 1 m"]:
+    """Weights of components, to be multiplied with blocks ``[batch, G, K, C, M]``; see the layout above."""
+    if weights.shape[0] == batch:
+        return weights[:, None, :, None, None]
+    return weights.T[None, None, :, None, :]
 
 
 class MapTransition(nnx.Module):
@@ -204,7 +222,7 @@ class MapTransition(nnx.Module):
 
 
 class FlatTransition(nnx.Module):
-    """Transition net on vectors: dense layers, then a dense head for each action.
+    """Transition net on vectors: dense layers, then a dense head for each action and feature group.
 
     With ``lipschitz`` every layer, and every density slice of the head, has norm at most 1, with GroupSort
     between, and the mixture's weights depend on the action only. Otherwise ReLU between, and weights from the
@@ -215,7 +233,10 @@ class FlatTransition(nnx.Module):
         action_spec: discrete actions choose a head; others are appended to the latent.
         density: what to emit.
         lipschitz: see above.
-        hidden_sizes: widths of the dense layers, at least one.
+        group_size: entries of a feature group, see ``group_width``; ``None`` is one group of all. Entries of
+            the next latent depend on the hidden features of their own group only, all of which depend on the
+            whole latent.
+        hidden_sizes: widths of the dense layers, at least one. The last is rounded up to fill the groups.
         rngs: source of the initial kernels, LeCun-normal.
     """
 
@@ -226,15 +247,20 @@ class FlatTransition(nnx.Module):
         density: DensityShape,
         *,
         lipschitz: bool,
+        group_size: int | None,
         hidden_sizes: tuple[int, ...],
         rngs: nnx.Rngs,
     ) -> None:
         self.action_spec, self.density, self.lipschitz = action_spec, density, lipschitz
-        actions, last = head_count(action_spec), hidden_sizes[-1]
+        block = group_width(size, group_size)
+        self.groups = size // block
+        n_in = -(-hidden_sizes[-1] // self.groups)
+        n_out = density.slices * block
+        actions, last = head_count(action_spec), n_in * self.groups
         appended = 0 if action_spec.kind == "discrete" else action_spec.size
-        self.trunk = DenseTrunk(size, appended, hidden_sizes, lipschitz=lipschitz, rngs=rngs)
-        self.head_kernel = nnx.Param(_stacked_normal(rngs.params(), actions, 1, last, density.slices * size))
-        self.head_bias = nnx.Param(jnp.zeros((actions, 1, density.slices * size)))
+        self.trunk = DenseTrunk(size, appended, (*hidden_sizes[:-1], last), lipschitz=lipschitz, rngs=rngs)
+        self.head_kernel = nnx.Param(_stacked_normal(rngs.params(), actions, self.groups, n_in, n_out))
+        self.head_bias = nnx.Param(jnp.zeros((actions, self.groups, n_out)))
         if density.mixture:
             self.logits = nnx.Param(jnp.zeros((actions, density.components)))
             if not lipschitz:
@@ -245,11 +271,11 @@ class FlatTransition(nnx.Module):
         """Kernels and biases of the heads, normalized and blended if ``lipschitz``."""
         kernel, bias = self.head_kernel[...], self.head_bias[...]
         if self.lipschitz:
-            actions, _, n_in, _ = kernel.shape
-            sliced = kernel.reshape(actions, n_in, self.density.slices, -1)
-            bound = dense_norm_bound(jnp.moveaxis(sliced, 2, 1))
-            kernel = _blend_locations((sliced / bound[:, None, :, None])[:, None], self)
-            bias = _blend_locations(bias.reshape(actions, 1, 1, self.density.slices, -1), self)[:, :, 0]
+            sliced = kernel.reshape(*kernel.shape[:3], self.density.slices, -1)
+            bound = dense_norm_bound(jnp.moveaxis(sliced, 3, 2))
+            kernel = _blend_locations(sliced / bound[:, :, None, :, None], self)
+            bias = bias.reshape(*bias.shape[:2], 1, self.density.slices, -1)
+            bias = _blend_locations(bias, self)[:, :, 0]
         return jnp.swapaxes(kernel, -1, -2), bias
 
     def __call__(self, z: Float[Array, "B Z"], action: Array) -> DensityOutputs | LipschitzOutputs:
@@ -257,14 +283,14 @@ class FlatTransition(nnx.Module):
         discrete = self.action_spec.kind == "discrete"
         hidden = self.trunk(z, None if discrete else action_features(self.action_spec, action))
         index = action if discrete else None
-        raw = chosen_heads(hidden[:, None, :, None], *self._heads(), index)
+        raw = chosen_heads_batch_last(hidden.T.reshape(self.groups, -1, z.shape[0]), *self._heads(), index)
         logits = None
         if self.density.mixture:
             logits = chosen(self.logits[...], index, z.shape[0])
             if not self.lipschitz:
                 scores = jnp.einsum("bi,aik->bak", hidden, self.logit_kernel[...])
                 logits = logits + chosen_rows(scores, index)
-        return _outputs(raw, logits, self, rectify=False)
+        return _outputs(raw[None], logits, self, rectify=False)
 
 
 def _stacked_normal(key: Array, actions: int, groups: int, n_in: int, n_out: int) -> Float[Array, "A G I O"]:
@@ -291,7 +317,7 @@ def _blend_locations(
 
 
 def _outputs(
-    raw: Float[Array, "B G O M"],
+    raw: Float[Array, "b G O M"],
     logits: Float[Array, "B K"] | None,
     net: MapTransition | FlatTransition,
     *,

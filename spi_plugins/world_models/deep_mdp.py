@@ -57,7 +57,6 @@ from spi_plugins.networks.transition import (
     FlatTransition,
     MapTransition,
     from_blocks,
-    to_blocks,
 )
 from spi_plugins.types import ActionSpec, Params
 from spi_plugins.world_models.densities import lipschitz_sample, sample, standard_deviation
@@ -78,9 +77,8 @@ class DeepMDPConfig:
         lipschitz_constant: bound of the Lipschitz constant of transition and reward in the latent, if
             ``lipschitz``.
         n_components: components of the mixture.
-        feature_group_size: channels of a group of the transition's last convolution, on feature maps (the
-            largest divisor of the channels not above it); ``None`` for one group of all. Not used for other
-            latents.
+        feature_group_size: channels of a group of the transition's last layer, or entries of a flat latent
+            (the largest divisor not above it); ``None`` for one group of all. Not used for categorical latents.
         transition_hidden: widths of the transition's dense layers, on flat and categorical latents; ``None``
             for (128, 128) and (512,).
         reward_hidden: widths of the reward's dense layers; ``None`` for (256, 256) on feature maps if
@@ -230,6 +228,7 @@ def _make_networks(
             action_spec,
             density,
             lipschitz=lipschitz,
+            group_size=config.feature_group_size,
             hidden_sizes=transition_hidden,
             rngs=rngs,
         )
@@ -349,14 +348,15 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
 def _closed_form_loss(outputs: DensityOutputs, next_z: Array, w_balancing: float | None) -> Array:
     """Expected deviation of the true next latent from each component, weighted; no noise is drawn."""
     assert outputs.scale is not None
-    batch, groups, components = outputs.scale.shape[:3]
 
-    def by_component(x: Array) -> Array:
-        return jnp.swapaxes(x, 1, 2).reshape(batch, components, -1)
+    def entries(blocks: Array) -> Array:
+        """[B, K, Z] in the order of a flattened latent."""
+        each = [from_blocks(blocks[:, :, k], next_z.shape[1:]) for k in range(blocks.shape[2])]
+        return jnp.stack([x.reshape(x.shape[0], -1) for x in each], axis=1)
 
-    log_weights = jnp.zeros((batch, 1)) if outputs.log_weights is None else outputs.log_weights
-    prediction = (by_component(outputs.loc), by_component(standard_deviation(outputs.scale)), log_weights)
-    target = to_blocks(next_z, groups).reshape(batch, -1)
+    log_weights = jnp.zeros((next_z.shape[0], 1)) if outputs.log_weights is None else outputs.log_weights
+    prediction = (entries(outputs.loc), entries(standard_deviation(outputs.scale)), log_weights)
+    target = next_z.reshape(next_z.shape[0], -1)
     if w_balancing is not None:
         loc, scale, log_weights = (share_gradient(x, w_balancing) for x in prediction)
         prediction = (loc, scale, log_weights)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.networks.heads import action_features, chosen_heads, head_count
+from spi_plugins.networks.heads import action_features, chosen_heads, chosen_heads_batch_last, head_count
 from spi_plugins.types import ActionSpec
 
 
@@ -35,6 +35,21 @@ def test_chosen_head_equals_the_same_entry_of_all_heads(heads, shape, one_hot):
     ]
     for got, expected in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3 * float(jnp.max(jnp.abs(expected))))
+
+
+# All heads in one product, and tiles of one action.
+@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (18, 4, 40, 100)])
+@pytest.mark.parametrize("kind", ["index", "one-hot", "none"])
+def test_heads_with_the_batch_last_are_the_same(shape, kind):
+    heads, groups, n_in, n_out = (1, *shape[1:]) if kind == "none" else shape
+    x = jax.random.normal(jax.random.key(0), (groups, n_in, 37))
+    kernel = jax.random.normal(jax.random.key(1), (heads, groups, n_out, n_in))
+    bias = jax.random.normal(jax.random.key(2), (heads, groups, n_out))
+    index = jax.random.randint(jax.random.key(3), (37,), 0, heads)
+    action = {"index": index, "one-hot": jax.nn.one_hot(index, heads), "none": None}[kind]
+    expected = jnp.einsum("boi,ib->ob", kernel[index, 1], x[1]) + bias[index, 1].T
+    got = chosen_heads_batch_last(x, kernel, bias, action)[1]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_gradient_by_a_one_hot_action_is_every_heads_output():

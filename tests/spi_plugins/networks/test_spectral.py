@@ -30,7 +30,7 @@ def torus_norm(kernel, rows, columns):
     return np.linalg.svd(transform, compute_uv=False).max()
 
 
-@pytest.mark.parametrize("shape", [(300, 40), (40, 300), (64, 64), (1, 9)])
+@pytest.mark.parametrize("shape", [(300, 40), (40, 300), (64, 64), (1, 9), (8, 4), (2, 30)])
 def test_dense_bound_is_above_the_largest_singular_value_and_within_two_percent(shape):
     kernels = jax.random.normal(jax.random.key(0), (5, *shape))
     ratio = np.asarray(dense_bound(kernels)) / largest_singular_value(kernels)

@@ -41,7 +41,10 @@ def test_blocks_hold_the_latent_and_give_it_back(shape):
     z = jax.random.normal(jax.random.key(0), (3, *shape))
     groups = 2
     blocks = to_blocks(z, groups)
-    assert blocks.shape == (3, groups, shape[-1] // groups, np.prod(shape) // shape[-1])
+    if len(shape) == 1:
+        assert blocks.shape == (1, groups, shape[-1] // groups, 3)
+    else:
+        assert blocks.shape == (3, groups, shape[-1] // groups, np.prod(shape) // shape[-1])
     np.testing.assert_array_equal(from_blocks(blocks, shape), z)
 
 
@@ -122,7 +125,9 @@ def test_weights_of_components_depend_on_the_latent_only_without_a_bound():
     for lipschitz in (True, False):
 
         def make(rngs, lipschitz=lipschitz):
-            return FlatTransition(6, DISCRETE, MIXTURE, lipschitz=lipschitz, hidden_sizes=(8,), rngs=rngs)
+            return FlatTransition(
+                6, DISCRETE, MIXTURE, lipschitz=lipschitz, group_size=4, hidden_sizes=(8,), rngs=rngs
+            )
 
         net = functional(make)
         weights = jax.jit(net.apply)(random_params(net), z, jnp.array([1, 1])).log_weights
