@@ -14,7 +14,8 @@ Models" (arXiv:2510.12312), Gelada et al., 2019 (DeepMDP), and the published imp
 5. Without ``lipschitz``, feature groups come after a dense hidden convolution of ``2 c`` channels, as in the
    Lipschitz net, and the mixture's logits are linear in the latent; the published reshape, which scrambles
    components and places, is not reproduced.
-6. ReLU on the location only on feature maps, whose latents are not negative; a flat latent may be.
+6. ReLU on the location only on feature maps, whose latents are not negative; a flat latent may be. The head has
+   feature groups on flat latents, too.
 7. The scale of a Lipschitz normal is clipped noise, as for the mixture, where the published code truncates it.
 8. Actions other than discrete enter the first layer as features, free of the norm: the bound is in the latent.
 9. GroupSort pairs feature ``i`` with ``i + n / 2`` instead of its neighbor: the same functions, contiguous access.
