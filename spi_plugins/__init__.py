@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
+from spi_plugins import builtins as _builtins
 from spi_plugins import plugins as _plugins
 from spi_plugins.hookspecs import PLUGIN_API, hookimpl
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
+    from spi_plugins.hookspecs import Target
 
 __version__ = "0.1.0"
 
@@ -152,16 +154,22 @@ make_env = _plugins.make_env
 def _register_gymnasium_ids() -> None:
     """Register our functional environments with Gymnasium, which discovers nothing by itself.
 
-    Strings only, so nothing is imported; ids that are there already (a reload) are left alone.
+    Strings only, so nothing is imported; ids that are there already (a reload, or ``import spi_wrappers``) are
+    left alone.
     """
-    for name in ("spi/CartPole-v0", "spi/PixelGoal-v0"):
-        if name not in gymnasium.registry:
+
+    def register(name: str, target: "Target", *, summary: str = "", family: bool = False) -> None:
+        del summary, family
+        functional = isinstance(target, str) and target.startswith("spi_plugins.envs.")
+        if functional and name not in gymnasium.registry:
             gymnasium.register(
                 id=name,
                 entry_point="spi_wrappers.functional:FunctionalGymEnv",
                 vector_entry_point="spi_wrappers.functional:FunctionalVectorEnv",
                 kwargs={"env": name},
             )
+
+    _builtins.register_envs(register)
 
 
 _register_gymnasium_ids()
