@@ -33,9 +33,9 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
     * ``DISABLED``: the caller resets, by ``reset(options={"reset_mask": mask})``. The other modes take a mask
       too.
 
-    ``infos["cost"]`` is float64 ``[num_envs]`` at every step and reset. It is the cost of the transition, as
-    the reward is. Under ``SAME_STEP`` that holds for an episode's last step as well, where ``SyncVectorEnv``
-    shows the reset's 0 and leaves the cost to ``infos["final_info"]["cost"]``, which is here too.
+    ``infos["cost"]`` is float64 ``[num_envs]`` at every step and reset: the cost of the transition, as the
+    reward is, and 0 at a reset. So under ``SAME_STEP`` the cost of an episode's last step is in
+    ``infos["final_info"]["cost"]``, and ``infos["cost"]`` has the reset's 0 there.
 
     Args:
         num_envs: number of copies.
@@ -153,8 +153,12 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
             self._check_running()
             obs, signals = self._batch.step(action)
         ended = signals.terminated | signals.truncated
-        self._ended = np.zeros_like(ended) if self._mode is AutoresetMode.SAME_STEP else ended
-        infos |= {COST_KEY: signals.cost, f"_{COST_KEY}": np.ones(self.num_envs, np.bool_)}
+        cost = signals.cost
+        if self._mode is AutoresetMode.SAME_STEP:
+            cost = np.where(ended, 0.0, cost)
+        else:
+            self._ended = ended
+        infos |= {COST_KEY: cost, f"_{COST_KEY}": np.ones(self.num_envs, np.bool_)}
         return obs, signals.reward, signals.terminated, signals.truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
