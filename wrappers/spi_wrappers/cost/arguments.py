@@ -1,0 +1,62 @@
+"""Numbers that users pass, checked by name."""
+
+import math
+from numbers import Real
+from typing import Any
+
+
+def real(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """A finite number within bounds, as a float.
+
+    Raises:
+        TypeError: ``value`` is no number, or a boolean.
+        ValueError: it is not finite or out of bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__}).")
+    number = float(value)
+    bounds = [
+        (above, "above", lambda bound: number > bound),
+        (at_least, "at least", lambda bound: number >= bound),
+        (below, "below", lambda bound: number < bound),
+        (at_most, "at most", lambda bound: number <= bound),
+    ]
+    asked = [(word, bound, holds(bound)) for bound, word, holds in bounds if bound is not None]
+    if not math.isfinite(number) or not all(held for _, _, held in asked):
+        words = " and ".join(f"{word} {bound:g}" for word, bound, _ in asked)
+        raise ValueError(f"{name} must be finite{' and ' + words if words else ''}, got {value!r}.")
+    return number
+
+
+def whole(name: str, value: Any, *, at_least: int) -> int:
+    """An integer from ``at_least`` on.
+
+    Raises:
+        TypeError: ``value`` is no integer.
+        ValueError: it is too small.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__}).")
+    number = int(value)
+    if number < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value!r}.")
+    return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    """A truth value.
+
+    Raises:
+        TypeError: ``value`` is something else, such as the string ``"False"``.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__}).")
+    return value
