@@ -1,5 +1,9 @@
-"""Gymnasium wrappers: functional environments, cost signals, dreams. Importing it registers our Gymnasium ids."""
+"""Gymnasium wrappers: cost signals, functional environments, dreams.
 
-from spi_wrappers import registration as _registration
+The cost wrappers are here, their twins for vector environments in ``spi_wrappers.vector``. Neither imports JAX
+or torch; functional environments are in ``spi_wrappers.functional``, which does.
+"""
 
-_registration.register_ids()
+from spi_wrappers.cost.monitor import CostMonitor
+
+__all__ = ["CostMonitor"]

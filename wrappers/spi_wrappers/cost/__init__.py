@@ -1,0 +1,1 @@
+"""Cost signals: one accounting in NumPy for single and vector environments alike."""

@@ -1,0 +1,68 @@
+"""Whether a cost is one: the errors that all cost wrappers share."""
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+
+from spi_wrappers.cost.account import COST_KEY, Bools, Floats
+
+_MAKERS = "CostFromInfo, CostFromFn, VelocityCost or SixTupleToInfo"
+
+
+def missing_cost(wrapper: str, keys: list[str]) -> ValueError:
+    """The error for a transition whose info has no cost."""
+    return ValueError(
+        f"{wrapper} needs info['cost'] at every step, but the info has only {sorted(keys)}. Wrap the environment "
+        f"in something that makes a cost first (inside of {wrapper}), such as {_MAKERS}."
+    )
+
+
+def double_cost(wrapper: str) -> ValueError:
+    """The error for a second cost on top of one."""
+    return ValueError(
+        f"{wrapper} makes info['cost'], but the wrapped environment gives a cost already. Use that one and drop "
+        f"{wrapper}, or remove the wrapper inside that makes it."
+    )
+
+
+def read_single_cost(value: Any, wrapper: str) -> float:
+    """A step's cost as a float.
+
+    Raises:
+        ValueError: it is an array with axes, no number, NaN or infinite.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if not isinstance(value, numbers.Real | np.bool_):
+        shape = f" of shape {np.shape(value)}" if isinstance(value, np.ndarray | list | tuple) else ""
+        raise ValueError(
+            f"{wrapper} needs info['cost'] to be one number, got {type(value).__name__}{shape}: {value!r}."
+        )
+    cost = float(value)
+    if not math.isfinite(cost):
+        raise ValueError(f"{wrapper} needs a finite info['cost'], got {cost}.")
+    return cost
+
+
+def read_vector_cost(value: Any, live: Bools, wrapper: str, key: str = f"infos['{COST_KEY}']") -> Floats:
+    """A vector step's costs, float64 ``[n]``, 0 where not ``live``.
+
+    Raises:
+        ValueError: the shape is not ``[n]``, the type is not numeric, or a live row's is NaN or infinite.
+    """
+    costs = np.asarray(value)
+    if costs.shape != live.shape or costs.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{wrapper} needs {key} to be numbers of shape {live.shape}, got {costs.dtype} of shape {costs.shape}."
+        )
+    if costs.dtype != np.float64:
+        costs = costs.astype(np.float64)
+    if not live.all():
+        costs = np.where(live, costs, 0.0)
+    if not math.isfinite(costs.sum()):
+        rows = np.flatnonzero(~np.isfinite(costs)).tolist()
+        if rows:
+            raise ValueError(f"{wrapper} needs finite {key}, got {costs[rows].tolist()} in rows {rows}.")
+    return costs

@@ -1,0 +1,54 @@
+"""Numbers appended to observations: flat ones grow, dictionaries get a key."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from spi_wrappers.cost.account import Feature
+
+
+def extended_space(space: spaces.Space[Any], feature: Feature, wrapper: str) -> spaces.Space[Any]:
+    """The space of single observations with the feature.
+
+    Raises:
+        TypeError: observations are neither flat arrays of floats nor dictionaries.
+        ValueError: the dictionary has the key already.
+    """
+    low, high = np.asarray(feature.low), np.asarray(feature.high)
+    if isinstance(space, spaces.Dict):
+        if feature.name in space.spaces:
+            raise ValueError(
+                f"{wrapper} adds the key {feature.name!r} to observations, which is there already."
+            )
+        box = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+        return spaces.Dict({**space.spaces, feature.name: box})
+    if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f":
+        lowest = np.concatenate([space.low, low]).astype(space.dtype)
+        return spaces.Box(lowest, np.concatenate([space.high, high]).astype(space.dtype), dtype=lowest.dtype)
+    raise TypeError(
+        f"{wrapper} appends {feature.name!r} to observations that are flat arrays of floats or dictionaries, not "
+        f"{space}. Flatten them (gymnasium.wrappers.FlattenObservation) or put them into a dictionary first."
+    )
+
+
+def extended(observation: Any, values: NDArray[Any], feature: Feature) -> Any:
+    """An observation, or a batch of them, with the feature.
+
+    Args:
+        observation: ``[d]`` or ``[n, d]``, or a dictionary.
+        values: ``[k]`` or ``[n, k]``.
+        feature: what the values are.
+    """
+    if isinstance(observation, dict):
+        return {**observation, feature.name: values.astype(np.float32)}
+    return np.concatenate([observation, values.astype(observation.dtype)], axis=-1)
+
+
+def extended_rows(observations: Any, values: NDArray[Any], rows: NDArray[np.intp], feature: Feature) -> Any:
+    """``infos["final_obs"]`` with the feature: an object array of observations, of which only ``rows`` exist."""
+    result = observations.copy()
+    for row in rows.tolist():
+        result[row] = extended(observations[row], values[row], feature)
+    return result

@@ -1,0 +1,153 @@
+"""The infos of vector environments: arrays beside bool ``_key`` arrays that say which rows have the key.
+
+The arrays of an environment are never written into: functions here put new ones in their place.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spi_wrappers.cost.account import Bools
+
+Infos = dict[str, Any]
+
+
+class SingleInfo:
+    """One row's info, as ``account.InfoRows``."""
+
+    def __init__(self, info: Mapping[str, Any]) -> None:
+        """Take what ``step`` or ``reset`` returned."""
+        self._info = info
+
+    def read(self, key: str) -> tuple[Any, Bools]:
+        """See ``account.InfoRows``."""
+        there = key in self._info
+        return (np.asarray(self._info[key])[None] if there else None), np.array([there])
+
+    def keys(self) -> list[str]:
+        """See ``account.InfoRows``."""
+        return list(self._info)
+
+
+class VectorInfo:
+    """A vector environment's infos, as ``account.InfoRows``.
+
+    Args:
+        infos: what ``step`` or ``reset`` returned.
+        num_rows: n.
+        final: which rows are to be read from ``infos["final_info"]``; ``None`` if none are.
+    """
+
+    def __init__(self, infos: Infos, num_rows: int, final: Bools | None = None) -> None:
+        self._infos, self._num_rows, self._final = infos, num_rows, final
+
+    def read(self, key: str) -> tuple[Any, Bools]:
+        """See ``account.InfoRows``."""
+        infos = self._infos
+        if self._final is not None:
+            infos = overlaid(_part(infos, key), _part(infos.get("final_info", {}), key), self._final)
+        return infos.get(key), mask_of(infos, key, self._num_rows)
+
+    def keys(self) -> list[str]:
+        """See ``account.InfoRows``."""
+        infos = self._infos
+        if self._final is not None:
+            infos = overlaid(infos, infos.get("final_info", {}), self._final)
+        return [key for key in _keys(infos) if key not in ("final_info", "final_obs")]
+
+
+def _part(infos: Infos, key: str) -> Infos:
+    return {name: infos[name] for name in (key, f"_{key}") if name in infos}
+
+
+def mask_of(infos: Mapping[str, Any], key: str, num_rows: int) -> Bools:
+    """Which rows have ``key``; all of them, if the environment keeps no masks."""
+    if key not in infos:
+        return np.zeros(num_rows, np.bool_)
+    mask = infos.get(f"_{key}")
+    return np.ones(num_rows, np.bool_) if mask is None else mask
+
+
+def put(infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int) -> None:
+    """Set ``key`` in some rows.
+
+    Args:
+        infos: changed in place.
+        key: what to set.
+        values: ``[n, ...]``, or a dictionary of such, which joins the one that is there.
+        rows: bool ``[n]``; all of them if ``None``.
+        num_rows: n.
+    """
+    if isinstance(values, Mapping):
+        part = dict(infos.get(key, {}))
+        for name in _keys(values):
+            put(part, name, values[name], rows, num_rows)
+        infos[key] = part
+    elif rows is None:
+        infos[key] = values
+    else:
+        old = infos.get(key)
+        infos[key] = np.where(_aligned(rows, values), values, _nothing(values) if old is None else old)
+    infos[f"_{key}"] = np.ones(num_rows, np.bool_) if rows is None else infos.get(f"_{key}", False) | rows
+
+
+def without(infos: Infos, rows: Bools) -> Infos:
+    """The infos of all but some rows: keys that no other row has are gone.
+
+    Args:
+        infos: left as they are.
+        rows: bool ``[n]``.
+    """
+    rest: Infos = {}
+    for key in _keys(infos):
+        left = mask_of(infos, key, len(rows)) & ~rows
+        if left.any():
+            value = infos[key]
+            if isinstance(value, Mapping):
+                rest[key] = without(dict(value), rows)
+            else:
+                value = np.asarray(value)
+                rest[key] = np.where(_aligned(left, value), value, _nothing(value))
+            rest[f"_{key}"] = left
+    return rest
+
+
+def overlaid(infos: Infos, other: Infos, rows: Bools) -> Infos:
+    """The infos with some rows taken from other infos.
+
+    Args:
+        infos: left as they are.
+        other: infos of the same vector environment.
+        rows: bool ``[n]``.
+    """
+    result = without(infos, rows)
+    theirs = without(other, ~rows)
+    for key in _keys(theirs):
+        _join(result, key, theirs[key], theirs[f"_{key}"])
+    return result
+
+
+def _join(infos: Infos, key: str, values: Any, rows: Bools) -> None:
+    if isinstance(values, Mapping):
+        part = dict(infos.get(key, {}))
+        for name in _keys(values):
+            _join(part, name, values[name], values[f"_{name}"])
+        infos[key], infos[f"_{key}"] = part, infos.get(f"_{key}", False) | rows
+    else:
+        put(infos, key, values, rows, len(rows))
+
+
+def _keys(infos: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that are not the ``_key`` of another."""
+    return (key for key in infos if not (key.startswith("_") and key[1:] in infos))
+
+
+def _aligned(rows: Bools, values: NDArray[Any]) -> Bools:
+    return rows.reshape(-1, *[1] * (np.ndim(values) - 1))
+
+
+def _nothing(values: NDArray[Any]) -> Any:
+    """What Gymnasium puts into rows that lack a key."""
+    return None if values.dtype == object else np.zeros((), values.dtype)

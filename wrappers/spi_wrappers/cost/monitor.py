@@ -1,0 +1,129 @@
+"""Episode statistics of the cost."""
+
+from collections import deque
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from spi_wrappers.cost.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
+from spi_wrappers.cost.single import CostWrapper
+
+
+class MonitorAccount(Account):
+    """Sums costs over episodes; see ``CostMonitor``."""
+
+    def __init__(
+        self,
+        num_rows: int,
+        *,
+        limit: float | None = None,
+        buffer_length: int = 100,
+        stats_key: str = "episode",
+    ) -> None:
+        super().__init__(num_rows)
+        if limit is not None and not 0 <= limit < float("inf"):
+            raise ValueError(f"limit must be None or a number that is not negative, got {limit!r}.")
+        if buffer_length < 1:
+            raise ValueError(f"buffer_length must be at least 1, got {buffer_length!r}.")
+        self.limit, self.stats_key = limit, stats_key
+        self.costs = np.zeros(num_rows)
+        self.lengths = np.zeros(num_rows, np.int64)
+        self.cost_queue: deque[float] = deque(maxlen=buffer_length)
+        self.violation_queue: deque[bool] = deque(maxlen=buffer_length)
+        self.total_cost, self.total_steps, self.num_episodes, self.num_violations = 0.0, 0, 0, 0
+
+    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
+        """See ``Account``."""
+        self.costs = np.where(rows, 0.0, self.costs)
+        self.lengths = np.where(rows, 0, self.lengths)
+        return RestartOutcome()
+
+    def step(self, rows: StepRows) -> StepOutcome:
+        """See ``Account``."""
+        self.costs = self.costs + rows.cost
+        self.lengths = self.lengths + rows.live
+        if not len(rows.ended_rows):
+            return StepOutcome()
+        return StepOutcome(final={self.stats_key: self._finish(rows)})
+
+    def _finish(self, rows: StepRows) -> dict[str, Any]:
+        ended = rows.ended_rows
+        self.cost_queue.extend(self.costs[ended].tolist())
+        self.num_episodes += len(ended)
+        self.total_cost += float(self.costs[ended].sum())
+        self.total_steps += int(self.lengths[ended].sum())
+        stats: dict[str, Any] = {"c": self.costs, "cost_rate": self.costs / np.maximum(self.lengths, 1)}
+        if self.limit is not None:
+            violation = self.costs > self.limit
+            stats["violation"] = violation
+            self.violation_queue.extend(violation[ended].tolist())
+            self.num_violations += int(violation[ended].sum())
+        return stats
+
+
+class MonitorStatistics:
+    """What a ``CostMonitor`` has counted, over all its rows."""
+
+    account: Any
+
+    @property
+    def cost_queue(self) -> deque[float]:
+        """Costs of the last ``buffer_length`` episodes."""
+        queue: deque[float] = self.account.cost_queue
+        return queue
+
+    @property
+    def violation_queue(self) -> deque[bool]:
+        """Whether each of these was above ``limit``; empty without one."""
+        queue: deque[bool] = self.account.violation_queue
+        return queue
+
+    @property
+    def episode_count(self) -> int:
+        """Episodes that ended."""
+        count: int = self.account.num_episodes
+        return count
+
+    @property
+    def violation_count(self) -> int:
+        """Episodes that ended above ``limit``."""
+        count: int = self.account.num_violations
+        return count
+
+    @property
+    def cost_rate(self) -> float:
+        """Cost per environment step over all episodes that ended; 0 before the first."""
+        return float(self.account.total_cost / max(self.account.total_steps, 1))
+
+
+class CostMonitor(MonitorStatistics, CostWrapper):
+    """Adds the cost of an episode to the info of its last step.
+
+    ``info["episode"]`` gets ``"c"``, the undiscounted sum of ``info["cost"]``, ``"cost_rate"``, that sum per
+    step, and with a limit ``"violation"``, whether the sum is above it. They stand beside the ``"r"``, ``"l"``
+    and ``"t"`` of ``gymnasium.wrappers.RecordEpisodeStatistics``, which goes inside (it refuses an
+    ``info["episode"]`` of somebody else), or by themselves.
+
+    Args:
+        env: an environment that gives ``info["cost"]``.
+        limit: above which an episode's cost is a violation; not negative.
+        buffer_length: how many episodes ``cost_queue`` and ``violation_queue`` hold.
+        stats_key: the key in the infos.
+
+    Raises:
+        ValueError: an argument is out of range; or at a step: ``info["cost"]`` is missing, not one number,
+            NaN or infinite.
+    """
+
+    make_account = MonitorAccount
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        *,
+        limit: float | None = None,
+        buffer_length: int = 100,
+        stats_key: str = "episode",
+    ) -> None:
+        super().__init__(env, limit=limit, buffer_length=buffer_length, stats_key=stats_key)

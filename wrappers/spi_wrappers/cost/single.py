@@ -1,0 +1,125 @@
+"""The base class of cost wrappers around a single environment: an account with one row."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+
+from spi_wrappers.cost import checks
+from spi_wrappers.cost.account import COST_KEY, Account, Entries, MakeAccount, StepOutcome, StepRows
+from spi_wrappers.cost.features import extended, extended_space
+from spi_wrappers.cost.infos import SingleInfo
+
+_ALL = np.ones(1, np.bool_)
+_NO_COST = np.zeros(1)
+
+
+class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """An environment whose steps go through an account.
+
+    Args:
+        env: the environment.
+        **kwargs: the wrapper's keyword arguments: recorded for ``env.spec`` and given to the account.
+
+    Attributes:
+        make_account: the account's class; set by the subclass.
+    """
+
+    make_account: ClassVar[MakeAccount]
+
+    def __init__(self, env: gym.Env[Any, Any], **kwargs: Any) -> None:
+        RecordConstructorArgs.__init__(self, **kwargs)
+        gym.Wrapper.__init__(self, env)
+        self.account: Account = type(self).make_account(1, **kwargs)
+        self._observation: Any = None
+        if self.account.feature is not None:
+            self.observation_space = extended_space(env.observation_space, self.account.feature, self._name)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment, and begin a new episode in the account."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        outcome = self.account.restart(_ALL, SingleInfo(info))
+        self._keep(observation)
+        _write(info, outcome.info)
+        return self._with_feature(observation, outcome.feature), info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step the environment, and account for the transition."""
+        observation, reward, terminated, truncated, info = self.step_inside(action)
+        rows = self._rows(reward, bool(terminated), bool(truncated), info)
+        if self.account.needs_observation:
+            rows = rows._replace(action=action, observation=self._observation, next_observation=observation)
+        outcome = self.account.step(rows)
+        if outcome.terminated is not None:
+            terminated = bool(outcome.terminated[0])
+        if outcome.truncated is not None:
+            truncated = bool(outcome.truncated[0])
+        if outcome.reward is not None:
+            reward = float(outcome.reward[0])
+        self._keep(observation)
+        _write_outcome(info, outcome, terminated or truncated)
+        return self._with_feature(observation, outcome.feature), reward, terminated, truncated, info
+
+    def step_inside(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step the wrapped environment."""
+        return self.env.step(action)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _rows(
+        self, reward: SupportsFloat, terminated: bool, truncated: bool, info: dict[str, Any]
+    ) -> StepRows:
+        ended = np.array([terminated or truncated])
+        return StepRows(
+            reward=np.array([float(reward)]),
+            terminated=np.array([terminated]),
+            truncated=np.array([truncated]),
+            cost=self._cost(info),
+            live=_ALL,
+            ended=ended,
+            ended_rows=ended.nonzero()[0],
+            info=SingleInfo(info),
+        )
+
+    def _cost(self, info: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        if self.account.cost == "makes" and COST_KEY in info:
+            raise checks.double_cost(self._name)
+        if self.account.cost != "reads":
+            return _NO_COST
+        if COST_KEY not in info:
+            raise checks.missing_cost(self._name, list(info))
+        return np.array([checks.read_single_cost(info[COST_KEY], self._name)])
+
+    def _keep(self, observation: Any) -> None:
+        if self.account.needs_observation:  # a copy: some environments write into the one that they gave
+            self._observation = copy.deepcopy(observation)
+
+    def _with_feature(self, observation: Any, values: Any) -> Any:
+        if self.account.feature is None:
+            return observation
+        return extended(observation, values[0], self.account.feature)
+
+
+def _write_outcome(info: dict[str, Any], outcome: StepOutcome, ended: bool) -> None:
+    _write(info, outcome.info)
+    if ended:
+        _write(info, outcome.final)
+
+
+def _write(info: dict[str, Any], entries: Entries) -> None:
+    """Row 0 of the entries, numbers as Python's."""
+    for key, values in entries.items():
+        if isinstance(values, Mapping):
+            part = dict(info.get(key, {}))
+            _write(part, values)
+            info[key] = part
+        else:
+            value = values[0]
+            info[key] = value.item() if isinstance(value, np.generic) else value
