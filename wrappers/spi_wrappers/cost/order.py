@@ -1,0 +1,76 @@
+"""In which order wrappers may stand: what a stack computes wrongly without any other error."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+_ENDING = frozenset({"TimeLimit", "CostLimit", "CostToTermination"})
+_LIMITED = frozenset({"CostLimit", "CostToTermination", "SauteBudget", "LagrangianReward"})
+_SHAPING = frozenset({"SauteBudget", "LagrangianReward", "CostPenalty"})
+
+
+class Rule(NamedTuple):
+    """No wrapper of ``outer`` may stand outside of one of ``inner``."""
+
+    inner: frozenset[str]
+    outer: frozenset[str]
+    why: str
+
+
+RULES = (
+    Rule(
+        frozenset({"NormalizeCost"}),
+        _LIMITED | {"CostMonitor"},
+        "{outer} would compare normalized costs with a limit on real ones; apply {inner} last",
+    ),
+    Rule(
+        frozenset({"CostMonitor", "SauteBudget", "LagrangianReward", "NormalizeCost"}),
+        _ENDING,
+        "{outer} ends episodes without {inner} seeing it; apply {outer} before {inner}",
+    ),
+    Rule(
+        _SHAPING,
+        frozenset({"RecordEpisodeStatistics", "CostLimit"}),
+        "{outer} would see the shaped reward or observation of {inner}; apply {outer} before {inner}",
+    ),
+)
+
+
+def layers(env: Any) -> Iterator[Any]:
+    """The wrappers of an environment and the environment, outermost first; of a vector, those of row 0, too."""
+    while env is not None:
+        yield env
+        inside = getattr(env, "envs", None) if not hasattr(env, "env") else None
+        env = inside[0] if isinstance(inside, list | tuple) and inside else vars(env).get("env")
+
+
+def wrong_orders(env: Any) -> list[str]:
+    """What is wrong in a stack, one sentence for each rule that two of its wrappers break."""
+    names = [type(layer).__name__ for layer in layers(env)]
+    found = []
+    for position, inner in enumerate(names):
+        for outer in names[:position]:
+            found += [
+                rule.why.format(inner=inner, outer=outer) for rule in RULES if _breaks(rule, inner, outer)
+            ]
+    return list(dict.fromkeys(found))
+
+
+def refuse_wrong_order(env: Any, wrapper: str) -> None:
+    """Check an environment before a wrapper is put around it.
+
+    Args:
+        env: the environment.
+        wrapper: name of the wrapper's class.
+
+    Raises:
+        ValueError: something inside must not be inside of it.
+    """
+    for layer in layers(env):
+        inner = type(layer).__name__
+        for rule in RULES:
+            if _breaks(rule, inner, wrapper):
+                raise ValueError(f"Wrong order: {rule.why.format(inner=inner, outer=wrapper)}.")
+
+
+def _breaks(rule: Rule, inner: str, outer: str) -> bool:
+    return inner in rule.inner and outer in rule.outer
