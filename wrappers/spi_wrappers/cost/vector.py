@@ -22,11 +22,12 @@ from spi_wrappers.cost.account import (
     StepOutcome,
     StepRows,
 )
-from spi_wrappers.cost.batches import with_rows
+from spi_wrappers.cost.batches import row_of, with_rows
 from spi_wrappers.cost.features import extended, extended_rows, extended_space
-from spi_wrappers.cost.infos import Infos, VectorInfo, put
+from spi_wrappers.cost.infos import Infos, VectorInfo, mask_of, overlaid, put
+from spi_wrappers.cost.rows import HELD_KEY, Step, check_rows_can_be_reset, reset_rows, step_and_reset
 
-_Step = tuple[Any, Floats, Bools, Bools, Infos]
+_FINAL_KEYS = ("final_obs", "_final_obs", "final_info", "_final_info")
 
 
 class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
@@ -60,11 +61,14 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         self._size = env.num_envs
         self.account: Account = type(self).make_account(self._size, **kwargs)
         self._all = np.ones(self._size, np.bool_)
-        self._none = np.zeros(self._size, np.bool_)
         self._no_cost = np.zeros(self._size)
+        self._same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
+        self._next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
         self._over: Bools | None = None  # NEXT_STEP: rows that the next step resets, if any
+        self._forced: Bools | None = None  # those of them that the environment did not end by itself
+        if self.account.may_end and self.autoreset_mode is not AutoresetMode.DISABLED:
+            check_rows_can_be_reset(env, self._name)
         self._observation: Any = None
-        self.valid_cost: Any = None  # the very array that was checked or made last
         if self.account.feature is not None:
             space = extended_space(env.single_observation_space, self.account.feature, self._name)
             self.single_observation_space = space
@@ -75,30 +79,30 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     ) -> tuple[Any, Infos]:
         """Begin new episodes, in all rows or where ``options["reset_mask"]``, bool ``[n]``, is true."""
         mask = None if options is None else options.get("reset_mask")
-        # A copy: environments take the mask out of the dictionary.
         observations, infos = self.env.reset(
             seed=seed,  # type: ignore[arg-type]
-            options=None if options is None else dict(options),
+            options=None if options is None else dict(options),  # environments take the mask out of it
         )
         rows = self._all if mask is None else np.asarray(mask)
-        if self._over is not None:
-            left = self._over & ~rows
-            self._over = left if left.any() else None
+        self._over, self._forced = _left(self._over, rows), _left(self._forced, rows)
         outcome = self._restart(rows, infos)
         self._keep(observations)
         return self._with_feature(observations, outcome.feature), infos
 
-    def step(self, actions: Any) -> _Step:
+    def step(self, actions: Any) -> Step:
         """Step all rows, and account for the transitions."""
-        observations, reward, terminated, truncated, infos = self.step_inside(actions)
-        restarted, live, writable = self._over, self._all, None
-        if restarted is not None:
-            writable = live = ~restarted
-            self._restart(restarted, infos)
+        if self._forced is None:
+            observations, reward, terminated, truncated, infos = self.step_inside(actions)
+        else:
+            observations, reward, terminated, truncated, infos = step_and_reset(
+                self.env, actions, self._forced
+            )
+        moved = self._moved(infos)
         ended = terminated | truncated
         ended_rows = ended.nonzero()[0]
-        final = ended if len(ended_rows) and self.autoreset_mode is AutoresetMode.SAME_STEP else None
+        final = ended if self._same_step and len(ended_rows) else None
         info = VectorInfo(infos, self._size, final)
+        live = self._all if moved is None else moved
         cost = self._cost(info, infos, live, final)
         rows = StepRows(reward, terminated, truncated, cost, live, ended, ended_rows, info)
         if self.account.needs_observation:
@@ -107,27 +111,67 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
                 after = with_rows(self.env.single_observation_space, after, ended_rows, infos["final_obs"])
             rows = rows._replace(action=actions, observation=self._observation, next_observation=after)
         outcome = self.account.step(rows)
-        if outcome.reward is not None:
-            reward = outcome.reward
+        forced = None
+        if outcome.terminated is not None or outcome.truncated is not None:
+            terminated = terminated if outcome.terminated is None else outcome.terminated
+            truncated = truncated if outcome.truncated is None else outcome.truncated
+            forced = _some((terminated | truncated) & ~ended)
+            if forced is not None:
+                ended = ended | forced
+                ended_rows = ended.nonzero()[0]
         features = outcome.feature
-        if final is None:
-            self._write(infos, outcome.info, writable)
+        if self._same_step and len(ended_rows):
+            if forced is not None:
+                observations, infos = self._reset_forced(observations, infos, forced)
+            self._write_ends(infos, outcome, ended, ended_rows)
+            features = self._restart(ended, infos).feature
+        else:
+            self._write(infos, outcome.info, moved)
             if len(ended_rows):
                 self._write(infos, outcome.final, ended)
-        else:
-            self._write_ends(infos, outcome, final, ended_rows)
-            features = self._restart(final, infos).feature
-        self._over = ended if len(ended_rows) and self.autoreset_mode is AutoresetMode.NEXT_STEP else None
+        if self._next_step:
+            self._over, self._forced = (ended if len(ended_rows) else None), forced
         self._keep(observations)
+        reward = reward if outcome.reward is None else outcome.reward
         return self._with_feature(observations, features), reward, terminated, truncated, infos
 
-    def step_inside(self, actions: Any) -> _Step:
+    def step_inside(self, actions: Any) -> Step:
         """Step the wrapped environment."""
         return self.env.step(actions)
 
     @property
     def _name(self) -> str:
         return type(self).__name__
+
+    def _moved(self, infos: Infos) -> Bools | None:
+        """Rows that made a transition, ``None`` if all did; restarts the rows that were reset instead."""
+        moved: Bools | None = None
+        if self._over is not None:
+            self._restart(self._over, infos)
+            moved = ~self._over
+        if HELD_KEY in infos:
+            still = mask_of(infos, HELD_KEY, self._size)
+            moved = ~still if moved is None else moved & ~still
+        return moved
+
+    def _reset_forced(self, observations: Any, infos: Infos, forced: Bools) -> tuple[Any, Infos]:
+        """``SAME_STEP``: reset rows that the account ended, as the environment resets those that it ends."""
+        ends = {key: infos[key] for key in _FINAL_KEYS if key in infos}
+        step_infos = {key: value for key, value in infos.items() if key not in ends}
+        fresh, fresh_infos = reset_rows(self.env, forced)
+        final_obs = ends.get("final_obs", np.full(self._size, None, dtype=object)).copy()
+        for row in np.flatnonzero(forced).tolist():
+            final_obs[row] = row_of(self.env.single_observation_space, observations, row)
+        final = ends.get("_final_obs", False) | forced
+        final_info = overlaid(ends.get("final_info", {}), step_infos, forced)
+        infos = overlaid(step_infos, fresh_infos, forced)
+        infos |= {
+            "final_obs": final_obs,
+            "_final_obs": final,
+            "final_info": final_info,
+            "_final_info": final.copy(),
+        }
+        return fresh, infos
 
     def _cost(self, info: InfoRows, infos: Infos, live: Bools, final: Bools | None) -> Floats:
         kind = self.account.cost
@@ -139,6 +183,8 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         if kind == "makes":
             if cost is not None and (there is None or (there & live).any()):
                 raise checks.double_cost(self._name)
+            return self._no_cost
+        if cost is None and not live.any():
             return self._no_cost
         if cost is None or (there is not None and not (there | ~live).all()):
             raise checks.missing_cost(self._name, info.keys())
@@ -152,6 +198,8 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     def _write(self, infos: Infos, entries: Entries, rows: Bools | None) -> None:
         if rows is not None and not rows.any():
             return  # Gymnasium has no key that no row has
+        if rows is not None and entries and not rows.any():
+            return
         for key, values in entries.items():
             put(infos, key, values, rows, self._size)
 
@@ -182,6 +230,14 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         if self.account.feature is None:
             return observations
         return extended(observations, values, self.account.feature)
+
+
+def _some(rows: Bools) -> Bools | None:
+    return rows if rows.any() else None
+
+
+def _left(rows: Bools | None, reset: Bools) -> Bools | None:
+    return None if rows is None else _some(rows & ~reset)
 
 
 def read_mode(env: VectorEnv[Any, Any, Any], wrapper: str) -> AutoresetMode:

@@ -1,0 +1,96 @@
+"""Resetting and holding single rows of a vector environment that resets by itself."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+from spi_wrappers.cost.account import Bools, Floats
+from spi_wrappers.cost.infos import Infos, overlaid
+
+#: Says which rows were held in a step; it never leaves the outermost of our wrappers.
+HELD_KEY = "spi_held"
+
+Step = tuple[Any, Floats, Bools, Bools, Infos]
+
+
+def check_rows_can_be_reset(env: VectorEnv[Any, Any, Any], wrapper: str) -> None:
+    """Check that ``reset(options={"reset_mask": ...})`` resets single rows.
+
+    Raises:
+        ValueError: the environment is not known to honour the mask, or a wrapper around it is known not to.
+    """
+    layer: Any = env
+    while isinstance(layer, VectorWrapper):
+        if isinstance(layer, RecordEpisodeStatistics):
+            raise ValueError(
+                f"{wrapper} resets single rows, and gymnasium.wrappers.vector.RecordEpisodeStatistics then forgets "
+                f"the returns of all others. Put it around {wrapper}, not inside."
+            )
+        layer = layer.env
+    honoured = isinstance(layer, SyncVectorEnv | AsyncVectorEnv) or getattr(
+        layer, "honours_reset_mask", False
+    )
+    if not honoured:
+        raise ValueError(
+            f"{wrapper} ends episodes, so it must reset single rows of the vector environment, by "
+            f"reset(options={{'reset_mask': ...}}). {type(layer).__name__} is not known to honour that mask "
+            "(SyncVectorEnv, AsyncVectorEnv and FunctionalVectorEnv do; another says so by an attribute "
+            f"honours_reset_mask = True). Wrap each single environment instead, e.g. "
+            f"gymnasium.make_vec(id, n, vectorization_mode='sync', wrappers=[spi_wrappers.{wrapper}])."
+        )
+
+
+def reset_rows(env: VectorEnv[Any, Any, Any], rows: Bools) -> tuple[Any, Infos]:
+    """Reset some rows; the observations are of all."""
+    return env.reset(options={"reset_mask": rows.copy()})
+
+
+def step_and_reset(env: VectorEnv[Any, Any, Any], actions: Any, rows: Bools) -> Step:
+    """Step all rows but some, and reset these: what ``NEXT_STEP`` does after an episode's end.
+
+    ``SyncVectorEnv`` does just that. Others have to step the rows first and then reset them, so that the random
+    numbers of that one transition are spent.
+
+    Args:
+        env: honours ``reset_mask``.
+        actions: of all rows.
+        rows: bool ``[n]``, what to reset.
+    """
+    base = env.unwrapped
+    with held(base, rows) if isinstance(base, SyncVectorEnv) else contextlib.nullcontext():
+        _, reward, terminated, truncated, infos = env.step(actions)
+    observations, fresh_infos = reset_rows(env, rows)
+    infos = overlaid(infos, fresh_infos, rows)
+    return observations, np.where(rows, 0.0, reward), terminated & ~rows, truncated & ~rows, infos
+
+
+class _Held:
+    """Stands in for an environment that neither steps nor resets for a while."""
+
+    def __init__(self, observation: Any) -> None:
+        self._observation = observation
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self._observation, 0.0, False, False, {HELD_KEY: True}
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        return self._observation, {HELD_KEY: True}
+
+
+@contextlib.contextmanager
+def held(env: SyncVectorEnv, rows: Bools) -> Iterator[None]:
+    """Keep some rows from moving while the others step; they give their last observation again.
+
+    A row that is to be reset meanwhile is not; ``env`` believes that it was.
+    """
+    true = list(env.envs)
+    for row in np.flatnonzero(rows).tolist():
+        env.envs[row] = _Held(env._env_obs[row])  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        env.envs[:] = true
