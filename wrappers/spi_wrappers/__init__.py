@@ -5,8 +5,24 @@ or torch; functional environments are in ``spi_wrappers.functional``, which does
 """
 
 from spi_wrappers import registration as _registration
+from spi_wrappers.cost.lagrangian import LagrangianReward
+from spi_wrappers.cost.limit import CostLimit, CostToTermination
 from spi_wrappers.cost.monitor import CostMonitor
+from spi_wrappers.cost.multiplier import Multiplier, PIDGains
+from spi_wrappers.cost.normalize import NormalizeCost
+from spi_wrappers.cost.saute import SauteBudget
+from spi_wrappers.cost.shaping import CostPenalty
 
-__all__ = ["CostMonitor"]
+__all__ = [
+    "CostLimit",
+    "CostMonitor",
+    "CostPenalty",
+    "CostToTermination",
+    "LagrangianReward",
+    "Multiplier",
+    "NormalizeCost",
+    "PIDGains",
+    "SauteBudget",
+]
 
 _registration.register_ids()

@@ -196,10 +196,8 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         return outcome
 
     def _write(self, infos: Infos, entries: Entries, rows: Bools | None) -> None:
-        if rows is not None and not rows.any():
-            return  # Gymnasium has no key that no row has
         if rows is not None and entries and not rows.any():
-            return
+            return  # Gymnasium has no key that no row has
         for key, values in entries.items():
             put(infos, key, values, rows, self._size)
 
