@@ -5,6 +5,7 @@ or torch; functional environments are in ``spi_wrappers.functional``, which does
 """
 
 from spi_wrappers import registration as _registration
+from spi_wrappers.cost.check import check_cost_env
 from spi_wrappers.cost.lagrangian import LagrangianReward
 from spi_wrappers.cost.limit import CostLimit, CostToTermination
 from spi_wrappers.cost.monitor import CostMonitor
@@ -23,6 +24,7 @@ __all__ = [
     "NormalizeCost",
     "PIDGains",
     "SauteBudget",
+    "check_cost_env",
 ]
 
 _registration.register_ids()
