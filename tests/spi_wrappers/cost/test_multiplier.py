@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spi_wrappers.cost.multiplier import Multiplier, PIDGains
@@ -66,6 +66,7 @@ def slow_pid(updates, limit, init, maximum, gains):
         yield min(max(gains.kp * proportional + integral + gains.kd * slope, 0.0), maximum)
 
 
+@settings(max_examples=100, deadline=None)
 @given(updates=costs, limit=st.floats(0, 100), lr=st.floats(1e-3, 1), init=st.floats(0, 5))
 def test_gradient_ascent_equals_a_slow_reference(updates, limit, lr, init):
     multiplier = Multiplier(limit, lr=lr, init=init, maximum=20)
@@ -74,6 +75,7 @@ def test_gradient_ascent_equals_a_slow_reference(updates, limit, lr, init):
         assert multiplier.value == pytest.approx(expected, abs=1e-9)
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     updates=costs,
     limit=st.floats(0, 100),
@@ -91,6 +93,7 @@ def test_pid_equals_a_slow_reference(updates, limit, ema_p, ema_d, delay, data):
         assert multiplier.value == pytest.approx(expected, abs=1e-6)
 
 
+@settings(max_examples=100, deadline=None)
 @given(updates=costs, pid=st.booleans(), cut=st.integers(0, 25))
 def test_a_restored_multiplier_goes_on_as_if_nothing_had_happened(updates, pid, cut):
     how = {"pid": {"delay": 3, "ki": 0.2}} if pid else {"lr": 0.02}

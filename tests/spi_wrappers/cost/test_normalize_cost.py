@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cost_envs import MODES, RandomCosts, assert_same, assert_twins_agree
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spi_wrappers import CostMonitor, LagrangianReward, NormalizeCost, SauteBudget
@@ -26,6 +26,7 @@ def trained():
     return env.state_dict()
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     gamma=st.floats(0, 1),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cost_envs import MODES, RandomCosts, assert_same, assert_twins_agree
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spi_wrappers import CostPenalty, LagrangianReward, SauteBudget
@@ -40,12 +40,14 @@ def steps(env, seed, num_steps=40):
             env.reset()
 
 
+@settings(max_examples=40, deadline=None)
 @given(seed=seeds, coef=st.floats(0, 10))
 def test_a_penalty_is_the_cost_at_its_price(seed, coef):
     for _, _, reward, _, _, info in steps(CostPenalty(RandomCosts(), coef=coef), seed):
         assert reward == pytest.approx(info["reward_raw"] - coef * info["cost"])
 
 
+@settings(max_examples=40, deadline=None)
 @given(seed=seeds, budget=st.floats(0.5, 20), gamma=st.floats(0.5, 1.0), dict_obs=st.booleans())
 def test_a_budget_equals_a_slow_reference(seed, budget, gamma, dict_obs):
     env = SauteBudget(RandomCosts(dict_obs=dict_obs), budget=budget, gamma=gamma, unsafe_reward=-9.0)
@@ -152,6 +154,7 @@ def test_the_twin_is_a_vector_of_single_ones_that_share_a_multiplier_updated_aft
     assert len(moved) > 10
 
 
+@settings(max_examples=40, deadline=None)
 @given(seed=seeds, num_envs=st.integers(1, 4), mode=st.sampled_from(MODES), normalize=st.booleans())
 def test_multipliers_and_rewards_equal_a_slow_reference_over_rows(seed, num_envs, mode, normalize):
     limit, lr = 2.0, 0.2

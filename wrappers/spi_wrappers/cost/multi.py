@@ -1,0 +1,195 @@
+"""Several costs at once, each with its own limit."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from spi_wrappers.cost.account import (
+    COST_KEY,
+    Account,
+    Bools,
+    Floats,
+    InfoRows,
+    RestartOutcome,
+    StepOutcome,
+    StepRows,
+)
+from spi_wrappers.cost.arguments import real
+from spi_wrappers.cost.from_info import InfoAccount
+from spi_wrappers.cost.single import CostWrapper
+
+TERMS_KEY = "cost_terms"
+SUM, WORST = "sum", "worst"
+
+#: What a cost is made of: a key of the info, or keyword arguments of ``CostFromInfo``.
+Term = str | Mapping[str, Any]
+
+
+class MultiAccount(Account):
+    """Keeps one sum for each cost; see ``MultiCost``."""
+
+    def __init__(
+        self,
+        num_rows: int,
+        *,
+        terms: Mapping[str, Term] | None = None,
+        limits: Mapping[str, float] | None = None,
+        combine: str = SUM,
+    ) -> None:
+        super().__init__(num_rows)
+        if combine not in (SUM, WORST):
+            raise ValueError(f"combine must be {SUM!r} or {WORST!r}, got {combine!r}.")
+        self.combine = combine
+        self.cost = "reads" if terms is None else "makes"
+        self._makers = None if terms is None else _read_terms(num_rows, terms)
+        self._limits = _read_limits(limits, None if terms is None else [*terms], combine)
+        self._sums: dict[str, Floats] = {name: np.zeros(num_rows) for name in self._makers or ()}
+        self._worst = np.zeros(num_rows)
+
+    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
+        """See ``Account``."""
+        self._sums = {name: np.where(rows, 0.0, total) for name, total in self._sums.items()}
+        self._worst = np.where(rows, 0.0, self._worst)
+        if self._makers is None:
+            return RestartOutcome()
+        for maker in self._makers.values():
+            maker.restart(rows, info)
+        nothing = np.zeros(self.num_rows)
+        return RestartOutcome({COST_KEY: nothing, TERMS_KEY: dict.fromkeys(self._makers, nothing)})
+
+    def step(self, rows: StepRows) -> StepOutcome:
+        """See ``Account``."""
+        terms = self._read(rows) if self._makers is None else self._make(self._makers, rows)
+        for name, cost in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + cost
+        info: dict[str, Any] = {COST_KEY: self._combined(terms)}
+        if self._makers is not None:
+            info[TERMS_KEY] = terms
+        if not len(rows.ended_rows):
+            return StepOutcome(info)
+        final: dict[str, Any] = {"episode_cost_terms": dict(self._sums)}
+        if self._limits:
+            final["violations"] = {name: self._sum(name) > limit for name, limit in self._limits.items()}
+        return StepOutcome(info, final)
+
+    def _combined(self, terms: Mapping[str, Floats]) -> Floats:
+        if self.combine == SUM:
+            return sum(terms.values(), np.zeros(self.num_rows))
+        if any((cost < 0).any() for cost in terms.values()):
+            raise ValueError(
+                f"MultiCost with combine={WORST!r} needs costs that are not negative, got {terms}."
+            )
+        counted = self._limits or dict.fromkeys(self._sums, 1.0)
+        shares = [self._sum(name) / limit for name, limit in counted.items()]
+        before, self._worst = self._worst, np.max([*shares, np.zeros(self.num_rows)], axis=0)
+        return self._worst - before
+
+    def _sum(self, name: str) -> Floats:
+        return self._sums.get(name, np.zeros(self.num_rows))
+
+    def _make(self, makers: Mapping[str, InfoAccount], rows: StepRows) -> dict[str, Floats]:
+        costs = {}
+        for name, maker in makers.items():
+            try:
+                costs[name] = np.where(rows.live, maker.step(rows).info[COST_KEY], 0.0)
+            except ValueError as error:
+                raise ValueError(f"MultiCost, cost {name!r}: {error}") from error
+        return costs
+
+    def _read(self, rows: StepRows) -> dict[str, Floats]:
+        """The costs that the environment tells itself; 0 in rows that lack one."""
+        terms = rows.info.whole().get(TERMS_KEY)
+        if not isinstance(terms, Mapping):
+            if rows.live.any():
+                raise ValueError(
+                    f"MultiCost without terms needs a dictionary info[{TERMS_KEY!r}] at every step, got {terms!r}. "
+                    "Give terms={name: key of the info} if the costs have keys of their own."
+                )
+            return {}
+        costs = {}
+        for name, values in terms.items():
+            if name.startswith("_") and name[1:] in terms:
+                continue
+            cost = np.atleast_1d(np.asarray(values))
+            if cost.shape != rows.live.shape or cost.dtype.kind not in "fiub":
+                raise ValueError(f"MultiCost needs numbers in info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
+            costs[name] = np.where(terms.get(f"_{name}", True) & rows.live, cost, 0.0)
+            if not np.isfinite(costs[name]).all():
+                raise ValueError(f"MultiCost needs finite info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
+        return costs
+
+
+def _read_terms(num_rows: int, terms: Mapping[str, Term]) -> dict[str, InfoAccount]:
+    if not isinstance(terms, Mapping) or not terms:
+        raise TypeError(f"terms must be a mapping such as {{'speed': 'cost_velocity'}}, got {terms!r}.")
+    makers = {}
+    for name, term in terms.items():
+        if not isinstance(term, str | Mapping):
+            raise TypeError(
+                f"terms[{name!r}] must be a key of the info or keyword arguments of CostFromInfo, got {term!r}."
+            )
+        try:
+            makers[name] = InfoAccount(num_rows, **({"key": term} if isinstance(term, str) else term))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"terms[{name!r}]: {error}") from error
+    return makers
+
+
+def _read_limits(
+    limits: Mapping[str, float] | None, names: list[str] | None, combine: str
+) -> dict[str, float]:
+    if limits is None:
+        return {}
+    if not isinstance(limits, Mapping):
+        raise TypeError(f"limits must be a mapping from names to numbers, got {limits!r}.")
+    unknown = set(limits) - set(names if names is not None else limits)
+    if unknown:
+        raise ValueError(f"limits has names without a term: {sorted(unknown)}; terms has {names}.")
+    least = {"above": 0.0} if combine == WORST else {"at_least": 0.0}
+    return {name: real(f"limits[{name!r}]", limit, **least) for name, limit in limits.items()}
+
+
+class MultiCost(CostWrapper):
+    """Several costs with names, and one ``info["cost"]`` of them all.
+
+    ``info["cost_terms"]`` holds the costs by name. ``info["cost"]`` is their sum, or with ``combine="worst"``
+    made such that the episode's cost is that of the constraint that is worst off: with C_i the sum of the
+    i-th cost so far and d_i its limit, ``info["cost"]`` is what this step adds to ``max_i C_i / d_i``. An
+    episode then keeps all limits if and only if it costs at most 1. Costs without a limit do not count there,
+    except that all count, with d_i = 1, if there are no limits. At an episode's end,
+    ``info["episode_cost_terms"]`` has the sums and with limits ``info["violations"]`` says which are above.
+
+    Args:
+        env: an environment; without a cost if there are ``terms``.
+        terms: by name, a key of the info or a mapping of the keyword arguments of ``CostFromInfo``, such as
+            ``{"key": "x_velocity", "op": ">", "threshold": 2.0}``. Without it, the costs are those of the
+            environment's own ``info["cost_terms"]``.
+        limits: by name, the allowed undiscounted cost of an episode; not negative, and above 0 for
+            ``"worst"``.
+        combine: ``"sum"`` or ``"worst"``.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range, or a limit has no cost; or at a step: a cost is missing or no
+            finite number, negative under ``"worst"``, or the environment has a cost already.
+    """
+
+    make_account = MultiAccount
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        terms: Mapping[str, Term] | None = None,
+        *,
+        limits: Mapping[str, float] | None = None,
+        combine: Literal["sum", "worst"] = "sum",
+    ) -> None:
+        super().__init__(env, terms=terms, limits=limits, combine=combine)
+
+    @property
+    def combine(self) -> str:
+        """How the cost is made of its terms."""
+        combine: str = self.account.combine  # type: ignore[attr-defined]
+        return combine
