@@ -6,24 +6,40 @@ or torch; functional environments are in ``spi_wrappers.functional``, which does
 
 from spi_wrappers import registration as _registration
 from spi_wrappers.cost.check import check_cost_env
+from spi_wrappers.cost.clip import ClipCost, DelayCost
+from spi_wrappers.cost.from_fn import CostFromFn
+from spi_wrappers.cost.from_info import CostFromInfo
 from spi_wrappers.cost.lagrangian import LagrangianReward
 from spi_wrappers.cost.limit import CostLimit, CostToTermination
 from spi_wrappers.cost.monitor import CostMonitor
+from spi_wrappers.cost.multi import MultiCost
 from spi_wrappers.cost.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.normalize import NormalizeCost
+from spi_wrappers.cost.repeat import ActionRepeat
 from spi_wrappers.cost.saute import SauteBudget
 from spi_wrappers.cost.shaping import CostPenalty
+from spi_wrappers.cost.six_tuple import InfoToSixTuple, SixTupleToInfo
+from spi_wrappers.cost.velocity import VelocityCost
 
 __all__ = [
+    "ActionRepeat",
+    "ClipCost",
+    "CostFromFn",
+    "CostFromInfo",
     "CostLimit",
     "CostMonitor",
     "CostPenalty",
     "CostToTermination",
+    "DelayCost",
+    "InfoToSixTuple",
     "LagrangianReward",
+    "MultiCost",
     "Multiplier",
     "NormalizeCost",
     "PIDGains",
     "SauteBudget",
+    "SixTupleToInfo",
+    "VelocityCost",
     "check_cost_env",
 ]
 

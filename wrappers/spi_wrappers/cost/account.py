@@ -32,6 +32,9 @@ class InfoRows(Protocol):
     def keys(self) -> list[str]:
         """The keys that some row has."""
 
+    def whole(self) -> dict[str, Any]:
+        """All of it, as the environment gives infos: a single one's, or a vector's with its masks."""
+
 
 class StepRows(NamedTuple):
     """One step of n rows.
@@ -123,7 +126,7 @@ class Account:
         feature: what it appends to observations.
     """
 
-    cost: ClassVar[str] = "reads"
+    cost: str = "reads"
     needs_observation: bool = False
     may_end: ClassVar[bool] = False
     feature: Feature | None = None

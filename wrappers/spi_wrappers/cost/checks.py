@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spi_wrappers.cost.account import COST_KEY, Bools, Floats
+from spi_wrappers.cost.account import Bools, Floats
 
 _MAKERS = "CostFromInfo, CostFromFn, VelocityCost or SixTupleToInfo"
 
@@ -27,7 +27,7 @@ def double_cost(wrapper: str) -> ValueError:
     )
 
 
-def read_single_cost(value: Any, wrapper: str) -> float:
+def read_single_cost(value: Any, wrapper: str, what: str = "info['cost']") -> float:
     """A step's cost as a float.
 
     Raises:
@@ -38,15 +38,15 @@ def read_single_cost(value: Any, wrapper: str) -> float:
     if not isinstance(value, numbers.Real | np.bool_):
         shape = f" of shape {np.shape(value)}" if isinstance(value, np.ndarray | list | tuple) else ""
         raise ValueError(
-            f"{wrapper} needs info['cost'] to be one number, got {type(value).__name__}{shape}: {value!r}."
+            f"{wrapper} needs {what} to be one number, got {type(value).__name__}{shape}: {value!r}."
         )
     cost = float(value)
     if not math.isfinite(cost):
-        raise ValueError(f"{wrapper} needs a finite info['cost'], got {cost}.")
+        raise ValueError(f"{wrapper} needs {what} to be finite, got {cost}.")
     return cost
 
 
-def read_vector_cost(value: Any, live: Bools, wrapper: str, key: str = f"infos['{COST_KEY}']") -> Floats:
+def read_vector_cost(value: Any, live: Bools, wrapper: str, what: str = "infos['cost']") -> Floats:
     """A vector step's costs, float64 ``[n]``, 0 where not ``live``.
 
     Raises:
@@ -55,7 +55,7 @@ def read_vector_cost(value: Any, live: Bools, wrapper: str, key: str = f"infos['
     costs = np.asarray(value)
     if costs.shape != live.shape or costs.dtype.kind not in "fiub":
         raise ValueError(
-            f"{wrapper} needs {key} to be numbers of shape {live.shape}, got {costs.dtype} of shape {costs.shape}."
+            f"{wrapper} needs {what} to be numbers of shape {live.shape}, got {costs.dtype} of shape {costs.shape}."
         )
     if costs.dtype != np.float64:
         costs = costs.astype(np.float64)
@@ -64,5 +64,7 @@ def read_vector_cost(value: Any, live: Bools, wrapper: str, key: str = f"infos['
     if not math.isfinite(costs.sum()):
         rows = np.flatnonzero(~np.isfinite(costs)).tolist()
         if rows:
-            raise ValueError(f"{wrapper} needs finite {key}, got {costs[rows].tolist()} in rows {rows}.")
+            raise ValueError(
+                f"{wrapper} needs {what} to be finite, got {costs[rows].tolist()} in rows {rows}."
+            )
     return costs

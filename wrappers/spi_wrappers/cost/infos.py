@@ -13,6 +13,9 @@ from spi_wrappers.cost.account import Bools
 
 Infos = dict[str, Any]
 
+#: What ``SAME_STEP`` adds about episodes that ended.
+FINAL_KEYS = ("final_obs", "_final_obs", "final_info", "_final_info")
+
 
 class SingleInfo:
     """One row's info, as ``account.InfoRows``."""
@@ -29,6 +32,10 @@ class SingleInfo:
     def keys(self) -> list[str]:
         """See ``account.InfoRows``."""
         return list(self._info)
+
+    def whole(self) -> dict[str, Any]:
+        """See ``account.InfoRows``."""
+        return dict(self._info)
 
 
 class VectorInfo:
@@ -52,10 +59,14 @@ class VectorInfo:
 
     def keys(self) -> list[str]:
         """See ``account.InfoRows``."""
-        infos = self._infos
+        return list(_keys(self.whole()))
+
+    def whole(self) -> dict[str, Any]:
+        """See ``account.InfoRows``."""
+        infos = {key: value for key, value in self._infos.items() if key not in FINAL_KEYS}
         if self._final is not None:
-            infos = overlaid(infos, infos.get("final_info", {}), self._final)
-        return [key for key in _keys(infos) if key not in ("final_info", "final_obs")]
+            infos = overlaid(infos, self._infos.get("final_info", {}), self._final)
+        return infos
 
 
 def _part(infos: Infos, key: str) -> Infos:
@@ -68,6 +79,17 @@ def mask_of(infos: Mapping[str, Any], key: str, num_rows: int) -> Bools:
         return np.zeros(num_rows, np.bool_)
     mask = infos.get(f"_{key}")
     return np.ones(num_rows, np.bool_) if mask is None else mask
+
+
+def row_of_infos(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """One row's info: the keys that the row has."""
+    info = {}
+    for key in _keys(infos):
+        mask = infos.get(f"_{key}")
+        if mask is None or mask[row]:
+            value = infos[key]
+            info[key] = row_of_infos(value, row) if isinstance(value, Mapping) else value[row]
+    return info
 
 
 def put(infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int) -> None:

@@ -36,7 +36,7 @@ def check_rows_can_be_reset(env: VectorEnv[Any, Any, Any], wrapper: str) -> None
     )
     if not honoured:
         raise ValueError(
-            f"{wrapper} ends episodes, so it must reset single rows of the vector environment, by "
+            f"{wrapper} must reset single rows of the vector environment, by "
             f"reset(options={{'reset_mask': ...}}). {type(layer).__name__} is not known to honour that mask "
             "(SyncVectorEnv, AsyncVectorEnv and FunctionalVectorEnv do; another says so by an attribute "
             f"honours_reset_mask = True). Wrap each single environment instead, e.g. "

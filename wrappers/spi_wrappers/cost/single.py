@@ -33,7 +33,7 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def __init__(self, env: gym.Env[Any, Any], **kwargs: Any) -> None:
         RecordConstructorArgs.__init__(self, **kwargs)
         gym.Wrapper.__init__(self, env)
-        self.account: Account = type(self).make_account(1, **kwargs)
+        self.account: Account = self.build_account(1, kwargs)
         self._observation: Any = None
         if self.account.feature is not None:
             self.observation_space = extended_space(env.observation_space, self.account.feature, self._name)
@@ -64,6 +64,10 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._keep(observation)
         _write_outcome(info, outcome, terminated or truncated)
         return self._with_feature(observation, outcome.feature), reward, terminated, truncated, info
+
+    def build_account(self, num_rows: int, kwargs: dict[str, Any]) -> Account:
+        """Make the account from the wrapper's keyword arguments."""
+        return type(self).make_account(num_rows, **kwargs)
 
     def step_inside(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the wrapped environment."""

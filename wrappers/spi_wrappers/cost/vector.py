@@ -24,10 +24,8 @@ from spi_wrappers.cost.account import (
 )
 from spi_wrappers.cost.batches import row_of, with_rows
 from spi_wrappers.cost.features import extended, extended_rows, extended_space
-from spi_wrappers.cost.infos import Infos, VectorInfo, mask_of, overlaid, put
+from spi_wrappers.cost.infos import FINAL_KEYS, Infos, VectorInfo, mask_of, overlaid, put
 from spi_wrappers.cost.rows import HELD_KEY, Step, check_rows_can_be_reset, reset_rows, step_and_reset
-
-_FINAL_KEYS = ("final_obs", "_final_obs", "final_info", "_final_info")
 
 
 class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
@@ -59,7 +57,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         VectorWrapper.__init__(self, env)
         self.autoreset_mode = read_mode(env, self._name)
         self._size = env.num_envs
-        self.account: Account = type(self).make_account(self._size, **kwargs)
+        self.account: Account = self.build_account(self._size, kwargs)
         self._all = np.ones(self._size, np.bool_)
         self._no_cost = np.zeros(self._size)
         self._same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
@@ -135,6 +133,10 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         reward = reward if outcome.reward is None else outcome.reward
         return self._with_feature(observations, features), reward, terminated, truncated, infos
 
+    def build_account(self, num_rows: int, kwargs: dict[str, Any]) -> Account:
+        """Make the account from the wrapper's keyword arguments."""
+        return type(self).make_account(num_rows, **kwargs)
+
     def step_inside(self, actions: Any) -> Step:
         """Step the wrapped environment."""
         return self.env.step(actions)
@@ -156,7 +158,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
 
     def _reset_forced(self, observations: Any, infos: Infos, forced: Bools) -> tuple[Any, Infos]:
         """``SAME_STEP``: reset rows that the account ended, as the environment resets those that it ends."""
-        ends = {key: infos[key] for key in _FINAL_KEYS if key in infos}
+        ends = {key: infos[key] for key in FINAL_KEYS if key in infos}
         step_infos = {key: value for key, value in infos.items() if key not in ends}
         fresh, fresh_infos = reset_rows(self.env, forced)
         final_obs = ends.get("final_obs", np.full(self._size, None, dtype=object)).copy()

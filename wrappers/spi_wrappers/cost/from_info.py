@@ -1,0 +1,147 @@
+"""Costs out of something that the infos tell already."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from spi_wrappers.cost.account import (
+    COST_KEY,
+    Account,
+    Bools,
+    Floats,
+    InfoRows,
+    RestartOutcome,
+    StepOutcome,
+    StepRows,
+    zero_cost,
+)
+from spi_wrappers.cost.arguments import real
+from spi_wrappers.cost.single import CostWrapper
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+_DROPS = "drops"
+
+
+class InfoAccount(Account):
+    """Makes costs of one key; see ``CostFromInfo``."""
+
+    cost = "makes"
+
+    def __init__(
+        self,
+        num_rows: int,
+        *,
+        key: str,
+        scale: float = 1.0,
+        op: str | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        super().__init__(num_rows)
+        if not isinstance(key, str) or key == COST_KEY:
+            raise ValueError(f"key must be the name of an info other than {COST_KEY!r}, got {key!r}.")
+        if op is not None and op != _DROPS and op not in _COMPARISONS:
+            raise ValueError(f"op must be None or one of {[*_COMPARISONS, _DROPS]}, got {op!r}.")
+        if (threshold is not None) != (op in _COMPARISONS):
+            raise ValueError(
+                f"threshold goes with op one of {[*_COMPARISONS]} and with nothing else, got "
+                f"threshold={threshold!r} and op={op!r}."
+            )
+        self._key, self._op = key, op
+        self._scale = real("scale", scale)
+        self._threshold = None if threshold is None else real("threshold", float(threshold))
+        self._last = np.full(num_rows, -np.inf)  # only for drops: nothing is below it
+
+    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
+        """See ``Account``."""
+        if self._op == _DROPS:
+            values, there = info.read(self._key)
+            known = rows & there if values is not None else np.zeros_like(rows)
+            fresh = np.where(known, values, -np.inf) if values is not None else -np.inf
+            self._last = np.where(rows, fresh, self._last)
+        return RestartOutcome(info=zero_cost(self.num_rows))
+
+    def step(self, rows: StepRows) -> StepOutcome:
+        """See ``Account``."""
+        values = numbers_of(rows, self._key, "CostFromInfo")
+        if self._op is None:
+            costs: Floats = self._scale * values
+        elif self._op == _DROPS:
+            costs = np.where(values < self._last, self._scale, 0.0)
+            self._last = np.where(rows.live, values, self._last)
+        else:
+            costs = np.where(_COMPARISONS[self._op](values, self._threshold), self._scale, 0.0)
+        return StepOutcome(info={COST_KEY: costs})
+
+
+def numbers_of(rows: StepRows, key: str, wrapper: str) -> Floats:
+    """One number of the infos for each row, float64 ``[n]``; 0 in rows that are not live.
+
+    Raises:
+        ValueError: a live row has none, or it is no finite number.
+    """
+    values, there = rows.info.read(key)
+    if values is None or not (there | ~rows.live).all():
+        if not rows.live.any():
+            return np.zeros(len(rows.live))
+        raise ValueError(
+            f"{wrapper} needs info[{key!r}] at every step, but the info has only {sorted(rows.info.keys())}."
+        )
+    values = np.asarray(values)
+    if values.shape != rows.live.shape or values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{wrapper} needs info[{key!r}] to be one number, got {values.dtype} of shape {values.shape[1:]}."
+        )
+    numbers = np.where(rows.live, values, 0.0)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{wrapper} needs info[{key!r}] to be finite, got {values[rows.live].tolist()}.")
+    return numbers
+
+
+class CostFromInfo(CostWrapper):
+    """Adds ``info["cost"]``, made of another key of the info; 0 at a reset.
+
+    ============================  =====================================================
+    ``op``                        cost
+    ============================  =====================================================
+    ``None``                      ``scale * info[key]``
+    ``">"``, ``"<="``, ...        ``scale`` where ``info[key] op threshold``, else 0
+    ``"drops"``                   ``scale`` where ``info[key]`` is below the last step's
+    ============================  =====================================================
+
+    ``CostFromInfo(env, "lives", op="drops")`` is 1 when a life is lost (the reset's info counts as a step if it
+    has the key), ``CostFromInfo(env, "is_healthy", op="==", threshold=0)`` is 1 where that is false.
+
+    Args:
+        env: an environment without a cost.
+        key: of the info; a number or a boolean at every step.
+        scale: what the cost is multiplied by.
+        op: ``None``, a comparison or ``"drops"``.
+        threshold: what a comparison compares with.
+
+    Raises:
+        ValueError: an argument is out of range; or at a step: the key is missing or no finite number, or the
+            environment has a cost already.
+    """
+
+    make_account = InfoAccount
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        key: str,
+        *,
+        scale: float = 1.0,
+        op: str | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        super().__init__(env, key=key, scale=scale, op=op, threshold=threshold)

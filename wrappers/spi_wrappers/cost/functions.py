@@ -1,0 +1,50 @@
+"""Functions that users give, by name or themselves."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+#: ``"module:function"``, or the function.
+FunctionOrName: TypeAlias = str | Callable[..., Any]
+
+
+def name_of(function: FunctionOrName) -> FunctionOrName:
+    """The ``"module:function"`` of a function that can be found by it; else what was given.
+
+    An environment's spec can then be JSON.
+    """
+    if isinstance(function, str) or not callable(function):
+        return function
+    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
+    try:
+        return name if function_of("fn", name) is function else function
+    except (ValueError, TypeError):
+        return function
+
+
+def function_of(argument: str, function: FunctionOrName) -> Callable[..., Any]:
+    """The function behind a name.
+
+    Args:
+        argument: the argument's name, for messages.
+        function: ``"module:function"``, or the function.
+
+    Raises:
+        TypeError: it is neither a name nor callable.
+        ValueError: nothing is found under the name.
+    """
+    found: Any = function
+    if isinstance(function, str):
+        module, separator, path = function.partition(":")
+        if not (module and separator and path):
+            raise ValueError(f"{argument} must be a callable or 'module:function', got {function!r}.")
+        try:
+            found = importlib.import_module(module)
+            for part in path.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"{argument}={function!r} cannot be found: {error}.") from error
+    if not callable(found):
+        raise TypeError(f"{argument} must be a callable or 'module:function', got {found!r}.")
+    resolved: Callable[..., Any] = found
+    return resolved

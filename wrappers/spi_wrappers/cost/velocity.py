@@ -1,0 +1,133 @@
+"""The Safety-Velocity tasks: a cost of 1 above a speed."""
+
+import re
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from spi_wrappers.cost.account import (
+    COST_KEY,
+    Account,
+    Bools,
+    InfoRows,
+    RestartOutcome,
+    StepOutcome,
+    StepRows,
+    zero_cost,
+)
+from spi_wrappers.cost.arguments import real
+from spi_wrappers.cost.from_info import numbers_of
+from spi_wrappers.cost.single import CostWrapper
+
+
+class SpeedLimit(NamedTuple):
+    """What a robot's cost looks at.
+
+    Attributes:
+        threshold: in meters per second; the cost is 1 above it.
+        axes: ``"x"``, the signed velocity forward, or ``"xy"``, the speed in the plane.
+    """
+
+    threshold: float
+    axes: str
+
+
+#: The thresholds of the Safety-Velocity v1 tasks of safety-gymnasium 1.0.0 (``tasks/safe_velocity/*_v1.py``).
+SPEED_LIMITS = {
+    "HalfCheetah": SpeedLimit(3.2096, "x"),
+    "Hopper": SpeedLimit(0.7402, "x"),
+    "Walker2d": SpeedLimit(2.3415, "x"),
+    "Ant": SpeedLimit(2.6222, "xy"),
+    "Humanoid": SpeedLimit(1.4149, "xy"),
+    "Swimmer": SpeedLimit(0.2282, "x"),
+}
+_ROBOT = re.compile(rf"(?:{'|'.join(SPEED_LIMITS)})(?![a-z]|Standup)")
+
+
+class VelocityAccount(Account):
+    """Compares speeds with a threshold; see ``VelocityCost``."""
+
+    cost = "makes"
+
+    def __init__(self, num_rows: int, *, threshold: float, axes: str) -> None:
+        super().__init__(num_rows)
+        self.threshold = real("threshold", threshold, at_least=0.0)
+        if axes not in ("x", "xy"):
+            raise ValueError(f"axes must be 'x' or 'xy', got {axes!r}.")
+        self.axes = axes
+
+    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
+        """See ``Account``."""
+        return RestartOutcome(info=zero_cost(self.num_rows))
+
+    def step(self, rows: StepRows) -> StepOutcome:
+        """See ``Account``."""
+        speed = numbers_of(rows, "x_velocity", "VelocityCost")
+        if self.axes == "xy":
+            side = numbers_of(rows, "y_velocity", "VelocityCost")
+            speed = np.sqrt(speed**2 + side**2)
+        return StepOutcome(info={COST_KEY: (speed > self.threshold).astype(np.float64)})
+
+
+def speed_limit(env: Any, threshold: float | None, axes: str | None) -> SpeedLimit:
+    """The limit that is given, or else that of the environment's robot.
+
+    The robot is known by the id of the environment's spec (``"HalfCheetah-v5"``, ``"spi/VelocityAnt-v0"``), of
+    a vector's first copy, or by the name of its class (EnvPool's ``GymHopper...``).
+
+    Raises:
+        ValueError: part of it is not given and the robot is unknown.
+    """
+    known = None
+    for name in _names(env):
+        found = _ROBOT.search(name)
+        if found:
+            known = SPEED_LIMITS[found[0]]
+            break
+    if known is None and (threshold is None or axes is None):
+        raise ValueError(
+            f"VelocityCost knows the thresholds of {', '.join(SPEED_LIMITS)}, and {env} is none of them by its id "
+            "or class. Give threshold (meters per second) and axes ('x' or 'xy')."
+        )
+    if known is None:
+        known = SpeedLimit(0.0, "x")
+    return SpeedLimit(
+        known.threshold if threshold is None else threshold, known.axes if axes is None else axes
+    )
+
+
+def _names(env: Any) -> list[str]:
+    base = env.unwrapped
+    copies = getattr(base, "envs", None) or ()
+    specs = [getattr(env, "spec", None), *(copy.spec for copy in copies[:1])]
+    classes = [type(base), *(type(copy.unwrapped) for copy in copies[:1])]
+    ids = [spec.id for spec in specs if isinstance(getattr(spec, "id", None), str)]
+    return [*ids, *(cls.__name__ for cls in classes)]
+
+
+class VelocityCost(CostWrapper):
+    """Adds a cost of 1 at each step in which a robot is faster than a threshold, else 0.
+
+    With the thresholds of the Safety-Velocity v1 tasks, for the six of Gymnasium's MuJoCo environments (v4 and
+    v5) and EnvPool's: HalfCheetah, Hopper, Walker2d, Swimmer by ``info["x_velocity"]``, Ant and Humanoid by the
+    norm of ``"x_velocity"`` and ``"y_velocity"``. It needs no safety-gymnasium.
+
+    Args:
+        env: an environment whose infos have these velocities, and no cost.
+        threshold: in meters per second, not negative; by default the robot's.
+        axes: ``"x"`` or ``"xy"``; by default the robot's.
+
+    Raises:
+        TypeError: ``threshold`` is no number.
+        ValueError: an argument is out of range, or the robot is unknown; or at a step: a velocity is missing,
+            or the environment has a cost already.
+    """
+
+    make_account = VelocityAccount
+
+    def __init__(
+        self, env: gym.Env[Any, Any], *, threshold: float | None = None, axes: str | None = None
+    ) -> None:
+        limit = speed_limit(env, threshold, axes)
+        super().__init__(env, threshold=limit.threshold, axes=limit.axes)

@@ -1,0 +1,134 @@
+"""Actions of a vector environment that last several steps."""
+
+import contextlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.vector import SyncVectorEnv, VectorEnv
+
+from spi_wrappers.cost.account import Bools, Floats
+from spi_wrappers.cost.batches import row_of, with_rows
+from spi_wrappers.cost.infos import FINAL_KEYS, Infos, VectorInfo, mask_of, overlaid, without
+from spi_wrappers.cost.repeat import RepeatAccount
+from spi_wrappers.cost.rows import HELD_KEY, Step, check_rows_can_be_reset, held, reset_rows
+from spi_wrappers.cost.vector import CostVectorWrapper
+
+
+class _Window(NamedTuple):
+    """What the steps of one repeated action have come to; rows stop at their episode's end."""
+
+    observations: Any
+    reward: Floats
+    terminated: Bools
+    truncated: Bools
+    infos: Infos
+    cost: Floats
+    early: Bools
+
+
+class ActionRepeat(CostVectorWrapper):
+    """``spi_wrappers.ActionRepeat`` for vector environments.
+
+    Rows whose episode ends wait for the others. Those of ``SyncVectorEnv`` can; in other vector environments
+    they go on unseen and are reset once more, by ``reset(options={"reset_mask": ...})``, which uses up random
+    numbers: their episodes are as good, but not those of single environments with the same seed.
+
+    Raises:
+        ValueError: also if the environment is not known to honour ``reset_mask``.
+    """
+
+    make_account = RepeatAccount
+    account: RepeatAccount
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], repeat: int) -> None:
+        super().__init__(env, repeat=repeat)
+        if self.account.repeat > 1:
+            check_rows_can_be_reset(env, self._name)
+
+    def step_inside(self, actions: Any) -> Step:
+        """See ``CostVectorWrapper``."""
+        waiting = np.zeros(self._size, np.bool_) if self._over is None else self._over
+        window = self._first(actions, waiting)
+        for _ in range(self.account.repeat - 1):
+            window = self._continued(window, actions, waiting)
+        self.account.total = window.cost
+        observations, infos = window.observations, window.infos
+        if self.account.repeat > 1:
+            observations, infos = self._fresh(window, waiting)
+        return observations, window.reward, window.terminated, window.truncated, infos
+
+    def _first(self, actions: Any, waiting: Bools) -> _Window:
+        if self.account.repeat == 1:  # the environment resets rows by itself
+            observations, reward, terminated, truncated, infos = self.env.step(actions)
+        else:
+            observations, reward, terminated, truncated, infos = self._step_others(actions, waiting)
+            if waiting.any():
+                infos = without(infos, waiting)
+        still = waiting
+        terminated, truncated = terminated & ~still, truncated & ~still
+        cost = self._cost_of(infos, ~still, terminated | truncated)
+        early = np.zeros(self._size, np.bool_)
+        return _Window(observations, np.where(still, 0.0, reward), terminated, truncated, infos, cost, early)
+
+    def _continued(self, window: _Window, actions: Any, waiting: Bools) -> _Window:
+        """One more step of the rows whose episode has not ended."""
+        over = window.terminated | window.truncated
+        still = over | waiting
+        if not (self._next_step or self._same_step) and (over & ~window.early).any():
+            self._allow_steps(over & ~window.early)
+        observations, reward, terminated, truncated, infos = self._step_others(actions, still)
+        rows = np.flatnonzero(still)
+        if len(rows):
+            space = self.env.single_observation_space
+            last = {row: row_of(space, window.observations, row) for row in rows.tolist()}
+            observations = with_rows(space, observations, rows, last)
+            terminated = np.where(still, window.terminated, terminated)
+            truncated = np.where(still, window.truncated, truncated)
+            infos = overlaid(infos, window.infos, still)
+        newly = (terminated | truncated) & ~still
+        return _Window(
+            observations,
+            window.reward + np.where(still, 0.0, reward),
+            terminated,
+            truncated,
+            infos,
+            window.cost + self._cost_of(infos, ~still, newly),
+            over,
+        )
+
+    def _cost_of(self, infos: Infos, live: Bools, ended: Bools) -> Floats:
+        final = ended if self._same_step and ended.any() else None
+        if HELD_KEY in infos:  # a wrapper outside holds these rows
+            live = live & ~mask_of(infos, HELD_KEY, self._size)
+        return self._cost(VectorInfo(infos, self._size, final), infos, live, final)
+
+    def _step_others(self, actions: Any, still: Bools) -> Step:
+        with self._holding(still):
+            return self.env.step(actions)
+
+    def _allow_steps(self, rows: Bools) -> None:
+        """``DISABLED``: an environment takes no steps before it was told that ended rows are reset."""
+        with self._holding(rows):
+            reset_rows(self.env, rows)
+
+    def _holding(self, rows: Bools) -> contextlib.AbstractContextManager[None]:
+        base = self.env.unwrapped
+        if isinstance(base, SyncVectorEnv) and rows.any():
+            return held(base, rows)
+        return contextlib.nullcontext()
+
+    def _fresh(self, window: _Window, waiting: Bools) -> tuple[Any, Infos]:
+        """Observations and infos, with resets of the rows that went on unseen or waited to be reset."""
+        rows = waiting
+        if self._same_step:
+            rows = window.early & ~np.full(self._size, isinstance(self.env.unwrapped, SyncVectorEnv))
+        observations, infos = window.observations, window.infos
+        if not rows.any():
+            return observations, infos
+        space = self.env.single_observation_space
+        fresh, fresh_infos = reset_rows(self.env, rows)
+        indices = np.flatnonzero(rows)
+        first = {row: row_of(space, fresh, row) for row in indices.tolist()}
+        ends = {key: infos[key] for key in FINAL_KEYS if key in infos}
+        steps = {key: value for key, value in infos.items() if key not in ends}
+        return with_rows(space, observations, indices, first), {**overlaid(steps, fresh_infos, rows), **ends}

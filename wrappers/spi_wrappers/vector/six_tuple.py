@@ -1,0 +1,81 @@
+"""Between the six values that a vector of Safety-Gymnasium's environments returns and ``infos["cost"]``."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from spi_wrappers.cost import checks
+from spi_wrappers.cost.account import COST_KEY, Account, Bools, Floats, StepOutcome, StepRows
+from spi_wrappers.cost.infos import Infos, put
+from spi_wrappers.cost.rows import Step
+from spi_wrappers.cost.six_tuple import GivenCostAccount, six_of
+from spi_wrappers.cost.vector import CostVectorWrapper
+
+
+class SixTupleToInfo(CostVectorWrapper):
+    """``spi_wrappers.SixTupleToInfo`` for vector environments; costs are numbers ``[n]``."""
+
+    make_account = GivenCostAccount
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(env)
+
+    def step_inside(self, actions: Any) -> Step:
+        """See ``CostVectorWrapper``."""
+        step = six_of(self.env.step(actions), self._name)
+        observations, reward, cost, terminated, truncated, infos = step
+        if COST_KEY in infos or COST_KEY in infos.get("final_info", {}):
+            raise checks.double_cost(self._name)
+        rows = self._all if self._over is None else ~self._over
+        costs = checks.read_vector_cost(cost, rows, self._name, "the third value of step()")
+        if self._same_step and "final_info" in infos:
+            ended = terminated | truncated
+            infos["final_info"] = dict(infos["final_info"])
+            put(infos["final_info"], COST_KEY, costs, ended, self._size)
+            rows = ~ended
+        if rows.any():
+            put(infos, COST_KEY, costs, None if rows.all() else rows, self._size)
+        return observations, reward, terminated, truncated, infos
+
+
+class _LastCost(Account):
+    """Keeps the costs of the last step."""
+
+    def __init__(self, num_rows: int) -> None:
+        super().__init__(num_rows)
+        self.last = np.zeros(num_rows)
+
+    def step(self, rows: StepRows) -> StepOutcome:
+        self.last = rows.cost
+        return StepOutcome()
+
+
+class InfoToSixTuple(CostVectorWrapper):
+    """``spi_wrappers.InfoToSixTuple`` for vector environments; costs are float64 ``[n]``, 0 in reset rows."""
+
+    make_account = _LastCost
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(env)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, Infos]:
+        """Begin new episodes, in all rows or where ``options["reset_mask"]``, bool ``[n]``, is true."""
+        observations, infos = super().reset(seed=seed, options=options)
+        return observations, _without_cost(infos)
+
+    def step(  # type: ignore[override]
+        self, actions: Any
+    ) -> tuple[Any, Floats, Floats, Bools, Bools, Infos]:
+        """Step all rows."""
+        observations, reward, terminated, truncated, infos = super().step(actions)
+        infos = _without_cost(infos)
+        if "final_info" in infos:
+            infos["final_info"] = _without_cost(infos["final_info"])
+        return observations, reward, np.copy(self.account.last), terminated, truncated, infos  # type: ignore[attr-defined]
+
+
+def _without_cost(infos: Infos) -> Infos:
+    return {key: value for key, value in infos.items() if key not in (COST_KEY, f"_{COST_KEY}")}
