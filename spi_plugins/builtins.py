@@ -1,6 +1,23 @@
 """What is built in, registered through the same hooks as everybody else's."""
 
-from spi_plugins.hookspecs import Register, RegisterEnv, hookimpl
+from spi_plugins.hookspecs import Register, RegisterEnv, RegisterWrapper, hookimpl
+
+_WRAPPERS = {
+    "ActionRepeat": "Each action several times; sums reward and cost",
+    "ClipCost": "Costs within bounds",
+    "CostFromFn": "A cost that a function of the transition computes",
+    "CostFromInfo": "A cost out of another key of the info",
+    "CostLimit": "End episodes that cost more than a limit",
+    "CostMonitor": "The cost of each episode, its rate and violations",
+    "CostPenalty": "Reward minus cost at a fixed price",
+    "CostToTermination": "End episodes at a step that costs too much",
+    "DelayCost": "Costs that are reported late",
+    "LagrangianReward": "Reward minus cost at a price that is learned, by gradient ascent or PID",
+    "MultiCost": "Several costs with names and limits",
+    "NormalizeCost": "Costs scaled by the deviation of their discounted sums",
+    "SauteBudget": "The budget that is left becomes part of the observation",
+    "VelocityCost": "A cost of 1 above a speed, as in the Safety-Velocity tasks",
+}
 
 
 @hookimpl
@@ -44,6 +61,14 @@ def register_envs(register: RegisterEnv) -> None:
         family=True,
         summary="Atari and others, batched in C++",
     )
+
+
+@hookimpl
+def register_wrappers(register: RegisterWrapper) -> None:
+    """The cost wrappers, under the names of their classes in lower case."""
+    for cls, summary in _WRAPPERS.items():
+        name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in cls).lstrip("_")
+        register(name, f"spi_wrappers:{cls}", vector=f"spi_wrappers.vector:{cls}", summary=summary)
 
 
 @hookimpl

@@ -62,8 +62,27 @@ class RandomCosts(gym.Env):
         return np.full((4, 6, 3), 9 * self.t, np.uint8)
 
 
-if "tests/RandomCosts-v0" not in gym.registry:
-    gym.register("tests/RandomCosts-v0", entry_point="cost_envs:RandomCosts")
+class LongCosts(RandomCosts):
+    """The same with episodes of 9 to 12 steps: Gymnasium's ``check_env`` refuses those of one."""
+
+    def reset(self, **kwargs):
+        result = super().reset(**kwargs)
+        self.length = 9 + self.length % 4
+        return result
+
+
+def tilt(observation, action, next_observation, info):
+    """A cost for CartPole."""
+    return abs(float(next_observation[2]))
+
+
+for _name, _class, _kwargs in (
+    ("tests/RandomCosts-v0", "RandomCosts", {}),
+    ("tests/LongCosts-v0", "LongCosts", {}),
+    ("tests/LongNoCosts-v0", "LongCosts", {"cost": False}),
+):
+    if _name not in gym.registry:
+        gym.register(_name, entry_point=f"cost_envs:{_class}", kwargs=_kwargs)
 
 
 def assert_same(mine, theirs, where="", ignored=("t",)):
