@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
 from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows
-from spi_plugins.algorithms.vec_envs.vector_infos import Infos, split_infos
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos, raw_rewards, split_infos
 from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.types import Observation
 
@@ -27,6 +27,9 @@ class GymVectorEnvAdapter(NativeVecEnv):
       ``step`` refuses them.
     * ``SAME_STEP``: terminal observations and infos come from ``final_obs`` and ``final_info``.
     * ``DISABLED``: the adapter resets by the mask, as this mode asks of its callers.
+
+    Where wrappers shape the reward and leave the environment's own in ``infos["reward_raw"]`` (those of
+    ``spi_wrappers`` do), ``infos[i]["episode"]["r"]`` is the return of the latter.
 
     ``seed`` takes effect at the next ``reset``, as does ``set_options``, with one dict for all environments.
 
@@ -66,7 +69,10 @@ class GymVectorEnvAdapter(NativeVecEnv):
 
     def _begin(self) -> tuple[Observation, Infos]:
         # seed() made consecutive seeds, which is what a VectorEnv makes of the first one.
-        obs, infos = self.env.reset(seed=self._seeds[0], options=self._shared_options())
+        seed = (
+            None if is_envpool(self.base) else self._seeds[0]
+        )  # a pool keeps the seed that it was made with
+        obs, infos = self.env.reset(seed=seed, options=self._shared_options())
         return self._observation(obs), split_infos(infos, self.num_envs)
 
     def _advance(self, actions: NDArray[Any], is_reset: NDArray[np.bool_]) -> RawStep:
@@ -80,7 +86,9 @@ class GymVectorEnvAdapter(NativeVecEnv):
             split = self._take_final(obs, infos, done)
         else:
             split = split_infos(infos, self.num_envs)
-        return RawStep(obs, reward, terminated, truncated, split, score=reward, episode_over=done)
+        return RawStep(
+            obs, reward, terminated, truncated, split, raw_rewards(infos, split, reward), episode_over=done
+        )
 
     def _take_final(self, obs: Observation, infos: dict[str, Any], done: NDArray[np.bool_]) -> Infos:
         """Put last observations into ``obs``; keep the first ones of the next episodes for ``_restart``."""

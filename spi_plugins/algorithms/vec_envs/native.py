@@ -195,7 +195,10 @@ class NativeVecEnv(VecEnv):
         for i, episode in self.statistics.update(
             raw.score, raw.episode_over, costs_of(raw.infos), counts=~is_reset
         ):
-            raw.infos[i]["episode"] = episode
+            # A monitor inside adds to ours ("violation"), and saw the cost before it was scaled.
+            inner = raw.infos[i].get("episode", {})
+            own = {key: value for key, value in episode.items() if not (key == "c" and key in inner)}
+            raw.infos[i]["episode"] = {**inner, **own}
 
     def _check_open(self, what: str) -> None:
         if self._closed:

@@ -10,6 +10,9 @@ from spi_plugins.types import COST_KEY
 
 Infos = list[dict[str, Any]]
 
+#: Where wrappers that shape the reward leave the environment's own.
+RAW_REWARD_KEY = "reward_raw"
+
 
 def split_infos(infos: dict[str, Any], count: int, skip: Sequence[str] = ()) -> Infos:
     """Turn a dict of arrays, with its ``_key`` masks, into one dict for each environment.
@@ -38,6 +41,20 @@ def costs_of(infos: Infos) -> NDArray[np.float64] | None:
     if all(cost is None for cost in costs):
         return None
     return np.asarray([0.0 if cost is None else float(cost) for cost in costs], np.float64)
+
+
+def raw_rewards(infos: dict[str, Any], split: Infos, reward: NDArray[np.float32]) -> NDArray[Any]:
+    """The environments' own rewards ``[B]``: ``info["reward_raw"]`` where a wrapper left it, else ``reward``.
+
+    Args:
+        infos: as the ``VectorEnv`` returned them.
+        split: of each environment's transition.
+        reward: ``[B]``.
+    """
+    if RAW_REWARD_KEY not in infos and RAW_REWARD_KEY not in infos.get("final_info", ()):
+        return reward
+    pairs = zip(split, reward.tolist(), strict=True)
+    return np.asarray([info.get(RAW_REWARD_KEY, own) for info, own in pairs], np.float64)
 
 
 def _per_environment(value: Any, count: int) -> Sequence[Any]:

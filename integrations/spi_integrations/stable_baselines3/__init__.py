@@ -1,0 +1,48 @@
+"""Stable-Baselines3: other libraries' vector environments, and costs, for its algorithms and for ours.
+
+>>> import gymnasium as gym
+>>> from spi_integrations.stable_baselines3 import as_vec_env
+>>> env = as_vec_env(gym.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync"))
+>>> env.num_envs
+4
+
+``as_vec_env`` takes Gymnasium's ``VectorEnv`` in each autoreset mode, EnvPool and functional environments.
+The result is right about terminal observations and time limits, and reports the unclipped, unshaped return of
+whole episodes without a ``Monitor``.
+
+The rest is for environments that give ``info["cost"]``: statistics, callbacks, evaluation, and wrappers of any
+``VecEnv``.
+"""
+
+from spi_integrations.stable_baselines3.callbacks import CostLogCallback, StopOnCost
+from spi_integrations.stable_baselines3.eval_callback import CostEvalCallback
+from spi_integrations.stable_baselines3.evaluation import CostEvaluation, evaluate_policy_with_cost
+from spi_integrations.stable_baselines3.lagrangian import LagrangianCallback
+from spi_integrations.stable_baselines3.monitor import VecCostMonitor
+from spi_integrations.stable_baselines3.shaping import VecLagrangianReward, VecSauteBudget
+from spi_plugins.algorithms.vec_envs import (
+    EnvPoolVecEnv,
+    FunctionalVecEnv,
+    GymVectorEnvAdapter,
+    NativeVecEnv,
+    Rows,
+    as_vec_env,
+)
+
+__all__ = [
+    "CostEvalCallback",
+    "CostEvaluation",
+    "CostLogCallback",
+    "EnvPoolVecEnv",
+    "FunctionalVecEnv",
+    "GymVectorEnvAdapter",
+    "LagrangianCallback",
+    "NativeVecEnv",
+    "Rows",
+    "StopOnCost",
+    "VecCostMonitor",
+    "VecLagrangianReward",
+    "VecSauteBudget",
+    "as_vec_env",
+    "evaluate_policy_with_cost",
+]

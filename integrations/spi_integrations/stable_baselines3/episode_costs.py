@@ -1,0 +1,82 @@
+"""Costs of episodes, read off what a ``VecEnv`` gives at each step."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, is_vecenv_wrapped
+
+from spi_wrappers.cost import checks
+
+Infos = list[dict[str, Any]]
+
+COST_KEY = "cost"
+
+
+class EndedEpisode(NamedTuple):
+    """An episode that ended at the last step.
+
+    Attributes:
+        row: its environment.
+        cost: undiscounted.
+        length: in steps.
+    """
+
+    row: int
+    cost: float
+    length: int
+
+
+class EpisodeCosts:
+    """Sums ``info["cost"]`` over the running episodes of a ``VecEnv``.
+
+    Where a monitor inside says ``info["episode"]["c"]`` (and ``"l"``), that is taken instead: it saw the cost
+    before anything changed it.
+
+    Args:
+        env: whose steps will be given to ``update``.
+        reader: who asks, for messages.
+    """
+
+    def __init__(self, env: VecEnv, reader: str) -> None:
+        self._reader = reader
+        self._monitored = is_monitored(env)
+        self._costs = np.zeros(env.num_envs)
+        self._lengths = np.zeros(env.num_envs, np.int64)
+        self._seen = np.zeros(env.num_envs, np.bool_)
+
+    def update(self, infos: Infos, dones: NDArray[np.bool_]) -> list[EndedEpisode]:
+        """Count one step of every environment.
+
+        Returns:
+            The episodes that ended with it.
+
+        Raises:
+            ValueError: a cost is no finite number, or an episode ended without any.
+        """
+        self._lengths += 1
+        for i, info in enumerate(infos):
+            if COST_KEY in info:
+                self._costs[i] += checks.read_single_cost(info[COST_KEY], self._reader)
+                self._seen[i] = True
+        ended = [i for i in np.flatnonzero(dones).tolist() if is_over(infos[i], monitored=self._monitored)]
+        return [self._close(i, infos[i]) for i in ended]
+
+    def _close(self, i: int, info: dict[str, Any]) -> EndedEpisode:
+        episode = info.get("episode", {})
+        if "c" not in episode and not self._seen[i]:
+            raise checks.missing_cost(self._reader, list(info))
+        cost, length = episode.get("c", self._costs[i]), episode.get("l", self._lengths[i])
+        self._costs[i], self._lengths[i], self._seen[i] = 0.0, 0, False
+        return EndedEpisode(i, float(cost), int(length))
+
+
+def is_monitored(env: VecEnv) -> bool:
+    """Whether ``info["episode"]`` tells where whole episodes end."""
+    return is_vecenv_wrapped(env, VecMonitor) or bool(env.env_is_wrapped(Monitor)[0])
+
+
+def is_over(info: dict[str, Any], *, monitored: bool) -> bool:
+    """Whether a ``done`` is the end of the episode, not of one of several lives (Atari)."""
+    return not (monitored and "lives" in info and "episode" not in info)
