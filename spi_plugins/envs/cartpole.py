@@ -72,7 +72,7 @@ def make_cartpole(max_episode_steps: int = 500) -> FunctionalEnv:
         cost=_cost,
         terminal=_terminal,
         max_episode_steps=max_episode_steps,
-        render=_render,
+        render=render,
         name="cartpole",
     )
 
@@ -121,8 +121,8 @@ def _terminal(state: _State, params: CartPoleParams) -> Bool[Array, ""]:
     return jnp.logical_or(position > POSITION_LIMIT, angle > ANGLE_LIMIT)
 
 
-def _render(state: Any, params: CartPoleParams) -> UInt8[np.ndarray, "200 300 3"]:
-    """Draw cart, pole and track, ``[200, 300, 3]``."""
+def render(state: Any, params: CartPoleParams) -> UInt8[np.ndarray, "200 300 3"]:
+    """Draw cart, pole and track; the picture is as wide as the track between the limits."""
     height, width, track = 200, 300, 160
     scale = width / (2 * POSITION_LIMIT)
     position, _, angle, _ = np.asarray(state, float)

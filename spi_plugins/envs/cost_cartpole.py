@@ -1,0 +1,59 @@
+"""Cart-pole with a cost: the same physics, and a strip of the track that the cart should not leave."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from spi_plugins.envs import cartpole
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.cartpole import CartPoleParams
+from spi_plugins.envs.configured import Configured
+
+_State = Float[Array, "4"]
+
+
+def make_cost_cartpole(threshold: float = 0.2, *, max_episode_steps: int = 500) -> FunctionalEnv:
+    """Balance the pole and keep the cart near the middle: ``spi/CartPole-v0`` with a cost.
+
+    Observation, action, reward, end and ``params`` are those of ``make_cartpole``. Cost: 1 for each step that
+    ends with the cart's center farther than ``threshold`` from the middle of the track, on either side.
+
+    Reward and cost do not conflict: a full return is possible at no cost. But nothing in the reward says where
+    to balance, so an agent that does not know the cost settles anywhere.
+
+    Args:
+        threshold: in meters, above 0 and below 2.4, where episodes end.
+        max_episode_steps: steps until truncation, at least 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    if not 0 < threshold < cartpole.POSITION_LIMIT:
+        raise ValueError(
+            f"threshold must be above 0 and below {cartpole.POSITION_LIMIT} m, where episodes end, "
+            f"got {threshold}."
+        )
+    return cartpole.make_cartpole(max_episode_steps)._replace(
+        cost=Configured(_cost, float(threshold)),
+        render=Configured(_render, float(threshold)),
+        name="cost_cartpole",
+    )
+
+
+def _cost(
+    threshold: float, state: _State, action: Int[Array, ""], after: _State, params: CartPoleParams
+) -> Float[Array, ""]:
+    del state, action, params
+    return (jnp.abs(after[0]) > threshold).astype(jnp.float32)
+
+
+def _render(threshold: float, state: Any, params: CartPoleParams) -> UInt8[np.ndarray, "200 300 3"]:
+    """Draw what ``cartpole.render`` does, with the costly part of the track in red."""
+    frame: UInt8[np.ndarray, "200 300 3"] = cartpole.render(state, params)
+    width = frame.shape[1]
+    position = (np.arange(width) + 0.5) / width * 2 * cartpole.POSITION_LIMIT - cartpole.POSITION_LIMIT
+    costly = (np.abs(position) > threshold)[None, :] & (frame == 255).all(axis=-1)
+    frame[costly] = (255, 214, 214)
+    return frame

@@ -1,0 +1,109 @@
+"""Where things stand in Point Goal: each in a cell of its own, so that nothing overlaps and nothing is redrawn."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+# Between the border of a cell and what stands in it, in meters: there is a way between any two hazards.
+_GAP = 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PointGoalConfig:
+    """What fixes the shapes and the places.
+
+    Attributes:
+        cells: a side of the arena, each a square.
+        cell_size: side of a cell, in meters.
+        num_hazards: circles that cost.
+        hazard_radius: in meters.
+        goal_radius: in meters.
+    """
+
+    cells: int
+    cell_size: float
+    num_hazards: int
+    hazard_radius: float
+    goal_radius: float
+
+    def __post_init__(self) -> None:
+        """Check that everything fits."""
+        # Cells that are neither the robot's nor hazards: one for the goal, and some choice.
+        most = self.cells**2 - 4
+        if not 0 <= self.num_hazards <= most:
+            raise ValueError(
+                f"num_hazards must be between 0 and {most} in an arena of {self.cells}x{self.cells} cells, "
+                f"got {self.num_hazards}."
+            )
+        largest = self.cell_size / 2 - _GAP
+        for name, radius in (("hazard_radius", self.hazard_radius), ("goal_radius", self.goal_radius)):
+            if not 0 < radius <= largest:
+                raise ValueError(f"{name} must be above 0 and at most {largest:g} m, got {radius}.")
+
+    @property
+    def half_side(self) -> float:
+        """Half the side of the arena, whose center is the origin; in meters."""
+        return self.cells * self.cell_size / 2
+
+
+def draw_layout(
+    config: PointGoalConfig, key: Key[Array, ""]
+) -> tuple[Float[Array, "2"], Float[Array, "N 2"], Bool[Array, " cells"]]:
+    """Draw the robot's place and the hazards', on distinct cells, uniformly.
+
+    Returns:
+        The robot's position, the hazards' centers, and the cells without a hazard, counted row by row.
+    """
+    cell_key, robot_key, hazard_key = jax.random.split(key, 3)
+    place = _shuffled(cell_key, config.cells**2)
+    chosen = jnp.argmax(place[None, :] == jnp.arange(1 + config.num_hazards)[:, None], axis=1)
+    room = config.cell_size / 2 - _GAP
+    robot = _within(config, robot_key, chosen[:1], room)[0]
+    hazards = _within(config, hazard_key, chosen[1:], room - config.hazard_radius)
+    return robot, hazards, (place == 0) | (place > config.num_hazards)
+
+
+def draw_goal(
+    config: PointGoalConfig, key: Key[Array, ""], robot: Float[Array, "2"], free: Bool[Array, " cells"]
+) -> Float[Array, "2"]:
+    """Draw the goal's center in a cell without a hazard, uniformly among those away from the robot.
+
+    Away means that the cells' centers are more than one and a half cells from the robot; if there is no such
+    cell, any cell without a hazard will do.
+    """
+    cell_key, place_key = jax.random.split(key)
+    offset = _centers(config, jnp.arange(config.cells**2)) - robot[None, :]
+    away = free & (jnp.hypot(offset[:, 0], offset[:, 1]) > 1.5 * config.cell_size)
+    allowed = jnp.where(away.any(), away, free)
+    rank = jnp.cumsum(allowed)
+    # The cell whose rank among the allowed ones is the one drawn.
+    drawn = jax.random.randint(cell_key, (), 1, rank[-1] + 1)
+    cell = jnp.argmax(rank == drawn)
+    room = config.cell_size / 2 - _GAP - config.goal_radius
+    return _within(config, place_key, cell[None], room)[0]
+
+
+def _shuffled(key: Key[Array, ""], count: int) -> Int[Array, " count"]:
+    """The place of each of ``count`` things in a random order.
+
+    By comparing all with all: resets are computed at every step, and sorting would be most of its time.
+    """
+    drawn = jax.random.bits(key, (count,))
+    index = jnp.arange(count)
+    ahead = drawn[None, :] < drawn[:, None]
+    tied = (drawn[None, :] == drawn[:, None]) & (index[None, :] < index[:, None])
+    return (ahead | tied).sum(axis=1)
+
+
+def _centers(config: PointGoalConfig, cells: Int[Array, " K"]) -> Float[Array, "K 2"]:
+    column, row = cells % config.cells, cells // config.cells
+    return (jnp.stack([column, row], axis=1) + 0.5) * config.cell_size - config.half_side
+
+
+def _within(
+    config: PointGoalConfig, key: Key[Array, ""], cells: Int[Array, " K"], room: float
+) -> Float[Array, "K 2"]:
+    """Points at most ``room`` from the centers of their cells, in x and in y."""
+    return _centers(config, cells) + jax.random.uniform(key, (len(cells), 2), minval=-room, maxval=room)
