@@ -56,6 +56,16 @@ def register_envs(register: RegisterEnv) -> None:
         "spi/PixelGoal-v0", "spi_plugins.envs.pixel_goal:make_pixel_goal", summary="Reach a goal, from pixels"
     )
     register(
+        "spi/CostCartPole-v0",
+        "spi_plugins.envs.cost_cartpole:make_cost_cartpole",
+        summary="CartPole with a cost far from the middle",
+    )
+    register(
+        "spi/PointGoal-v0",
+        "spi_plugins.envs.point_goal:make_point_goal",
+        summary="Drive from goal to goal past hazards that cost",
+    )
+    register(
         "envpool",
         "spi_integrations.envpool:make_vec",
         family=True,

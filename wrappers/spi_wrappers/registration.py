@@ -3,7 +3,7 @@
 import gymnasium
 
 #: The functional environments, under the names that ``spi_plugins`` knows them by.
-FUNCTIONAL_IDS = ("spi/CartPole-v0", "spi/PixelGoal-v0")
+FUNCTIONAL_IDS = ("spi/CartPole-v0", "spi/CostCartPole-v0", "spi/PixelGoal-v0", "spi/PointGoal-v0")
 
 
 def register_ids() -> None:
