@@ -19,6 +19,15 @@ _WRAPPERS = {
     "VelocityCost": "A cost of 1 above a speed, as in the Safety-Velocity tasks",
 }
 
+_ROBOTS = {
+    "HalfCheetah": "half_cheetah",
+    "Hopper": "hopper",
+    "Walker2d": "walker2d",
+    "Ant": "ant",
+    "Humanoid": "humanoid",
+    "Swimmer": "swimmer",
+}
+
 
 @hookimpl
 def register_algorithms(register: Register) -> None:
@@ -50,11 +59,17 @@ def register_world_models(register: Register) -> None:
 
 @hookimpl
 def register_envs(register: RegisterEnv) -> None:
-    """The environments written in JAX, and envpool's."""
+    """The environments written in JAX, the Safety-Velocity tasks on MuJoCo, and envpool's."""
     register("spi/CartPole-v0", "spi_plugins.envs.cartpole:make_cartpole", summary="CartPole in JAX")
     register(
         "spi/PixelGoal-v0", "spi_plugins.envs.pixel_goal:make_pixel_goal", summary="Reach a goal, from pixels"
     )
+    for robot, factory in _ROBOTS.items():
+        register(
+            f"spi/Velocity{robot}-v0",
+            f"spi_wrappers.cost.velocity_envs:{factory}",
+            summary=f"{robot} of MuJoCo, with a cost above a speed",
+        )
     register(
         "spi/CostCartPole-v0",
         "spi_plugins.envs.cost_cartpole:make_cost_cartpole",

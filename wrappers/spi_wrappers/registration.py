@@ -2,6 +2,8 @@
 
 import gymnasium
 
+from spi_wrappers.cost.velocity_envs import register_velocity_ids
+
 #: The functional environments, under the names that ``spi_plugins`` knows them by.
 FUNCTIONAL_IDS = ("spi/CartPole-v0", "spi/CostCartPole-v0", "spi/PixelGoal-v0", "spi/PointGoal-v0")
 
@@ -19,3 +21,4 @@ def register_ids() -> None:
                 vector_entry_point="spi_wrappers.functional:FunctionalVectorEnv",
                 kwargs={"env": name},
             )
+    register_velocity_ids()

@@ -1,0 +1,81 @@
+"""The Safety-Velocity tasks as Gymnasium ids, on Gymnasium's own MuJoCo v5 environments."""
+
+import functools
+import importlib
+import importlib.util
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import WrapperSpec
+from gymnasium.error import DependencyNotInstalled
+
+_MODULES = {
+    "HalfCheetah": "half_cheetah_v5",
+    "Hopper": "hopper_v5",
+    "Walker2d": "walker2d_v5",
+    "Ant": "ant_v5",
+    "Humanoid": "humanoid_v5",
+    "Swimmer": "swimmer_v5",
+}
+
+#: Id of each robot's task, ``"spi/VelocityHopper-v0"`` and so on.
+VELOCITY_IDS = {robot: f"spi/Velocity{robot}-v0" for robot in _MODULES}
+
+
+def make_robot(robot: str, **kwargs: Any) -> gym.Env[Any, Any]:
+    """Make Gymnasium's environment of a robot, without a time limit and a cost.
+
+    Args:
+        robot: ``"HalfCheetah"``, ``"Hopper"``, ``"Walker2d"``, ``"Ant"``, ``"Humanoid"`` or ``"Swimmer"``.
+        **kwargs: of its class in ``gymnasium.envs.mujoco``.
+
+    Raises:
+        DependencyNotInstalled: MuJoCo, or what Gymnasium needs beside it, is not installed.
+        ValueError: the robot is unknown.
+    """
+    if robot not in _MODULES:
+        raise ValueError(f"robot must be one of {[*_MODULES]}, got {robot!r}.")
+    missing = [name for name in ("mujoco", "imageio", "packaging") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DependencyNotInstalled(
+            f'{VELOCITY_IDS[robot]} needs {" and ".join(missing)}: pip install "spi-plugins[mujoco]".'
+        )
+    module = importlib.import_module(f"gymnasium.envs.mujoco.{_MODULES[robot]}")
+    env: gym.Env[Any, Any] = getattr(module, f"{robot}Env")(**kwargs)
+    return env
+
+
+def make_velocity_env(robot: str, **kwargs: Any) -> gym.Env[Any, Any]:
+    """Make a robot's task: episodes of 1000 steps, and a cost of 1 above its threshold (``VelocityCost``).
+
+    Args:
+        robot: as for ``make_robot``.
+        **kwargs: of ``gymnasium.make`` and the robot's class.
+
+    Raises:
+        DependencyNotInstalled: as for ``make_robot``.
+    """
+    return gym.make(VELOCITY_IDS[robot], **kwargs)
+
+
+half_cheetah = functools.partial(make_velocity_env, "HalfCheetah")
+hopper = functools.partial(make_velocity_env, "Hopper")
+walker2d = functools.partial(make_velocity_env, "Walker2d")
+ant = functools.partial(make_velocity_env, "Ant")
+humanoid = functools.partial(make_velocity_env, "Humanoid")
+swimmer = functools.partial(make_velocity_env, "Swimmer")
+
+
+def register_velocity_ids() -> None:
+    """Register the six ids with Gymnasium; those that are there already are left alone."""
+    for robot, env_id in VELOCITY_IDS.items():
+        if env_id not in gym.registry:
+            gym.register(
+                id=env_id,
+                entry_point=f"{__name__}:make_robot",
+                max_episode_steps=1000,
+                kwargs={"robot": robot},
+                additional_wrappers=(
+                    WrapperSpec("VelocityCost", "spi_wrappers.cost.velocity:VelocityCost", kwargs={}),
+                ),
+            )
