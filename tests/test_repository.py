@@ -38,7 +38,7 @@ def name(path):
 
 def texts():
     for path in our_files():
-        if path.suffix not in (".png", ".zip", ".pyc"):
+        if path.suffix not in (".npz", ".png", ".zip", ".pyc"):
             yield path, path.read_text()
 
 
