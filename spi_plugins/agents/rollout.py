@@ -180,13 +180,28 @@ def _all_finite(obs: Observation) -> Bool[Array, "T B"]:
     return functools.reduce(jnp.logical_and, [one(leaf) for leaf in jax.tree.leaves(obs)])
 
 
-def iterate(
-    agent: Agent, env_step: EnvFunction, n_steps: int, runner: Runner, learning_rate: Array, clip_range: Array
-) -> Iteration:
-    """Rollout and update as one program. Jit with ``runner`` donated."""
+class Collected(NamedTuple):
+    """What an update needs of a rollout, and what the host does."""
+
+    runner: Runner
+    rollout: Rollout
+    steps: EnvStep  # [T, B] arrays, without observations
+    finite: Bool[Array, "T B"]
+
+
+def collect_checked(agent: Agent, env_step: EnvFunction, n_steps: int, runner: Runner) -> Collected:
+    """``collect``, and whether its observations are finite. Jit with ``runner`` donated."""
     runner, rollout, steps = collect(agent, env_step, runner, n_steps)
     finite = _all_finite(jax.tree.map(lambda x: x[1:], rollout.obs))
     if rollout.final_obs is not None:
         finite &= _all_finite(rollout.final_obs)
+    return Collected(runner, rollout, steps, finite)
+
+
+def iterate(
+    agent: Agent, env_step: EnvFunction, n_steps: int, runner: Runner, learning_rate: Array, clip_range: Array
+) -> Iteration:
+    """Rollout and update as one program. Jit with ``runner`` donated."""
+    runner, rollout, steps, finite = collect_checked(agent, env_step, n_steps, runner)
     state, metrics = agent.update(runner.state, rollout, learning_rate, clip_range)
     return Iteration(runner._replace(state=state), metrics, steps, rollout.action, finite)

@@ -1,8 +1,10 @@
 """Two ways to fill a rollout, with one interface: step a ``VecEnv`` in Python, or scan it inside JAX."""
 
+import contextlib
 import copy
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
@@ -13,7 +15,16 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.agents.interface import DeepSPIMetrics, DeepSPIState
-from spi_plugins.agents.rollout import Runner, Storage, act_into, close_storage, init_storage, iterate
+from spi_plugins.agents.rollout import (
+    Collected,
+    Runner,
+    Storage,
+    act_into,
+    close_storage,
+    collect_checked,
+    init_storage,
+    iterate,
+)
 from spi_plugins.algorithms.checks import check_finite, to_device_dtype
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.interrupts import deferred_interrupt
@@ -81,6 +92,18 @@ def check_loss(metrics: DeepSPIMetrics, num_timesteps: int) -> None:
             f"The loss became {metrics.loss} at {num_timesteps} steps: learning_rate is too high, or rewards "
             "are too large. The model's parameters are spoiled; go on from a checkpoint."
         )
+
+
+@contextlib.contextmanager
+def _off_the_disk() -> Iterator[None]:
+    """What is compiled here is not kept in JAX's cache on disk, where no later process would find it."""
+    option = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, option)
+    jax.config.update(option, math.inf)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)  # type: ignore[no-untyped-call]
 
 
 def pack(metrics: DeepSPIMetrics) -> jax.Array:
@@ -278,6 +301,8 @@ class CompiledCollector:
         self.env: CompiledEnv = compiled_env(model.env)
         self._runner_obs: Observation = None
         self._run = jax.jit(self._packed, donate_argnums=0)
+        self._collect = jax.jit(self._collected, donate_argnums=0)
+        self._update = jax.jit(self._update_packed, donate_argnums=0)
         self._pending: _Pending | None = None
         self._t = 0  # the first row whose episodes are not yet in the model's buffers
 
@@ -287,6 +312,25 @@ class CompiledCollector:
         step = functools.partial(self.env.step, env_params)
         out = iterate(self.model.agent, step, self.model.n_steps, runner, learning_rate, clip_range)
         return out.runner, pack(out.metrics), out.steps, out.action, out.finite
+
+    def _collected(self, runner: Runner, env_params: PyTree) -> Collected:
+        step = functools.partial(self.env.step, env_params)
+        return collect_checked(self.model.agent, step, self.model.n_steps, runner)
+
+    def _update_packed(
+        self, state: DeepSPIState, rollout: Rollout, learning_rate: jax.Array, clip_range: jax.Array
+    ) -> tuple[DeepSPIState, jax.Array]:
+        state, metrics = self.model.agent.update(state, rollout, learning_rate, clip_range)
+        return state, pack(metrics)
+
+    def _run_apart(
+        self, runner: Runner, env_params: PyTree, *rates: Any
+    ) -> tuple[Runner, jax.Array, PyTree, jax.Array, jax.Array]:
+        """``_run`` as two programs: JAX's cache on disk can keep the larger, the update."""
+        with _off_the_disk():
+            runner, rollout, steps, finite = self._collect(runner, env_params)
+        state, packed = self._update(runner.state, rollout, *rates)
+        return runner._replace(state=state), packed, steps, rollout.action, finite
 
     def start(self) -> None:
         """Take up the model's last observation and the environment's state."""
@@ -345,7 +389,8 @@ class CompiledCollector:
         model = self.model
         end = model.num_timesteps + model.n_steps * self.env.vec_env.num_envs
         runner = Runner(model._agent_state, self.env.state, self._runner_obs)
-        runner, packed, steps, action, finite = self._run(runner, self.env.params, *model.rates(end, total))
+        run = self._run if self.env.repeatable else self._run_apart
+        runner, packed, steps, action, finite = run(runner, self.env.params, *model.rates(end, total))
         model._agent_state, env_state, self._runner_obs = runner
         self.env.finish(env_state)
         model._last_obs = self._runner_obs

@@ -25,9 +25,14 @@ class HostRows(NamedTuple):
 
 
 class CompiledEnv(ABC):
-    """An environment whose state ``step`` carries; ``params`` are traced and never donated."""
+    """An environment whose state ``step`` carries; ``params`` are traced and never donated.
+
+    Attributes:
+        repeatable: ``step`` is the same program in the next process, so that a compilation kept on disk serves.
+    """
 
     vec_env: Any
+    repeatable: bool = True
     params: PyTree
     state: PyTree
 
@@ -112,6 +117,8 @@ class _FunctionalEnv(CompiledEnv):
 
 
 class _EnvPoolEnv(CompiledEnv):
+    repeatable = False  # a pool's calls are named by its address
+
     def __init__(self, vec_env: EnvPoolVecEnv):
         self.vec_env = vec_env
         self.params = ()

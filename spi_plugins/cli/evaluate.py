@@ -46,9 +46,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CommandError: there is no such model, or nothing tells its algorithm or environment.
     """
+    from spi_plugins.cli.compile_cache import keep_compiled_programs
     from spi_plugins.cli.evaluation import SEED_OFFSET, EvaluationTask, evaluate
     from spi_plugins.cli.run_folder import locate_model
 
+    keep_compiled_programs()
     path, folder = locate_model(args.model)
     config = None if folder is None else folder.read_config()
     algorithm = args.algo or (config and config.algorithm)

@@ -63,8 +63,10 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
 def run(args: argparse.Namespace) -> int:
     """Train, and return the exit code."""
+    from spi_plugins.cli.compile_cache import keep_compiled_programs
     from spi_plugins.cli.training import train
 
+    keep_compiled_programs()
     return train(args)
 
 

@@ -17,7 +17,11 @@ from spi_plugins.envs import vector
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import ActionSpec, ArraySpec
 
-ENTRY_POINTS = {"compiled": ("_run",), "stepped": ("_init_storage", "_act", "_close", "_value", "_update")}
+ENTRY_POINTS = {
+    "compiled": ("_run",),
+    "envpool": ("_collect", "_update"),
+    "stepped": ("_init_storage", "_act", "_close", "_value", "_update"),
+}
 
 
 class CompileLog(BaseCallback):
@@ -68,7 +72,7 @@ def test_a_whole_training_compiles_in_its_first_two_iterations_only(path, caplog
         model.learn(2 * ROLLOUT, reset_num_timesteps=False)
         model.set_parameters(model.get_parameters())
         model.learn(2 * ROLLOUT)
-    for name in ENTRY_POINTS["stepped" if path == "stepped" else "compiled"]:
+    for name in ENTRY_POINTS[path]:
         assert getattr(model._collector, name)._cache_size() == 1, name
 
 
