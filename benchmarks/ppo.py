@@ -89,9 +89,10 @@ def measure(library: str, setting: Setting, threads: int | None) -> dict[str, fl
     return {"cpu": done / (time.process_time() - cpu), "wall": done / (time.perf_counter() - wall)}
 
 
-def run_child(library: str, name: str, cores: int) -> dict[str, float] | None:
-    """One measurement in a fresh process on the first ``cores`` processors."""
+def run_child(library: str, name: str, cores: int, first: int) -> dict[str, float] | None:
+    """One measurement in a fresh process on ``cores`` processors."""
     command = [sys.executable, __file__, "--child", library, "--setting", name, "--cores", str(cores)]
+    command += ["--first-core", str(first)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -101,14 +102,14 @@ def run_child(library: str, name: str, cores: int) -> dict[str, float] | None:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def report(name: str, setting: Setting, rounds: int, cores: int) -> None:
+def report(name: str, setting: Setting, rounds: int, cores: int, first: int) -> None:
     """Alternate the libraries and print the medians."""
     print(f"\n### {name}: {setting.env}, {setting.n_envs} x {setting.n_steps}, batch {setting.batch_size}, "
           f"{setting.n_epochs} epochs, {cores} core(s)\n", flush=True)  # fmt: skip
     results: dict[str, list[dict[str, float]]] = {library: [] for library in setting.libraries}
     ratios: dict[str, list[tuple[float, float]]] = {library: [] for library in setting.libraries}
     for _ in range(rounds):
-        one = {library: run_child(library, name, cores) for library in setting.libraries}
+        one = {library: run_child(library, name, cores, first) for library in setting.libraries}
         base = one["sb3"]
         for library, result in one.items():
             if result is not None:
@@ -130,16 +131,17 @@ def main() -> None:
     parser.add_argument("--setting", choices=SETTINGS, action="append")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=1, help="processors to pin each process to")
+    parser.add_argument("--first-core", type=int, default=0)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[args.first_core :][: args.cores])
         print(json.dumps(measure(args.child, SETTINGS[args.setting[0]], args.cores)))
         return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, "
           f"Python {platform.python_version()}")  # fmt: skip
     for name in args.setting or SETTINGS:
-        report(name, SETTINGS[name], args.rounds, args.cores)
+        report(name, SETTINGS[name], args.rounds, args.cores, args.first_core)
 
 
 if __name__ == "__main__":
