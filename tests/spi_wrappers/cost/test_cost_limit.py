@@ -35,12 +35,10 @@ def test_the_twin_is_a_vector_of_single_ones(twin, dict_obs, mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_wrappers_inside_and_outside_know_of_the_end(mode):
     def single(env):
-        return spi_wrappers.CostMonitor(
-            spi_wrappers.CostLimit(spi_wrappers.CostMonitor(env, stats_key="inner"), 2.0)
-        )
+        return spi_wrappers.CostMonitor(spi_wrappers.CostLimit(spi_wrappers.DelayCost(env, 2), 2.0))
 
     def several(env):
-        return vector.CostMonitor(vector.CostLimit(vector.CostMonitor(env, stats_key="inner"), 2.0))
+        return vector.CostMonitor(vector.CostLimit(vector.DelayCost(env, 2), 2.0))
 
     assert_twins_agree(single, several, mode)
 

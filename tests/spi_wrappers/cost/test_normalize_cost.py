@@ -12,9 +12,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spi_wrappers import CostMonitor, LagrangianReward, NormalizeCost, SauteBudget
+from spi_wrappers import NormalizeCost
 from spi_wrappers.vector import NormalizeCost as VectorNormalizeCost
-from spi_wrappers.vector import SauteBudget as VectorSauteBudget
 
 
 def trained():
@@ -109,20 +108,6 @@ def test_bad_arguments_and_states_are_named():
         env.load_state_dict({"mean": 0.0})
     with pytest.raises(ValueError, match="variance must be"):
         env.load_state_dict({"mean": 0.0, "variance": -1.0, "count": 3})
-
-
-@pytest.mark.parametrize(
-    "outer", [lambda env: SauteBudget(env, budget=1.0), lambda env: LagrangianReward(env, 1.0)]
-)
-def test_limits_outside_of_normalized_costs_are_refused(outer):
-    with pytest.raises(ValueError, match=r"Wrong order: .* would compare normalized costs with a limit"):
-        outer(gym.wrappers.TimeLimit(NormalizeCost(RandomCosts()), 5))
-
-
-def test_limits_outside_of_normalized_costs_are_refused_in_vectors_of_wrapped_environments():
-    env = SyncVectorEnv([lambda: CostMonitor(NormalizeCost(RandomCosts()))])
-    with pytest.raises(ValueError, match="Wrong order"):
-        VectorSauteBudget(env, budget=1.0)
 
 
 def test_the_spec_makes_it_again_and_copies_are_equal():

@@ -128,3 +128,44 @@ def test_sb3_reaches_the_multiplier_through_its_vec_env():
     for _ in range(20):
         *_, infos = envs.step(np.array([0, 1]))
         assert [info["lagrange_multiplier"] for info in infos] == [2.0, 2.0]
+
+
+WRONG = {
+    "NormalizeCost, then CostMonitor": "CostMonitor would take normalized costs for real ones; apply",
+    "NormalizeCost, then SauteBudget": "SauteBudget would take normalized costs",
+    "NormalizeCost, then LagrangianReward": "LagrangianReward would take normalized costs",
+    "NormalizeCost, then CostLimit": "CostLimit would take normalized costs",
+    "CostMonitor, then CostLimit": "CostLimit would end episodes without CostMonitor seeing it; apply CostLimit before",
+    "LagrangianReward, then CostToTermination": "CostToTermination would end episodes without LagrangianReward",
+    "CostPenalty, then ClipCost": "ClipCost would change the cost after CostPenalty has used it",
+    "SauteBudget, then DelayCost": "DelayCost would change the cost after SauteBudget has used it",
+}
+ARGUMENTS = {
+    "SauteBudget": {"budget": 1.0},
+    "LagrangianReward": {"limit": 1.0},
+    "CostLimit": {"limit": 1.0},
+    "CostToTermination": {"threshold": 1.0},
+    "CostPenalty": {"coef": 1.0},
+    "DelayCost": {"delay": 1},
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_order_is_refused_with_the_fix(case):
+    inner, outer = case.split(", then ")
+
+    def single(name, env):
+        return getattr(spi_wrappers, name)(env, **ARGUMENTS.get(name, {}))
+
+    def twin(name, env):
+        return getattr(vector, name)(env, **ARGUMENTS.get(name, {}))
+
+    rows = SyncVectorEnv([RandomCosts])
+    makes = [
+        lambda: single(outer, gym.wrappers.TimeLimit(single(inner, RandomCosts()), 9)),
+        lambda: twin(outer, twin(inner, rows)),
+        lambda: twin(outer, SyncVectorEnv([lambda: single(inner, RandomCosts())])),
+    ]
+    for make in makes:
+        with pytest.raises(ValueError, match=f"Wrong order: {WRONG[case]}"):
+            make()

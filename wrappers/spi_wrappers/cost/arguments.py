@@ -1,6 +1,7 @@
 """Numbers that users pass, checked by name."""
 
 import math
+import operator
 from numbers import Real
 from typing import Any
 
@@ -23,13 +24,16 @@ def real(
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__}).")
     number = float(value)
-    bounds = [
-        (above, "above", lambda bound: number > bound),
-        (at_least, "at least", lambda bound: number >= bound),
-        (below, "below", lambda bound: number < bound),
-        (at_most, "at most", lambda bound: number <= bound),
+    asked = [
+        (word, bound, holds(number, bound))
+        for word, bound, holds in (
+            ("above", above, operator.gt),
+            ("at least", at_least, operator.ge),
+            ("below", below, operator.lt),
+            ("at most", at_most, operator.le),
+        )
+        if bound is not None
     ]
-    asked = [(word, bound, holds(bound)) for bound, word, holds in bounds if bound is not None]
     if not math.isfinite(number) or not all(held for _, _, held in asked):
         words = " and ".join(f"{word} {bound:g}" for word, bound, _ in asked)
         raise ValueError(f"{name} must be finite{' and ' + words if words else ''}, got {value!r}.")

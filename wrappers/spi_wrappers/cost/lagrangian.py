@@ -9,7 +9,6 @@ import numpy as np
 from spi_wrappers.cost.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
 from spi_wrappers.cost.arguments import boolean
 from spi_wrappers.cost.multiplier import Multiplier, PIDGains
-from spi_wrappers.cost.order import refuse_wrong_order
 from spi_wrappers.cost.shaping import raw_reward
 from spi_wrappers.cost.single import CostWrapper
 
@@ -149,7 +148,6 @@ class LagrangianReward(MultiplierAccess, CostWrapper):
         normalize: bool = False,
         multiplier: Multiplier | Mapping[str, Any] | None = None,
     ) -> None:
-        refuse_wrong_order(env, "LagrangianReward")
         how = {"lr": lr, "pid": pid, "init": init, "maximum": maximum}
         chosen = choose_multiplier(limit, how, multiplier)
         # Recorded first: the base class would record a deep copy of the object.

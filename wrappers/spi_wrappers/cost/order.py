@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 _ENDING = frozenset({"TimeLimit", "CostLimit", "CostToTermination"})
-_LIMITED = frozenset({"CostLimit", "CostToTermination", "SauteBudget", "LagrangianReward"})
 _SHAPING = frozenset({"SauteBudget", "LagrangianReward", "CostPenalty"})
+_LIMITED = frozenset({"CostLimit", "CostToTermination", "SauteBudget", "LagrangianReward"})
+_NORMALIZED = frozenset({"NormalizeCost"})
 
 
 class Rule(NamedTuple):
@@ -18,19 +19,24 @@ class Rule(NamedTuple):
 
 RULES = (
     Rule(
-        frozenset({"NormalizeCost"}),
+        _NORMALIZED,
         _LIMITED | {"CostMonitor"},
-        "{outer} would compare normalized costs with a limit on real ones; apply {inner} last",
+        "{outer} would take normalized costs for real ones; apply {inner} last",
     ),
     Rule(
         frozenset({"CostMonitor", "SauteBudget", "LagrangianReward", "NormalizeCost"}),
         _ENDING,
-        "{outer} ends episodes without {inner} seeing it; apply {outer} before {inner}",
+        "{outer} would end episodes without {inner} seeing it; apply {outer} before {inner}",
+    ),
+    Rule(
+        _SHAPING | _LIMITED | _NORMALIZED,
+        frozenset({"ClipCost", "DelayCost", "MultiCost"}),
+        "{outer} would change the cost after {inner} has used it; apply {outer} before {inner}",
     ),
     Rule(
         _SHAPING,
-        frozenset({"RecordEpisodeStatistics", "CostLimit"}),
-        "{outer} would see the shaped reward or observation of {inner}; apply {outer} before {inner}",
+        frozenset({"RecordEpisodeStatistics"}),
+        "{outer} would count the shaped reward of {inner}; apply {outer} before {inner}",
     ),
 )
 
@@ -39,8 +45,9 @@ def layers(env: Any) -> Iterator[Any]:
     """The wrappers of an environment and the environment, outermost first; of a vector, those of row 0, too."""
     while env is not None:
         yield env
-        inside = getattr(env, "envs", None) if not hasattr(env, "env") else None
-        env = inside[0] if isinstance(inside, list | tuple) and inside else vars(env).get("env")
+        attributes = getattr(env, "__dict__", {})
+        rows = attributes.get("envs")
+        env = attributes.get("env", rows[0] if isinstance(rows, list | tuple) and rows else None)
 
 
 def wrong_orders(env: Any) -> list[str]:

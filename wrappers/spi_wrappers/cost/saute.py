@@ -7,7 +7,6 @@ import numpy as np
 
 from spi_wrappers.cost.account import Account, Bools, Feature, InfoRows, RestartOutcome, StepOutcome, StepRows
 from spi_wrappers.cost.arguments import real
-from spi_wrappers.cost.order import refuse_wrong_order
 from spi_wrappers.cost.shaping import raw_reward
 from spi_wrappers.cost.single import CostWrapper
 
@@ -80,5 +79,4 @@ class SauteBudget(CostWrapper):
     def __init__(
         self, env: gym.Env[Any, Any], *, budget: float, gamma: float = 1.0, unsafe_reward: float = -1.0
     ) -> None:
-        refuse_wrong_order(env, "SauteBudget")
         super().__init__(env, budget=budget, gamma=gamma, unsafe_reward=unsafe_reward)

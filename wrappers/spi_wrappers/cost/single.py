@@ -12,6 +12,7 @@ from spi_wrappers.cost import checks
 from spi_wrappers.cost.account import COST_KEY, Account, Entries, MakeAccount, StepOutcome, StepRows
 from spi_wrappers.cost.features import extended, extended_space
 from spi_wrappers.cost.infos import SingleInfo
+from spi_wrappers.cost.order import refuse_wrong_order
 
 _ALL = np.ones(1, np.bool_)
 _NO_COST = np.zeros(1)
@@ -31,6 +32,7 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     make_account: ClassVar[MakeAccount]
 
     def __init__(self, env: gym.Env[Any, Any], **kwargs: Any) -> None:
+        refuse_wrong_order(env, self._name)
         RecordConstructorArgs.__init__(self, **kwargs)
         gym.Wrapper.__init__(self, env)
         self.account: Account = self.build_account(1, kwargs)

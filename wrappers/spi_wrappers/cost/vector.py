@@ -25,6 +25,7 @@ from spi_wrappers.cost.account import (
 from spi_wrappers.cost.batches import row_of, with_rows
 from spi_wrappers.cost.features import extended, extended_rows, extended_space
 from spi_wrappers.cost.infos import FINAL_KEYS, Infos, VectorInfo, mask_of, overlaid, put
+from spi_wrappers.cost.order import refuse_wrong_order
 from spi_wrappers.cost.rows import HELD_KEY, Step, check_rows_can_be_reset, reset_rows, step_and_reset
 
 
@@ -53,6 +54,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     make_account: ClassVar[MakeAccount]
 
     def __init__(self, env: VectorEnv[Any, Any, Any], **kwargs: Any) -> None:
+        refuse_wrong_order(env, self._name)
         RecordConstructorArgs.__init__(self, **kwargs)
         VectorWrapper.__init__(self, env)
         self.autoreset_mode = read_mode(env, self._name)

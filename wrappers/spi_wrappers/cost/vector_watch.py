@@ -71,10 +71,10 @@ class VectorWatch(Watch):
         self.report.total_cost += float(costs.sum())
         self._totals = np.where(live, self._totals + counted, 0.0)
         terms, there = info.read(TERMS_KEY)
-        for row in np.flatnonzero(there & live) if isinstance(terms, Mapping) else ():
+        for row in np.flatnonzero(there & live).tolist() if isinstance(terms, Mapping) else ():
             self._check_terms(_row(terms, row), float(counted[row]), self._where(row))
         statistics, there = info.read("episode")
-        for row in np.flatnonzero(ended):
+        for row in np.flatnonzero(ended).tolist():
             mine = _row(statistics, row) if isinstance(statistics, Mapping) and there[row] else None
             self._end(float(self._totals[row]), mine, self._where(row))
         self._totals = np.where(ended, 0.0, self._totals)

@@ -8,7 +8,6 @@ from gymnasium.vector import VectorEnv
 
 from spi_wrappers.cost.lagrangian import LagrangianAccount, MultiplierAccess, choose_multiplier
 from spi_wrappers.cost.multiplier import Multiplier, PIDGains
-from spi_wrappers.cost.order import refuse_wrong_order
 from spi_wrappers.cost.saute import SauteAccount
 from spi_wrappers.cost.shaping import PenaltyAccount
 from spi_wrappers.cost.vector import CostVectorWrapper
@@ -30,7 +29,6 @@ class SauteBudget(CostVectorWrapper):
         gamma: float = 1.0,
         unsafe_reward: float = -1.0,
     ) -> None:
-        refuse_wrong_order(env, "SauteBudget")
         super().__init__(env, budget=budget, gamma=gamma, unsafe_reward=unsafe_reward)
 
 
@@ -57,7 +55,6 @@ class LagrangianReward(MultiplierAccess, CostVectorWrapper):
         normalize: bool = False,
         multiplier: Multiplier | Mapping[str, Any] | None = None,
     ) -> None:
-        refuse_wrong_order(env, "LagrangianReward")
         how = {"lr": lr, "pid": pid, "init": init, "maximum": maximum}
         chosen = choose_multiplier(limit, how, multiplier)
         RecordConstructorArgs.__init__(self, multiplier=chosen.settings(), normalize=normalize)
