@@ -67,7 +67,7 @@ class NormalizeAccount(Account):
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
         if self.update:
-            self.sums = np.where(rows.live, self.gamma * self.sums + rows.cost, self.sums)
+            self.sums = self.gamma * self.sums + rows.cost
             self.running.update(self.sums[rows.live])
         scale = np.sqrt(self.running.variance + self.epsilon)
         return StepOutcome({COST_KEY: rows.cost / scale, "cost_raw": rows.cost.copy()})
