@@ -28,10 +28,17 @@ _ROBOTS = {
     "Swimmer": "swimmer",
 }
 
+_SAFE_BASELINES = {
+    "ppo_lag": ("PPOLag", "PPO-Lagrangian: costs at a price that is learned"),
+    "ppo_pid": ("PPOPID", "PPO-Lagrangian with a PID controller for the price"),
+    "ppo_saute": ("PPOSaute", "Sauté PPO: the budget of costs that is left is observed"),
+    "ppo_early": ("PPOEarly", "PPO on episodes that end above a limit on their cost"),
+}
+
 
 @hookimpl
 def register_algorithms(register: Register) -> None:
-    """Deep SPI and its two ablations."""
+    """Deep SPI, its two ablations, and safe baselines."""
     register(
         "deep_spi",
         "spi_plugins.algorithms.deep_spi:DeepSPI",
@@ -45,6 +52,8 @@ def register_algorithms(register: Register) -> None:
     register(
         "ppo", "spi_plugins.algorithms.deep_spi:PPO", summary="PPO on the same core, without a world model"
     )
+    for name, (target, summary) in _SAFE_BASELINES.items():
+        register(name, f"spi_integrations.stable_baselines3.presets:{target}", summary=summary)
 
 
 @hookimpl

@@ -139,6 +139,17 @@ class JaxAlgorithm(BaseAlgorithm):
     def _with_parameter_groups(self, state: PyTree, groups: dict[str, PyTree]) -> PyTree:
         """The state with those parts replaced."""
 
+    @classmethod
+    def _adapt_loaded_env(cls, env: VecEnv, arguments: Mapping[str, Any]) -> VecEnv:
+        """The environment given to ``load``, with the spaces of the stored model.
+
+        Args:
+            env: as it came.
+            arguments: the constructor's.
+        """
+        del arguments
+        return env
+
     # ------------------------------------------------------------------ set-up
 
     def _get_policy_from_name(self, policy_name: str) -> type[Any]:
@@ -335,7 +346,7 @@ class JaxAlgorithm(BaseAlgorithm):
         arguments = {**saved.arguments, **custom, **kwargs}
         if env is not None:
             copies = arguments.pop("n_envs", None) or (saved.n_envs if is_template(env) else None)
-            env = prepare_env(env, copies, arguments["seed"])
+            env = cls._adapt_loaded_env(prepare_env(env, copies, arguments["seed"]), arguments)
             check_for_correct_spaces(env, saved.observation_space, saved.action_space)
         window = arguments.pop("stats_window_size", saved.stats_window_size)
         model = cls(

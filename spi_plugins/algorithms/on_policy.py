@@ -173,9 +173,11 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         if self.ep_info_buffer:
             self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
             self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
-            costs = [info["c"] for info in self.ep_info_buffer if "c" in info]
+            costs = [(info["c"], info["l"]) for info in self.ep_info_buffer if "c" in info]
             if costs:
-                self.logger.record("rollout/ep_cost_mean", safe_mean(costs))
+                total, steps = np.sum(costs, axis=0)
+                self.logger.record("rollout/ep_cost_mean", float(total / len(costs)))
+                self.logger.record("rollout/cost_rate", float(total / steps))
         if self.ep_success_buffer:
             self.logger.record("rollout/success_rate", safe_mean(self.ep_success_buffer))
         self.logger.record("time/fps", int((self.num_timesteps - self._num_timesteps_at_start) / elapsed))

@@ -1,0 +1,189 @@
+"""Learning under a limit on the cost: train, evaluate, print the table, draw the curves.
+
+PPO without a limit beside PPO-Lagrangian, whose multiplier is that of a PID controller. The slow tests run the
+same tasks.
+
+python benchmarks/cost_learning.py point_goal swimmer --out docs/results
+"""
+
+import argparse
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
+
+import spi_plugins
+from spi_integrations.stable_baselines3 import as_vec_env, evaluate_policy_with_cost
+from spi_wrappers.vector import LagrangianReward, VelocityCost
+
+METHODS = ("ppo", "ppo_lagrangian")
+COLORS = {"ppo": "tab:orange", "ppo_lagrangian": "tab:blue"}
+
+
+class Task(NamedTuple):
+    """A run. ``limit`` is of the mean cost of an episode, about a quarter of what PPO without a limit has."""
+
+    make_env: Callable[[int], Any]
+    steps: int
+    limit: float
+    pid: dict[str, float]
+    arguments: dict[str, Any]
+    window: int  # episodes in a point of the curve
+    n_eval_episodes: int
+
+
+def point_goal(seed: int) -> Any:
+    del seed  # of the first reset, which the model asks for
+    return gymnasium.make_vec("spi/PointGoal-v0", num_envs=64)
+
+
+def swimmer(seed: int) -> Any:
+    import envpool
+
+    pool = envpool.make("Swimmer-v5", env_type="gymnasium", num_envs=16, num_threads=1, seed=seed)
+    return VelocityCost(pool)
+
+
+SHARED = {"learning_rate": LinearSchedule(1e-3, 1e-4, 1.0), "n_epochs": 10, "clip_range": 0.2, "ent_coef": 0.0,
+          "policy_kwargs": {"net_arch": [64, 64]}}  # fmt: skip
+
+TASKS = {
+    "point_goal": Task(
+        point_goal, 768_000, 5.0, {"kp": 0.03, "ki": 0.004, "kd": 0.0, "ema_p": 0.5},
+        {**SHARED, "n_steps": 125, "batch_size": 1000, "gamma": 0.98},
+        window=64, n_eval_episodes=512,
+    ),
+    "swimmer": Task(
+        swimmer, 500_000, 110.0, {"kp": 0.003, "ki": 0.0003, "kd": 0.0, "ema_p": 0.3},
+        {**SHARED, "n_steps": 256, "batch_size": 512, "gamma": 0.999},
+        window=16, n_eval_episodes=64,
+    ),
+}  # fmt: skip
+
+
+class Curve(BaseCallback):
+    """Steps, mean return, mean cost and multiplier, once an iteration."""
+
+    def __init__(self, price: Callable[[], float]) -> None:
+        super().__init__()
+        self.price = price
+        self.points: list[tuple[int, float, float, float]] = []
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        episodes = self.model.ep_info_buffer
+        if episodes:
+            means = (float(np.mean([episode[key] for episode in episodes])) for key in ("r", "c"))
+            self.points.append((self.model.num_timesteps, *means, self.price()))
+
+
+class Outcome(NamedTuple):
+    """Means over the evaluation's episodes, actions sampled; the curve's points are those of ``Curve``."""
+
+    method: str
+    seed: int
+    mean_return: float
+    mean_cost: float
+    multiplier: float
+    cpu_seconds: float
+    curve: list[tuple[int, float, float, float]]
+
+
+def run(task: Task, method: str, seed: int) -> Outcome:
+    """Train one seed and evaluate it on fresh episodes, with sampled actions: the limit is on those."""
+    cpu = time.process_time()
+    env = task.make_env(seed)
+    price = _no_price
+    if method == "ppo_lagrangian":
+        env = LagrangianReward(env, task.limit, pid=task.pid)
+        multiplier = env.multiplier
+        price = lambda: multiplier.value  # noqa: E731
+    model = spi_plugins.make(
+        "ppo", "MlpPolicy", env, seed=seed, stats_window_size=task.window, **task.arguments
+    )
+    curve = Curve(price)
+    model.learn(task.steps, callback=curve)
+    fresh = as_vec_env(task.make_env(10_000 + seed))
+    fresh.seed(10_000 + seed)
+    result = evaluate_policy_with_cost(model, fresh, task.n_eval_episodes, deterministic=False)
+    seconds = time.process_time() - cpu
+    return Outcome(method, seed, result.mean_return, result.mean_cost, price(), seconds, curve.points)
+
+
+def _no_price() -> float:
+    return 0.0
+
+
+def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(13, 3.8))
+    for method in METHODS:
+        for i, outcome in enumerate(o for o in outcomes if o.method == method):
+            columns = np.asarray(outcome.curve).T
+            for axes, values in zip(panels, columns[1:], strict=True):
+                label = method if i == 0 else None
+                axes.plot(columns[0] / 1000, values, color=COLORS[method], alpha=0.7, label=label)
+    panels[1].axhline(task.limit, color="grey", linestyle="--", label="limit")
+    for axes, title in zip(panels, ("return", "cost of an episode", "multiplier"), strict=True):
+        axes.set(title=f"{name}: {title}", xlabel="environment steps, thousands")
+    panels[0].legend()
+    panels[1].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def store(outcomes: list[Outcome], path: pathlib.Path) -> list[Outcome]:
+    """Add to the file's outcomes, replacing those of the same method and seed; all of them are returned."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = [Outcome(**row) for row in json.loads(path.read_text())] if path.exists() else []
+    merged = {(o.method, o.seed): o for o in [*known, *outcomes]}
+    lines = []
+    for outcome in merged.values():
+        step = max(len(outcome.curve) // 60, 1)
+        curve = [[at, *(round(value, 3) for value in values)] for at, *values in outcome.curve[::step]]
+        row = {**outcome._asdict(), "cpu_seconds": round(outcome.cpu_seconds), "curve": curve}
+        lines.append(json.dumps(row))
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    return list(merged.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=pathlib.Path, help="folder for cost_NAME.png and cost_NAME.json")
+    args = parser.parse_args()
+    for name in args.tasks:
+        task = TASKS[name]
+        print(f"\n| {name}, limit {task.limit:g} | seed | return | cost | multiplier | CPU-s |")
+        print("|---|---|---|---|---|---|", flush=True)
+        for method in args.methods:
+            for seed in range(args.seeds):
+                outcome = run(task, method, seed)
+                print(
+                    f"| {method} | {seed} | {outcome.mean_return:.2f} | {outcome.mean_cost:.2f} | "
+                    f"{outcome.multiplier:.3f} | {outcome.cpu_seconds:.0f} |",
+                    flush=True,
+                )
+                if args.out:
+                    outcomes = store([outcome], args.out / f"cost_{name}.json")
+                    draw(name, task, outcomes, args.out / f"cost_{name}.png")
+
+
+if __name__ == "__main__":
+    main()
