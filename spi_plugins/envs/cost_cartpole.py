@@ -53,7 +53,7 @@ def _render(threshold: float, state: Any, params: CartPoleParams) -> UInt8[np.nd
     """Draw what ``cartpole.render`` does, with the costly part of the track in red."""
     frame: UInt8[np.ndarray, "200 300 3"] = cartpole.render(state, params)
     width = frame.shape[1]
-    position = (np.arange(width) + 0.5) / width * 2 * cartpole.POSITION_LIMIT - cartpole.POSITION_LIMIT
+    position = (np.arange(width) - width / 2) * (2 * cartpole.POSITION_LIMIT / width)
     costly = (np.abs(position) > threshold)[None, :] & (frame == 255).all(axis=-1)
     frame[costly] = (255, 214, 214)
     return frame

@@ -56,13 +56,16 @@ def draw_layout(
     Returns:
         The robot's position, the hazards' centers, and the cells without a hazard, counted row by row.
     """
-    cell_key, robot_key, hazard_key = jax.random.split(key, 3)
-    place = _shuffled(cell_key, config.cells**2)
-    chosen = jnp.argmax(place[None, :] == jnp.arange(1 + config.num_hazards)[:, None], axis=1)
+    count, chosen = config.cells**2, 1 + config.num_hazards
+    # One draw for all: each call of the generator makes the program longer to compile.
+    drawn = jax.random.uniform(key, (count + 2 * chosen,))
+    rank = _ranks(drawn[:count])
+    cells = jnp.argmax(rank[None, :] == jnp.arange(chosen)[:, None], axis=1)
+    places = drawn[count:].reshape(chosen, 2)
     room = config.cell_size / 2 - _GAP
-    robot = _within(config, robot_key, chosen[:1], room)[0]
-    hazards = _within(config, hazard_key, chosen[1:], room - config.hazard_radius)
-    return robot, hazards, (place == 0) | (place > config.num_hazards)
+    robot = _within(config, cells[:1], places[:1], room)[0]
+    hazards = _within(config, cells[1:], places[1:], room - config.hazard_radius)
+    return robot, hazards, (rank == 0) | (rank >= chosen)
 
 
 def draw_goal(
@@ -73,28 +76,26 @@ def draw_goal(
     Away means that the cells' centers are more than one and a half cells from the robot; if there is no such
     cell, any cell without a hazard will do.
     """
-    cell_key, place_key = jax.random.split(key)
+    drawn = jax.random.uniform(key, (3,))
     offset = _centers(config, jnp.arange(config.cells**2)) - robot[None, :]
     away = free & (jnp.hypot(offset[:, 0], offset[:, 1]) > 1.5 * config.cell_size)
     allowed = jnp.where(away.any(), away, free)
-    rank = jnp.cumsum(allowed)
-    # The cell whose rank among the allowed ones is the one drawn.
-    drawn = jax.random.randint(cell_key, (), 1, rank[-1] + 1)
-    cell = jnp.argmax(rank == drawn)
+    # The first cell with that many allowed ones up to it, itself included.
+    number = jnp.cumsum(allowed)
+    cell = jnp.argmax(number > jnp.floor(drawn[0] * number[-1]))
     room = config.cell_size / 2 - _GAP - config.goal_radius
-    return _within(config, place_key, cell[None], room)[0]
+    return _within(config, cell[None], drawn[None, 1:], room)[0]
 
 
-def _shuffled(key: Key[Array, ""], count: int) -> Int[Array, " count"]:
-    """The place of each of ``count`` things in a random order.
+def _ranks(values: Float[Array, " K"]) -> Int[Array, " K"]:
+    """How many others come before each one, in ascending order; of equal ones the first comes first.
 
     By comparing all with all: resets are computed at every step, and sorting would be most of its time.
     """
-    drawn = jax.random.bits(key, (count,))
-    index = jnp.arange(count)
-    ahead = drawn[None, :] < drawn[:, None]
-    tied = (drawn[None, :] == drawn[:, None]) & (index[None, :] < index[:, None])
-    return (ahead | tied).sum(axis=1)
+    index = jnp.arange(len(values))
+    below = values[None, :] < values[:, None]
+    tied = (values[None, :] == values[:, None]) & (index[None, :] < index[:, None])
+    return (below | tied).sum(axis=1)
 
 
 def _centers(config: PointGoalConfig, cells: Int[Array, " K"]) -> Float[Array, "K 2"]:
@@ -103,7 +104,7 @@ def _centers(config: PointGoalConfig, cells: Int[Array, " K"]) -> Float[Array, "
 
 
 def _within(
-    config: PointGoalConfig, key: Key[Array, ""], cells: Int[Array, " K"], room: float
+    config: PointGoalConfig, cells: Int[Array, " K"], drawn: Float[Array, "K 2"], room: float
 ) -> Float[Array, "K 2"]:
-    """Points at most ``room`` from the centers of their cells, in x and in y."""
-    return _centers(config, cells) + jax.random.uniform(key, (len(cells), 2), minval=-room, maxval=room)
+    """Points at most ``room`` from the centers of their cells, in x and in y, as numbers in [0, 1) decide."""
+    return _centers(config, cells) + room * (2 * drawn - 1)
