@@ -1,12 +1,13 @@
 """Lagrange multipliers of a limit on the episode cost: plain gradient ascent, and PID."""
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from spi_wrappers.cost.arguments import boolean, real, whole
 
@@ -160,12 +161,12 @@ class Multiplier:
         Raises:
             ValueError: a cost is not finite.
         """
-        ended: NDArray[np.float64] = np.atleast_1d(np.asarray(costs, np.float64))
-        if not np.isfinite(ended).all():
-            raise ValueError(f"Costs of episodes must be finite, got {ended.tolist()}.")
+        ended: list[float] = np.asarray(costs, np.float64).reshape(-1).tolist()
+        if not all(map(math.isfinite, ended)):
+            raise ValueError(f"Costs of episodes must be finite, got {ended}.")
         if self.frozen:
             return
-        self._pending.extend(ended.tolist())
+        self._pending.extend(ended)
         if not self.manual:
             self.update()
 
@@ -177,7 +178,7 @@ class Multiplier:
         """
         if self.frozen or not self._pending:
             return self._value
-        mean = float(np.mean(self._pending))
+        mean = math.fsum(self._pending) / len(self._pending)
         self._pending.clear()
         self.updates += 1
         excess = mean - self.limit

@@ -1,5 +1,6 @@
 """Costs scaled to a steady size."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,13 +37,15 @@ class RunningVariance:
 
     def update(self, samples: Floats) -> None:
         """Take in samples, ``[k]``."""
-        if not len(samples):
+        size = len(samples)
+        if not size:
             return
-        total = self.count + len(samples)
-        delta = float(samples.mean()) - self.mean
-        squares = self.variance * self.count + float(samples.var()) * len(samples)
-        squares += delta**2 * self.count * len(samples) / total
-        self.mean += delta * len(samples) / total
+        total, mean = self.count + size, float(samples.sum()) / size
+        delta, deviations = mean - self.mean, samples - mean
+        squares = (
+            self.variance * self.count + float(deviations @ deviations) + delta**2 * self.count * size / total
+        )
+        self.mean += delta * size / total
         self.variance, self.count = squares / total, total
 
 
@@ -68,8 +71,8 @@ class NormalizeAccount(Account):
         """See ``Account``."""
         if self.update:
             self.sums = self.gamma * self.sums + rows.cost
-            self.running.update(self.sums[rows.live])
-        scale = np.sqrt(self.running.variance + self.epsilon)
+            self.running.update(self.sums if rows.live.all() else self.sums[rows.live])
+        scale = math.sqrt(self.running.variance + self.epsilon)
         return StepOutcome({COST_KEY: rows.cost / scale, "cost_raw": rows.cost.copy()})
 
 

@@ -35,13 +35,15 @@ class SauteAccount(Account):
 
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
-        if (rows.cost < 0).any():
+        if rows.cost.min() < 0:
             raise ValueError(
                 f"SauteBudget needs costs that are not negative, got {rows.cost[rows.cost < 0].tolist()}: "
                 "spending must not refill the budget."
             )
-        left = (self.left - rows.cost / self.budget) / self.gamma
-        self.left = np.where(rows.live, np.clip(left, -_LARGEST, _LARGEST), self.left)
+        left = self.left - rows.cost / self.budget
+        if self.gamma < 1:  # rows that are not live have just begun anew, and cost nothing
+            left = np.where(rows.live, np.clip(left / self.gamma, -_LARGEST, _LARGEST), left)
+        self.left = left
         return StepOutcome(
             info={"budget": self.left, **raw_reward(rows)},
             reward=np.where(self.left > 0, rows.reward, self.unsafe_reward),
