@@ -59,9 +59,9 @@ def read_vector_cost(value: Any, live: Bools, wrapper: str, what: str = "infos['
         )
     if costs.dtype != np.float64:
         costs = costs.astype(np.float64)
-    if not live.all():
+    if np.count_nonzero(live) < len(live):
         costs = np.where(live, costs, 0.0)
-    if not math.isfinite(costs.sum()):
+    if not math.isfinite(costs @ costs):
         rows = np.flatnonzero(~np.isfinite(costs)).tolist()
         if rows:
             raise ValueError(

@@ -27,6 +27,7 @@ class ClipAccount(Account):
         self.low, self.high = real("low", low), real("high", high)
         if self.low > self.high:
             raise ValueError(f"low must not be above high={self.high:g}, got {low!r}.")
+        self.fills_resets = self.low <= 0.0 <= self.high
 
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """See ``Account``."""
@@ -39,6 +40,8 @@ class ClipAccount(Account):
 
 class DelayAccount(Account):
     """Holds costs back; see ``DelayCost``."""
+
+    fills_resets = True
 
     def __init__(self, num_rows: int, *, delay: int, flush: bool = True) -> None:
         super().__init__(num_rows)

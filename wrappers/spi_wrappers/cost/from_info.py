@@ -1,5 +1,6 @@
 """Costs out of something that the infos tell already."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,7 @@ class InfoAccount(Account):
     """Makes costs of one key; see ``CostFromInfo``."""
 
     cost = "makes"
+    fills_resets = True
 
     def __init__(
         self,
@@ -74,12 +76,12 @@ class InfoAccount(Account):
         """See ``Account``."""
         values = numbers_of(rows, self._key, "CostFromInfo")
         if self._op is None:
-            costs: Floats = self._scale * values
+            costs = np.multiply(self._scale, values)
         elif self._op == _DROPS:
-            costs = np.where(values < self._last, self._scale, 0.0)
+            costs = np.multiply(self._scale, (values < self._last) & rows.live)
             self._last = np.where(rows.live, values, self._last)
         else:
-            costs = np.where(_COMPARISONS[self._op](values, self._threshold), self._scale, 0.0)
+            costs = np.multiply(self._scale, _COMPARISONS[self._op](values, self._threshold) & rows.live)
         return StepOutcome(info={COST_KEY: costs})
 
 
@@ -90,8 +92,8 @@ def numbers_of(rows: StepRows, key: str, wrapper: str) -> Floats:
         ValueError: a live row has none, or it is no finite number.
     """
     values, there = rows.info.read(key)
-    if values is None or not (there | ~rows.live).all():
-        if not rows.live.any():
+    if values is None or np.count_nonzero(there | ~rows.live) < len(there):
+        if not np.count_nonzero(rows.live):
             return np.zeros(len(rows.live))
         raise ValueError(
             f"{wrapper} needs info[{key!r}] at every step, but the info has only {sorted(rows.info.keys())}."
@@ -102,7 +104,7 @@ def numbers_of(rows: StepRows, key: str, wrapper: str) -> Floats:
             f"{wrapper} needs info[{key!r}] to be one number, got {values.dtype} of shape {values.shape[1:]}."
         )
     numbers = np.where(rows.live, values, 0.0)
-    if not np.isfinite(numbers).all():
+    if not math.isfinite(numbers @ numbers) and not np.isfinite(numbers).all():
         raise ValueError(f"{wrapper} needs info[{key!r}] to be finite, got {values[rows.live].tolist()}.")
     return numbers
 

@@ -3,6 +3,7 @@
 The arrays of an environment are never written into: functions here put new ones in their place.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -73,6 +74,14 @@ def _part(infos: Infos, key: str) -> Infos:
     return {name: infos[name] for name in (key, f"_{key}") if name in infos}
 
 
+@functools.lru_cache(maxsize=64)
+def every_row(num_rows: int) -> Bools:
+    """True in all rows: one array for all who ask, which cannot be written into."""
+    rows = np.ones(num_rows, np.bool_)
+    rows.flags.writeable = False
+    return rows
+
+
 def mask_of(infos: Mapping[str, Any], key: str, num_rows: int) -> Bools:
     """Which rows have ``key``; all of them, if the environment keeps no masks."""
     if key not in infos:
@@ -98,21 +107,28 @@ def put(infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int) 
     Args:
         infos: changed in place.
         key: what to set.
-        values: ``[n, ...]``, or a dictionary of such, which joins the one that is there.
+        values: ``[n, ...]``, or a dictionary of such without masks, which joins the one that is there.
         rows: bool ``[n]``; all of them if ``None``.
         num_rows: n.
     """
-    if isinstance(values, Mapping):
+    if isinstance(values, dict):
         part = dict(infos.get(key, {}))
-        for name in _keys(values):
-            put(part, name, values[name], rows, num_rows)
+        for name, value in values.items():
+            put(part, name, value, rows, num_rows)
+    if rows is None:
+        mask = every_row(num_rows).copy()
+    elif key in infos:
+        mask = mask_of(infos, key, num_rows) | rows
+    else:
+        mask = rows.copy()
+    if isinstance(values, dict):
         infos[key] = part
     elif rows is None:
         infos[key] = values
     else:
-        old = infos.get(key)
-        infos[key] = np.where(_aligned(rows, values), values, _nothing(values) if old is None else old)
-    infos[f"_{key}"] = np.ones(num_rows, np.bool_) if rows is None else infos.get(f"_{key}", False) | rows
+        old = infos[key] if key in infos else _nothing(values)
+        infos[key] = np.where(aligned(rows, values), values, old)
+    infos[f"_{key}"] = mask
 
 
 def without(infos: Infos, rows: Bools) -> Infos:
@@ -125,13 +141,13 @@ def without(infos: Infos, rows: Bools) -> Infos:
     rest: Infos = {}
     for key in _keys(infos):
         left = mask_of(infos, key, len(rows)) & ~rows
-        if left.any():
+        if np.count_nonzero(left):
             value = infos[key]
             if isinstance(value, Mapping):
                 rest[key] = without(dict(value), rows)
             else:
                 value = np.asarray(value)
-                rest[key] = np.where(_aligned(left, value), value, _nothing(value))
+                rest[key] = np.where(aligned(left, value), value, _nothing(value))
             rest[f"_{key}"] = left
     return rest
 
@@ -166,8 +182,9 @@ def _keys(infos: Mapping[str, Any]) -> Iterator[str]:
     return (key for key in infos if not (key.startswith("_") and key[1:] in infos))
 
 
-def _aligned(rows: Bools, values: NDArray[Any]) -> Bools:
-    return rows.reshape(-1, *[1] * (np.ndim(values) - 1))
+def aligned(rows: Bools, values: NDArray[Any]) -> Bools:
+    """``rows`` as a mask of ``values``, ``[n, ...]``."""
+    return rows if values.ndim == 1 else rows.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def _nothing(values: NDArray[Any]) -> Any:

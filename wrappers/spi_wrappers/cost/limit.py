@@ -37,7 +37,7 @@ class LimitAccount(Account):
         """See ``Account``."""
         self.costs = self.costs + rows.cost
         above = (self.costs > self.limit) & rows.live
-        if not above.any():
+        if not np.count_nonzero(above):
             return StepOutcome()
         return ends(rows, above, self.mode, self.reward)
 
@@ -54,7 +54,7 @@ class CostToTerminationAccount(Account):
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
         above = (rows.cost > self.threshold) & rows.live
-        return ends(rows, above, "terminate", None) if above.any() else StepOutcome()
+        return ends(rows, above, "terminate", None) if np.count_nonzero(above) else StepOutcome()
 
 
 def ends(rows: StepRows, where: Bools, mode: Ending, reward: float | None) -> StepOutcome:

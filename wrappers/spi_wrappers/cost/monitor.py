@@ -5,6 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from spi_wrappers.cost.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
 from spi_wrappers.cost.single import CostWrapper
@@ -35,8 +36,8 @@ class MonitorAccount(Account):
 
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """See ``Account``."""
-        self.costs = np.where(rows, 0.0, self.costs)
-        self.lengths = np.where(rows, 0, self.lengths)
+        keep = ~rows
+        self.costs, self.lengths = self.costs * keep, self.lengths * keep
         return RestartOutcome()
 
     def step(self, rows: StepRows) -> StepOutcome:
@@ -49,17 +50,28 @@ class MonitorAccount(Account):
 
     def _finish(self, rows: StepRows) -> dict[str, Any]:
         ended = rows.ended_rows
-        self.cost_queue.extend(self.costs[ended].tolist())
+        costs, lengths = self.costs[ended], self.lengths[ended]
+        done = costs.tolist()
+        self.cost_queue.extend(done)
         self.num_episodes += len(ended)
-        self.total_cost += float(self.costs[ended].sum())
-        self.total_steps += int(self.lengths[ended].sum())
-        stats: dict[str, Any] = {"c": self.costs, "cost_rate": self.costs / np.maximum(self.lengths, 1)}
+        self.total_cost += sum(done)
+        self.total_steps += sum(lengths.tolist())
+        stats = {
+            "c": self._spread(ended, costs),
+            "cost_rate": self._spread(ended, costs / np.maximum(lengths, 1)),
+        }
         if self.limit is not None:
-            violation = self.costs > self.limit
-            stats["violation"] = violation
-            self.violation_queue.extend(violation[ended].tolist())
-            self.num_violations += int(violation[ended].sum())
+            above = costs > self.limit
+            stats["violation"] = self._spread(ended, above)
+            self.violation_queue.extend(above.tolist())
+            self.num_violations += int(np.count_nonzero(above))
         return stats
+
+    def _spread(self, ended: NDArray[np.intp], values: NDArray[Any]) -> NDArray[Any]:
+        """Values of the ended rows among zeros."""
+        spread = np.zeros(self.num_rows, values.dtype)
+        spread[ended] = values
+        return spread
 
 
 class MonitorStatistics:

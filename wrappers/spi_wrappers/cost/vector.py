@@ -1,7 +1,8 @@
 """The base class of cost wrappers around vector environments: the one place that knows autoreset modes."""
 
 import copy
-from typing import Any, ClassVar
+import math
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
@@ -18,15 +19,38 @@ from spi_wrappers.cost.account import (
     Floats,
     InfoRows,
     MakeAccount,
-    RestartOutcome,
     StepOutcome,
     StepRows,
 )
 from spi_wrappers.cost.batches import row_of, with_rows
 from spi_wrappers.cost.features import extended, extended_rows, extended_space
-from spi_wrappers.cost.infos import FINAL_KEYS, Infos, VectorInfo, mask_of, overlaid, put
+from spi_wrappers.cost.infos import FINAL_KEYS, Infos, VectorInfo, aligned, every_row, mask_of, overlaid, put
 from spi_wrappers.cost.order import refuse_wrong_order
 from spi_wrappers.cost.rows import HELD_KEY, Step, check_rows_can_be_reset, reset_rows, step_and_reset
+
+
+class LastStep(NamedTuple):
+    """What a wrapper around this one need not work out again, if it gets the very arrays back.
+
+    Attributes:
+        terminated: as returned.
+        truncated: as returned.
+        ended: ``terminated | truncated``.
+        ended_rows: the indices of ``ended``.
+        over: the rows that this step reset (``NEXT_STEP``).
+        live: the rows that made a transition.
+        shown: ``infos["cost"]``; ``None`` if ``cost`` was not checked.
+        cost: ``[n]``, of the transitions, finite: 0 in reset rows, the last step's where an episode ended.
+    """
+
+    terminated: Bools
+    truncated: Bools
+    ended: Bools
+    ended_rows: NDArray[np.intp]
+    over: Bools | None
+    live: Bools
+    shown: Floats | None
+    cost: Floats
 
 
 class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
@@ -60,7 +84,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         self.autoreset_mode = read_mode(env, self._name)
         self._size = env.num_envs
         self.account: Account = self.build_account(self._size, kwargs)
-        self._all = np.ones(self._size, np.bool_)
+        self._all = every_row(self._size)
         self._no_cost = np.zeros(self._size)
         self._same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
         self._next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
@@ -69,6 +93,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         if self.account.may_end and self.autoreset_mode is not AutoresetMode.DISABLED:
             check_rows_can_be_reset(env, self._name)
         self._observation: Any = None
+        self.last_step: LastStep | None = None
         if self.account.feature is not None:
             space = extended_space(env.single_observation_space, self.account.feature, self._name)
             self.single_observation_space = space
@@ -85,32 +110,34 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         )
         rows = self._all if mask is None else np.asarray(mask)
         self._over, self._forced = _left(self._over, rows), _left(self._forced, rows)
-        outcome = self._restart(rows, infos)
-        self._keep(observations)
-        return self._with_feature(observations, outcome.feature), infos
+        outcome = self.account.restart(rows, VectorInfo(infos, self._size))
+        self._write(infos, outcome.info, rows)
+        self.last_step = None
+        if self.account.needs_observation:
+            self._keep(observations)
+        if self.account.feature is not None and outcome.feature is not None:
+            observations = extended(observations, outcome.feature, self.account.feature)
+        return observations, infos
 
     def step(self, actions: Any) -> Step:
         """Step all rows, and account for the transitions."""
-        if self._forced is None:
-            observations, reward, terminated, truncated, infos = self.step_inside(actions)
-        else:
-            observations, reward, terminated, truncated, infos = step_and_reset(
-                self.env, actions, self._forced
-            )
-        moved = self._moved(infos)
-        ended = terminated | truncated
-        ended_rows = ended.nonzero()[0]
+        forced = self._forced
+        step = self.step_inside(actions) if forced is None else step_and_reset(self.env, actions, forced)
+        observations, reward, terminated, truncated, infos = step
+        account, over = self.account, self._over
+        last = self._seen(terminated, truncated, infos)
+        ended, ended_rows = last.ended, last.ended_rows
         final = ended if self._same_step and len(ended_rows) else None
         info = VectorInfo(infos, self._size, final)
-        live = self._all if moved is None else moved
-        cost = self._cost(info, infos, live, final)
-        rows = StepRows(reward, terminated, truncated, cost, live, ended, ended_rows, info)
-        if self.account.needs_observation:
-            after = observations
-            if final is not None:
-                after = with_rows(self.env.single_observation_space, after, ended_rows, infos["final_obs"])
-            rows = rows._replace(action=actions, observation=self._observation, next_observation=after)
-        outcome = self.account.step(rows)
+        restart = None if over is None else account.restart(over, info)
+        cost = last.cost if last.shown is not None else self._cost(info, infos, last.live, final)
+        before, after = self._observation, None
+        if account.needs_observation:
+            after = self._reached(observations, infos, final, ended_rows)
+        rows = StepRows(
+            reward, terminated, truncated, cost, last.live, ended, ended_rows, info, actions, before, after
+        )
+        outcome = account.step(rows)
         forced = None
         if outcome.terminated is not None or outcome.truncated is not None:
             terminated = terminated if outcome.terminated is None else outcome.terminated
@@ -123,17 +150,26 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         if self._same_step and len(ended_rows):
             if forced is not None:
                 observations, infos = self._reset_forced(observations, infos, forced)
-            self._write_ends(infos, outcome, ended, ended_rows)
-            features = self._restart(ended, infos).feature
+            features = self._write_ends(infos, outcome, ended, ended_rows)
         else:
-            self._write(infos, outcome.info, moved)
+            if account.fills_resets and HELD_KEY not in infos:
+                self._write(infos, outcome.info, None)
+            elif restart is None or over is None:
+                self._write(infos, outcome.info, None if last.live is self._all else last.live)
+            else:
+                self._write_rows(infos, outcome.info, last.live, restart.info, over)
             if len(ended_rows):
                 self._write(infos, outcome.final, ended)
+        shown, cost = self._checked(infos, cost, outcome, last.live)
+        self.last_step = LastStep(terminated, truncated, ended, ended_rows, over, last.live, shown, cost)
         if self._next_step:
             self._over, self._forced = (ended if len(ended_rows) else None), forced
-        self._keep(observations)
+        if account.needs_observation:
+            self._keep(observations)
+        if account.feature is not None and features is not None:
+            observations = extended(observations, features, account.feature)
         reward = reward if outcome.reward is None else outcome.reward
-        return self._with_feature(observations, features), reward, terminated, truncated, infos
+        return observations, reward, terminated, truncated, infos
 
     def build_account(self, num_rows: int, kwargs: dict[str, Any]) -> Account:
         """Make the account from the wrapper's keyword arguments."""
@@ -147,16 +183,31 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     def _name(self) -> str:
         return type(self).__name__
 
-    def _moved(self, infos: Infos) -> Bools | None:
-        """Rows that made a transition, ``None`` if all did; restarts the rows that were reset instead."""
-        moved: Bools | None = None
-        if self._over is not None:
-            self._restart(self._over, infos)
-            moved = ~self._over
-        if HELD_KEY in infos:
-            still = mask_of(infos, HELD_KEY, self._size)
-            moved = ~still if moved is None else moved & ~still
-        return moved
+    def _seen(self, terminated: Bools, truncated: Bools, infos: Infos) -> LastStep:
+        """What the arrays of this step come to, from the wrapper inside if it has it."""
+        inner: LastStep | None = getattr(self.env, "last_step", None)
+        over = self._over
+        if inner is None or inner.terminated is not terminated or inner.truncated is not truncated:
+            ended = terminated | truncated
+            rows, live = ended.nonzero()[0], self._live(infos)
+            return LastStep(terminated, truncated, ended, rows, over, live, None, self._no_cost)
+        if inner.over is over and self.account.cost == "reads" and inner.shown is infos.get(COST_KEY):
+            return inner
+        live = inner.live if inner.over is over else self._live(infos)
+        return inner._replace(live=live, shown=None)
+
+    def _live(self, infos: Infos) -> Bools:
+        """Rows that made a transition; ``self._all`` itself if all did."""
+        live = self._all if self._over is None else ~self._over
+        return live & ~mask_of(infos, HELD_KEY, self._size) if HELD_KEY in infos else live
+
+    def _reached(
+        self, observations: Any, infos: Infos, final: Bools | None, ended_rows: NDArray[np.intp]
+    ) -> Any:
+        """What the transitions led to."""
+        if final is None:
+            return observations
+        return with_rows(self.env.single_observation_space, observations, ended_rows, infos["final_obs"])
 
     def _reset_forced(self, observations: Any, infos: Infos, forced: Bools) -> tuple[Any, Infos]:
         """``SAME_STEP``: reset rows that the account ended, as the environment resets those that it ends."""
@@ -181,61 +232,81 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         kind = self.account.cost
         if kind == "ignores":
             return self._no_cost
-        cost, there = (
-            info.read(COST_KEY) if final is not None else (infos.get(COST_KEY), infos.get(f"_{COST_KEY}"))
-        )
+        there: Bools | None
+        if final is None:
+            cost, there = infos.get(COST_KEY), infos.get(f"_{COST_KEY}")
+        else:
+            cost, there = info.read(COST_KEY)
         if kind == "makes":
-            if cost is not None and (there is None or (there & live).any()):
+            if cost is not None and (there is None or np.count_nonzero(there & live)):
                 raise checks.double_cost(self._name)
             return self._no_cost
-        if cost is None and not live.any():
+        if cost is None and not np.count_nonzero(live):
             return self._no_cost
-        if cost is None or (there is not None and not (there | ~live).all()):
+        if cost is None or (there is not None and np.count_nonzero(there | ~live) < self._size):
             raise checks.missing_cost(self._name, info.keys())
         return checks.read_vector_cost(cost, live, self._name)
 
-    def _restart(self, rows: Bools, infos: Infos) -> RestartOutcome:
-        outcome = self.account.restart(rows, VectorInfo(infos, self._size))
-        self._write(infos, outcome.info, rows)
-        return outcome
+    def _checked(
+        self, infos: Infos, cost: Floats, outcome: StepOutcome, live: Bools
+    ) -> tuple[Floats | None, Floats]:
+        """The costs as they leave, and ``infos["cost"]`` if a wrapper around this one need not check them."""
+        shown, written = infos.get(COST_KEY), outcome.info.get(COST_KEY)
+        if shown is None or HELD_KEY in infos:
+            return None, cost
+        if written is None:
+            return (shown if self.account.cost == "reads" else None), cost
+        if live is not self._all and not self.account.fills_resets:
+            written = np.where(live, written, 0.0)
+        checked = written.dtype == np.float64 and math.isfinite(written @ written)
+        return (shown if checked else None), written
 
     def _write(self, infos: Infos, entries: Entries, rows: Bools | None) -> None:
-        if rows is not None and entries and not rows.any():
+        if rows is not None and entries and not np.count_nonzero(rows):
             return  # Gymnasium has no key that no row has
         for key, values in entries.items():
             put(infos, key, values, rows, self._size)
 
+    def _write_rows(self, infos: Infos, entries: Entries, rows: Bools, fresh: Entries, reset: Bools) -> None:
+        """Write entries of the rows that made a transition, and others of the rows that were reset."""
+        both = HELD_KEY not in infos and np.count_nonzero(rows) > 0
+        for key, values in fresh.items():
+            ours = entries.get(key)
+            if both and isinstance(ours, np.ndarray) and isinstance(values, np.ndarray):
+                put(infos, key, np.where(aligned(rows, ours), ours, values), None, self._size)
+            else:
+                put(infos, key, values, reset, self._size)
+                self._write(infos, {} if ours is None else {key: ours}, rows)
+        self._write(infos, {key: value for key, value in entries.items() if key not in fresh}, rows)
+
     def _write_ends(
         self, infos: Infos, outcome: StepOutcome, final: Bools, ended_rows: NDArray[np.intp]
-    ) -> None:
-        """``SAME_STEP``: the last steps' entries go to ``final_info``."""
-        self._write(infos, outcome.info, ~final)
+    ) -> Any:
+        """``SAME_STEP``: the last steps' entries go to ``final_info``. Returns the new episodes' features."""
         final_info = dict(infos.get("final_info", {}))
         self._write(final_info, outcome.info, final)
         self._write(final_info, outcome.final, final)
         infos["final_info"], infos["_final_info"] = final_info, infos.get("_final_info", False) | final
         for key, values in outcome.final.items():
-            if isinstance(values, dict) and isinstance(
-                infos.get(key), dict
-            ):  # vector.RecordEpisodeStatistics
+            if isinstance(values, dict) and isinstance(infos.get(key), dict):
+                # of gymnasium.wrappers.vector.RecordEpisodeStatistics
                 put(infos, key, values, final, self._size)
         if self.account.feature is not None and outcome.feature is not None:
             infos["final_obs"] = extended_rows(
                 infos["final_obs"], outcome.feature, ended_rows, self.account.feature
             )
+        restart = self.account.restart(final, VectorInfo(infos, self._size))
+        self._write_rows(infos, outcome.info, ~final, restart.info, final)
+        return restart.feature
 
     def _keep(self, observations: Any) -> None:
-        if self.account.needs_observation:  # a copy: some environments write into the one that they gave
-            self._observation = copy.deepcopy(observations)
-
-    def _with_feature(self, observations: Any, values: Any) -> Any:
-        if self.account.feature is None:
-            return observations
-        return extended(observations, values, self.account.feature)
+        """Remember what the next transition begins with, as a copy: some environments write into their own."""
+        plain = isinstance(observations, np.ndarray)
+        self._observation = observations.copy() if plain else copy.deepcopy(observations)
 
 
 def _some(rows: Bools) -> Bools | None:
-    return rows if rows.any() else None
+    return rows if np.count_nonzero(rows) else None
 
 
 def _left(rows: Bools | None, reset: Bools) -> Bools | None:

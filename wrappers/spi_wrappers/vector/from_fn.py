@@ -49,7 +49,7 @@ class _BatchedCosts:
         self._fn = fn
 
     def __call__(self, rows: StepRows) -> Floats:
-        if not rows.live.any():
+        if not np.count_nonzero(rows.live):
             return np.zeros(len(rows.live))
         values = self._fn(rows.observation, rows.action, rows.next_observation, rows.info.whole())
         return checks.read_vector_cost(values, rows.live, "CostFromFn", "what fn returns")
