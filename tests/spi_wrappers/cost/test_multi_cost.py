@@ -29,14 +29,11 @@ class Bare(RandomCosts):
 
 
 class WithTerms(RandomCosts):
-    """Makes its cost and the terms itself; ``rare`` is there at some steps only."""
+    """Makes its cost and the terms itself."""
 
     def __init__(self):
         def spoil(step, info):
             info["cost_terms"] = {"a": info["cost"] / 4, "b": info["cost"] * 3 / 4}
-            if step % 3 == 0:
-                info["cost_terms"]["rare"] = 1.0
-                info["cost"] += 1.0
 
         super().__init__(spoil=spoil)
 
@@ -70,9 +67,8 @@ def test_terms_are_what_the_infos_say_and_the_cost_is_their_sum(seed):
             assert info["cost_terms"] == expected
             assert info["cost"] == pytest.approx(sum(expected.values()))
             sums = {name: sums[name] + expected[name] for name in sums}
-        assert infos[-1]["episode_cost_terms"] == sums
-        assert infos[-1]["violations"] == {"fast": sums["fast"] > 2.0, "lives": sums["lives"] > 1.0}
-        assert all("violations" not in info for info in infos[:-1])
+            assert info["cost_sums"] == sums
+            assert info["violations"] == {"fast": sums["fast"] > 2.0, "lives": sums["lives"] > 1.0}
 
 
 @settings(max_examples=40, deadline=None)
@@ -80,7 +76,7 @@ def test_terms_are_what_the_infos_say_and_the_cost_is_their_sum(seed):
 def test_with_the_worst_an_episode_costs_at_most_1_if_and_only_if_it_keeps_all_limits(seed, limits):
     env = MultiCost(Bare(), TERMS, limits=limits, combine="worst")
     for infos in episodes(env, seed):
-        sums = infos[-1]["episode_cost_terms"]
+        sums = infos[-1]["cost_sums"]
         shares = {name: sums[name] / limit for name, limit in (limits or dict.fromkeys(TERMS, 1.0)).items()}
         assert sum(info["cost"] for info in infos) == pytest.approx(max(shares.values()))
         assert all(info["cost"] >= 0 for info in infos)
@@ -93,7 +89,7 @@ def test_with_the_worst_an_episode_costs_at_most_1_if_and_only_if_it_keeps_all_l
 @pytest.mark.parametrize("combine", ["sum", "worst"])
 @pytest.mark.parametrize(("make", "terms"), [(Bare, TERMS), (WithTerms, None)], ids=["made", "read"])
 def test_the_twin_is_a_vector_of_single_ones(make, terms, combine, mode):
-    limits = LIMITS if terms else {"a": 1.5, "rare": 0.5}
+    limits = LIMITS if terms else {"b": 1.5}
     assert_twins_agree(
         lambda env: MultiCost(env, terms, limits=limits, combine=combine),
         lambda env: VectorMultiCost(env, terms, limits=limits, combine=combine),
@@ -150,7 +146,13 @@ def test_bad_arguments_are_named(kwargs, error, message, vector):
     ("make", "kwargs", "message"),
     [
         (RandomCosts, {"terms": TERMS}, "MultiCost makes info.*gives a cost already"),
-        (RandomCosts, {}, r"needs a dictionary info\['cost_terms'\] at every step, got None"),
+        (RandomCosts, {}, r"needs the same costs in info.*at every step, got \[\] instead of any"),
+        (WithTerms, {"limits": {"c": 1.0}}, r"at every step, got \['a', 'b'\] instead of \['a', 'b', 'c'\]"),
+        (
+            lambda: RandomCosts(spoil=lambda step, info: info.update(cost_terms=3.0)),
+            {},
+            r"info\['cost_terms'\] to be a dictionary, got 3.0",
+        ),
         (Bare, {}, r"MultiCost needs info\['cost'\] at every step"),
         (Bare, {"terms": {"a": "nothing"}}, r"MultiCost, cost 'a': .*info\['nothing'\]"),
         (
@@ -178,6 +180,21 @@ def test_bad_costs_are_refused(make, kwargs, message):
     env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
         env.step(0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_terms_that_come_and_go_are_refused(mode):
+    def sometimes(step, info):
+        info["cost_terms"] = {"a": 1.0} if step == 4 else {"a": 0.0, "b": 1.0}
+
+    def step_on(env):
+        env.reset(seed=0)
+        for _ in range(6):
+            env.step([0, 0])
+
+    makers = [lambda: RandomCosts(longest=60, spoil=sometimes), WithTerms]
+    with pytest.raises(ValueError, match=r"MultiCost needs info\['cost_terms'\]\['b'\] at every step"):
+        step_on(VectorMultiCost(SyncVectorEnv(makers, autoreset_mode=mode)))
 
 
 def test_the_spec_makes_it_again_and_copies_are_equal():

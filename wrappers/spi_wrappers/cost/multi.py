@@ -62,17 +62,14 @@ class MultiAccount(Account):
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
         terms = self._read(rows) if self._makers is None else self._make(self._makers, rows)
-        for name, cost in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + cost
+        self._sums = {**self._sums, **{name: self._sum(name) + cost for name, cost in terms.items()}}
         info: dict[str, Any] = {COST_KEY: self._combined(terms)}
         if self._makers is not None:
             info[TERMS_KEY] = terms
-        if not len(rows.ended_rows):
-            return StepOutcome(info)
-        final: dict[str, Any] = {"episode_cost_terms": dict(self._sums)}
+        info["cost_sums"] = self._sums
         if self._limits:
-            final["violations"] = {name: self._sum(name) > limit for name, limit in self._limits.items()}
-        return StepOutcome(info, final)
+            info["violations"] = {name: self._sum(name) > limit for name, limit in self._limits.items()}
+        return StepOutcome(info)
 
     def _combined(self, terms: Mapping[str, Floats]) -> Floats:
         if self.combine == SUM:
@@ -99,25 +96,31 @@ class MultiAccount(Account):
         return costs
 
     def _read(self, rows: StepRows) -> dict[str, Floats]:
-        """The costs that the environment tells itself; 0 in rows that lack one."""
-        terms = rows.info.whole().get(TERMS_KEY)
+        """The costs that the environment tells itself, the same ones at every step."""
+        terms = rows.info.whole().get(TERMS_KEY, {})
         if not isinstance(terms, Mapping):
-            if rows.live.any():
-                raise ValueError(
-                    f"MultiCost without terms needs a dictionary info[{TERMS_KEY!r}] at every step, got {terms!r}. "
-                    "Give terms={name: key of the info} if the costs have keys of their own."
-                )
-            return {}
-        costs = {}
-        for name, values in terms.items():
-            if name.startswith("_") and name[1:] in terms:
-                continue
-            cost = np.atleast_1d(np.asarray(values))
-            if cost.shape != rows.live.shape or cost.dtype.kind not in "fiub":
-                raise ValueError(f"MultiCost needs numbers in info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
-            costs[name] = np.where(terms.get(f"_{name}", True) & rows.live, cost, 0.0)
-            if not np.isfinite(costs[name]).all():
-                raise ValueError(f"MultiCost needs finite info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
+            raise ValueError(f"MultiCost needs info[{TERMS_KEY!r}] to be a dictionary, got {terms!r}.")
+        names = [name for name in terms if not (name.startswith("_") and name[1:] in terms)]
+        costs = {
+            name: self._read_one(name, terms[name], terms.get(f"_{name}", True), rows.live) for name in names
+        }
+        known = {*self._sums} or {*names, *self._limits}
+        if rows.live.any() and (known != {*names} or not names):
+            raise ValueError(
+                f"MultiCost without terms needs the same costs in info[{TERMS_KEY!r}] at every step, got "
+                f"{sorted(names)} instead of {sorted(known) or 'any'}. Give terms={{name: key of the info}} if they have other keys."
+            )
+        return costs
+
+    def _read_one(self, name: str, values: Any, there: Any, live: Bools) -> Floats:
+        cost = np.atleast_1d(np.asarray(values))
+        if cost.shape != live.shape or cost.dtype.kind not in "fiub":
+            raise ValueError(f"MultiCost needs numbers in info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
+        if not (there | ~live).all():
+            raise ValueError(f"MultiCost needs info[{TERMS_KEY!r}][{name!r}] at every step of every row.")
+        costs = np.where(live, cost, 0.0)
+        if not np.isfinite(costs).all():
+            raise ValueError(f"MultiCost needs finite info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
         return costs
 
 
@@ -158,8 +161,8 @@ class MultiCost(CostWrapper):
     made such that the episode's cost is that of the constraint that is worst off: with C_i the sum of the
     i-th cost so far and d_i its limit, ``info["cost"]`` is what this step adds to ``max_i C_i / d_i``. An
     episode then keeps all limits if and only if it costs at most 1. Costs without a limit do not count there,
-    except that all count, with d_i = 1, if there are no limits. At an episode's end,
-    ``info["episode_cost_terms"]`` has the sums and with limits ``info["violations"]`` says which are above.
+    except that all count, with d_i = 1, if there are no limits. ``info["cost_sums"]`` has the C_i, by name, and with
+    limits ``info["violations"]`` says which of them are above; at an episode's last step they are the episode's.
 
     Args:
         env: an environment; without a cost if there are ``terms``.

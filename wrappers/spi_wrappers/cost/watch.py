@@ -71,7 +71,7 @@ class Watch:
         return None
 
     def _where(self, row: int | None = None) -> str:
-        place = f"at step {self.time}" if self.time else "at the first reset"
+        place = f"at step {self.time}" if self.time else "before step 1"
         return place if row is None else f"{place} in row {row}"
 
     def _check_terms(self, terms: Any, cost: float, where: str) -> None:
