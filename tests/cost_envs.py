@@ -26,7 +26,7 @@ class RandomCosts(gym.Env):
         self.cost, self.dict_obs, self.spoil, self.longest = cost, dict_obs, spoil, longest
         self.render_mode = render_mode
         self.total = 0
-        box = gym.spaces.Box(-10, 10, (3,), np.float32)
+        box = gym.spaces.Box(-50, 50, (3,), np.float32)
         self.observation_space = (
             gym.spaces.Dict({"at": box, "phase": gym.spaces.Discrete(50)}) if dict_obs else box
         )

@@ -123,14 +123,15 @@ class Account:
             classes), ``"makes"`` refuses environments that have one already, ``"ignores"`` does neither.
         needs_observation: whether ``StepRows`` shall hold observations.
         may_end: whether it may end episodes; under autoreset that needs an environment with ``reset_mask``.
-        fills_resets: whether ``step`` gives rows that are not live the entries of a restart, which saves time.
+        masks_itself: whether ``step`` gives entries that need no masks, which saves time: ``info`` is a
+            restart's in rows that are not live, ``final`` is 0 in rows whose episode goes on.
         feature: what it appends to observations.
     """
 
     cost: str = "reads"
     needs_observation: bool = False
     may_end: ClassVar[bool] = False
-    fills_resets: bool = False
+    masks_itself: bool = False
     feature: Feature | None = None
 
     def __init__(self, num_rows: int) -> None:

@@ -27,7 +27,7 @@ class ClipAccount(Account):
         self.low, self.high = real("low", low), real("high", high)
         if self.low > self.high:
             raise ValueError(f"low must not be above high={self.high:g}, got {low!r}.")
-        self.fills_resets = self.low <= 0.0 <= self.high
+        self.masks_itself = self.low <= 0.0 <= self.high
 
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """See ``Account``."""
@@ -41,7 +41,7 @@ class ClipAccount(Account):
 class DelayAccount(Account):
     """Holds costs back; see ``DelayCost``."""
 
-    fills_resets = True
+    masks_itself = True
 
     def __init__(self, num_rows: int, *, delay: int, flush: bool = True) -> None:
         super().__init__(num_rows)

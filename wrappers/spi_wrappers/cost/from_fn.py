@@ -30,7 +30,7 @@ class FnAccount(Account):
 
     cost = "makes"
     needs_observation = True
-    fills_resets = True
+    masks_itself = True
 
     def __init__(self, num_rows: int, costs: Costs) -> None:
         super().__init__(num_rows)

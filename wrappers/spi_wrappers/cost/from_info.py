@@ -37,7 +37,7 @@ class InfoAccount(Account):
     """Makes costs of one key; see ``CostFromInfo``."""
 
     cost = "makes"
-    fills_resets = True
+    masks_itself = True
 
     def __init__(
         self,

@@ -101,7 +101,9 @@ def row_of_infos(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
     return info
 
 
-def put(infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int) -> None:
+def put(
+    infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int, *, masked: bool = False
+) -> None:
     """Set ``key`` in some rows.
 
     Args:
@@ -110,11 +112,12 @@ def put(infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int) 
         values: ``[n, ...]``, or a dictionary of such without masks, which joins the one that is there.
         rows: bool ``[n]``; all of them if ``None``.
         num_rows: n.
+        masked: whether ``values`` are nothing in other rows.
     """
     if isinstance(values, dict):
         part = dict(infos.get(key, {}))
         for name, value in values.items():
-            put(part, name, value, rows, num_rows)
+            put(part, name, value, rows, num_rows, masked=masked)
     if rows is None:
         mask = every_row(num_rows).copy()
     elif key in infos:
@@ -123,7 +126,7 @@ def put(infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int) 
         mask = rows.copy()
     if isinstance(values, dict):
         infos[key] = part
-    elif rows is None:
+    elif rows is None or (masked and key not in infos):
         infos[key] = values
     else:
         old = infos[key] if key in infos else _nothing(values)

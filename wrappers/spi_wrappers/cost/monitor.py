@@ -14,6 +14,8 @@ from spi_wrappers.cost.single import CostWrapper
 class MonitorAccount(Account):
     """Sums costs over episodes; see ``CostMonitor``."""
 
+    masks_itself = True
+
     def __init__(
         self,
         num_rows: int,

@@ -152,14 +152,15 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
                 observations, infos = self._reset_forced(observations, infos, forced)
             features = self._write_ends(infos, outcome, ended, ended_rows)
         else:
-            if account.fills_resets and HELD_KEY not in infos:
+            if account.masks_itself and HELD_KEY not in infos:
                 self._write(infos, outcome.info, None)
             elif restart is None or over is None:
                 self._write(infos, outcome.info, None if last.live is self._all else last.live)
             else:
                 self._write_rows(infos, outcome.info, last.live, restart.info, over)
             if len(ended_rows):
-                self._write(infos, outcome.final, ended)
+                for key, values in outcome.final.items():
+                    put(infos, key, values, ended, self._size, masked=account.masks_itself)
         shown, cost = self._checked(infos, cost, outcome, last.live)
         self.last_step = LastStep(terminated, truncated, ended, ended_rows, over, last.live, shown, cost)
         if self._next_step:
@@ -256,7 +257,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
             return None, cost
         if written is None:
             return (shown if self.account.cost == "reads" else None), cost
-        if live is not self._all and not self.account.fills_resets:
+        if live is not self._all and not self.account.masks_itself:
             written = np.where(live, written, 0.0)
         checked = written.dtype == np.float64 and math.isfinite(written @ written)
         return (shown if checked else None), written

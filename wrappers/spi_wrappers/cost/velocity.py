@@ -49,7 +49,7 @@ class VelocityAccount(Account):
     """Compares speeds with a threshold; see ``VelocityCost``."""
 
     cost = "makes"
-    fills_resets = True
+    masks_itself = True
 
     def __init__(self, num_rows: int, *, threshold: float, axes: str) -> None:
         super().__init__(num_rows)
