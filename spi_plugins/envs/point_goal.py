@@ -85,8 +85,8 @@ def make_point_goal(
     level arena        cells   hazards  random: return, cost  straight: return, cost
     ===== ============ ======= ======== ===================== ======================
     0     4.5 x 4.5 m  5 x 5   0        0.0, 0                25.2, 0
-    1     4.5 x 4.5 m  5 x 5   10       0.0, 13.5             25.1, 18.8
-    2     6.3 x 6.3 m  7 x 7   24       0.0, 17.0             25.2, 27.0
+    1     4.5 x 4.5 m  5 x 5   10       0.0, 14.5             25.1, 18.9
+    2     6.3 x 6.3 m  7 x 7   24       0.0, 16.9             25.2, 27.2
     ===== ============ ======= ======== ===================== ======================
 
     The last columns are means over 4096 episodes at the defaults, of uniformly random actions and of a driver
