@@ -297,6 +297,27 @@ def test_a_policy_chooses_the_actions():
     assert seen == [(2, 3)] * 7
 
 
+def test_the_report_names_the_wrappers_and_the_id():
+    single = CostMonitor(gym.make("tests/RandomCosts-v0"))
+    text = str(check_cost_env(single, steps=3))
+    assert text.startswith(
+        "Costs of CostMonitor(OrderEnforcing(PassiveEnvChecker(RandomCosts))) [tests/RandomCosts-v0]"
+    )
+    text = str(check_cost_env(twins.CostPenalty(SyncVectorEnv([lambda: single]), coef=1.0), steps=3))
+    assert text.startswith("Costs of CostPenalty(SyncVectorEnv(CostMonitor(")
+
+
+@pytest.mark.filterwarnings("ignore:.*precision lowered by casting:UserWarning")  # of EnvPool's own spaces
+def test_an_envpool_environment_is_a_vector_environment():
+    envpool = pytest.importorskip("envpool")
+    env = envpool.make("CartPole-v1", env_type="gymnasium", num_envs=3, seed=0)
+    report = check_cost_env(
+        twins.SauteBudget(twins.CostFromInfo(env, "elapsed_step"), budget=100.0), steps=40
+    )
+    assert report.errors == ()
+    assert len(report.episode_costs) > 2
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(TypeError, match=r"env must be a gymnasium.Env .* got str"):
         check_cost_env("CartPole-v1")

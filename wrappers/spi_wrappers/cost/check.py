@@ -5,9 +5,10 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import batch_space
 
 from spi_wrappers.cost.arguments import boolean, whole
-from spi_wrappers.cost.order import wrong_orders
+from spi_wrappers.cost.order import layers, wrong_orders
 from spi_wrappers.cost.report import CostEnvError, CostReport
 from spi_wrappers.cost.vector_watch import VectorWatch
 from spi_wrappers.cost.watch import SingleWatch
@@ -52,19 +53,31 @@ def check_cost_env(
             f"env must be a gymnasium.Env or gymnasium.vector.VectorEnv, got {type(env).__name__}. For a VecEnv of "
             "Stable-Baselines3, check the environments that it is made of."
         )
-    report = CostReport(str(env))
+    report = CostReport(_subject(env))
     for sentence in wrong_orders(env):
         report.error(sentence, f"Wrong order of wrappers: {sentence}.")
-    watch = VectorWatch(env, report) if isinstance(env, VectorEnv) else SingleWatch(env, report)
-    env.action_space.seed(seed)
+    watch: SingleWatch | VectorWatch
+    if isinstance(env, VectorEnv):
+        # EnvPool's action_space is that of one row.
+        watch, actions = VectorWatch(env, report), batch_space(env.single_action_space, env.num_envs)
+    else:
+        watch, actions = SingleWatch(env, report), env.action_space
+    actions.seed(seed)
     if watch.reset(seed):
         for _ in range(steps):
-            if not watch.step(env.action_space.sample() if policy is None else policy(watch.observation)):
+            if not watch.step(actions.sample() if policy is None else policy(watch.observation)):
                 break
     _look_back(report, steps)
     if raise_errors and not report.ok:
         raise CostEnvError(report)
     return report
+
+
+def _subject(env: Any) -> str:
+    """The wrappers by name: EnvPool's own words for itself fill a paragraph."""
+    names = [type(layer).__name__ for layer in layers(env)]
+    name = getattr(getattr(env, "spec", None), "id", None)
+    return "(".join(names) + ")" * (len(names) - 1) + (f" [{name}]" if name else "")
 
 
 def _look_back(report: CostReport, steps: int) -> None:
