@@ -308,6 +308,7 @@ def test_the_report_names_the_wrappers_and_the_id():
 
 
 @pytest.mark.filterwarnings("ignore:.*precision lowered by casting:UserWarning")  # of EnvPool's own spaces
+@pytest.mark.filterwarnings("ignore:EnvPool seeds are fixed:UserWarning")
 def test_an_envpool_environment_is_a_vector_environment():
     envpool = pytest.importorskip("envpool")
     env = envpool.make("CartPole-v1", env_type="gymnasium", num_envs=3, seed=0)
