@@ -9,6 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import spi_plugins
+import spi_wrappers  # noqa: F401 - registers all ids
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.plugins import registry
 from spi_plugins.testing import check_algorithm, check_functional_env, check_world_model, check_wrapper
