@@ -227,3 +227,12 @@ def test_an_info_that_is_not_there_is_refused_with_those_that_are():
 def test_arguments_are_checked(name, kwargs, error):
     with pytest.raises(error, match=next(iter(kwargs))):
         getattr(spi_wrappers, name)(RandomCosts(), **kwargs)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_second_cost_is_refused_around_another_cost_wrapper(mode):
+    inner = vector.ClipCost(SyncVectorEnv([RandomCosts] * 2, autoreset_mode=mode))
+    env = vector.VelocityCost(inner, threshold=1.0, axes="x")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="already"):
+        env.step(np.array([0, 0]))
