@@ -101,6 +101,11 @@ class RestartOutcome(NamedTuple):
     feature: NDArray[Any] | None = None
 
 
+#: The outcomes that change nothing.
+UNCHANGED = StepOutcome()
+RESTARTED = RestartOutcome()
+
+
 class Feature(NamedTuple):
     """Numbers that an account appends to each observation.
 
@@ -140,11 +145,11 @@ class Account:
 
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """New episodes begin where ``rows``, bool ``[n]``, is true; clear what belongs to the old ones."""
-        return RestartOutcome()
+        return RESTARTED
 
     def step(self, rows: StepRows) -> StepOutcome:
         """Account for one step. Arrays of ``rows`` must not be written into."""
-        return StepOutcome()
+        return UNCHANGED
 
 
 MakeAccount: TypeAlias = Callable[..., Account]

@@ -114,24 +114,20 @@ def put(
         num_rows: n.
         masked: whether ``values`` are nothing in other rows.
     """
+    there = key in infos
     if isinstance(values, dict):
-        part = dict(infos.get(key, {}))
+        new: Any = dict(infos[key]) if there else {}
         for name, value in values.items():
-            put(part, name, value, rows, num_rows, masked=masked)
+            put(new, name, value, rows, num_rows, masked=masked)
+    elif rows is None or (masked and not there):
+        new = values
+    else:
+        new = np.where(aligned(rows, values), values, infos[key] if there else _nothing(values))
     if rows is None:
         mask = every_row(num_rows).copy()
-    elif key in infos:
-        mask = mask_of(infos, key, num_rows) | rows
     else:
-        mask = rows.copy()
-    if isinstance(values, dict):
-        infos[key] = part
-    elif rows is None or (masked and key not in infos):
-        infos[key] = values
-    else:
-        old = infos[key] if key in infos else _nothing(values)
-        infos[key] = np.where(aligned(rows, values), values, old)
-    infos[f"_{key}"] = mask
+        mask = mask_of(infos, key, num_rows) | rows if there else rows.copy()
+    infos[key], infos[f"_{key}"] = new, mask
 
 
 def without(infos: Infos, rows: Bools) -> Infos:

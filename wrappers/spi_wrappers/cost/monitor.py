@@ -5,9 +5,17 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from numpy.typing import NDArray
 
-from spi_wrappers.cost.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
+from spi_wrappers.cost.account import (
+    RESTARTED,
+    UNCHANGED,
+    Account,
+    Bools,
+    InfoRows,
+    RestartOutcome,
+    StepOutcome,
+    StepRows,
+)
 from spi_wrappers.cost.single import CostWrapper
 
 
@@ -40,14 +48,14 @@ class MonitorAccount(Account):
         """See ``Account``."""
         keep = ~rows
         self.costs, self.lengths = self.costs * keep, self.lengths * keep
-        return RestartOutcome()
+        return RESTARTED
 
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
         self.costs = self.costs + rows.cost
         self.lengths = self.lengths + rows.live
         if not len(rows.ended_rows):
-            return StepOutcome()
+            return UNCHANGED
         return StepOutcome(final={self.stats_key: self._finish(rows)})
 
     def _finish(self, rows: StepRows) -> dict[str, Any]:
@@ -58,22 +66,15 @@ class MonitorAccount(Account):
         self.num_episodes += len(ended)
         self.total_cost += sum(done)
         self.total_steps += sum(lengths.tolist())
-        stats = {
-            "c": self._spread(ended, costs),
-            "cost_rate": self._spread(ended, costs / np.maximum(lengths, 1)),
-        }
+        numbers = np.zeros((2, self.num_rows))
+        numbers[0, ended], numbers[1, ended] = costs, costs / np.maximum(lengths, 1)
+        stats = {"c": numbers[0], "cost_rate": numbers[1]}
         if self.limit is not None:
-            above = costs > self.limit
-            stats["violation"] = self._spread(ended, above)
-            self.violation_queue.extend(above.tolist())
-            self.num_violations += int(np.count_nonzero(above))
+            stats["violation"] = numbers[0] > self.limit
+            above = [cost > self.limit for cost in done]
+            self.violation_queue.extend(above)
+            self.num_violations += sum(above)
         return stats
-
-    def _spread(self, ended: NDArray[np.intp], values: NDArray[Any]) -> NDArray[Any]:
-        """Values of the ended rows among zeros."""
-        spread = np.zeros(self.num_rows, values.dtype)
-        spread[ended] = values
-        return spread
 
 
 class MonitorStatistics:

@@ -125,17 +125,16 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         step = self.step_inside(actions) if forced is None else step_and_reset(self.env, actions, forced)
         observations, reward, terminated, truncated, infos = step
         account, over = self.account, self._over
-        last = self._seen(terminated, truncated, infos)
-        ended, ended_rows = last.ended, last.ended_rows
+        ended, ended_rows, live, known = self._seen(terminated, truncated, infos)
         final = ended if self._same_step and len(ended_rows) else None
         info = VectorInfo(infos, self._size, final)
         restart = None if over is None else account.restart(over, info)
-        cost = last.cost if last.shown is not None else self._cost(info, infos, last.live, final)
+        cost = self._cost(info, infos, live, final) if known is None else known
         before, after = self._observation, None
         if account.needs_observation:
             after = self._reached(observations, infos, final, ended_rows)
         rows = StepRows(
-            reward, terminated, truncated, cost, last.live, ended, ended_rows, info, actions, before, after
+            reward, terminated, truncated, cost, live, ended, ended_rows, info, actions, before, after
         )
         outcome = account.step(rows)
         forced = None
@@ -155,14 +154,14 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
             if account.masks_itself and HELD_KEY not in infos:
                 self._write(infos, outcome.info, None)
             elif restart is None or over is None:
-                self._write(infos, outcome.info, None if last.live is self._all else last.live)
+                self._write(infos, outcome.info, None if live is self._all else live)
             else:
-                self._write_rows(infos, outcome.info, last.live, restart.info, over)
+                self._write_rows(infos, outcome.info, live, restart.info, over)
             if len(ended_rows):
                 for key, values in outcome.final.items():
                     put(infos, key, values, ended, self._size, masked=account.masks_itself)
-        shown, cost = self._checked(infos, cost, outcome, last.live)
-        self.last_step = LastStep(terminated, truncated, ended, ended_rows, over, last.live, shown, cost)
+        shown, cost = self._checked(infos, cost, outcome, live)
+        self.last_step = LastStep(terminated, truncated, ended, ended_rows, over, live, shown, cost)
         if self._next_step:
             self._over, self._forced = (ended if len(ended_rows) else None), forced
         if account.needs_observation:
@@ -184,18 +183,19 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     def _name(self) -> str:
         return type(self).__name__
 
-    def _seen(self, terminated: Bools, truncated: Bools, infos: Infos) -> LastStep:
-        """What the arrays of this step come to, from the wrapper inside if it has it."""
+    def _seen(
+        self, terminated: Bools, truncated: Bools, infos: Infos
+    ) -> tuple[Bools, NDArray[np.intp], Bools, Floats | None]:
+        """Rows that ended, their indices, rows that moved, and costs; what the wrapper inside found, if it did."""
         inner: LastStep | None = getattr(self.env, "last_step", None)
-        over = self._over
         if inner is None or inner.terminated is not terminated or inner.truncated is not truncated:
             ended = terminated | truncated
-            rows, live = ended.nonzero()[0], self._live(infos)
-            return LastStep(terminated, truncated, ended, rows, over, live, None, self._no_cost)
-        if inner.over is over and self.account.cost == "reads" and inner.shown is infos.get(COST_KEY):
-            return inner
-        live = inner.live if inner.over is over else self._live(infos)
-        return inner._replace(live=live, shown=None)
+            return ended, ended.nonzero()[0], self._live(infos), None
+        if inner.over is not self._over:
+            return inner.ended, inner.ended_rows, self._live(infos), None
+        known = self.account.cost == "reads" and inner.shown is not None
+        known = known and inner.shown is infos.get(COST_KEY)
+        return inner.ended, inner.ended_rows, inner.live, inner.cost if known else None
 
     def _live(self, infos: Infos) -> Bools:
         """Rows that made a transition; ``self._all`` itself if all did."""
