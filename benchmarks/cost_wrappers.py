@@ -1,6 +1,6 @@
 """What a stack of three cost wrappers adds to the step of 128 CartPoles.
 
-The stack makes a cost (the cart off the middle), clips it and monitors episodes. It and the bare vector environment take
+The stack makes a cost (the cart off the middle), clips it and monitors episodes. It and the bare environment take
 turns of 100 steps with the same actions. Each step is timed by itself; the overhead is the difference of the median
 steps over the bare one's, so that what else the machine does counts little.
 """
