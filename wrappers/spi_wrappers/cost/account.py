@@ -5,6 +5,7 @@ A single environment has one row, a vector environment one for each copy. The tw
 sees transitions and restarts only, whatever the autoreset mode.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
@@ -128,8 +129,9 @@ class Account:
             classes), ``"makes"`` refuses environments that have one already, ``"ignores"`` does neither.
         needs_observation: whether ``StepRows`` shall hold observations.
         may_end: whether it may end episodes; under autoreset that needs an environment with ``reset_mask``.
-        masks_itself: whether ``step`` gives entries that need no masks, which saves time: ``info`` is a
-            restart's in rows that are not live, ``final`` is 0 in rows whose episode goes on.
+        masks_itself: whether ``step`` gives entries that need neither masks nor checks, which saves time: ``info``
+            is a restart's in rows that are not live, ``final`` is 0 in rows whose episode goes on, costs are
+            finite float64.
         feature: what it appends to observations.
     """
 
@@ -155,6 +157,9 @@ class Account:
 MakeAccount: TypeAlias = Callable[..., Account]
 
 
-def zero_cost(num_rows: int) -> dict[str, Floats]:
-    """The infos' entry of a reset: a cost of 0."""
-    return {COST_KEY: np.zeros(num_rows)}
+@functools.lru_cache(maxsize=64)
+def zero_cost(num_rows: int) -> RestartOutcome:
+    """A restart that shows a cost of 0."""
+    zeros = np.zeros(num_rows)
+    zeros.flags.writeable = False
+    return RestartOutcome(info={COST_KEY: zeros})

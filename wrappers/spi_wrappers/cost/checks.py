@@ -61,7 +61,7 @@ def read_vector_cost(value: Any, live: Bools, wrapper: str, what: str = "infos['
         costs = costs.astype(np.float64)
     if np.count_nonzero(live) < len(live):
         costs = np.where(live, costs, 0.0)
-    if not math.isfinite(costs @ costs):
+    if not math.isfinite(np.add.reduce(costs)):
         rows = np.flatnonzero(~np.isfinite(costs)).tolist()
         if rows:
             raise ValueError(

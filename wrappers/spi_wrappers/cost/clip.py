@@ -31,7 +31,7 @@ class ClipAccount(Account):
 
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """See ``Account``."""
-        return RestartOutcome(info=zero_cost(self.num_rows))
+        return zero_cost(self.num_rows)
 
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
@@ -53,7 +53,7 @@ class DelayAccount(Account):
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """See ``Account``."""
         self._pending = np.where(rows[None, :], 0.0, self._pending)
-        return RestartOutcome(info=zero_cost(self.num_rows))
+        return zero_cost(self.num_rows)
 
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""

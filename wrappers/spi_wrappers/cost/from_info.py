@@ -70,7 +70,7 @@ class InfoAccount(Account):
             known = rows & there if values is not None else np.zeros_like(rows)
             fresh = np.where(known, values, -np.inf) if values is not None else -np.inf
             self._last = np.where(rows, fresh, self._last)
-        return RestartOutcome(info=zero_cost(self.num_rows))
+        return zero_cost(self.num_rows)
 
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
@@ -104,7 +104,7 @@ def numbers_of(rows: StepRows, key: str, wrapper: str) -> Floats:
             f"{wrapper} needs info[{key!r}] to be one number, got {values.dtype} of shape {values.shape[1:]}."
         )
     numbers = np.where(rows.live, values, 0.0)
-    if not math.isfinite(numbers @ numbers) and not np.isfinite(numbers).all():
+    if not math.isfinite(np.add.reduce(numbers)) and not np.isfinite(numbers).all():
         raise ValueError(f"{wrapper} needs info[{key!r}] to be finite, got {values[rows.live].tolist()}.")
     return numbers
 

@@ -257,9 +257,11 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
             return None, cost
         if written is None:
             return (shown if self.account.cost == "reads" else None), cost
-        if live is not self._all and not self.account.masks_itself:
+        if self.account.masks_itself:
+            return shown, written
+        if live is not self._all:
             written = np.where(live, written, 0.0)
-        checked = written.dtype == np.float64 and math.isfinite(written @ written)
+        checked = written.dtype == np.float64 and math.isfinite(np.add.reduce(written))
         return (shown if checked else None), written
 
     def _write(self, infos: Infos, entries: Entries, rows: Bools | None) -> None:

@@ -60,7 +60,7 @@ class VelocityAccount(Account):
 
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """See ``Account``."""
-        return RestartOutcome(info=zero_cost(self.num_rows))
+        return zero_cost(self.num_rows)
 
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
