@@ -12,7 +12,8 @@ from stable_baselines3.common.utils import FloatSchedule, safe_mean
 
 from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
 from spi_plugins.algorithms.base import JaxAlgorithm
-from spi_plugins.algorithms.collectors import CompiledCollector, StepCollector, compiled_reason
+from spi_plugins.algorithms.collectors import StepCollector
+from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
 from spi_plugins.algorithms.environments import is_closed
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import check_scheduled

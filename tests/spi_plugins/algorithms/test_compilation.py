@@ -12,7 +12,8 @@ from tiny_models import ROLLOUT, SMALL, tiny_ppo
 from spi_integrations.envpool import make_vec
 from spi_plugins import PPO
 from spi_plugins.agents.rollout import Runner, init_storage
-from spi_plugins.algorithms.collectors import CompiledCollector, StepCollector
+from spi_plugins.algorithms.collectors import StepCollector
+from spi_plugins.algorithms.compiled_collector import CompiledCollector
 from spi_plugins.envs import vector
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import ActionSpec, ArraySpec

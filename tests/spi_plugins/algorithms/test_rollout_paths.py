@@ -12,7 +12,8 @@ from tiny_models import CARTPOLE
 
 from spi_integrations.envpool import make_vec
 from spi_plugins import PPO, DeepSPI
-from spi_plugins.algorithms.collectors import CompiledCollector, StepCollector
+from spi_plugins.algorithms.collectors import StepCollector
+from spi_plugins.algorithms.compiled_collector import CompiledCollector
 
 pytest.importorskip("envpool")
 
