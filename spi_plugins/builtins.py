@@ -106,6 +106,21 @@ def register_wrappers(register: RegisterWrapper) -> None:
 
 
 @hookimpl
+def register_callbacks(register: Register) -> None:
+    """Callbacks that watch costs."""
+    register(
+        "cost_log",
+        "spi_integrations.stable_baselines3.callbacks:CostLogCallback",
+        summary="Log the mean cost of episodes, its rate, and violations of a limit",
+    )
+    register(
+        "stop_on_cost",
+        "spi_integrations.stable_baselines3.callbacks:StopOnCost",
+        summary="Stop once the last episodes cost more than a limit",
+    )
+
+
+@hookimpl
 def register_commands(register: Register) -> None:
     """The subcommands of ``spi``."""
     register("train", "spi_plugins.cli.train:configure", summary="Train an algorithm, or go on with a run")

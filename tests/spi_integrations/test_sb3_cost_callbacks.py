@@ -190,6 +190,11 @@ def test_bad_arguments_are_named():
         CostEvalCallback(Fixed(), -1.0)
 
 
+def test_they_have_names_for_the_command_line():
+    assert spi_plugins.get_callback("cost_log") is CostLogCallback
+    assert spi_plugins.get_callback("stop_on_cost")(limit=1.0, n_episodes=3).n_calls == 0
+
+
 # The multiplier
 
 
@@ -257,6 +262,14 @@ def test_a_multiplier_of_the_user_is_moved():
     learn(small_ppo(env), 32, LagrangianCallback(multiplier))
     assert multiplier.value == pytest.approx(1.5)
     assert env.envs[1].multiplier.value == pytest.approx(1.5)
+
+
+def test_one_that_is_the_wrappers_own_moves_no_more_often():
+    multiplier = Multiplier(1.0, lr=0.5)
+    env = DummyVecEnv([lambda: spi_wrappers.LagrangianReward(Monitor(Fixed()), multiplier=multiplier)] * 2)
+    learn(small_ppo(env), 64, LagrangianCallback(multiplier))
+    assert multiplier.value == 1.0
+    assert not multiplier.frozen
 
 
 def test_a_multiplier_that_is_not_there_or_not_one_is_refused():

@@ -56,7 +56,9 @@ class LagrangianCallback(EpisodeCostCallback):
         super()._on_training_start()
         found = multipliers_of(self.training_env)
         if self._multiplier is None:
-            self._multiplier = self._given or _copy(found[0])
+            # A wrapper's own would move at every episode's end, and here once more.
+            shared = any(multiplier is self._given for multiplier in found)
+            self._multiplier = self._given if self._given and not shared else _copy(self._given or found[0])
         self._multiplier.frozen = False
         self._apply(frozen=True)
 
@@ -81,8 +83,7 @@ class LagrangianCallback(EpisodeCostCallback):
         value, env = self.multiplier.value, self.training_env
         wrappers = list(_wrappers(env))
         for wrapper in wrappers:
-            if wrapper.multiplier is not self._multiplier:
-                wrapper.set_multiplier(value, frozen)
+            wrapper.set_multiplier(value, frozen)
         if not wrappers:
             env.env_method("set_multiplier", value, frozen)
 
