@@ -324,7 +324,7 @@ def test_a_wrappers_vector_twin_is_found_and_its_absence_said():
         register("single", "json:dumps")
 
     with plugin_sandbox(plugin(register_wrappers=register_wrappers)):
-        assert spi_plugins.list_wrappers() == ["both", "single"]
+        assert {"both", "single"} <= set(spi_plugins.list_wrappers())
         assert spi_plugins.get_wrapper("both") is json.dumps
         assert spi_plugins.get_wrapper("both", vector=True) is json.loads
         with pytest.raises(UnknownPluginError, match="'single' of plugin 'test_plugin' has no twin"):
