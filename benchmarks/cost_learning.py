@@ -7,7 +7,6 @@ python benchmarks/cost_learning.py point_goal swimmer --out docs/results
 """
 
 import argparse
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from learning import store
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
@@ -153,21 +153,6 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     panels[1].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-
-
-def store(outcomes: list[Outcome], path: pathlib.Path) -> list[Outcome]:
-    """Add to the file's outcomes, replacing those of the same method and seed; all of them are returned."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = [Outcome(**row) for row in json.loads(path.read_text())] if path.exists() else []
-    merged = {(o.method, o.seed): o for o in [*known, *outcomes]}
-    lines = []
-    for outcome in merged.values():
-        step = max(len(outcome.curve) // 60, 1)
-        curve = [[at, *(round(value, 3) for value in values)] for at, *values in outcome.curve[::step]]
-        row = {**outcome._asdict(), "cpu_seconds": round(outcome.cpu_seconds), "curve": curve}
-        lines.append(json.dumps(row))
-    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    return list(merged.values())
 
 
 def main() -> None:

@@ -142,18 +142,18 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     figure.savefig(path, dpi=110)
 
 
-def store(outcomes: list[Outcome], path: pathlib.Path) -> list[Outcome]:
-    """Add to the file's outcomes, replacing those of the same algorithm and seed; all of them are returned."""
+def store(outcomes: list[Any], path: pathlib.Path) -> list[Any]:
+    """Add to the file's outcomes, replacing those with the same first two fields; all of them are returned."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = [Outcome(**row) for row in json.loads(path.read_text())] if path.exists() else []
-    merged = {(o.algorithm, o.seed): o for o in [*known, *outcomes]}
+    kind = type(outcomes[0])
+    known = [kind(**row) for row in json.loads(path.read_text())] if path.exists() else []
+    merged = {outcome[:2]: outcome for outcome in [*known, *outcomes]}
     lines = []
     for outcome in merged.values():
         step = max(len(outcome.curve) // 60, 1)
-        curve = [[at, round(value, 3)] for at, value in outcome.curve[::step]]
-        lines.append(
-            json.dumps({**outcome._asdict(), "cpu_seconds": round(outcome.cpu_seconds), "curve": curve})
-        )
+        curve = [[at, *(round(value, 3) for value in values)] for at, *values in outcome.curve[::step]]
+        row = {**outcome._asdict(), "cpu_seconds": round(outcome.cpu_seconds), "curve": curve}
+        lines.append(json.dumps(row))
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
     return list(merged.values())
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.agents.interface import DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
 from spi_plugins.agents.rollout import (
     Storage,
     act_into,
@@ -94,6 +94,14 @@ def pack(metrics: DeepSPIMetrics) -> jax.Array:
     return jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics])
 
 
+def update_packed(
+    agent: Agent, state: DeepSPIState, rollout: Rollout, learning_rate: jax.Array, clip_range: jax.Array
+) -> tuple[DeepSPIState, jax.Array]:
+    """``agent.update`` with its scalars packed. Jit with ``state`` donated."""
+    state, metrics = agent.update(state, rollout, learning_rate, clip_range)
+    return state, pack(metrics)
+
+
 class _HostRows:
     """What only the host knows of a rollout, ``[T, B]``; reused from rollout to rollout."""
 
@@ -126,17 +134,11 @@ class StepCollector:
         self._close = jax.jit(functools.partial(close_storage, agent), donate_argnums=1)
         self._init_storage = jax.jit(functools.partial(init_storage, agent), static_argnames="n_steps")
         self._value = jax.jit(agent.value)
-        self._update = jax.jit(self._update_packed, donate_argnums=0)
+        self._update = jax.jit(functools.partial(update_packed, agent), donate_argnums=0)
         self._storage: Storage | None = None
         self._host = _HostRows(model.n_steps, env.num_envs)
         self._obs: Observation = None
         self._point: ResumePoint | None = None
-
-    def _update_packed(
-        self, state: DeepSPIState, rollout: Rollout, learning_rate: jax.Array, clip_range: jax.Array
-    ) -> tuple[DeepSPIState, jax.Array]:
-        state, metrics = self.model.agent.update(state, rollout, learning_rate, clip_range)
-        return state, pack(metrics)
 
     def start(self) -> None:
         """Take up the model's last observation."""

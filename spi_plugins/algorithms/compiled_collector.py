@@ -14,13 +14,20 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.agents.interface import DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.interface import DeepSPIMetrics
 from spi_plugins.agents.rollout import Collected, Runner, collect_checked, iterate
-from spi_plugins.algorithms.collectors import Infos, check_iteration, check_loss, pack, to_device
+from spi_plugins.algorithms.collectors import (
+    Infos,
+    check_iteration,
+    check_loss,
+    pack,
+    to_device,
+    update_packed,
+)
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.saved_model import ResumePoint
-from spi_plugins.types import Observation, PyTree, Rollout
+from spi_plugins.types import Observation, PyTree
 
 if TYPE_CHECKING:
     from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
@@ -70,7 +77,8 @@ class CompiledCollector:
         self._runner_obs: Observation = None
         self._run = jax.jit(self._packed, donate_argnums=0)
         self._collect = jax.jit(self._collected, donate_argnums=0)
-        self._update = jax.jit(self._update_packed, donate_argnums=0)
+        self._update = jax.jit(functools.partial(update_packed, model.agent), donate_argnums=0)
+        self._collect_is_compiled = False
         self._pending: _Pending | None = None
         self._t = 0  # the first row whose episodes are not yet in the model's buffers
 
@@ -85,18 +93,13 @@ class CompiledCollector:
         step = functools.partial(self.env.step, env_params)
         return collect_checked(self.model.agent, step, self.model.n_steps, runner)
 
-    def _update_packed(
-        self, state: DeepSPIState, rollout: Rollout, learning_rate: jax.Array, clip_range: jax.Array
-    ) -> tuple[DeepSPIState, jax.Array]:
-        state, metrics = self.model.agent.update(state, rollout, learning_rate, clip_range)
-        return state, pack(metrics)
-
     def _run_apart(
         self, runner: Runner, env_params: PyTree, *rates: Any
     ) -> tuple[Runner, jax.Array, PyTree, jax.Array, jax.Array]:
         """``_run`` as two programs: JAX's cache on disk can keep the larger, the update."""
-        with _off_the_disk():
+        with contextlib.nullcontext() if self._collect_is_compiled else _off_the_disk():
             runner, rollout, steps, finite = self._collect(runner, env_params)
+        self._collect_is_compiled = True
         state, packed = self._update(runner.state, rollout, *rates)
         return runner._replace(state=state), packed, steps, rollout.action, finite
 
@@ -104,8 +107,7 @@ class CompiledCollector:
         """Take up the model's last observation and the environment's state."""
         space = self.model.observation_space
         # Copies: they are donated, and must not be the arrays that the environment holds. All on one device
-        # by # name: a program is compiled again for inputs that are not pinned as those of its first call
-        # were.
+        # by name: a program is compiled again for inputs that are not pinned as those of its first call were.
         device = self.model.jax_device
         self._runner_obs = jax.device_put(
             jax.tree.map(jnp.array, to_device(space, self.model._last_obs)), device
