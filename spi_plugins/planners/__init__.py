@@ -1,0 +1,1 @@
+"""Planners: pure functions that choose actions by searching in a world model."""
