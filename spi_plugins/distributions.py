@@ -102,3 +102,85 @@ def _gaussian(size: int, shape: tuple[int, ...]) -> ActionDistribution:
         return jnp.sum(moments(parameters)[1] + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
 
     return ActionDistribution(2 * size, sample, mode, log_prob, entropy)
+
+
+def symlog(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """``sign(x) log(1 + |x|)``: large numbers in few bins (arXiv:2301.04104)."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+def symexp(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """The inverse of ``symlog``."""
+    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
+class Bins(NamedTuple):
+    """A number as a distribution over ``n_bins`` points, equally spaced between two bounds of its ``symlog``."""
+
+    n_bins: int = 101
+    low: float = -10.0
+    high: float = 10.0
+
+    def _position(self, x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+        """Where it stands in units of a bin, from the first."""
+        spacing = (self.high - self.low) / (self.n_bins - 1)
+        return (jnp.clip(symlog(x), self.low, self.high) - self.low) / spacing
+
+    def two_hot(self, x: Float[Array, "*s"]) -> Float[Array, "*s K"]:
+        """Weights of the two neighboring bins, whose mean is ``symlog(x)``."""
+        position = self._position(x)
+        distance = jnp.abs(position[..., None] - _points(self.n_bins, position.ndim))
+        return jnp.maximum(1.0 - distance, 0.0)
+
+    def cross_entropy(self, logits: Float[Array, "*s K"], x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+        """Of the logits to ``two_hot(x)``, in nats."""
+        return -jnp.sum(self.two_hot(x) * jax.nn.log_softmax(logits), axis=-1)
+
+    def decode(self, logits: Float[Array, "*s K"]) -> Float[Array, "*s"]:
+        """The number: expected bin, then ``symexp``."""
+        points = jnp.linspace(self.low, self.high, self.n_bins, dtype=jnp.float32)
+        points = points.reshape((1,) * (logits.ndim - 1) + (self.n_bins,))
+        return symexp(jnp.sum(jax.nn.softmax(logits, axis=-1) * points, axis=-1))
+
+
+def _points(count: int, ndim: int) -> Array:
+    return jnp.arange(count, dtype=jnp.float32).reshape((1,) * ndim + (count,))
+
+
+class TanhNormal(NamedTuple):
+    """A diagonal Gaussian through tanh, with the logarithm of its deviation between two bounds.
+
+    Its parameters are ``[N, 2 A]``: the mean, and the raw logarithm, which a tanh takes into the bounds.
+
+    ``official_log_prob`` multiplies the Gaussian's part by ``A`` and takes its constant once, as SPOWL's code does
+    (and early versions of TD-MPC2's).
+    """
+
+    log_std_min: float = -10.0
+    log_std_max: float = 2.0
+    official_log_prob: bool = False
+
+    def moments(self, parameters: Float[Array, "N P"]) -> tuple[Array, Array]:
+        """Mean and logarithm of the deviation before the tanh, ``[N, A]``."""
+        mean, raw = jnp.split(parameters, 2, axis=-1)
+        span = self.log_std_max - self.log_std_min
+        return mean, self.log_std_min + 0.5 * span * (jnp.tanh(raw) + 1.0)
+
+    def mode(self, parameters: Float[Array, "N P"]) -> Float[Array, "N A"]:
+        """The tanh of the mean."""
+        return jnp.tanh(self.moments(parameters)[0])
+
+    def sample(self, parameters: Float[Array, "N P"], key: Array) -> tuple[Array, Array]:
+        """An action ``[N, A]`` and its log-probability ``[N]``, in nats."""
+        mean, log_std = self.moments(parameters)
+        noise = jax.random.normal(key, mean.shape)
+        action = jnp.tanh(mean + jnp.exp(log_std) * noise)
+        size = mean.shape[-1]
+        constant, factor = (1, size) if self.official_log_prob else (size, 1)
+        gaussian = jnp.sum(-0.5 * noise**2 - log_std, axis=-1) - constant * 0.5 * math.log(2 * math.pi)
+        return action, factor * gaussian - jnp.sum(_log_slope(action), axis=-1)
+
+
+def _log_slope(action: Float[Array, "N A"]) -> Float[Array, "N A"]:
+    """Logarithm of tanh's slope where it gives ``action``; the official codes' small number keeps it finite."""
+    return jnp.log(jnp.maximum(1.0 - action**2, 0.0) + 1e-6)

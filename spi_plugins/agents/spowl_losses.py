@@ -1,0 +1,195 @@
+"""The two objectives of SPOWL, put together out of ``losses``: that of the world model and that of the policy."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from spi_plugins.agents.spowl_interface import Aggregation, SPOWLConfig, SPOWLState
+from spi_plugins.buffers import Windows
+from spi_plugins.losses.lagrangian import augmented_lagrangian
+from spi_plugins.losses.tdmpc import consistency, imbalance_weights, over_window, td_target
+from spi_plugins.types import Params
+from spi_plugins.world_models.tdmpc import TDMPC
+
+_AGGREGATE: dict[str, Callable[..., Array]] = {"mean": jnp.mean, "min": jnp.min, "max": jnp.max}
+
+
+class Targets(NamedTuple):
+    """Constants of a gradient step, from the parameters before it."""
+
+    z: Float[Array, "H B Z"]  # encoded obs[1:]
+    value: Float[Array, "H B"]
+    cost_value: Float[Array, "H B"]
+
+
+class ModelLosses(NamedTuple):
+    """Scalars of the model's objective; each unweighted."""
+
+    model_loss: Float[Array, ""]
+    consistency_loss: Float[Array, ""]
+    reward_loss: Float[Array, ""]
+    cost_loss: Float[Array, ""]
+    value_loss: Float[Array, ""]
+    cost_value_loss: Float[Array, ""]
+    decoder_loss: Float[Array, ""]
+
+
+class PolicyParts(NamedTuple):
+    """Scalars of the policy's objective."""
+
+    policy_loss: Float[Array, ""]
+    entropy: Float[Array, ""]
+    lagrangian: Float[Array, ""]
+    cost_gap: Float[Array, ""]
+    scale: Float[Array, ""]
+
+
+def random_pair(n_heads: int, key: Array) -> Array | None:
+    """Two different heads, the same for a whole batch as in TD-MPC2; ``None``, all, where there are no more."""
+    return jax.random.choice(key, n_heads, (2,), replace=False) if n_heads > 2 else None
+
+
+def aggregate(kind: Aggregation, heads: Float[Array, " E *s"]) -> Float[Array, "*s"]:
+    """The heads' values as one."""
+    return _AGGREGATE[kind](heads, axis=0)
+
+
+def _rows(x: Array) -> Array:
+    """Time and batch as one axis."""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def targets_of(
+    config: SPOWLConfig, world: TDMPC, params: Params, slow: Params, windows: Windows, key: Array
+) -> Targets:
+    """Targets of a batch: the least of two slow critics, the mean of the slow cost critics.
+
+    Args:
+        config: the settings.
+        world: the model.
+        params: before the step.
+        slow: the slow critics.
+        windows: the batch.
+        key: of the policy's actions and the pair of critics.
+    """
+    action_key, pair_key = jax.random.split(key)
+    shape = windows.reward.shape
+    z = world.model.encode(params, jax.tree.map(lambda x: _rows(x[1:]), windows.obs))
+    action = world.act(params, z, action_key)[0]
+    slow = {**params, **slow}
+    assert world.model.value is not None
+    pair = random_pair(world.config.n_values, pair_key)
+    next_value = jnp.min(world.model.value(slow, z, action, pair), axis=0).reshape(shape)
+    value = td_target(windows.reward, windows.terminated, next_value, world.config.gamma)
+    cost_value = jnp.zeros(shape)
+    if world.model.cost_value is not None:
+        heads = world.model.cost_value(slow, z, action, None)
+        next_cost = aggregate(config.cost_value_target, heads).reshape(shape)
+        cost_value = td_target(windows.cost, windows.terminated, next_cost, world.config.cost_gamma)
+    return Targets(z.reshape(*shape, -1), value, cost_value)
+
+
+def world_model_objective(
+    params: Params, config: SPOWLConfig, world: TDMPC, windows: Windows, targets: Targets, key: Array
+) -> tuple[Float[Array, ""], tuple[ModelLosses, Float[Array, "L B Z"]]]:
+    """The weighted sum of the model's losses; beside it each of them, and the latents of the windows."""
+    shape = windows.reward.shape
+    first_obs = jax.tree.map(lambda x: x[0], windows.obs)
+    z = world.rollout(params, first_obs, windows.action, windows.reset, targets.z)
+    # All steps at once: the heads are most of the work, and larger products run faster.
+    heads = world.heads(params, _rows(z[:-1]), _rows(windows.action), key)
+
+    def loss(logits: Array | None, target: Array, weights: Array | None = None) -> Float[Array, ""]:
+        """Cross-entropy over windows, mean over the members of an ensemble; 0 of a head that is not there."""
+        if logits is None:
+            return jnp.zeros(())
+        rows = logits.reshape(-1, *shape, logits.shape[-1])
+        entropies = jnp.mean(
+            world.bins.cross_entropy(rows, jnp.broadcast_to(target, rows.shape[:-1])), axis=0
+        )
+        weighted = entropies if weights is None else entropies * weights
+        return over_window(weighted, windows.reset, config.rho)
+
+    entries = z.shape[-1] if config.official_consistency else 1
+    # A masked step has the target there, and error 0.
+    error = consistency(z[1:], targets.z)
+    weights = imbalance_weights(windows.cost, config.minimal_cost, config.cost_weight)
+    losses = ModelLosses(
+        model_loss=jnp.zeros(()),
+        consistency_loss=over_window(error, windows.reset, config.rho, entries),
+        reward_loss=loss(heads.reward, windows.reward),
+        cost_loss=loss(heads.cost, windows.cost, weights),
+        value_loss=loss(heads.value, targets.value),
+        cost_value_loss=loss(heads.cost_value, targets.cost_value),
+        decoder_loss=_decoder_loss(params, world, windows, z),
+    )
+    total = (
+        config.consistency_coef * losses.consistency_loss
+        + config.reward_coef * losses.reward_loss
+        + config.cost_coef * losses.cost_loss
+        + config.value_coef * losses.value_loss
+        + config.cost_value_coef * losses.cost_value_loss
+        + config.decoder_coef * losses.decoder_loss
+    )
+    return total, (losses._replace(model_loss=total), z)
+
+
+def _decoder_loss(params: Params, world: TDMPC, windows: Windows, z: Array) -> Float[Array, ""]:
+    if world.decode is None:
+        return jnp.zeros(())
+    obs = jax.tree.map(_rows, windows.obs)
+    return jnp.mean((world.decode(params, _rows(z)) - obs.reshape(obs.shape[0], -1)) ** 2)
+
+
+def policy_objective(
+    policy: Params,
+    config: SPOWLConfig,
+    world: TDMPC,
+    model: Params,
+    state: SPOWLState,
+    z: Float[Array, "L B Z"],
+    done: Bool[Array, "L B"],
+    key: Array,
+) -> tuple[Float[Array, ""], PolicyParts]:
+    """Minus scaled values and entropy, plus the augmented Lagrangian of the cost values.
+
+    Args:
+        policy: its parameters.
+        config: the settings.
+        world: the model.
+        model: the model's parameters, after this step's change.
+        state: before the step.
+        z: latents of the windows.
+        done: the observation is the last of its episode, where no action is taken.
+        key: of actions, pair of critics and dropout.
+    """
+    action_key, pair_key, dropout_key = jax.random.split(key, 3)
+    shape = z.shape[:2]
+    action, log_prob = world.act({"policy": policy}, _rows(z), action_key)
+    pair = random_pair(world.config.n_values, pair_key)
+    value, cost_value = world.critics(model, _rows(z), action, pair, dropout_key)
+    q = jnp.mean(value, axis=0).reshape(shape)
+    scale = _follow(state.scale, q[0], config)
+    masked = jnp.zeros(shape, bool) if config.official_boundaries else done
+    entropy_term = config.ent_coef * log_prob.reshape(shape)
+    loss = over_window(entropy_term - q / scale, masked, config.rho)
+    gap = psi = jnp.zeros(())
+    if config.uses_lagrangian:
+        costs = aggregate(config.lagrangian_cost, cost_value).reshape(shape)
+        n_kept = jnp.maximum(jnp.sum(~masked), 1)
+        gap = jnp.sum(jnp.where(masked, 0.0, costs - config.cost_limit)) / n_kept
+        psi = augmented_lagrangian(gap, state.multipliers)
+    parts = PolicyParts(
+        policy_loss=loss, entropy=-jnp.mean(log_prob), lagrangian=psi, cost_gap=gap, scale=scale
+    )
+    return loss + psi, parts
+
+
+def _follow(scale: Float[Array, ""], q: Float[Array, " B"], config: SPOWLConfig) -> Float[Array, ""]:
+    """The running range between the 5th and the 95th percentile, at least 1."""
+    low, high = jnp.percentile(q, jnp.array([5.0, 95.0]))
+    new = scale + config.scale_tau * (jnp.maximum(high - low, 1.0) - scale)
+    return new if config.official_scale else jax.lax.stop_gradient(new)

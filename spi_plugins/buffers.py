@@ -1,0 +1,158 @@
+"""A replay buffer of steps from which windows of consecutive ones are drawn, as pure functions on arrays.
+
+A slot holds an observation *and what led to it*: action, reward, cost and the flags that came with it. The first
+observation of an episode has a slot of its own, whose action means nothing; so the last observation of an episode
+is there, too, and the same layout serves environments that reset themselves in the same step or in the next.
+Each environment has a ring of its own, so their slots need not be as many.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from spi_plugins.types import Observation, ObservationSpec, PyTree
+
+
+class Slot(NamedTuple):
+    """One slot of each of ``B`` environments; in a buffer with a second axis for time."""
+
+    obs: Observation  # [B, *obs]
+    action: Float[Array, "*B A"]  # in [-1, 1]
+    reward: Float[Array, "*B"]
+    cost: Float[Array, "*B"]
+    terminated: Bool[Array, "*B"]
+    truncated: Bool[Array, "*B"]
+    first: Bool[Array, "*B"]  # the first observation of an episode, which no action led to
+
+
+class Buffer(NamedTuple):
+    """The rings of all environments.
+
+    Attributes:
+        slots: arrays ``[B, capacity, ...]``.
+        position: where each ring is written next.
+        size: slots in each ring that hold something.
+    """
+
+    slots: Slot
+    position: Int[Array, " B"]
+    size: Int[Array, " B"]
+
+
+class Windows(NamedTuple):
+    """``N`` windows of ``H`` steps, time first."""
+
+    obs: Observation  # [H + 1, N, *obs]
+    action: Float[Array, "H N A"]  # from obs[t] to obs[t + 1]
+    reward: Float[Array, "H N"]
+    cost: Float[Array, "H N"]
+    terminated: Bool[Array, "H N"]  # obs[t + 1] is terminal
+    reset: Bool[Array, "H N"]  # obs[t + 1] begins an episode: the step is no transition
+    done: Bool[Array, "H+1 N"]  # obs[t] is the last of its episode
+
+
+def slot_bytes(observations: ObservationSpec, action_size: int) -> int:
+    """Bytes that one slot takes."""
+    slots = jax.eval_shape(lambda: init(observations, action_size, 1, 1))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(slots.slots))
+
+
+def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity: int) -> Buffer:
+    """An empty buffer.
+
+    Args:
+        observations: what a slot holds; images stay bytes.
+        action_size: entries of an action.
+        n_envs: ``B``.
+        capacity: slots of each environment.
+    """
+    lead = (n_envs, capacity)
+
+    def zeros(shape: tuple[int, ...], dtype: str) -> Array:
+        return jnp.zeros((*lead, *shape), _device_dtype(dtype))
+
+    obs: PyTree
+    if isinstance(observations, tuple):
+        obs = {key: zeros(spec.shape, spec.dtype) for key, spec in observations}
+    else:
+        obs = zeros(observations.shape, observations.dtype)
+    slots = Slot(
+        obs=obs,
+        action=jnp.zeros((*lead, action_size)),
+        reward=jnp.zeros(lead),
+        cost=jnp.zeros(lead),
+        terminated=jnp.zeros(lead, bool),
+        truncated=jnp.zeros(lead, bool),
+        first=jnp.zeros(lead, bool),
+    )
+    return Buffer(slots, jnp.zeros(n_envs, jnp.int32), jnp.zeros(n_envs, jnp.int32))
+
+
+def _device_dtype(dtype: str) -> str:
+    return {"float64": "float32", "int64": "int32", "uint64": "uint32"}.get(dtype, dtype)
+
+
+def add(buffer: Buffer, slot: Slot, written: Bool[Array, " B"]) -> Buffer:
+    """Write one slot of each environment where ``written``, over the oldest one if its ring is full.
+
+    Donate the buffer: then nothing is copied.
+    """
+    n_envs, capacity = buffer.slots.reward.shape
+    rows = jnp.arange(n_envs)
+    # A place outside is dropped.
+    place = jnp.where(written, buffer.position, capacity)
+    slots = jax.tree.map(
+        lambda ring, new: ring.at[rows, place].set(jnp.asarray(new, ring.dtype), mode="drop"),
+        buffer.slots,
+        slot,
+    )
+    step = written.astype(jnp.int32)
+    return Buffer(slots, (buffer.position + step) % capacity, jnp.minimum(buffer.size + step, capacity))
+
+
+def _starts(buffer: Buffer, horizon: int) -> Int[Array, " B"]:
+    """How many windows of ``horizon`` steps each ring holds; none crosses the place of writing."""
+    return jnp.maximum(buffer.size - horizon, 0)
+
+
+def can_sample(buffer: Buffer, horizon: int) -> Bool[Array, ""]:
+    """Whether there is a window of ``horizon`` steps."""
+    return jnp.any(_starts(buffer, horizon) > 0)
+
+
+def sample(buffer: Buffer, key: Array, batch_size: int, horizon: int) -> Windows:
+    """Windows, uniformly and with replacement out of all there are; ``can_sample`` must hold.
+
+    They may cross the end of an episode: there ``reset`` masks the step.
+
+    Args:
+        buffer: the rings.
+        key: of the choice.
+        batch_size: ``N``.
+        horizon: ``H``.
+    """
+    capacity = buffer.slots.reward.shape[1]
+    ends = jnp.cumsum(_starts(buffer, horizon))
+    index = jax.random.randint(key, (batch_size,), 0, jnp.maximum(ends[-1], 1))
+    env = jnp.searchsorted(ends, index, side="right").astype(jnp.int32)
+    start = index - jnp.where(env > 0, ends[env - 1], 0)
+    oldest = buffer.position[env] - buffer.size[env]
+    time = jnp.arange(horizon + 1, dtype=jnp.int32)[:, None]
+    place = ((oldest + start)[None] + time) % capacity
+    return windows(jax.tree.map(lambda ring: ring[env[None], place], buffer.slots))
+
+
+def windows(slots: Slot) -> Windows:
+    """Slots ``[H + 1, N, ...]`` of consecutive times as windows."""
+    return Windows(
+        obs=slots.obs,
+        action=slots.action[1:],
+        reward=slots.reward[1:],
+        cost=slots.cost[1:],
+        terminated=slots.terminated[1:],
+        reset=slots.first[1:],
+        done=jnp.concatenate([slots.first[1:], (slots.terminated | slots.truncated)[-1:]]),
+    )

@@ -1,0 +1,47 @@
+r"""The augmented Lagrangian of one constraint :math:`g \le 0`, SPOWL (arXiv:2506.04828), Eq. 10.
+
+With :math:`\kappa = \lambda + \mu g`,
+
+.. math:: \psi = \lambda g + \tfrac{\mu}{2} g^2 \text{ if } \kappa > 0, \quad
+          -\tfrac{\lambda^2}{2\mu} \text{ otherwise};\qquad
+          \lambda \leftarrow \max(\kappa, 0),\quad \mu \leftarrow \min(\mu (1 + \nu), 1).
+
+The paper prints a maximum in the last rule, which would set :math:`\mu` to 1 at once; the code takes the minimum.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Multipliers(NamedTuple):
+    """Price of the constraint, and weight of its square."""
+
+    multiplier: Float[Array, ""]
+    penalty: Float[Array, ""]
+
+
+def augmented_lagrangian(gap: Float[Array, ""], multipliers: Multipliers) -> Float[Array, ""]:
+    r""":math:`\psi`, whose gradient in the gap is :math:`\max(\kappa, 0)`."""
+    price, penalty = multipliers
+    active = price * gap + 0.5 * penalty * gap**2
+    return jnp.where(price + penalty * gap > 0, active, -(price**2) / (2.0 * penalty))
+
+
+def raise_multipliers(
+    gap: Float[Array, ""], multipliers: Multipliers, penalty_rate: float, multiplier_max: float
+) -> Multipliers:
+    """The multipliers after a step on a policy with this gap.
+
+    Args:
+        gap: how far the cost is above its limit, in units of the cost.
+        multipliers: before the step.
+        penalty_rate: relative growth of the penalty in a step.
+        multiplier_max: bound of the multiplier, which the paper does not have; infinity for none.
+    """
+    price, penalty = multipliers
+    return Multipliers(
+        jnp.clip(price + penalty * gap, 0.0, multiplier_max),
+        jnp.clip(penalty * (1.0 + penalty_rate), penalty, 1.0),
+    )

@@ -1,0 +1,344 @@
+r"""The implicit world model of SPOWL and TD-MPC2: latent dynamics without a decoder, as pure functions.
+
+Encoder, dynamics, reward, ensembles of cost, Q and cost-Q, and the policy prior live on one latent with SimNorm.
+Rewards, costs and values are distributions over 101 bins of their symlog. Sources: "Safe Planning and Policy
+Optimization via World Model Learning" (arXiv:2506.04828) and its code, TD-MPC2 (arXiv:2310.16828).
+
+The parameters are a dict with ``encoder``, ``dynamics``, ``reward``, ``value``, ``policy`` and, where the model has
+them, ``cost``, ``cost_value`` and ``decoder``.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from spi_plugins.distributions import Bins, TanhNormal
+from spi_plugins.networks.encoders import (
+    CombinedExtractor,
+    ConvExtractor,
+    ConvLayers,
+    FlattenExtractor,
+    flat_size,
+    flatten,
+)
+from spi_plugins.networks.functional import Network, functional
+from spi_plugins.networks.normed_mlp import NormedMLP
+from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
+from spi_plugins.world_models.interface import Model, ModelSpec, Step
+
+_WIDTHS = ("encoder_hidden", "hidden")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TDMPCConfig:
+    """What the model is made of; the defaults are the paper's, 10 million trained parameters. Hashable.
+
+    Attributes:
+        encoder_hidden: widths of the encoder before the latent.
+        latent_dim: entries of the latent, a multiple of ``simnorm_dim``.
+        simnorm_dim: entries of a group that SimNorm normalizes.
+        hidden: widths of dynamics, reward, cost, critics and policy.
+        n_bins: bins of the distributions of rewards, costs and values.
+        bin_min: ``symlog`` of the least of them.
+        bin_max: ``symlog`` of the greatest.
+        n_values: critics of the reward.
+        n_costs: heads of the cost, and critics of the cost; 0 for a model without costs.
+        dropout: of the critics, in training.
+        cost_dropout: of the immediate cost's heads, in training.
+        log_std_min: least logarithm of the policy's deviation before its tanh.
+        log_std_max: greatest.
+        horizon: steps of a training window, and planners' default.
+        gamma: discount of rewards per step.
+        cost_gamma: discount of costs per step.
+        decoder: learn to decode observations, too; numbers only, no images. SPOWL's decoder has the widths of its
+            encoder, the other way round.
+        conv_layers: ``(channels, kernel size, stride)`` of each convolution on images; ``None`` for those of the
+            image's size.
+        image_features: width of an image's features beside others in a Dict.
+        official_log_prob: the published log-probability, see ``TanhNormal``.
+    """
+
+    encoder_hidden: tuple[int, ...] = (256,)
+    latent_dim: int = 512
+    simnorm_dim: int = 8
+    hidden: tuple[int, ...] = (512, 512)
+    n_bins: int = 101
+    bin_min: float = -10.0
+    bin_max: float = 10.0
+    n_values: int = 5
+    n_costs: int = 5
+    dropout: float = 0.01
+    cost_dropout: float = 0.0
+    log_std_min: float = -10.0
+    log_std_max: float = 2.0
+    horizon: int = 3
+    gamma: float = 0.975
+    cost_gamma: float = 0.997
+    decoder: bool = False
+    conv_layers: ConvLayers | None = None
+    image_features: int = 256
+    official_log_prob: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        for name in _WIDTHS:
+            if any(width < 1 for width in getattr(self, name)):
+                raise ValueError(f"{name} must hold widths of at least 1, got {getattr(self, name)}")
+        lows = {"latent_dim": 1, "simnorm_dim": 1, "n_bins": 2, "n_values": 1, "n_costs": 0, "horizon": 1}
+        for name, low in {**lows, "image_features": 1}.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if self.latent_dim % self.simnorm_dim:
+            raise ValueError(
+                f"latent_dim={self.latent_dim} must be a multiple of simnorm_dim={self.simnorm_dim}"
+            )
+        for name in ("gamma", "cost_gamma"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("dropout", "cost_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for low_name, high_name in (("bin_min", "bin_max"), ("log_std_min", "log_std_max")):
+            if not getattr(self, low_name) < getattr(self, high_name):
+                raise ValueError(
+                    f"{low_name}={getattr(self, low_name)} must be below {high_name}={getattr(self, high_name)}"
+                )
+
+
+class Prediction(NamedTuple):
+    """Logits of every head at latents and actions of training, dropout active where the model has it."""
+
+    reward: Float[Array, "N K"]
+    cost: Float[Array, "E N K"] | None
+    value: Float[Array, "E N K"]
+    cost_value: Float[Array, "E N K"] | None
+
+
+class TDMPC(NamedTuple):
+    """Pure functions of the parameters.
+
+    Attributes:
+        config: what it is made of.
+        bins: of rewards, costs and values.
+        init: ``(key) -> params``.
+        model: what planners see.
+        rollout: ``(params, obs_0, action [H, B, A], reset [H, B], target [H, B, Z]) -> z [H + 1, B, Z]``: latents
+            under the actions; where ``reset``, the next latent is the target instead, the first of a new episode.
+        heads: ``(params, z, action, key) -> Prediction``, the logits for the losses.
+        critics: ``(params, z, action, members, key) -> (value [K, N], cost_value [E, N])`` with dropout, as the
+            policy's loss takes them; ``members`` chooses heads of the first, ``None`` for all.
+        act: ``(params, z, key) -> (action, log_prob)``, a sample of the policy.
+        decode: ``(params, z) -> [N, O]``, the flat observation; ``None`` without a decoder.
+        targets: ``(params) -> params``, the part whose slow copies give the targets.
+    """
+
+    config: TDMPCConfig
+    bins: Bins
+    init: Callable[[Array], Params]
+    model: Model
+    rollout: Callable[..., Array]
+    heads: Callable[..., Prediction]
+    critics: Callable[..., tuple[Array, Array]]
+    act: Callable[..., tuple[Array, Array]]
+    decode: Callable[[Params, Array], Array] | None
+    targets: Callable[[Params], Params]
+
+
+class _Encoder(nnx.Module):
+    """Observations to latents: features, then a normed MLP."""
+
+    def __init__(self, spec: ObservationSpec, config: TDMPCConfig, *, rngs: nnx.Rngs):
+        self.features = _extractor(spec, config, rngs)
+        self.mlp = NormedMLP(
+            math.prod(self.features.features_shape),
+            config.encoder_hidden,
+            config.latent_dim,
+            simnorm_dim=config.simnorm_dim,
+            rngs=rngs,
+        )
+
+    def __call__(self, obs: Observation) -> Float[Array, "N Z"]:
+        features = self.features(obs)
+        return self.mlp(features.reshape(features.shape[0], -1))
+
+
+def _extractor(
+    spec: ObservationSpec, config: TDMPCConfig, rngs: nnx.Rngs
+) -> FlattenExtractor | ConvExtractor | CombinedExtractor:
+    if not isinstance(spec, ArraySpec):
+        return CombinedExtractor(spec, config.conv_layers, config.image_features, rngs=rngs)
+    return (
+        ConvExtractor(spec, config.conv_layers, rngs=rngs) if spec.kind == "image" else FlattenExtractor(spec)
+    )
+
+
+def _networks(observations: ObservationSpec, action_size: int, config: TDMPCConfig) -> dict[str, Network]:
+    """The parts, by the names of their parameters."""
+    latent, joint = config.latent_dim, config.latent_dim + action_size
+
+    def mlp(n_in: int, n_out: int, **kwargs: int | float | bool | None) -> Network:
+        return functional(lambda rngs: NormedMLP(n_in, config.hidden, n_out, rngs=rngs, **kwargs))  # type: ignore[arg-type]
+
+    networks = {
+        "encoder": functional(lambda rngs: _Encoder(observations, config, rngs=rngs)),
+        "dynamics": mlp(joint, latent, simnorm_dim=config.simnorm_dim),
+        "reward": mlp(joint, config.n_bins, zero_last=True),
+        "value": mlp(joint, config.n_bins, members=config.n_values, dropout=config.dropout, zero_last=True),
+        "policy": mlp(latent, 2 * action_size),
+    }
+    if config.n_costs:
+        shared = {"members": config.n_costs, "zero_last": True}
+        networks["cost"] = mlp(joint, config.n_bins, dropout=config.cost_dropout, **shared)
+        networks["cost_value"] = mlp(joint, config.n_bins, dropout=config.dropout, **shared)
+    if config.decoder:
+        if not isinstance(observations, ArraySpec) or observations.kind == "image":
+            raise ValueError("decoder=True decodes one array of numbers, neither images nor a Dict.")
+        size, widths = flat_size(observations), config.encoder_hidden[::-1]
+        networks["decoder"] = functional(lambda rngs: NormedMLP(latent, widths, size, rngs=rngs))
+    return networks
+
+
+def make_tdmpc(
+    observations: ObservationSpec, action_spec: ActionSpec, config: TDMPCConfig | None = None
+) -> TDMPC:
+    """Bind the networks into a model.
+
+    Args:
+        observations: what the environment shows.
+        action_spec: what it takes; a box. The model's actions are in [-1, 1], whatever the bounds.
+        config: see ``TDMPCConfig``; by default the paper's.
+
+    Raises:
+        ValueError: the actions are not a box, or a decoder is asked for that cannot be.
+    """
+    if action_spec.kind != "box":
+        raise ValueError(f"The tdmpc world model needs actions in a Box, got {action_spec.kind} actions.")
+    config = TDMPCConfig() if config is None else config
+    size = action_spec.size
+    networks = _networks(observations, size, config)
+    bins = Bins(config.n_bins, config.bin_min, config.bin_max)
+    policy = TanhNormal(config.log_std_min, config.log_std_max, config.official_log_prob)
+
+    def init(key: Array) -> Params:
+        keys = jax.random.split(key, len(networks))
+        return {name: net.init(k) for (name, net), k in zip(networks.items(), keys, strict=True)}
+
+    def forward(name: str, params: Params, *inputs: Array | None) -> Array:
+        output: Array = networks[name].apply(params[name], *inputs)
+        return output
+
+    def joint(z: Array, action: Array) -> Array:
+        return jnp.concatenate([z, action], axis=-1)
+
+    def step(params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], key: Array) -> Step:
+        del key  # deterministic
+        x = joint(z, action)
+        zeros = jnp.zeros(z.shape[0])
+        cost = bins.decode(forward("cost", params, x)) if config.n_costs else jnp.zeros((0, z.shape[0]))
+        return Step(forward("dynamics", params, x), bins.decode(forward("reward", params, x)), cost, zeros)
+
+    def evaluate(
+        name: str, params: Params, x: Array, members: Array | None, key: Array | None = None
+    ) -> Float[Array, "K N"]:
+        chosen = params[name]
+        if members is not None:
+            chosen = jax.tree.map(lambda p: jnp.take(p, members, axis=0), chosen)
+        return bins.decode(networks[name].apply(chosen, x, key))
+
+    def critic(name: str) -> Callable[[Params, Array, Array, Array | None], Array]:
+        return lambda params, z, action, members: evaluate(name, params, joint(z, action), members)
+
+    def critics(
+        params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], members: Array | None, key: Array
+    ) -> tuple[Array, Array]:
+        value_key, cost_key = jax.random.split(key)
+        x = joint(z, action)
+        value = evaluate("value", params, x, members, value_key)
+        if not config.n_costs:
+            return value, jnp.zeros((0, z.shape[0]))
+        return value, evaluate("cost_value", params, x, None, cost_key)
+
+    def sample(params: Params, z: Array, key: Array) -> tuple[Array, Array]:
+        return policy.sample(forward("policy", params, z), key)
+
+    def choose(params: Params, z: Array, key: Array, *, deterministic: bool) -> Float[Array, "N A"]:
+        parameters = forward("policy", params, z)
+        return policy.mode(parameters) if deterministic else policy.sample(parameters, key)[0]
+
+    def heads(
+        params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], key: PRNGKeyArray
+    ) -> Prediction:
+        x = joint(z, action)
+        value_key, cost_key, cost_value_key = jax.random.split(key, 3)
+        return Prediction(
+            reward=forward("reward", params, x),
+            cost=forward("cost", params, x, cost_key) if config.n_costs else None,
+            value=forward("value", params, x, value_key),
+            cost_value=forward("cost_value", params, x, cost_value_key) if config.n_costs else None,
+        )
+
+    def rollout(
+        params: Params,
+        obs: Observation,
+        action: Float[Array, "H B A"],
+        reset: Bool[Array, "H B"],
+        target: Float[Array, "H B Z"],
+    ) -> Float[Array, "H+1 B Z"]:
+        z = [forward("encoder", params, obs)]
+        # Unrolled: a window is a few steps, and a loop would keep XLA from working across them.
+        for t in range(action.shape[0]):
+            predicted = forward("dynamics", params, joint(z[-1], action[t]))
+            z.append(jnp.where(reset[t][:, None], target[t], predicted))
+        return jnp.stack(z)
+
+    spec = ModelSpec(
+        latent_shape=(config.latent_dim,),
+        action_size=size,
+        horizon=config.horizon,
+        gamma=config.gamma,
+        cost_gamma=config.cost_gamma,
+        n_costs=config.n_costs,
+        n_values=config.n_values,
+        n_cost_values=config.n_costs,
+        has_policy=True,
+    )
+    return TDMPC(
+        config=config,
+        bins=bins,
+        init=init,
+        model=Model(
+            spec=spec,
+            encode=lambda params, obs: forward("encoder", params, obs),
+            step=step,
+            value=critic("value"),
+            cost_value=critic("cost_value") if config.n_costs else None,
+            policy=choose,
+        ),
+        rollout=rollout,
+        heads=heads,
+        critics=critics,
+        act=sample,
+        decode=(lambda params, z: forward("decoder", params, z)) if config.decoder else None,
+        targets=lambda params: {k: params[k] for k in ("value", "cost_value") if k in params},
+    )
+
+
+def flat_observation(spec: ObservationSpec, obs: Observation) -> Float[Array, "N O"]:
+    """What a decoder is compared with.
+
+    Args:
+        spec: of one array.
+        obs: ``[N, *obs]``.
+    """
+    assert isinstance(spec, ArraySpec)
+    return flatten(spec, obs)
