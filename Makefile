@@ -22,7 +22,7 @@ help: ## list the targets
 
 env: $(STAMP) ## make the environment in .venv from constraints.txt
 
-# $(call make_venv,FOLDER,WHAT TO INSTALL)
+# $(call make_venv,FOLDER,WHAT TO INSTALL,WHAT TO INSTALL AFTERWARDS WITHOUT ITS DEPENDENCIES)
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
@@ -30,11 +30,12 @@ define make_venv
 	@echo "Installing the environment into $(1) (some minutes the first time) ..."
 	@$(1)/bin/python -m pip install --quiet -c constraints.txt torch
 	@$(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
+	$(if $(3),@$(1)/bin/python -m pip install --quiet --no-deps -c constraints.txt $(3))
 	@touch $(1)/.installed
 endef
 
 $(STAMP): pyproject.toml constraints.txt
-	$(call make_venv,$(VENV),-e '.[dev]')
+	$(call make_venv,$(VENV),-e '.[dev]',safety-gymnasium)
 
 # Apart from the rest: what it compares with is no dependency of ours.
 $(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt

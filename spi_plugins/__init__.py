@@ -152,10 +152,10 @@ make_env = _plugins.make_env
 
 
 def _register_gymnasium_ids() -> None:
-    """Register our functional environments with Gymnasium, which discovers nothing by itself.
+    """Register our functional environments, and safety-gymnasium's tasks, with Gymnasium.
 
-    Strings only, so nothing is imported; ids that are there already (a reload, or ``import spi_wrappers``) are
-    left alone.
+    It discovers nothing by itself. Strings only, so nothing is imported; ids that are there already (a reload,
+    or ``import spi_wrappers``) are left alone.
     """
 
     def register(name: str, target: "Target", *, summary: str = "", family: bool = False) -> None:
@@ -170,6 +170,14 @@ def _register_gymnasium_ids() -> None:
             )
 
     _builtins.register_envs(register)
+    for task, steps in _builtins.safety_tasks().items():
+        if f"spi/{task}" not in gymnasium.registry:
+            gymnasium.register(
+                id=f"spi/{task}",
+                entry_point="spi_integrations.safety_gymnasium:make_env",
+                max_episode_steps=steps,
+                kwargs={"task": task},
+            )
 
 
 _register_gymnasium_ids()

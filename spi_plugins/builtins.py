@@ -28,12 +28,34 @@ _ROBOTS = {
     "Swimmer": "swimmer",
 }
 
+_SAFETY_ROBOTS = ("Point", "Car", "Doggo", "Racecar", "Ant")
+_SAFETY_STEPS = {
+    **dict.fromkeys(("Goal", "Button", "Push", "FadingEasy", "FadingHard"), 1000),
+    **dict.fromkeys(("Circle", "Race"), 500),
+}
+
 _SAFE_BASELINES = {
     "ppo_lag": ("PPOLag", "PPO-Lagrangian: costs at a price that is learned"),
     "ppo_pid": ("PPOPID", "PPO-Lagrangian with a PID controller for the price"),
     "ppo_saute": ("PPOSaute", "Sauté PPO: the budget of costs that is left is observed"),
     "ppo_early": ("PPOEarly", "PPO on episodes that end above a limit on their cost"),
 }
+
+
+def safety_tasks() -> dict[str, int]:
+    """safety-gymnasium's tasks and their time limits, as ``spi_wrappers.registration`` has them.
+
+    Gymnasium knows them as ``spi/SafetyPointGoal1-v0`` and so on; they are too many for ``spi list envs``.
+    """
+    levels = {f"{task}{level}": steps for task, steps in _SAFETY_STEPS.items() for level in range(3)}
+    levels["Run0"] = 500
+    navigation = {
+        f"Safety{robot}{task}{pictures}-v0": steps
+        for pictures in ("", "Vision")
+        for robot in _SAFETY_ROBOTS
+        for task, steps in levels.items()
+    }
+    return navigation | {f"Safety{robot}Velocity-v{version}": 1000 for robot in _ROBOTS for version in (0, 1)}
 
 
 @hookimpl

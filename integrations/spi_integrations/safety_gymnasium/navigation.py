@@ -1,0 +1,158 @@
+"""safety-gymnasium's navigation tasks as Gymnasium environments with a cost in the info."""
+
+import functools
+import os
+import re
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
+
+from spi_integrations.safety_gymnasium import upstream
+from spi_integrations.safety_gymnasium.fast import FastTask
+from spi_integrations.safety_gymnasium.robots import robot_class
+from spi_wrappers.registration import SAFETY_ROBOTS
+
+_NO_DISPLAY = (
+    "No picture can be drawn ({error}). Without a display, MuJoCo needs MUJOCO_GL=egl (GPU or Mesa: libegl1 and "
+    "libgl1-mesa-dri) or MUJOCO_GL=osmesa (libosmesa6) in the environment before Python starts; "
+    "MUJOCO_GL is {setting}."
+)
+
+
+class NavigationTask(upstream.BaseTask):  # type: ignore[misc]
+    """What is done anew for all tasks; mixed in before upstream's class by ``task_class``."""
+
+    fast = False
+    textures = True
+
+    def _build_agent(self, agent_name: str) -> None:
+        self.agent = robot_class(agent_name, self.fast)(random_generator=self.random_generator)
+
+    def _build(self) -> None:
+        with upstream.worlds_with_textures(self.textures):
+            super()._build()
+
+    def _get_viewer(self, mode: str) -> Any:
+        """The viewer of a render mode, made at the first picture."""
+        if mode != "human" and mode not in self._viewers:
+            size = self.model.vis.global_
+            self._viewers[mode] = make_viewer(self.model, self.data, size.offwidth, size.offheight)
+        return super()._get_viewer(mode)
+
+
+class FastNavigationTask(FastTask, NavigationTask):
+    """The same with fewer calls into MuJoCo."""
+
+    fast = True
+
+
+@functools.cache
+def task_class(name: str, fast: bool, textures: bool) -> type[Any]:
+    """Upstream's class of a task, ``"GoalLevel1"`` for instance, with what is done anew.
+
+    The name stays, since upstream finds the task's walls by it.
+    """
+    base = FastNavigationTask if fast else NavigationTask
+    return type(name, (base, getattr(upstream.tasks, name)), {"textures": textures})
+
+
+def make_viewer(model: Any, data: Any, width: int, height: int) -> OffScreenViewer:
+    """Gymnasium's viewer without a window.
+
+    Raises:
+        RuntimeError: there is no OpenGL; the message says what to set.
+    """
+    try:
+        return OffScreenViewer(model, data, width, height)
+    except Exception as error:
+        setting = repr(os.environ["MUJOCO_GL"]) if "MUJOCO_GL" in os.environ else "not set"
+        raise RuntimeError(_NO_DISPLAY.format(error=error, setting=setting)) from error
+
+
+class NavigationEnv(upstream.Builder):  # type: ignore[misc]
+    """One of safety-gymnasium's navigation tasks; ``make_env`` has the arguments.
+
+    Seeds are what decides the layouts: the same one gives the layout that upstream's environment draws from it.
+    """
+
+    def __init__(
+        self, task: str, *, render_mode: str | None, textures: bool | None, fast: bool, **kwargs: Any
+    ) -> None:
+        self._arguments = {"render_mode": render_mode, "textures": textures, "fast": fast, **kwargs}
+        vision = "Vision" in task
+        self._name = task
+        self._fast = fast
+        self._textures = (render_mode is not None or vision) if textures is None else textures
+        super().__init__(task.replace("Vision", ""), _config(task, vision), render_mode, **kwargs)
+
+    def _get_task(self) -> Any:
+        name = upstream.class_name_of(self.task_id)
+        task = task_class(name, self._fast, self._textures)(config=self.config)
+        task.build_observation_space()
+        return task
+
+    def set_seed(self, seed: int | None = None) -> None:
+        """Seed layouts; without one from the operating system, so forked processes do not repeat each other."""
+        if seed is not None and not 0 <= seed < 2**32:
+            raise ValueError(f"seed must be at least 0 and below 2**32, got {seed}.")
+        super().set_seed(int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Draw a new layout."""
+        gym.Env.reset(self, seed=seed)
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, {**info, "cost": 0.0, "cost_terms": self._terms(self.cost)}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act; see ``make_env`` for the info."""
+        if self.done:
+            raise gym.error.ResetNeeded(f"{self._name}: call reset() before step(); the episode is over.")
+        action = np.asarray(action, np.float64)
+        observation, reward, cost, terminated, truncated, info = super().step(action)
+        info["cost"] = float(cost)
+        info["cost_terms"] = self._terms(info)
+        return observation, float(reward), bool(terminated), bool(truncated), info
+
+    def _terms(self, costs: dict[str, Any]) -> dict[str, float]:
+        """The parts of the cost. Upstream leaves out buttons in the steps in which they are off."""
+        terms = {
+            key.removeprefix("cost_"): float(value)
+            for key, value in costs.items()
+            if key.startswith("cost_") and key != "cost_sum"
+        }
+        buttons = getattr(self.task, "buttons", None)
+        if buttons is not None and buttons.is_constrained:
+            terms.setdefault("buttons", 0.0)
+        return terms
+
+    def render(self) -> Any:
+        """A picture, ``[height, width, 3]`` uint8, by the agent's own camera unless another one was named."""
+        picture = super().render()
+        return None if picture is None else np.ascontiguousarray(picture)
+
+    def close(self) -> None:
+        """Close the viewers."""
+        for mode, viewer in self.task._viewers.items():
+            # A viewer without a window would shut GLFW for all others.
+            viewer.close() if mode == "human" else viewer.free()
+        self.task._viewers.clear()
+        self.task.viewer = None
+
+    def __reduce__(self) -> Any:
+        return functools.partial(NavigationEnv, self._name, **self._arguments), ()
+
+
+def _config(task: str, vision: bool) -> dict[str, Any]:
+    """Upstream's configuration of a task."""
+    robot = re.match(rf"Safety({'|'.join(SAFETY_ROBOTS)})", task)
+    assert robot is not None, task
+    config: dict[str, Any] = {"agent_name": robot[1]}
+    if "Race" in task.removeprefix(f"Safety{robot[1]}"):
+        config["floor_conf.type"] = "village"
+    if vision:
+        config.update(observe_vision=True, observation_flatten=False)
+    return config

@@ -1,0 +1,49 @@
+"""The Safety-Velocity tasks of safety-gymnasium: Gymnasium's MuJoCo robots, version 4, with a limit of speed."""
+
+import functools
+from typing import Any
+
+from spi_integrations.safety_gymnasium import upstream
+
+
+class VelocityMixin:
+    """Moves the cost from upstream's six values into the info; mixed in before upstream's class."""
+
+    _name: str
+    _arguments: dict[str, Any]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = super().reset(seed=seed, options=options)  # type: ignore[misc]
+        return observation, {**info, "cost": 0.0, "cost_terms": {"velocity": 0.0}}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act; the cost is 1 above the limit of speed."""
+        observation, reward, cost, terminated, truncated, info = super().step(action)  # type: ignore[misc]
+        info["cost"] = float(cost)
+        info["cost_terms"] = {"velocity": float(cost)}
+        return observation, float(reward), bool(terminated), bool(truncated), info
+
+    def __reduce__(self) -> Any:
+        return functools.partial(make_velocity_env, self._name, **self._arguments), ()
+
+
+@functools.cache
+def velocity_class(task: str) -> type[Any]:
+    """Upstream's class of a task, with five values."""
+    base = upstream.velocity_class(task)
+    return type(base.__name__, (VelocityMixin, base), {})
+
+
+def make_velocity_env(task: str, **kwargs: Any) -> Any:
+    """Make a Safety-Velocity task.
+
+    Args:
+        task: for example ``"SafetyHopperVelocity-v1"``.
+        **kwargs: of Gymnasium's environment, such as ``render_mode``, ``width`` and ``camera_name``.
+    """
+    env = velocity_class(task)(**kwargs)
+    env._name, env._arguments = task, kwargs
+    return env
