@@ -120,6 +120,12 @@ def test_each_fault_of_a_single_environment_is_named_with_its_place(env, message
         check_cost_env(env, steps=40)
 
 
+def test_a_cost_may_be_the_largest_of_its_terms_as_well_as_their_sum():
+    for terms in ({"a": 1.0, "b": 1.0}, {"a": 0.25, "b": 0.75}):
+        report = check_cost_env(spoiled(cost=1.0, cost_terms=terms), steps=40)
+        assert report.ok, report
+
+
 def test_several_faults_are_reported_together():
 
     def spoil(step, info):

@@ -153,6 +153,28 @@ def test_repeated_actions_sum_rewards_and_costs(episodes, repeat):
         windows = [costs[i : i + repeat] for i in range(0, len(costs), repeat)]
         assert [step[0] for step in steps] == [len(window) for window in windows]
         assert [step[1] for step in steps] == pytest.approx([sum(window) for window in windows], abs=1e-9)
+        assert [step[4]["n_repeats"] for step in steps] == [len(window) for window in windows]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("repeat", [1, 3])
+def test_rows_of_repeated_actions_say_how_many_steps_they_took(mode, repeat):
+    makers = [lambda length=length: Played([[0.5] * length]) for length in (2, 4, 7)]
+    env = vector.ActionRepeat(SyncVectorEnv(makers, autoreset_mode=mode), repeat)
+    _, infos = env.reset()
+    assert "n_repeats" not in infos
+    over = np.zeros(3, np.bool_)
+    for _ in range(12):
+        _, reward, terminated, _, infos = env.step(np.zeros(3, np.int64))
+        for row in range(3):
+            last = terminated[row] and mode is AutoresetMode.SAME_STEP
+            told = infos["final_info"] if last else infos
+            # A step of Played pays 1; rows that were reset in place of a step took none.
+            assert told.get("_n_repeats", np.zeros(3, np.bool_))[row] == (not over[row])
+            assert over[row] or told["n_repeats"][row] == reward[row]
+        over = terminated if mode is AutoresetMode.NEXT_STEP else over
+        if mode is AutoresetMode.DISABLED and terminated.any():
+            env.reset(options={"reset_mask": terminated})
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -25,10 +25,11 @@ def check_cost_env(
     """Run an environment, single or vector, and say what is wrong with its costs.
 
     What is looked at: ``info["cost"]`` is a float at every step, never NaN, infinite or negative, and 0.0 at
-    resets; ``info["cost_terms"]`` add up to it; ``info["episode"]["c"]`` is the sum over the episode; wrappers
-    stand in an order that makes sense. In vector environments also: shapes, ``_cost`` masks, rows that were
-    reset in place of a step, and ``infos["final_info"]`` and ``infos["final_obs"]`` under ``SAME_STEP``. For
-    everything else there is ``gymnasium.utils.env_checker.check_env``.
+    resets; ``info["cost_terms"]`` add up to it, or it is the largest of them; ``info["episode"]["c"]`` is the
+    sum over the episode; wrappers stand in an order that makes sense. In vector environments also: shapes,
+    ``_cost`` masks, rows that were reset in place of a step, and ``infos["final_info"]`` and
+    ``infos["final_obs"]`` under ``SAME_STEP``. For everything else there is
+    ``gymnasium.utils.env_checker.check_env``.
 
     Args:
         env: a Gymnasium ``Env`` or ``VectorEnv``. It is reset and stepped, and not closed.

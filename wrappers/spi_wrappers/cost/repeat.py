@@ -10,24 +10,29 @@ from spi_wrappers.cost.account import COST_KEY, Account, StepOutcome, StepRows
 from spi_wrappers.cost.arguments import whole
 from spi_wrappers.cost.single import CostWrapper
 
+#: How many steps of the environment a step of ``ActionRepeat`` took.
+REPEATS_KEY = "n_repeats"
+
 
 class RepeatAccount(Account):
-    """Hands over the cost that was summed; see ``ActionRepeat``."""
+    """Hands over the cost that was summed and the steps that were taken; see ``ActionRepeat``."""
 
     def __init__(self, num_rows: int, *, repeat: int) -> None:
         super().__init__(num_rows)
         self.repeat = whole("repeat", repeat, at_least=1)
         self.total = np.zeros(num_rows)
+        self.steps = np.zeros(num_rows, np.int64)
 
     def step(self, rows: StepRows) -> StepOutcome:
         """See ``Account``."""
-        return StepOutcome(info={COST_KEY: self.total})
+        return StepOutcome(info={COST_KEY: self.total, REPEATS_KEY: self.steps})
 
 
 class ActionRepeat(CostWrapper):
     """Repeats each action; the reward and ``info["cost"]`` of a step are the sums.
 
-    It stops where an episode ends. Everything else in the info is the last step's.
+    It stops where an episode ends; ``info["n_repeats"]`` says how many steps of the environment were taken.
+    Everything else in the info is the last step's.
 
     Args:
         env: an environment that gives ``info["cost"]``.
@@ -46,14 +51,15 @@ class ActionRepeat(CostWrapper):
 
     def step_inside(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """See ``CostWrapper``."""
-        rewards, costs = 0.0, 0.0
+        rewards, costs, steps = 0.0, 0.0, 0
         for _ in range(self.account.repeat):
             observation, reward, terminated, truncated, info = self.env.step(action)
             if COST_KEY not in info:
                 raise checks.missing_cost(self._name, list(info))
+            steps += 1
             rewards += float(reward)
             costs += checks.read_single_cost(info[COST_KEY], self._name)
             if terminated or truncated:
                 break
-        self.account.total = np.array([costs])
+        self.account.total, self.account.steps = np.array([costs]), np.array([steps])
         return observation, rewards, terminated, truncated, info

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv
+from numpy.typing import NDArray
 
 from spi_wrappers.cost.account import Bools, Floats
 from spi_wrappers.cost.batches import row_of, with_rows
@@ -23,6 +24,7 @@ class _Window(NamedTuple):
     truncated: Bools
     infos: Infos
     cost: Floats
+    steps: NDArray[np.int64]
     early: Bools
 
 
@@ -51,7 +53,7 @@ class ActionRepeat(CostVectorWrapper):
         window = self._first(actions, waiting)
         for _ in range(self.account.repeat - 1):
             window = self._continued(window, actions, waiting)
-        self.account.total = window.cost
+        self.account.total, self.account.steps = window.cost, window.steps
         observations, infos = window.observations, window.infos
         if self.account.repeat > 1:
             observations, infos = self._fresh(window, waiting)
@@ -68,7 +70,10 @@ class ActionRepeat(CostVectorWrapper):
         terminated, truncated = terminated & ~still, truncated & ~still
         cost = self._cost_of(infos, ~still, terminated | truncated)
         early = np.zeros(self._size, np.bool_)
-        return _Window(observations, np.where(still, 0.0, reward), terminated, truncated, infos, cost, early)
+        steps = (~still).astype(np.int64)
+        return _Window(
+            observations, np.where(still, 0.0, reward), terminated, truncated, infos, cost, steps, early
+        )
 
     def _continued(self, window: _Window, actions: Any, waiting: Bools) -> _Window:
         """One more step of the rows whose episode has not ended."""
@@ -93,6 +98,7 @@ class ActionRepeat(CostVectorWrapper):
             truncated,
             infos,
             window.cost + self._cost_of(infos, ~still, newly),
+            window.steps + ~still,
             over,
         )
 
