@@ -130,8 +130,8 @@ class Account:
         needs_observation: whether ``StepRows`` shall hold observations.
         may_end: whether it may end episodes; under autoreset that needs an environment with ``reset_mask``.
         masks_itself: whether ``step`` gives entries that need neither masks nor checks, which saves time: ``info``
-            is a restart's in rows that are not live, ``final`` is 0 in rows whose episode goes on, costs are
-            finite float64.
+            has no more than arrays ``[n]`` for keys that a restart gives as well, and is a restart's in rows that
+            are not live, ``final`` is 0 in rows whose episode goes on, costs are finite float64.
         feature: what it appends to observations.
     """
 

@@ -17,6 +17,11 @@ def with_rows(space: spaces.Space[Any], batch: Any, rows: NDArray[np.intp], valu
         values: anything that gives a single observation for each of these indices, such as
             ``infos["final_obs"]``.
     """
+    if isinstance(batch, np.ndarray):
+        result = batch.copy()
+        for row in rows.tolist():
+            result[row] = values[row]
+        return result
     singles = {row: values[row] for row in rows.tolist()}
     if isinstance(space, spaces.Dict):
         return {
@@ -28,11 +33,6 @@ def with_rows(space: spaces.Space[Any], batch: Any, rows: NDArray[np.intp], valu
             with_rows(part, batch[i], rows, {row: single[i] for row, single in singles.items()})
             for i, part in enumerate(space.spaces)
         )
-    if isinstance(batch, np.ndarray):
-        result = batch.copy()
-        for row, single in singles.items():
-            result[row] = single
-        return result
     return tuple(singles.get(row, single) for row, single in enumerate(batch))
 
 

@@ -57,11 +57,12 @@ def read_vector_cost(value: Any, live: Bools, wrapper: str, what: str = "infos['
         raise ValueError(
             f"{wrapper} needs {what} to be numbers of shape {live.shape}, got {costs.dtype} of shape {costs.shape}."
         )
+    exact = costs.dtype.kind != "f"  # then it has neither NaN nor infinity
     if costs.dtype != np.float64:
         costs = costs.astype(np.float64)
     if np.count_nonzero(live) < len(live):
         costs = np.where(live, costs, 0.0)
-    if not math.isfinite(np.add.reduce(costs)):
+    if not exact and not math.isfinite(np.add.reduce(costs)):
         rows = np.flatnonzero(~np.isfinite(costs)).tolist()
         if rows:
             raise ValueError(

@@ -48,6 +48,8 @@ class VectorInfo:
         final: which rows are to be read from ``infos["final_info"]``; ``None`` if none are.
     """
 
+    __slots__ = ("_final", "_infos", "_num_rows")
+
     def __init__(self, infos: Infos, num_rows: int, final: Bools | None = None) -> None:
         self._infos, self._num_rows, self._final = infos, num_rows, final
 
@@ -55,7 +57,9 @@ class VectorInfo:
         """See ``account.InfoRows``."""
         infos = self._infos
         if self._final is not None:
-            infos = overlaid(_part(infos, key), _part(infos.get("final_info", {}), key), self._final)
+            final_info = infos.get("final_info", {})
+            if key in infos or key in final_info:
+                infos = overlaid(_part(infos, key), _part(final_info, key), self._final)
         return infos.get(key), mask_of(infos, key, self._num_rows)
 
     def keys(self) -> list[str]:
@@ -66,7 +70,9 @@ class VectorInfo:
         """See ``account.InfoRows``."""
         infos = {key: value for key, value in self._infos.items() if key not in FINAL_KEYS}
         if self._final is not None:
-            infos = overlaid(infos, self._infos.get("final_info", {}), self._final)
+            final_info = self._infos.get("final_info")
+            if infos or final_info:
+                infos = overlaid(infos, final_info or {}, self._final)
         return infos
 
 
@@ -118,7 +124,10 @@ def put(
     if isinstance(values, dict):
         new: Any = dict(infos[key]) if there else {}
         for name, value in values.items():
-            put(new, name, value, rows, num_rows, masked=masked)
+            if masked and rows is not None and name not in new:
+                new[name], new[f"_{name}"] = value, rows.copy()
+            else:
+                put(new, name, value, rows, num_rows, masked=masked)
     elif rows is None or (masked and not there):
         new = values
     else:

@@ -46,8 +46,8 @@ class MonitorAccount(Account):
 
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """See ``Account``."""
-        keep = ~rows
-        self.costs, self.lengths = self.costs * keep, self.lengths * keep
+        self.costs[rows] = 0.0
+        self.lengths[rows] = 0
         return RESTARTED
 
     def step(self, rows: StepRows) -> StepOutcome:
@@ -63,14 +63,14 @@ class MonitorAccount(Account):
         costs, lengths = self.costs[ended], self.lengths[ended]
         done = costs.tolist()
         self.cost_queue.extend(done)
-        self.num_episodes += len(ended)
+        self.num_episodes += len(done)
         self.total_cost += sum(done)
         self.total_steps += sum(lengths.tolist())
-        numbers = np.zeros((2, self.num_rows))
-        numbers[0, ended], numbers[1, ended] = costs, costs / np.maximum(lengths, 1)
-        stats = {"c": numbers[0], "cost_rate": numbers[1]}
+        sums, rates = np.zeros(self.num_rows), np.zeros(self.num_rows)
+        sums[ended], rates[ended] = costs, costs / np.maximum(lengths, 1)
+        stats = {"c": sums, "cost_rate": rates}
         if self.limit is not None:
-            stats["violation"] = numbers[0] > self.limit
+            stats["violation"] = sums > self.limit
             above = [cost > self.limit for cost in done]
             self.violation_queue.extend(above)
             self.num_violations += sum(above)

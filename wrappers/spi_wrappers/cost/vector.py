@@ -152,7 +152,8 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
             features = self._write_ends(infos, outcome, ended, ended_rows)
         else:
             if account.masks_itself and HELD_KEY not in infos:
-                self._write(infos, outcome.info, None)
+                for key, values in outcome.info.items():
+                    infos[key], infos[f"_{key}"] = values, self._all.copy()
             elif restart is None or over is None:
                 self._write(infos, outcome.info, None if live is self._all else live)
             else:
@@ -287,8 +288,11 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     ) -> Any:
         """``SAME_STEP``: the last steps' entries go to ``final_info``. Returns the new episodes' features."""
         final_info = dict(infos.get("final_info", {}))
-        self._write(final_info, outcome.info, final)
-        self._write(final_info, outcome.final, final)
+        masked = self.account.masks_itself
+        for key, values in outcome.info.items():
+            put(final_info, key, values, final, self._size)
+        for key, values in outcome.final.items():
+            put(final_info, key, values, final, self._size, masked=masked)
         infos["final_info"], infos["_final_info"] = final_info, infos.get("_final_info", False) | final
         for key, values in outcome.final.items():
             if isinstance(values, dict) and isinstance(infos.get(key), dict):
@@ -299,7 +303,12 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
                 infos["final_obs"], outcome.feature, ended_rows, self.account.feature
             )
         restart = self.account.restart(final, VectorInfo(infos, self._size))
-        self._write_rows(infos, outcome.info, ~final, restart.info, final)
+        if masked and HELD_KEY not in infos:
+            for key, values in outcome.info.items():
+                infos[key] = np.where(final, restart.info[key], values)
+                infos[f"_{key}"] = self._all.copy()
+        else:
+            self._write_rows(infos, outcome.info, ~final, restart.info, final)
         return restart.feature
 
     def _keep(self, observations: Any) -> None:
