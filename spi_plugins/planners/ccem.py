@@ -1,0 +1,82 @@
+"""The constrained cross-entropy method: sequences below a fixed cost, the best of them by return.
+
+Wen and Topcu, "Constrained Cross-Entropy Method for Safe Reinforcement Learning" (2018), in the form of SPOWL's
+method "threshold", which follows SafeDreamer (arXiv:2307.07176). While too few sequences are below the threshold, the
+cheapest count as the best.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+from spi_plugins.planners.config import SearchConfig, check_choice, configured
+from spi_plugins.planners.estimate import COST_AGGREGATIONS, CostAggregation, Estimate
+from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.refit import Selection, highest
+from spi_plugins.planners.search import Recipe, make_search_planner
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CCEMConfig(SearchConfig):
+    """Settings of ``ccem``: those of the loop, and its constraint.
+
+    Attributes:
+        threshold: sequences that cost less are safe.
+        cost: what is compared with it: ``"local"``, the undiscounted cost within the horizon, at each step of
+            the head that expects the most; ``"global"``, the discounted cost with the critic behind the
+            horizon.
+        cost_aggregation: of the heads of the immediate cost in the global estimate: ``"mean"`` or ``"max"``.
+    """
+
+    threshold: float = 0.1
+    cost: Literal["local", "global"] = "local"
+    cost_aggregation: CostAggregation = "mean"
+
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        super().__post_init__()
+        check_choice(self, "cost", ("local", "global"))
+        check_choice(self, "cost_aggregation", COST_AGGREGATIONS)
+
+
+def select_below(estimate: Estimate, config: CCEMConfig) -> Selection:
+    """The highest returns among the safe, or, if there are not enough of them, the lowest costs."""
+    cost = estimate.local_cost if config.cost == "local" else estimate.cost_value
+    safe = cost < config.threshold
+    n_safe = jnp.sum(safe)
+    enough = n_safe >= config.num_elites
+    score = jnp.where(enough, estimate.value, -cost)
+    mask = highest(jnp.where(enough & ~safe, -jnp.inf, score), config.num_elites)
+    metrics = {
+        "n_feasible": n_safe.astype(jnp.float32),
+        "cost_threshold": jnp.float32(config.threshold),
+        "no_improvement": 1.0 - enough.astype(jnp.float32),
+    }
+    return Selection(mask, score, metrics)
+
+
+def make_ccem(**settings: Any) -> Planner:
+    """Make the constrained cross-entropy method.
+
+    Args:
+        **settings: fields of ``CCEMConfig``.
+
+    Raises:
+        ValueError: a setting is unknown or out of range.
+    """
+    config = configured(CCEMConfig, settings)
+    return make_search_planner(
+        Recipe(
+            name="ccem",
+            requires=frozenset({"cost"}),
+            config=config,
+            select=lambda estimate: select_below(estimate, config),
+            with_cost=True,
+            cost_aggregation=config.cost_aggregation,
+        )
+    )

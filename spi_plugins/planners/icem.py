@@ -1,0 +1,166 @@
+"""iCEM: the cross-entropy method with noise that is correlated in time, and elites that are kept.
+
+Pinneri et al., "Sample-efficient Cross-Entropy Method for Real-time Planning" (arXiv:2008.06389). Its parts: noise
+with a power-law spectrum, a population that shrinks from iteration to iteration, elites that go on to the next
+iteration and, shifted by a step, to the next decision, the mean as a candidate of the last iteration, and the best
+sequence instead of the mean executed. It explores by its sampling alone.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from spi_plugins.planners.config import check_counts, check_horizon, configured
+from spi_plugins.planners.estimate import estimate
+from spi_plugins.planners.interface import PlanMetrics, Planner
+from spi_plugins.types import Params
+from spi_plugins.world_models.interface import Model, ModelSpec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ICEMConfig:
+    """Settings of ``icem``; the defaults are those of the published experiments, but for the horizon.
+
+    Attributes:
+        horizon: steps to look ahead; ``None`` for the horizon that the model was trained with.
+        num_samples: action sequences in the first iteration.
+        decay: each iteration has this many times fewer, but at least twice the elites.
+        num_elites: how many of the best make the next mean.
+        iterations: how often the distribution is refitted in a decision.
+        momentum: share of the old mean and deviation in the new ones.
+        init_std: standard deviation that a decision begins with, in units of the action.
+        noise_exponent: the noise's power falls with the frequency to this power; 0 is white noise.
+        keep_fraction: share of the elites that go on.
+    """
+
+    horizon: int | None = None
+    num_samples: int = 40
+    decay: float = 1.25
+    num_elites: int = 10
+    iterations: int = 3
+    momentum: float = 0.1
+    init_std: float = 0.5
+    noise_exponent: float = 3.0
+    keep_fraction: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        check_horizon(self.horizon)
+        check_counts(self, num_samples=1, num_elites=1, iterations=1)
+        if self.num_elites > self.num_samples:
+            raise ValueError(
+                f"num_elites must be at most num_samples, got {self.num_elites} of {self.num_samples}"
+            )
+        for name, holds, allowed in (
+            ("decay", self.decay >= 1, "at least 1"),
+            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
+            ("init_std", self.init_std > 0, "above 0"),
+            ("noise_exponent", self.noise_exponent >= 0, "at least 0"),
+            ("keep_fraction", 0 <= self.keep_fraction <= 1, "in [0, 1]"),
+        ):
+            if not holds:
+                raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)!r}")
+
+    @property
+    def num_kept(self) -> int:
+        """Elites that go on to the next iteration and the next decision."""
+        return int(self.keep_fraction * self.num_elites)
+
+    @property
+    def populations(self) -> tuple[int, ...]:
+        """New sequences of each iteration."""
+        sizes = [self.num_samples]
+        for _ in range(self.iterations - 1):
+            sizes.append(max(2 * self.num_elites, int(sizes[-1] / self.decay)))
+        return tuple(sizes)
+
+
+class ICEMState(NamedTuple):
+    """What goes from one decision to the next; the next one shifts it by a step."""
+
+    mean: Float[Array, "H A"]
+    elites: Float[Array, "H E A"]
+
+
+def colored_noise(
+    horizon: int, n: int, action_size: int, exponent: float, key: Array
+) -> Float[Array, "H N A"]:
+    """Normal noise of unit variance whose power spectrum falls as ``frequency ** -exponent``.
+
+    The same law as noise shaped in the frequency domain (Timmer and Koenig 1995), as one product with a
+    matrix: stationary, and periodic in the horizon.
+    """
+    frequencies = np.fft.rfftfreq(horizon)
+    frequencies[0] = 1.0 / horizon  # a constant is as strong as the slowest wave
+    row = np.fft.irfft(frequencies ** (-exponent / 2.0), n=horizon)
+    row /= np.linalg.norm(row)
+    coloring = np.stack([np.roll(row, shift) for shift in range(horizon)]).astype(np.float32)
+    return jnp.einsum("ht,tna->hna", coloring, jax.random.normal(key, (horizon, n, action_size)))
+
+
+def make_icem(**settings: Any) -> Planner:
+    """Make iCEM.
+
+    Args:
+        **settings: fields of ``ICEMConfig``.
+
+    Raises:
+        ValueError: a setting is unknown or out of range.
+    """
+    config = configured(ICEMConfig, settings)
+
+    def init(spec: ModelSpec) -> ICEMState:
+        horizon = config.horizon or spec.horizon
+        return ICEMState(
+            jnp.zeros((horizon, spec.action_size)), jnp.zeros((horizon, config.num_kept, spec.action_size))
+        )
+
+    def sample(state: ICEMState, std: Array, n: int, key: Array) -> Float[Array, "H N A"]:
+        horizon, action_size = state.mean.shape
+        noise = colored_noise(horizon, n, action_size, config.noise_exponent, key)
+        return jnp.clip(state.mean[:, None] + std[:, None] * noise, -1.0, 1.0)
+
+    def plan(
+        model: Model,
+        params: Params,
+        z: Shaped[Array, "*Z"],
+        state: ICEMState,
+        key: Array,
+        *,
+        deterministic: bool,
+    ) -> tuple[Float[Array, " A"], ICEMState, PlanMetrics]:
+        last_key, *iteration_keys = jax.random.split(key, config.iterations + 1)
+        std = jnp.full_like(state.mean, config.init_std)
+        # One step later; of the last action the mean is the old one, and elites get a new one.
+        state = state._replace(mean=jnp.concatenate([state.mean[1:], state.mean[-1:]]))
+        new_last = sample(state, std, config.num_kept, last_key)[-1:]
+        state = state._replace(elites=jnp.concatenate([state.elites[1:], new_last]))
+        value = jnp.zeros(())
+        for iteration, (n, iteration_key) in enumerate(
+            zip(config.populations, iteration_keys, strict=True), start=1
+        ):
+            sample_key, value_key = jax.random.split(iteration_key)
+            candidates = [sample(state, std, n, sample_key), state.elites]
+            if iteration == config.iterations:
+                candidates.append(state.mean[:, None])
+            actions = jnp.concatenate(candidates, axis=1)
+            values = estimate(model, params, z, actions, value_key, with_cost=False).value
+            best, index = jax.lax.top_k(values, config.num_elites)
+            elites = actions[:, index]
+            value, action = best[0], elites[0, 0]
+            keep, renew = config.momentum, 1.0 - config.momentum
+            std = keep * std + renew * jnp.std(elites, axis=1)
+            mean = keep * state.mean + renew * jnp.mean(elites, axis=1)
+            state = ICEMState(mean, elites[:, : config.num_kept])
+        metrics = {"value": value, "std": jnp.mean(std), "planned": jnp.ones(())}
+        return action, state, metrics
+
+    return Planner("icem", frozenset(), init, plan)

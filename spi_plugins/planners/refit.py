@@ -1,0 +1,53 @@
+"""The steps of an iteration: sample around a mean, choose elites, weigh them, fit the next mean."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from spi_plugins.planners.interface import PlanMetrics
+
+
+class Selection(NamedTuple):
+    """Which sequences make the next mean, by what score, and what to report of the choice."""
+
+    mask: Bool[Array, " N"]  # at least one is true
+    score: Float[Array, " N"]  # read where the mask is true; equal scores weigh the same
+    metrics: PlanMetrics
+
+
+def shift(mean: Float[Array, "H A"]) -> Float[Array, "H A"]:
+    """One decision later: the second action comes first, and nothing is known of the last."""
+    return jnp.concatenate([mean[1:], jnp.zeros_like(mean[:1])])
+
+
+def sample_sequences(
+    mean: Float[Array, "H A"], std: Float[Array, "H A"], n: int, key: Array
+) -> Float[Array, "H N A"]:
+    """Draw ``n`` sequences around a mean, clipped to the bounds of actions."""
+    noise = jax.random.normal(key, (mean.shape[0], n, mean.shape[1]))
+    return jnp.clip(mean[:, None] + std[:, None] * noise, -1.0, 1.0)
+
+
+def highest(score: Float[Array, " N"], k: int, *, ties_to_the_last: bool = False) -> Bool[Array, " N"]:
+    """Mark the ``k`` highest scores; among equal ones the first, or the last, of the list."""
+    n = len(score)
+    _, index = jax.lax.top_k(score[::-1] if ties_to_the_last else score, k)
+    return jnp.zeros(n, bool).at[n - 1 - index if ties_to_the_last else index].set(True)
+
+
+def elite_weights(selection: Selection, temperature: float) -> Float[Array, " N"]:
+    """``exp(temperature * score)`` of the chosen sequences, scaled to a sum of 1; 0 of the others."""
+    score = jnp.where(selection.mask, selection.score, -jnp.inf)
+    # The highest score first: temperature times the largest float would be infinite, and NaN after the softmax.
+    return jax.nn.softmax(temperature * (score - jnp.max(score)))
+
+
+def weighted_moments(
+    actions: Float[Array, "H N A"], weights: Float[Array, " N"]
+) -> tuple[Float[Array, "H A"], Float[Array, "H A"]]:
+    """Mean and standard deviation of the sequences, each counted by its weight."""
+    mean = jnp.einsum("n,hna->ha", weights, actions)
+    variance = jnp.einsum("n,hna->ha", weights, (actions - mean[:, None]) ** 2)
+    return mean, jnp.sqrt(variance)

@@ -1,0 +1,94 @@
+r"""SPOWL's planner: only sequences that are no worse than the policy, in return and in cost.
+
+"SPOWL: Safe Planning and Policy Optimization via World Model Learning" (arXiv:2506.04828), Algorithm 1. The
+means of the policy's own sequences are the thresholds (Eq. 12),
+
+.. math::
+    d^R = \mathbb{E}_{\pi}[J], \qquad d^c = \mathbb{E}_{\pi}[J^c],
+
+and what fulfils :math:`J \ge d^R` and :math:`J^c \le d^c` may become an elite. If nothing does, the policy's
+sequences do.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from spi_plugins.planners.config import SearchConfig, check_choice, check_counts, configured
+from spi_plugins.planners.estimate import COST_AGGREGATIONS, CostAggregation, Estimate
+from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.refit import Selection, highest
+from spi_plugins.planners.search import Recipe, make_search_planner
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SafeImprovementConfig(SearchConfig):
+    """Settings of ``safe_improvement``: those of the loop, and which improvements count.
+
+    Attributes:
+        restrict_elites: at most ``num_elites`` of the improvements, the best by return, are fitted to; else all.
+        cost_aggregation: of the heads of the immediate cost: their ``"mean"``, as in the code that made the
+            paper's results, or the ``"max"`` of its text.
+    """
+
+    restrict_elites: bool = True
+    cost_aggregation: CostAggregation = "mean"
+
+    def __post_init__(self) -> None:
+        """Check every number.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        super().__post_init__()
+        check_counts(self, num_prior=1)  # without sequences of the policy there is no threshold
+        check_choice(self, "cost_aggregation", COST_AGGREGATIONS)
+
+
+def select_improving(estimate: Estimate, config: SafeImprovementConfig) -> Selection:
+    """SelectElites of Algorithm 1: improvements, the best of too many, the policy's sequences if there are none.
+
+    Args:
+        estimate: of all candidates, the policy's first.
+        config: numbers.
+    """
+    value, cost, _ = estimate
+    value_threshold = jnp.mean(value[: config.num_prior])
+    cost_threshold = jnp.mean(cost[: config.num_prior])
+    improves = (value >= value_threshold) & (cost <= cost_threshold)
+    if config.restrict_elites:
+        # As in the published code, among equal returns the last of the list stays.
+        ranked = jnp.where(improves, value, -jnp.inf)
+        improves &= highest(ranked, config.num_elites, ties_to_the_last=True)
+    n_feasible = jnp.sum(improves)
+    is_prior = jnp.arange(len(value)) < config.num_prior
+    metrics = {
+        "value_threshold": value_threshold,
+        "cost_threshold": cost_threshold,
+        "n_feasible": n_feasible.astype(jnp.float32),
+        "no_improvement": (n_feasible == 0).astype(jnp.float32),
+    }
+    return Selection(jnp.where(n_feasible == 0, is_prior, improves), value, metrics)
+
+
+def make_safe_improvement(**settings: Any) -> Planner:
+    """Make SPOWL's planner, without its decision between plan and policy (``planners.decision.adaptive``).
+
+    Args:
+        **settings: fields of ``SafeImprovementConfig``.
+
+    Raises:
+        ValueError: a setting is unknown or out of range.
+    """
+    config = configured(SafeImprovementConfig, settings)
+    return make_search_planner(
+        Recipe(
+            name="safe_improvement",
+            requires=frozenset({"cost", "policy"}),
+            config=config,
+            select=lambda estimate: select_improving(estimate, config),
+            with_cost=True,
+            cost_aggregation=config.cost_aggregation,
+        )
+    )

@@ -1,0 +1,181 @@
+"""The loop that MPPI, the constrained and the safe planner share; they differ in whom they choose as elites.
+
+Each decision draws sequences from the model's policy once, the prior. Each iteration draws Gaussian sequences
+around the mean, estimates them, chooses elites among both and fits the next mean to them. One elite, drawn by
+weight, gives the action.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from spi_plugins.planners.config import SearchConfig
+from spi_plugins.planners.estimate import (
+    CostAggregation,
+    Estimate,
+    Imagined,
+    draw_heads,
+    imagine,
+    repeat_latent,
+)
+from spi_plugins.planners.interface import PlanMetrics, Planner, check_parts
+from spi_plugins.planners.refit import Selection, elite_weights, sample_sequences, shift, weighted_moments
+from spi_plugins.types import Params
+from spi_plugins.world_models.interface import Model, ModelSpec
+
+# Of N candidates, the prior's first, those to fit the next mean to.
+Select: TypeAlias = Callable[[Estimate], Selection]
+
+
+class WarmStart(NamedTuple):
+    """What goes from one decision to the next."""
+
+    mean: Float[Array, "H A"]  # of the last iteration; the next decision shifts it by one step
+
+
+class Recipe(NamedTuple):
+    """What makes a planner of the loop.
+
+    Attributes:
+        name: of the planner.
+        requires: parts of the model that it uses; the policy is added if there is a prior.
+        config: numbers of the loop.
+        select: the choice of elites.
+        with_cost: whether costs are estimated.
+        cost_aggregation: of the heads of the immediate cost.
+        executes: the first action of one ``"elite"`` drawn by weight, or of the ``"mean"``.
+    """
+
+    name: str
+    requires: frozenset[str]
+    config: SearchConfig
+    select: Select
+    with_cost: bool
+    cost_aggregation: CostAggregation = "mean"
+    executes: Literal["elite", "mean"] = "elite"
+
+
+class _Progress(NamedTuple):
+    mean: Float[Array, "H A"]
+    std: Float[Array, "H A"]
+    action: Float[Array, " A"]  # the first of what was chosen
+    value: Float[Array, ""]
+    cost_value: Float[Array, ""]
+
+
+class _Candidates(NamedTuple):
+    actions: Float[Array, "H N A"]
+    estimate: Estimate
+
+
+def make_search_planner(recipe: Recipe) -> Planner:
+    """Make a planner of the loop."""
+    config = recipe.config
+
+    def init(spec: ModelSpec) -> WarmStart:
+        check_parts(planner, spec)
+        return WarmStart(jnp.zeros((config.horizon or spec.horizon, spec.action_size)))
+
+    def plan(
+        model: Model,
+        params: Params,
+        z: Shaped[Array, "*Z"],
+        state: WarmStart,
+        key: Array,
+        *,
+        deterministic: bool,
+    ) -> tuple[Float[Array, " A"], WarmStart, PlanMetrics]:
+        check_parts(planner, model.spec)
+        prior_key, search_key, noise_key = jax.random.split(key, 3)
+        prior = _imagine_prior(recipe, model, params, z, prior_key) if config.num_prior else None
+
+        def iterate(progress: _Progress, key: Array) -> tuple[_Progress, PlanMetrics]:
+            candidate_key, choice_key = jax.random.split(key)
+            candidates = _candidates(recipe, model, params, z, prior, progress, candidate_key)
+            return _refit(recipe, progress, candidates, choice_key)
+
+        mean = shift(state.mean)
+        zero = jnp.zeros(())
+        start = _Progress(mean, jnp.full_like(mean, config.max_std), mean[0], zero, zero)
+        end, metrics = jax.lax.scan(iterate, start, jax.random.split(search_key, config.iterations))
+        action = end.action
+        if not deterministic:
+            action = action + end.std[0] * jax.random.normal(noise_key, action.shape)
+        reported = {name: jnp.mean(values) for name, values in metrics.items()}
+        reported |= {"value": end.value, "std": jnp.mean(end.std), "planned": jnp.ones(())}
+        if recipe.with_cost:
+            reported["cost_value"] = end.cost_value
+        return jnp.clip(action, -1.0, 1.0), WarmStart(end.mean), reported
+
+    requires = recipe.requires | {"policy"} if config.num_prior else recipe.requires
+    planner = Planner(recipe.name, requires, init, plan)
+    return planner
+
+
+def _imagine_prior(
+    recipe: Recipe, model: Model, params: Params, z: Shaped[Array, "*Z"], key: Array
+) -> Imagined:
+    """Sequences of the policy, summed up on the way, by all heads: each iteration then averages its own two."""
+    return imagine(
+        model,
+        params,
+        repeat_latent(z, recipe.config.num_prior),
+        recipe.config.horizon or model.spec.horizon,
+        key,
+        with_cost=recipe.with_cost,
+        cost_aggregation=recipe.cost_aggregation,
+    )
+
+
+def _candidates(
+    recipe: Recipe,
+    model: Model,
+    params: Params,
+    z: Shaped[Array, "*Z"],
+    prior: Imagined | None,
+    progress: _Progress,
+    key: Array,
+) -> _Candidates:
+    """The prior, then Gaussian sequences, all estimated by the same heads of the critic."""
+    sample_key, imagine_key, heads_key = jax.random.split(key, 3)
+    n = recipe.config.num_samples - recipe.config.num_prior
+    members = draw_heads(heads_key, model.spec.n_values)
+    sampled = imagine(
+        model,
+        params,
+        repeat_latent(z, n),
+        sample_sequences(progress.mean, progress.std, n, sample_key),
+        imagine_key,
+        members=members,
+        with_cost=recipe.with_cost,
+        cost_aggregation=recipe.cost_aggregation,
+    )
+    if prior is None:
+        return _Candidates(sampled.actions, sampled.estimate())
+    both = zip(prior.estimate(members), sampled.estimate(), strict=True)
+    return _Candidates(
+        jnp.concatenate([prior.actions, sampled.actions], axis=1),
+        Estimate(*(jnp.concatenate(pair) for pair in both)),
+    )
+
+
+def _refit(
+    recipe: Recipe, progress: _Progress, candidates: _Candidates, key: Array
+) -> tuple[_Progress, PlanMetrics]:
+    """Fit the distribution to the elites, and choose what would be executed."""
+    config = recipe.config
+    actions, estimate = candidates
+    selection = recipe.select(estimate)
+    weights = elite_weights(selection, config.temperature)
+    mean, std = weighted_moments(actions, weights)
+    mean = config.momentum * progress.mean + (1.0 - config.momentum) * mean
+    std = jnp.clip(std, config.min_std, config.max_std)
+    if recipe.executes == "mean":
+        value, cost_value = (jnp.sum(weights * part) for part in (estimate.value, estimate.cost_value))
+        return _Progress(mean, std, mean[0], value, cost_value), selection.metrics
+    index = jax.random.categorical(key, jnp.log(weights))
+    chosen = _Progress(mean, std, actions[0, index], estimate.value[index], estimate.cost_value[index])
+    return chosen, selection.metrics
