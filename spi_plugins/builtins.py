@@ -58,6 +58,16 @@ def safety_tasks() -> dict[str, int]:
     return navigation | {f"Safety{robot}Velocity-v{version}": 1000 for robot in _ROBOTS for version in (0, 1)}
 
 
+_PLANNERS = {
+    "ccem": "Constrained cross-entropy method: the best below a fixed cost",
+    "cem": "Cross-entropy method: a Gaussian refitted to the best",
+    "icem": "Cross-entropy method with colored noise and elites that are kept",
+    "mppi": "TD-MPC2's planner: the best weigh by their return, costs unseen",
+    "policy": "No planning: the world model's policy",
+    "safe_improvement": "SPOWL's planner: no worse than the policy in return and in cost",
+}
+
+
 @hookimpl
 def register_algorithms(register: Register) -> None:
     """Deep SPI, its two ablations, and safe baselines."""
@@ -76,6 +86,13 @@ def register_algorithms(register: Register) -> None:
     )
     for name, (target, summary) in _SAFE_BASELINES.items():
         register(name, f"spi_integrations.stable_baselines3.presets:{target}", summary=summary)
+
+
+@hookimpl
+def register_planners(register: Register) -> None:
+    """Planners in learned world models."""
+    for name, summary in _PLANNERS.items():
+        register(name, f"spi_plugins.planners.{name}:make_{name}", summary=summary)
 
 
 @hookimpl

@@ -1,5 +1,7 @@
 import json
 
+from spi_plugins import builtins
+
 
 def test_algorithms_come_with_summary_and_plugin(spi):
     lines = spi("list", "algorithms").out.splitlines()
@@ -17,7 +19,9 @@ def test_json_has_every_field(spi):
     assert {entry["name"]: entry["family"] for entry in entries}["envpool"] is True
 
 
-def test_what_nobody_registers_is_said_to_be_none(spi):
+def test_what_nobody_registers_is_said_to_be_none(spi, plugin, monkeypatch):
+    only_commands = plugin("builtins", register_commands=builtins.register_commands)
+    monkeypatch.setattr("spi_plugins.plugins.host.builtins", only_commands)
     assert spi("list", "planners").out == "No planners are registered.\n"
     assert json.loads(spi("list", "planners", "--json").out) == []
 

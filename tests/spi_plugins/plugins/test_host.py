@@ -63,6 +63,12 @@ def record_of(host, name):
     return next(record for record in host.records() if record.name == name)
 
 
+def planners_of_others(host):
+    """Those that are not built in."""
+    planners = host.registry("planners")
+    return tuple(name for name in planners.names() if planners.get(name).owner.plugin != "builtins")
+
+
 def load(**environ):
     host = PluginHost(environ=environ)
     host.records()
@@ -78,11 +84,19 @@ def test_built_ins_come_first_and_through_the_hooks(host):
 
 
 def test_a_good_plugin_is_recorded_with_its_distribution(installed):
-    installed("spi-cem", GOOD.format(name="cem"), version="2.5")
+    installed("spi-cem", GOOD.format(name="shooting"), version="2.5")
     host = load()
     record = record_of(host, "spi-cem")
-    assert record == ("spi-cem", "spi-cem", "2.5", "loaded", "", ("register_planners",), ("planners:cem",))
-    assert host.registry("planners").get("cem").summary == "A test"
+    assert record == (
+        "spi-cem",
+        "spi-cem",
+        "2.5",
+        "loaded",
+        "",
+        ("register_planners",),
+        ("planners:shooting",),
+    )
+    assert host.registry("planners").get("shooting").summary == "A test"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +118,7 @@ def test_a_broken_plugin_is_reported_with_name_version_and_reason_and_the_others
     installed, source, reason
 ):
     installed("a-broken", source, version="0.7")
-    installed("b-good", GOOD.format(name="cem"))
+    installed("b-good", GOOD.format(name="shooting"))
     with pytest.warns(PluginWarning) as caught:
         host = load()
     assert len(caught) == 1
@@ -114,7 +128,7 @@ def test_a_broken_plugin_is_reported_with_name_version_and_reason_and_the_others
     assert record.status == "broken"
     assert reason in record.error
     assert "\n" not in record.error
-    assert "cem" in host.registry("planners").names()
+    assert "shooting" in host.registry("planners").names()
     assert "deep_spi" in host.registry("algorithms").names()
 
 
@@ -142,7 +156,7 @@ def test_a_hook_that_fails_halfway_takes_back_what_it_registered(host):
 
     with pytest.raises(PluginLoadError, match="halfway"):
         host.register(plugin(register_planners=register_planners), "halfway")
-    assert host.registry("planners").names() == ()
+    assert planners_of_others(host) == ()
 
 
 def test_a_misspelled_hook_is_the_plugins_status_and_the_right_name_is_given(installed):
@@ -156,26 +170,26 @@ def test_a_misspelled_hook_is_the_plugins_status_and_the_right_name_is_given(ins
 
 
 def test_an_optional_hook_of_a_newer_version_is_no_fault(host):
-    module = plugin(register_planners=lambda register: register("cem", "json:dumps"))
+    module = plugin(register_planners=lambda register: register("shooting", "json:dumps"))
     module.register_dreams = hookimpl(optionalhook=True)(lambda register: None)
     assert host.register(module, "newer").status == "loaded"
 
 
 def test_an_argument_that_a_hooks_register_does_not_have_is_refused(host):
-    module = plugin(register_planners=lambda register: register("cem", "json:dumps", family=True))
+    module = plugin(register_planners=lambda register: register("shooting", "json:dumps", family=True))
     with pytest.raises(PluginLoadError, match=r"register_planners's register.. takes no argument family"):
         host.register(module, "odd")
 
 
 def test_two_third_parties_that_want_one_name_are_both_named_and_neither_gets_it(installed):
-    installed("a-first", GOOD.format(name="cem"), version="1.1")
-    installed("b-second", GOOD.format(name="cem"), version="2.2")
+    installed("a-first", GOOD.format(name="shooting"), version="1.1")
+    installed("b-second", GOOD.format(name="shooting"), version="2.2")
     with pytest.warns(PluginWarning, match=r"b-second 2.2"):
         host = load()
     with pytest.raises(
         DuplicatePluginError, match=r"'a-first' \(a-first 1\.1\).*'b-second' \(b-second 2\.2\)"
     ):
-        host.registry("planners").resolve("cem")
+        host.registry("planners").resolve("shooting")
 
 
 def test_a_third_party_cannot_take_a_built_in_name(installed):
@@ -192,19 +206,19 @@ def test_two_distributions_with_a_plugin_of_one_name_are_both_named(installed):
     installed("dist-b", GOOD.format(name="two"), entry_points="[spi_plugins]\nsame = dist_b_module\n")
     with pytest.warns(PluginWarning, match=r"dist-a 1\.0.*dist-b 1\.0.*same name"):
         host = load()
-    assert host.registry("planners").names() == ("one",)
+    assert planners_of_others(host) == ("one",)
 
 
 def test_malformed_metadata_of_one_distribution_hides_no_other(installed):
     installed("a-mangled", "", entry_points="[spi_plugins]\nthis line has no equals sign\n")
-    installed("b-good", GOOD.format(name="cem"))
+    installed("b-good", GOOD.format(name="shooting"))
     with pytest.warns(PluginWarning, match="a-mangled"):
         host = load()
-    assert "cem" in host.registry("planners").names()
+    assert "shooting" in host.registry("planners").names()
 
 
 def test_a_distribution_that_is_found_twice_is_loaded_once(installed, tmp_path, monkeypatch):
-    installed("spi-cem", GOOD.format(name="cem"))
+    installed("spi-cem", GOOD.format(name="shooting"))
     again = tmp_path / "again"
     again.mkdir()
     (again / "spi_cem-0.1.dist-info").mkdir()
@@ -220,7 +234,7 @@ def test_plugins_are_switched_off_by_name_or_by_distribution(installed):
     installed("dist-b", GOOD.format(name="two"))
     installed("dist-c", GOOD.format(name="three"))
     host = load(SPI_DISABLE_PLUGINS=" dist-a , dist-b ")
-    assert host.registry("planners").names() == ("three",)
+    assert planners_of_others(host) == ("three",)
     record = record_of(host, "plugin-a")
     assert (record.status, record.error) == ("disabled", "switched off by SPI_DISABLE_PLUGINS")
 
@@ -233,13 +247,13 @@ def test_a_plugin_that_is_switched_off_is_not_even_imported(installed):
 def test_only_the_named_plugins_are_loaded(installed):
     installed("dist-a", GOOD.format(name="one"))
     installed("dist-b", GOOD.format(name="two"))
-    assert load(SPI_LOAD_PLUGINS="dist-b").registry("planners").names() == ("two",)
+    assert planners_of_others(load(SPI_LOAD_PLUGINS="dist-b")) == ("two",)
 
 
 def test_an_empty_list_of_plugins_loads_none_but_the_built_ins(installed):
     installed("dist-a", GOOD.format(name="one"))
     host = load(SPI_LOAD_PLUGINS="")
-    assert host.registry("planners").names() == ()
+    assert planners_of_others(host) == ()
     assert "deep_spi" in host.registry("algorithms").names()
 
 
@@ -257,8 +271,8 @@ def test_strict_raises_for_a_broken_plugin_and_again_for_the_next_question(insta
 
 
 def test_strict_raises_for_duplicates(installed):
-    installed("a-first", GOOD.format(name="cem"))
-    installed("b-second", GOOD.format(name="cem"))
+    installed("a-first", GOOD.format(name="shooting"))
+    installed("b-second", GOOD.format(name="shooting"))
     with pytest.raises(DuplicatePluginError, match=r"a-first.*b-second"):
         load(SPI_STRICT_PLUGINS="1")
 
@@ -269,20 +283,22 @@ def test_a_malformed_switch_is_an_error():
 
 
 def test_a_plugin_added_by_hand_raises_for_a_duplicate_and_leaves_nothing(host):
-    host.register(plugin(register_planners=lambda register: register("cem", "json:dumps")), "first")
+    host.register(plugin(register_planners=lambda register: register("shooting", "json:dumps")), "first")
     second = plugin(
-        register_planners=lambda register: register("cem", "json:loads"),
+        register_planners=lambda register: register("shooting", "json:loads"),
         register_envs=lambda register: register("mine/E-v0", "json:loads"),
     )
     with pytest.raises(DuplicatePluginError, match="'first' and plugin 'second'"):
         host.register(second, "second")
     assert "mine/E-v0" not in host.registry("envs").names()
-    assert host.registry("planners").get("cem").owner.plugin == "first"
+    assert host.registry("planners").get("shooting").owner.plugin == "first"
     assert [record.name for record in host.records()] == ["builtins", "first"]
 
 
 def test_nothing_is_loaded_before_the_first_question(installed, tmp_path):
-    installed("spi-cem", f"open({str(tmp_path / 'imported')!r}, 'w').close()\n" + GOOD.format(name="cem"))
+    installed(
+        "spi-cem", f"open({str(tmp_path / 'imported')!r}, 'w').close()\n" + GOOD.format(name="shooting")
+    )
     host = PluginHost(environ={})
     assert not (tmp_path / "imported").exists()
     host.registry("planners")
@@ -290,31 +306,31 @@ def test_nothing_is_loaded_before_the_first_question(installed, tmp_path):
 
 
 def test_a_plugin_may_list_names_while_it_is_imported(installed):
-    installed("curious", "import spi_plugins\nspi_plugins.list_algorithms()\n" + GOOD.format(name="cem"))
+    installed("curious", "import spi_plugins\nspi_plugins.list_algorithms()\n" + GOOD.format(name="shooting"))
     with use_host(PluginHost(environ={})) as host:
         assert record_of(host, "curious").status == "loaded"
 
 
 def test_many_threads_load_the_plugins_once(installed):
-    installed("spi-cem", "import time; time.sleep(0.05)\n" + GOOD.format(name="cem"))
+    installed("spi-cem", "import time; time.sleep(0.05)\n" + GOOD.format(name="shooting"))
     host = PluginHost(environ={})
     answers = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(host.registry("planners").names())) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: answers.append(planners_of_others(host))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers == [("cem",)] * 8
+    assert answers == [("shooting",)] * 8
 
 
 def test_a_sandbox_shows_its_plugins_and_ends():
     before = current_host()
-    with plugin_sandbox(plugin(register_planners=lambda register: register("cem", "json:dumps"))) as host:
+    with plugin_sandbox(
+        plugin(register_planners=lambda register: register("shooting", "json:dumps"))
+    ) as host:
         assert current_host() is host
-        assert spi_plugins.list_planners() == ["cem"]
-        assert spi_plugins.get_planner("cem") is json.dumps
+        assert "shooting" in spi_plugins.list_planners()
+        assert spi_plugins.get_planner("shooting") is json.dumps
     assert current_host() is before
 
 
