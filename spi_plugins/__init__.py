@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
+    from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
     from spi_plugins.hookspecs import Target
 
 __version__ = "0.1.0"
@@ -26,6 +27,8 @@ __version__ = "0.1.0"
 __all__ = [
     "PLUGIN_API",
     "PPO",
+    "SPOWL",
+    "TDMPC2",
     "DeepMDP",
     "DeepSPI",
     "__version__",
@@ -48,6 +51,8 @@ _LAZY = {
     "DeepMDP": "spi_plugins.algorithms.deep_spi",
     "DeepSPI": "spi_plugins.algorithms.deep_spi",
     "PPO": "spi_plugins.algorithms.deep_spi",
+    "SPOWL": "spi_plugins.algorithms.spowl",
+    "TDMPC2": "spi_plugins.algorithms.spowl",
 }
 
 

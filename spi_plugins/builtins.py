@@ -70,7 +70,7 @@ _PLANNERS = {
 
 @hookimpl
 def register_algorithms(register: Register) -> None:
-    """Deep SPI, its two ablations, and safe baselines."""
+    """Deep SPI and SPOWL with their ablations, and safe baselines."""
     register(
         "deep_spi",
         "spi_plugins.algorithms.deep_spi:DeepSPI",
@@ -83,6 +83,16 @@ def register_algorithms(register: Register) -> None:
     )
     register(
         "ppo", "spi_plugins.algorithms.deep_spi:PPO", summary="PPO on the same core, without a world model"
+    )
+    register(
+        "spowl",
+        "spi_plugins.algorithms.spowl:SPOWL",
+        summary="SPOWL: a safe policy and safe plans in a learned latent world",
+    )
+    register(
+        "tdmpc2",
+        "spi_plugins.algorithms.spowl:TDMPC2",
+        summary="TD-MPC2: plans in the same world, costs aside",
     )
     for name, (target, summary) in _SAFE_BASELINES.items():
         register(name, f"spi_integrations.stable_baselines3.presets:{target}", summary=summary)

@@ -69,9 +69,8 @@ class JaxAlgorithm(BaseAlgorithm):
         "seed",
     )
     schedules: ClassVar[tuple[str, ...]] = ("learning_rate",)
-    automatic_arguments: frozenset[str] = (
-        frozenset()
-    )  # left open by the user, filled in by the number of copies
+    # Left open by the user, filled in by the number of copies.
+    automatic_arguments: frozenset[str] = frozenset()
     policy: Policy  # type: ignore[assignment]  # SB3's are torch modules
     policy_class: type[Policy]  # type: ignore[assignment]
 
@@ -288,7 +287,11 @@ class JaxAlgorithm(BaseAlgorithm):
         arrays = {f"run/{key}": value for key, value in flatten_arrays(self._without_groups()).items()}
         for name, group in groups.items():
             arrays |= {f"{_GROUPS}{name}/{key}": value for key, value in flatten_arrays(group).items()}
-        write_model_file(path, describe(self, point), arrays | point.arrays())
+        write_model_file(path, describe(self, point), arrays | point.arrays() | self._extra_arrays())
+
+    def _extra_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """What else a subclass stores."""
+        return {}
 
     def _without_groups(self) -> PyTree:
         """What the state has beside its parameter groups: the random key."""

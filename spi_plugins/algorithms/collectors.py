@@ -21,6 +21,7 @@ from spi_plugins.agents.rollout import (
     close_storage,
     init_storage,
 )
+from spi_plugins.agents.spowl_interface import SPOWLMetrics
 from spi_plugins.algorithms.checks import check_finite, to_device_dtype
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.saved_model import ResumePoint
@@ -89,7 +90,7 @@ def check_loss(metrics: DeepSPIMetrics, num_timesteps: int) -> None:
         )
 
 
-def pack(metrics: DeepSPIMetrics) -> jax.Array:
+def pack(metrics: DeepSPIMetrics | SPOWLMetrics) -> jax.Array:
     """All scalars as one array: one transfer instead of twenty."""
     return jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics])
 

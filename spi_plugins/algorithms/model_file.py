@@ -60,12 +60,13 @@ def write_model_file(
         archive.writestr("_stable_baselines3_version", stable_baselines3.__version__)
         archive.writestr("system_info.txt", get_system_info(print_info=False)[1])
     if isinstance(target, str | os.PathLike):
-        _write_atomically(_zip_path(target, for_reading=False), content.getbuffer())
+        write_atomically(_zip_path(target, for_reading=False), content.getbuffer())
     else:
         target.write(content.getbuffer())
 
 
-def _write_atomically(path: pathlib.Path, content: memoryview) -> None:
+def write_atomically(path: pathlib.Path, content: memoryview) -> None:
+    """Write a file so that a killed process leaves the old one or the new one; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

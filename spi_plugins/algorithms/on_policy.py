@@ -1,20 +1,19 @@
 """The on-policy training loop: SB3's order of hooks around a collector and an agent's update."""
 
 import functools
-import sys
-import time
 from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
-from stable_baselines3.common.utils import FloatSchedule, safe_mean
+from stable_baselines3.common.utils import FloatSchedule
 
 from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
 from spi_plugins.algorithms.environments import is_closed
+from spi_plugins.algorithms.progress import record_progress
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.types import Observation, PyTree
@@ -166,24 +165,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log's current values under SB3's keys."""
-        assert self.ep_info_buffer is not None
-        assert self.ep_success_buffer is not None
-        elapsed = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
-        if iteration > 0:
-            self.logger.record("time/iterations", iteration, exclude="tensorboard")
-        if self.ep_info_buffer:
-            self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
-            self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
-            costs = [(info["c"], info["l"]) for info in self.ep_info_buffer if "c" in info]
-            if costs:
-                total, steps = np.sum(costs, axis=0)
-                self.logger.record("rollout/ep_cost_mean", float(total / len(costs)))
-                self.logger.record("rollout/cost_rate", float(total / steps))
-        if self.ep_success_buffer:
-            self.logger.record("rollout/success_rate", safe_mean(self.ep_success_buffer))
-        self.logger.record("time/fps", int((self.num_timesteps - self._num_timesteps_at_start) / elapsed))
-        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        record_progress(self, iteration)
         self.logger.dump(step=self.num_timesteps)
 
     def _log_update(self, metrics: DeepSPIMetrics) -> None:

@@ -1,0 +1,93 @@
+"""``MlpPolicy``, ``CnnPolicy`` and ``MultiInputPolicy`` of agents that plan: their state is the plan."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from gymnasium import spaces
+
+from spi_plugins.algorithms.checks import to_batch
+from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
+from spi_plugins.types import Observation, PyTree
+
+# (observations [B, ...], plans, episode starts [B], deterministic) -> (actions in [-1, 1], plans)
+Decide: TypeAlias = Callable[
+    [Observation, PyTree, np.ndarray[Any, Any], bool], tuple[np.ndarray[Any, Any], PyTree]
+]
+
+
+class PlanningPolicy(Policy):
+    """What ``model.policy`` is if decisions go on from the last one's plan."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        decide: Decide,
+        start: Callable[[int], PyTree],
+    ):
+        super().__init__(observation_space, action_space, lambda obs, deterministic: np.zeros(0))
+        self._decide_with_plan = decide
+        self._start = start
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Any = None,
+        episode_start: np.ndarray[Any, Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray[Any, Any], Any]:
+        """Actions for one observation or a batch, batched as they came, and the plans to give back next time.
+
+        Args:
+            observation: see ``JaxAlgorithm.predict``.
+            state: the plans of the last call, ``None`` for none.
+            episode_start: ``[B]``, where an episode begins and the plan must be dropped.
+            deterministic: no exploration noise, and the same random numbers at each call.
+
+        Raises:
+            ValueError: observations, plans and episode starts are of different numbers of environments.
+        """
+        batch, batched = to_batch(self.observation_space, observation)
+        n_envs = len(jax.tree.leaves(batch)[0])
+        starts = np.zeros(n_envs, bool) if episode_start is None else np.asarray(episode_start, bool)
+        starts = starts.reshape(-1)
+        if state is None:
+            state, starts = self._start(n_envs), np.ones(n_envs, bool)
+        rows = {len(leaf) for leaf in jax.tree.leaves(state)} | {len(starts)}
+        if rows != {n_envs}:
+            raise ValueError(
+                f"observation has {n_envs} rows, but state and episode_start have {sorted(rows)}; give back the "
+                "state that predict returned, and one episode_start for each environment."
+            )
+        action, state = self._decide_with_plan(batch, state, starts, deterministic)
+        action = scale_action(self.action_space, action)
+        return (action if batched else action[0, ...]), state
+
+
+def scale_action(space: spaces.Space[Any], action: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Actions ``[B, A]`` in [-1, 1] as actions of a ``Box``, ``[B, *shape]`` in its dtype and bounds."""
+    assert isinstance(space, spaces.Box)
+    unit = action.reshape(-1, *space.shape)
+    scaled = space.low + 0.5 * (unit + 1.0) * (space.high - space.low)
+    return np.asarray(np.clip(scaled, space.low, space.high), space.dtype)
+
+
+class MlpPlanningPolicy(PlanningPolicy, MlpPolicy):
+    """Dense layers on the flattened observation, then SimNorm."""
+
+
+class CnnPlanningPolicy(PlanningPolicy, CnnPolicy):
+    """Convolutions on one image, then dense layers and SimNorm."""
+
+
+class MultiInputPlanningPolicy(PlanningPolicy, MultiInputPolicy):
+    """Images of a Dict through convolutions, the rest flattened, then dense layers and SimNorm."""
+
+
+PLANNING_POLICIES: Mapping[str, type[PlanningPolicy]] = {
+    "MlpPolicy": MlpPlanningPolicy,
+    "CnnPolicy": CnnPlanningPolicy,
+    "MultiInputPolicy": MultiInputPlanningPolicy,
+}

@@ -1,0 +1,259 @@
+"""Steps a ``VecEnv`` by the planner's actions and writes what comes into the replay buffer."""
+
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+
+from spi_plugins import buffers
+from spi_plugins.algorithms.checks import check_finite
+from spi_plugins.algorithms.collectors import check_rows, to_device
+from spi_plugins.algorithms.interrupts import deferred_interrupt
+from spi_plugins.algorithms.planning_policies import scale_action
+from spi_plugins.algorithms.vec_envs import NativeVecEnv
+from spi_plugins.algorithms.vec_envs.vector_infos import costs_of
+from spi_plugins.buffers import Buffer, Slot
+from spi_plugins.types import COST_KEY, Observation, PyTree
+
+if TYPE_CHECKING:
+    from spi_plugins.algorithms.off_policy import OffPolicyAlgorithm
+
+Infos = list[dict[str, Any]]
+
+
+class Standing(NamedTuple):
+    """Where collecting stands between two steps; part of a model file.
+
+    Attributes:
+        plan: of each environment.
+        episode_start: ``[B]``, the next observation is an episode's first.
+        trained_at: ``num_timesteps`` at the last update.
+        total_cost: of all steps of the training.
+        total_steps: of the training, those of reset rows not counted.
+    """
+
+    plan: PyTree
+    episode_start: NDArray[np.bool_]
+    trained_at: int
+    total_cost: float
+    total_steps: int
+
+
+class _Stepped(NamedTuple):
+    """A step of all environments in either autoreset mode."""
+
+    obs: Observation  # reached; the last one of an episode where it ended
+    next_obs: Observation  # that the next decision sees
+    reward: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    is_reset: NDArray[np.bool_]
+    infos: Infos
+
+
+class ReplayCollector:
+    """One environment step after the other; everything stands rightly whenever a callback is called."""
+
+    def __init__(self, model: "OffPolicyAlgorithm"):
+        assert model.env is not None
+        self.model = model
+        self.env = model.env
+        self.has_reset_rows = isinstance(self.env, NativeVecEnv) and self.env.has_reset_rows
+        self._act = jax.jit(functools.partial(_act, model.agent), static_argnames="deterministic")
+        self._explore = jax.jit(
+            functools.partial(_explore, (self.env.num_envs, model.agent.world_model.model.spec.action_size))
+        )
+        self._add = jax.jit(buffers.add, donate_argnums=0)
+        self._seen: Any = None
+        self.standing = self._fresh()
+        self._sums: dict[str, float] = {}
+        self._n_planned = 0
+
+    def _fresh(self) -> Standing:
+        n_envs = self.env.num_envs
+        return Standing(self.model.agent.init_plan(n_envs), np.ones(n_envs, bool), 0, 0.0, 0)
+
+    def resume(self, standing: Standing) -> None:
+        """Go on from where a file says that the environment, too, stands."""
+        self.standing, self._seen = standing, self.model._last_obs
+
+    def start(self) -> None:
+        """Take up the model's last observation: an episode's first, unless collecting goes on where it was."""
+        model = self.model
+        if model.num_timesteps == 0:
+            self.standing = self._fresh()
+        if model._last_obs is self._seen:
+            return
+        obs = to_device(self.env.observation_space, model._last_obs)
+        check_rows(obs, np.zeros(self.env.num_envs, np.float32), model.num_timesteps)
+        self._write(self._first_slot(obs), np.ones(self.env.num_envs, bool))
+        self.standing = self.standing._replace(episode_start=np.ones(self.env.num_envs, bool))
+        self._seen = model._last_obs
+
+    def step(self, callbacks: BaseCallback) -> bool:
+        """Decide, step, remember; false if a callback asked to stop."""
+        model, env = self.model, self.env
+        obs = to_device(env.observation_space, model._last_obs)
+        action, plan, reported = self._decide(obs)
+        env_action = scale_action(env.action_space, action)
+        stepped = self._advance(env_action)
+        cost = self._costs(stepped)
+        model.num_timesteps += env.num_envs
+        check_rows(stepped.obs, stepped.reward, model.num_timesteps)
+        slot = _slot(
+            stepped.obs, action, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.is_reset
+        )
+        dones = stepped.terminated | stepped.truncated
+        counted = ~stepped.is_reset
+        with deferred_interrupt():
+            self._write(slot, np.ones(env.num_envs, bool))
+            if dones.any() and not self.has_reset_rows:
+                next_obs = to_device(env.observation_space, stepped.next_obs)
+                self._write(self._first_slot(next_obs), dones)
+            self.standing = self.standing._replace(
+                plan=plan,
+                episode_start=dones,
+                total_cost=self.standing.total_cost + float(cost[counted].sum()),
+                total_steps=self.standing.total_steps + int(counted.sum()),
+            )
+            model._last_obs, model._last_episode_starts = stepped.next_obs, dones
+            self._seen = model._last_obs
+        self._report(reported, stepped.infos)
+        model._update_info_buffer(stepped.infos, dones)
+        callbacks.update_locals({"env": env, "new_obs": stepped.next_obs, "rewards": stepped.reward,
+                                 "dones": dones, "infos": stepped.infos, "actions": env_action})  # fmt: skip
+        return callbacks.on_step()
+
+    # ------------------------------------------------------------------ decide
+
+    def _decide(self, obs: Observation) -> tuple[NDArray[np.float32], PyTree, dict[str, NDArray[Any]]]:
+        """Actions ``[B, A]`` in [-1, 1], the plans, and what the planner reports of each environment."""
+        model, state = self.model, self.model._agent_state
+        count = np.uint32(model.num_timesteps % 2**32)
+        if model.num_timesteps < model.learning_starts:
+            return np.asarray(self._explore(state.key, count)), self.standing.plan, {}
+        action, plan, rows = self._act(
+            state.params, obs, self.standing.plan, self.standing.episode_start, state.key, count,
+            deterministic=False,
+        )  # fmt: skip
+        reported = dict(zip(model.plan_metrics, np.asarray(rows), strict=True))
+        return np.asarray(action), plan, reported
+
+    def _report(self, reported: dict[str, NDArray[Any]], infos: Infos) -> None:
+        if not reported:
+            return
+        self._n_planned += 1
+        for name, values in reported.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.mean())
+        if self.model.info_metrics:
+            for i, info in enumerate(infos):
+                info["plan"] = {name: float(values[i]) for name, values in reported.items()}
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means of the planner's reports since the last call."""
+        means = {name: total / self._n_planned for name, total in self._sums.items()}
+        self._sums, self._n_planned = {}, 0
+        return means
+
+    # ------------------------------------------------------------------ step
+
+    def _advance(self, actions: NDArray[Any]) -> _Stepped:
+        env, space = self.env, self.env.observation_space
+        if self.has_reset_rows:
+            assert isinstance(env, NativeVecEnv)
+            rows = env.step_rows(actions)
+            return _Stepped(to_device(space, rows.obs), rows.obs, *rows[1:])
+        next_obs, rewards, dones, infos = env.step(actions)
+        truncated = np.asarray([info.get("TimeLimit.truncated", False) for info in infos], bool) & dones
+        obs = to_device(space, next_obs)
+        if dones.any():
+            obs = jax.tree.map(np.array, obs)
+            for i in np.flatnonzero(dones):
+                last = to_device(space, infos[i]["terminal_observation"])
+                jax.tree.map(lambda rows, row, i=i: rows.__setitem__(i, row), obs, last)
+        no_reset = np.zeros(env.num_envs, bool)
+        reward = np.asarray(rewards, np.float32)
+        return _Stepped(obs, next_obs, reward, dones & ~truncated, truncated, no_reset, infos)
+
+    def _costs(self, stepped: _Stepped) -> NDArray[np.float32]:
+        """Costs of the step, which a model with costs must get.
+
+        Raises:
+            ValueError: there is none, or it is not finite.
+        """
+        costs = costs_of(stepped.infos)
+        n_envs = self.env.num_envs
+        if not self.model.agent.config.model.n_costs:
+            return np.zeros(n_envs, np.float32) if costs is None else np.nan_to_num(costs).astype(np.float32)
+        for i, info in enumerate(stepped.infos):
+            if COST_KEY not in info and not stepped.is_reset[i]:
+                raise ValueError(
+                    f"info[{COST_KEY!r}] is missing in the step of environment {i}, and {type(self.model).__name__} "
+                    "learns costs. Add them with a wrapper of spi_wrappers (CostFromFn, CostFromInfo, "
+                    "SixTupleToInfo, VelocityCost), or use TDMPC2, which needs none."
+                )
+        assert costs is not None or stepped.is_reset.all()
+        values = np.zeros(n_envs, np.float32) if costs is None else costs.astype(np.float32)
+        check_finite(f"at time step {self.model.num_timesteps + n_envs}: the cost", values)
+        return values
+
+    def _first_slot(self, obs: Observation) -> Slot:
+        n_envs = self.env.num_envs
+        size = self.model.agent.world_model.model.spec.action_size
+        zeros, no = np.zeros(n_envs, np.float32), np.zeros(n_envs, bool)
+        return _slot(obs, np.zeros((n_envs, size), np.float32), zeros, zeros, no, no, ~no)
+
+    def _write(self, slot: Slot, written: NDArray[np.bool_]) -> None:
+        assert self.model.replay_buffer is not None
+        self.model.replay_buffer = self._add(self.model.replay_buffer, slot, written)
+
+
+def _slot(obs: Observation, *fields: Any) -> Slot:
+    """A slot of NumPy arrays: ``jit`` takes them in faster than ``asarray`` would."""
+    return Slot(obs, *fields)
+
+
+# Streams of random numbers out of one key, apart from what ``split`` gives.
+_ACT, _EXPLORE = 2**31, 2**31 + 1
+
+
+def _act(
+    agent: Any,
+    params: PyTree,
+    obs: Observation,
+    plan: PyTree,
+    starts: Any,
+    key: jax.Array,
+    count: jax.Array,
+    *,
+    deterministic: bool,
+) -> tuple[jax.Array, PyTree, jax.Array]:
+    """``agent.act`` with its reports stacked ``[M, B]``: one transfer instead of ten."""
+    key = jax.random.fold_in(jax.random.fold_in(key, _ACT), count)
+    action, plan, metrics = agent.act(params, obs, plan, starts, key, deterministic=deterministic)
+    return action, plan, stack_metrics(metrics, len(starts))
+
+
+def stack_metrics(metrics: dict[str, jax.Array], n_envs: int) -> jax.Array:
+    """Reports of a decision ``[M, B]``, by name."""
+    rows = [jnp.asarray(metrics[name], jnp.float32) for name in sorted(metrics)]
+    return jnp.stack(rows) if rows else jnp.zeros((0, n_envs))
+
+
+def _explore(shape: tuple[int, int], key: jax.Array, count: jax.Array) -> jax.Array:
+    """Uniform actions."""
+    key = jax.random.fold_in(jax.random.fold_in(key, _EXPLORE), count)
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+
+
+def empty_buffer(model: "OffPolicyAlgorithm") -> Buffer:
+    """The buffer that the model's arguments ask for, on its device."""
+    observations, _ = model._specs()
+    size = model.agent.world_model.model.spec.action_size
+    capacity = max(model.buffer_size // model.n_envs, 1)
+    with jax.default_device(model.jax_device):
+        return buffers.init(observations, size, model.n_envs, capacity)
