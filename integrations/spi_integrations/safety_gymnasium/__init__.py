@@ -25,6 +25,8 @@ __all__ = ["TASKS", "make_env"]
 #: Name of each task, ``"SafetyPointGoal1-v0"`` and so on, and its time limit. Ids have ``spi/`` before it.
 TASKS = SAFETY_TASKS
 
+_RENDER_MODES = ("human", "rgb_array", "depth_array")
+
 
 def make_env(
     task: str,
@@ -47,7 +49,7 @@ def make_env(
         textures: whether to load the textures, which takes most of the time of a reset; they change nothing
             but pictures. By default only if there are pictures: a render mode, or a vision task.
         fast: compute observations and costs with fewer calls into MuJoCo. Rewards and costs are the same bit
-            for bit, observations up to rounding. Velocity tasks have but one way.
+            for bit, observations up to rounding.
         **kwargs: upstream's: ``width`` and ``height`` of pictures in pixels, ``camera_name`` or ``camera_id``.
 
     Returns:
@@ -57,11 +59,18 @@ def make_env(
     Raises:
         MissingDependencyError: an ``ImportError``; something is not installed, or of a version that cannot
             work; the message has the commands that mend it.
-        ValueError: the task is unknown.
+        ValueError: the task or the render mode is unknown; or ``textures`` or ``fast`` is given for a velocity
+            task, which has neither.
     """
     if task not in TASKS:
         raise ValueError(
             f"task must be one of {len(TASKS)} names such as 'SafetyPointGoal1-v0', got {task!r}."
+        )
+    if render_mode not in (None, *_RENDER_MODES):
+        raise ValueError(f"render_mode must be None or one of {_RENDER_MODES}, got {render_mode!r}.")
+    if "Velocity" in task and (textures is not None or not fast):
+        raise ValueError(
+            f"{task} has neither textures nor another way to be computed; leave out textures and fast."
         )
     installation.check(task)
     if "Velocity" in task:
@@ -76,6 +85,6 @@ def make_env(
 
 
 # Gymnasium reads the render modes here before it calls the function.
-make_env.metadata = {"render_modes": ["human", "rgb_array", "depth_array"]}  # type: ignore[attr-defined]
+make_env.metadata = {"render_modes": [*_RENDER_MODES]}  # type: ignore[attr-defined]
 
 register_ids()

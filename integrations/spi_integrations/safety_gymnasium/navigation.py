@@ -1,24 +1,17 @@
 """safety-gymnasium's navigation tasks as Gymnasium environments with a cost in the info."""
 
 import functools
-import os
 import re
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
 
 from spi_integrations.safety_gymnasium import upstream
 from spi_integrations.safety_gymnasium.fast import FastTask
+from spi_integrations.safety_gymnasium.pictures import make_viewer
 from spi_integrations.safety_gymnasium.robots import robot_class
 from spi_wrappers.registration import SAFETY_ROBOTS
-
-_NO_DISPLAY = (
-    "No picture can be drawn ({error}). Without a display, MuJoCo needs MUJOCO_GL=egl (GPU or Mesa: libegl1 and "
-    "libgl1-mesa-dri) or MUJOCO_GL=osmesa (libosmesa6) in the environment before Python starts; "
-    "MUJOCO_GL is {setting}."
-)
 
 
 class NavigationTask(upstream.BaseTask):  # type: ignore[misc]
@@ -41,6 +34,9 @@ class NavigationTask(upstream.BaseTask):  # type: ignore[misc]
             self._viewers[mode] = make_viewer(self.model, self.data, size.offwidth, size.offheight)
         return super()._get_viewer(mode)
 
+    def _obs_vision(self) -> Any:
+        return np.ascontiguousarray(super()._obs_vision())
+
 
 class FastNavigationTask(FastTask, NavigationTask):
     """The same with fewer calls into MuJoCo."""
@@ -56,19 +52,6 @@ def task_class(name: str, fast: bool, textures: bool) -> type[Any]:
     """
     base = FastNavigationTask if fast else NavigationTask
     return type(name, (base, getattr(upstream.tasks, name)), {"textures": textures})
-
-
-def make_viewer(model: Any, data: Any, width: int, height: int) -> OffScreenViewer:
-    """Gymnasium's viewer without a window.
-
-    Raises:
-        RuntimeError: there is no OpenGL; the message says what to set.
-    """
-    try:
-        return OffScreenViewer(model, data, width, height)
-    except Exception as error:
-        setting = repr(os.environ["MUJOCO_GL"]) if "MUJOCO_GL" in os.environ else "not set"
-        raise RuntimeError(_NO_DISPLAY.format(error=error, setting=setting)) from error
 
 
 class NavigationEnv(upstream.Builder):  # type: ignore[misc]

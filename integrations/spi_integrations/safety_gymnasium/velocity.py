@@ -3,7 +3,10 @@
 import functools
 from typing import Any
 
+import numpy as np
+
 from spi_integrations.safety_gymnasium import upstream
+from spi_integrations.safety_gymnasium.pictures import opengl_errors
 
 
 class VelocityMixin:
@@ -25,6 +28,12 @@ class VelocityMixin:
         info["cost"] = float(cost)
         info["cost_terms"] = {"velocity": float(cost)}
         return observation, float(reward), bool(terminated), bool(truncated), info
+
+    def render(self) -> Any:
+        """A picture, ``[height, width, 3]`` uint8."""
+        with opengl_errors():
+            picture = super().render()  # type: ignore[misc]
+        return None if picture is None else np.ascontiguousarray(picture)
 
     def __reduce__(self) -> Any:
         return functools.partial(make_velocity_env, self._name, **self._arguments), ()

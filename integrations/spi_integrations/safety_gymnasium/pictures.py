@@ -1,0 +1,40 @@
+"""Pictures without a window, and what to do where there is no OpenGL."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import mujoco
+from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
+
+# What a missing library raises differs by what is missing.
+_NO_OPENGL = (mujoco.FatalError, RuntimeError, ImportError, AttributeError)
+
+
+@contextlib.contextmanager
+def opengl_errors() -> Iterator[None]:
+    """Say what to set where MuJoCo finds no OpenGL.
+
+    Raises:
+        RuntimeError: the message names ``MUJOCO_GL``.
+    """
+    try:
+        yield
+    except _NO_OPENGL as error:
+        setting = repr(os.environ["MUJOCO_GL"]) if "MUJOCO_GL" in os.environ else "not set"
+        raise RuntimeError(
+            f"No picture can be drawn ({error}). Without a display, MuJoCo needs MUJOCO_GL=egl (GPU, or Mesa's libegl1 "
+            "and libgl1-mesa-dri) or MUJOCO_GL=osmesa (libosmesa6) in the environment before Python starts; "
+            f"MUJOCO_GL is {setting}."
+        ) from error
+
+
+def make_viewer(model: Any, data: Any, width: int, height: int) -> OffScreenViewer:
+    """Gymnasium's viewer without a window, of so many pixels.
+
+    Raises:
+        RuntimeError: there is no OpenGL.
+    """
+    with opengl_errors():
+        return OffScreenViewer(model, data, width, height)
