@@ -16,6 +16,7 @@ from spi_wrappers.cost.multi import MultiCost
 from spi_wrappers.cost.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.normalize import NormalizeCost
 from spi_wrappers.cost.repeat import ActionRepeat
+from spi_wrappers.cost.report import CostEnvError, CostReport
 from spi_wrappers.cost.saute import SauteBudget
 from spi_wrappers.cost.shaping import CostPenalty
 from spi_wrappers.cost.six_tuple import InfoToSixTuple, SixTupleToInfo
@@ -24,11 +25,13 @@ from spi_wrappers.cost.velocity import VelocityCost
 __all__ = [
     "ActionRepeat",
     "ClipCost",
+    "CostEnvError",
     "CostFromFn",
     "CostFromInfo",
     "CostLimit",
     "CostMonitor",
     "CostPenalty",
+    "CostReport",
     "CostToTermination",
     "DelayCost",
     "InfoToSixTuple",
