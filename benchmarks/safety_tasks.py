@@ -15,6 +15,7 @@ import mujoco
 
 import spi_integrations.safety_gymnasium as safety
 
+TASKS = ["PointGoal1", "PointGoal2", "PointPush1", "PointButton1", "CarGoal1", "DoggoGoal1", "AntGoal1"]
 MODES = {
     "plain": {"fast": False, "textures": True},
     "lean": {"fast": False, "textures": False},
@@ -60,9 +61,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--tasks", nargs="+", default=["PointGoal1", "CarGoal1", "DoggoGoal1", "AntGoal1", "PointButton1"]
-    )
+    parser.add_argument("--tasks", nargs="+", default=TASKS)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--resets", type=int, default=10)
     options = parser.parse_args()
