@@ -118,6 +118,21 @@ def test_the_fast_way_pays_and_costs_the_same_bit_for_bit(task):
         assert sum(costs) > 0
 
 
+@pytest.mark.parametrize("task", ["SafetyPointGoal1-v0", "SafetyPointButton1-v0"])
+def test_the_fast_way_agrees_where_goals_are_reached_and_buttons_are_pressed(task):
+    fast, plain = (make_env(task, fast=fast) for fast in (True, False))
+    np.testing.assert_allclose(fast.reset(seed=2)[0], plain.reset(seed=2)[0], rtol=0, atol=1e-12)
+    reached = 0
+    for _ in range(400):
+        ahead, left = ((plain.task.goal.pos - plain.task.agent.pos) @ plain.task.agent.mat)[:2]
+        action = np.clip([ahead, 4 * np.arctan2(left, ahead)], -1, 1)
+        mine, theirs = fast.step(action), plain.step(action)
+        np.testing.assert_allclose(mine[0], theirs[0], rtol=0, atol=1e-12)
+        assert mine[1:] == theirs[1:]
+        reached += "goal_met" in mine[4]
+    assert reached > 1
+
+
 @pytest.mark.parametrize("task", ["SafetyPointGoal1-v0", "SafetyAntGoal2-v0", "SafetyHopperVelocity-v1"])
 def test_the_checks_of_gymnasium_and_stable_baselines3_pass(task):
     check_env(make_env(task), skip_render_check=True)
