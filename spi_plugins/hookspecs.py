@@ -77,8 +77,9 @@ def register_algorithms(register: Register) -> None:
 def register_planners(register: Register) -> None:
     """Offer planners that search in a learned world model.
 
-    Each target is a factory of a planner, a named tuple of pure functions; it is called with the planner's
-    settings as keyword arguments. It is found by ``spi_plugins.get_planner(name)``.
+    Each target is a factory: called with the planner's settings as keyword arguments, it returns a
+    ``spi_plugins.planners.interface.Planner``, a named tuple of pure functions. It is found by
+    ``spi_plugins.get_planner(name)``, and ``spi_plugins.testing.check_planner`` checks what it builds.
 
     Args:
         register: ``register(name, target, *, summary="")``, called once per planner. Names are lower case,

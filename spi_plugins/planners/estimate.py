@@ -63,12 +63,17 @@ class _Sums(NamedTuple):
 
 def draw_heads(key: Array, n_heads: int) -> Int[Array, " 2"] | None:
     """Draw two of the heads, each pair alike likely; ``None``, which means all, if there are not more."""
+    pairs = draw_pairs(key, n_heads, 1)
+    return None if pairs is None else pairs[0]
+
+
+def draw_pairs(key: Array, n_heads: int, n: int) -> Int[Array, "n 2"] | None:
+    """``draw_heads`` many times in one draw: every call of the generator takes its time to compile."""
     if n_heads <= 2:
         return None
-    first_key, second_key = jax.random.split(key)
-    first = jax.random.randint(first_key, (), 0, n_heads)
-    second = jax.random.randint(second_key, (), 1, n_heads)
-    return jnp.stack([first, (first + second) % n_heads])
+    numbers = (n_heads * (n_heads - 1) * jax.random.uniform(key, (n,))).astype(jnp.int32)
+    first, offset = jnp.divmod(numbers, n_heads - 1)
+    return jnp.stack([first, (first + 1 + offset) % n_heads], axis=1)
 
 
 def imagine(
@@ -97,7 +102,8 @@ def imagine(
     """
     spec = model.spec
     horizon = actions if isinstance(actions, int) else len(actions)
-    step_key, policy_key, value_key = jax.random.split(key, 3)
+    keys = jax.random.split(key, 1 + 2 * horizon)
+    value_key, step_keys, act_keys = keys[0], keys[1 : 1 + horizon], keys[1 + horizon :]
     # Powers in float64, before anything is traced.
     powers = np.arange(horizon + 1)
     gammas = jnp.asarray(spec.gamma**powers, jnp.float32)
@@ -122,17 +128,16 @@ def imagine(
     n = len(z)
     sums = _Sums(z, jnp.ones(n), jnp.zeros(n), jnp.zeros(n), jnp.zeros(n))
     given = None if isinstance(actions, int) else actions
-    keys, act_keys = jax.random.split(step_key, horizon), jax.random.split(policy_key, horizon)
     taken: Array
     if horizon <= _MAX_UNROLLED:
         rows = []
         for t in range(horizon):
             row = None if given is None else given[t]
-            sums, action = advance(sums, (row, gammas[t], cost_gammas[t], keys[t], act_keys[t]))
+            sums, action = advance(sums, (row, gammas[t], cost_gammas[t], step_keys[t], act_keys[t]))
             rows.append(action)
         taken = jnp.stack(rows)
     else:
-        steps = (given, gammas[:-1], cost_gammas[:-1], keys, act_keys)
+        steps = (given, gammas[:-1], cost_gammas[:-1], step_keys, act_keys)
         sums, taken = jax.lax.scan(advance, sums, steps)
     tails, cost_tail = _terminal(model, params, sums, taken[-1], value_key, members, with_cost)
     return Imagined(

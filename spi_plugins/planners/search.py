@@ -17,7 +17,7 @@ from spi_plugins.planners.estimate import (
     CostAggregation,
     Estimate,
     Imagined,
-    draw_heads,
+    draw_pairs,
     imagine,
     repeat_latent,
 )
@@ -66,6 +66,22 @@ class _Progress(NamedTuple):
     cost_value: Float[Array, ""]
 
 
+class _Draws(NamedTuple):
+    """What an iteration draws with."""
+
+    sample_key: Array
+    imagine_key: Array
+    choice_key: Array
+    members: Array | None  # the pair of heads
+
+
+class _Problem(NamedTuple):
+    model: Model
+    params: Params
+    z: Shaped[Array, "*Z"]
+    prior: Imagined | None
+
+
 class _Candidates(NamedTuple):
     actions: Float[Array, "H N A"]
     estimate: Estimate
@@ -89,18 +105,21 @@ def make_search_planner(recipe: Recipe) -> Planner:
         deterministic: bool,
     ) -> tuple[Float[Array, " A"], WarmStart, PlanMetrics]:
         check_parts(planner, model.spec)
-        prior_key, search_key, noise_key = jax.random.split(key, 3)
+        keys = jax.random.split(key, 3 * (1 + config.iterations))
+        prior_key, noise_key, heads_key = keys[:3]
+        sample_keys, imagine_keys, choice_keys = keys[3:].reshape(3, config.iterations)
+        pairs = draw_pairs(heads_key, model.spec.n_values, config.iterations)
         prior = _imagine_prior(recipe, model, params, z, prior_key) if config.num_prior else None
+        problem = _Problem(model, params, z, prior)
 
-        def iterate(progress: _Progress, key: Array) -> tuple[_Progress, PlanMetrics]:
-            candidate_key, choice_key = jax.random.split(key)
-            candidates = _candidates(recipe, model, params, z, prior, progress, candidate_key)
-            return _refit(recipe, progress, candidates, choice_key)
+        def iterate(progress: _Progress, draws: _Draws) -> tuple[_Progress, PlanMetrics]:
+            candidates = _candidates(recipe, problem, progress, draws)
+            return _refit(recipe, progress, candidates, draws.choice_key)
 
         mean = shift(state.mean)
         zero = jnp.zeros(())
         start = _Progress(mean, jnp.full_like(mean, config.max_std), mean[0], zero, zero)
-        end, metrics = jax.lax.scan(iterate, start, jax.random.split(search_key, config.iterations))
+        end, metrics = jax.lax.scan(iterate, start, _Draws(sample_keys, imagine_keys, choice_keys, pairs))
         action = end.action
         if not deterministic:
             action = action + end.std[0] * jax.random.normal(noise_key, action.shape)
@@ -130,32 +149,23 @@ def _imagine_prior(
     )
 
 
-def _candidates(
-    recipe: Recipe,
-    model: Model,
-    params: Params,
-    z: Shaped[Array, "*Z"],
-    prior: Imagined | None,
-    progress: _Progress,
-    key: Array,
-) -> _Candidates:
+def _candidates(recipe: Recipe, problem: _Problem, progress: _Progress, draws: _Draws) -> _Candidates:
     """The prior, then Gaussian sequences, all estimated by the same heads of the critic."""
-    sample_key, imagine_key, heads_key = jax.random.split(key, 3)
+    model, params, z, prior = problem
     n = recipe.config.num_samples - recipe.config.num_prior
-    members = draw_heads(heads_key, model.spec.n_values)
     sampled = imagine(
         model,
         params,
         repeat_latent(z, n),
-        sample_sequences(progress.mean, progress.std, n, sample_key),
-        imagine_key,
-        members=members,
+        sample_sequences(progress.mean, progress.std, n, draws.sample_key),
+        draws.imagine_key,
+        members=draws.members,
         with_cost=recipe.with_cost,
         cost_aggregation=recipe.cost_aggregation,
     )
     if prior is None:
         return _Candidates(sampled.actions, sampled.estimate())
-    both = zip(prior.estimate(members), sampled.estimate(), strict=True)
+    both = zip(prior.estimate(draws.members), sampled.estimate(), strict=True)
     return _Candidates(
         jnp.concatenate([prior.actions, sampled.actions], axis=1),
         Estimate(*(jnp.concatenate(pair) for pair in both)),

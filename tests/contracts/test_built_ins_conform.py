@@ -11,8 +11,15 @@ from gymnasium.utils.env_checker import check_env
 import spi_plugins
 import spi_wrappers  # noqa: F401 - registers all ids
 from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.planners.decision import adaptive
 from spi_plugins.plugins import registry
-from spi_plugins.testing import check_algorithm, check_functional_env, check_world_model, check_wrapper
+from spi_plugins.testing import (
+    check_algorithm,
+    check_functional_env,
+    check_planner,
+    check_world_model,
+    check_wrapper,
+)
 from spi_plugins.types import ActionSpec
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
 
@@ -67,6 +74,15 @@ def test_every_environment_is_a_gymnasium_id_too():
     for name in ENVS:
         gymnasium.make(name).close()
         gymnasium.make_vec(name, num_envs=2).close()
+
+
+@pytest.mark.parametrize("name", built_in("planners"))
+def test_planner(name):
+    check_planner(spi_plugins.get_planner(name)())
+
+
+def test_planner_with_the_adaptive_decision():
+    check_planner(adaptive(spi_plugins.get_planner("cem")()))
 
 
 @pytest.mark.parametrize("name", built_in("world_models"))

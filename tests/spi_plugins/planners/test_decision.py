@@ -12,6 +12,9 @@ from spi_plugins.planners.interface import Planner
 from spi_plugins.planners.policy import make_policy
 from spi_plugins.world_models.interface import Model, ModelSpec, Step
 
+interval = jax.jit(bootstrap_interval)
+decide = jax.jit(compare, static_argnames="rule")
+
 
 def interval_in_numpy(heads):
     """Percentiles of the means of all resamples, each of them listed."""
@@ -22,13 +25,13 @@ def interval_in_numpy(heads):
 
 
 def test_the_bounds_of_five_heads_are_the_exact_ones():
-    np.testing.assert_allclose(bootstrap_interval(jnp.arange(5.0)), [0.8, 3.2], rtol=1e-6)
+    np.testing.assert_allclose(interval(jnp.arange(5.0)), [0.8, 3.2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("n_heads", [1, 2, 3, 5, 6])
 def test_the_bounds_are_the_percentiles_of_all_resamples(n_heads):
     heads = np.random.default_rng(n_heads).normal(size=n_heads).astype(np.float32)
-    got = jax.jit(bootstrap_interval)(heads)
+    got = interval(heads)
     np.testing.assert_allclose(got, interval_in_numpy(heads), rtol=1e-4, atol=1e-6)
 
 
@@ -36,20 +39,20 @@ def test_random_resamples_scatter_around_the_bounds():
     rng = np.random.default_rng(0)
     means = rng.choice(5, (200, 1000, 5)).mean(axis=2)
     low, high = np.percentile(means, [2.5, 97.5], axis=1)
-    got = bootstrap_interval(jnp.arange(5.0))
+    got = interval(jnp.arange(5.0))
     assert abs(low.mean() - got[0]) < 0.04
     assert abs(high.mean() - got[1]) < 0.04
 
 
 def test_the_bounds_of_many_heads_come_near_the_normal_ones():
     heads = np.random.default_rng(1).normal(size=20).astype(np.float32)
-    low, high = bootstrap_interval(heads)
+    low, high = interval(heads)
     spread = 1.96 * heads.std() / np.sqrt(20)
     np.testing.assert_allclose([low, high], heads.mean() + np.array([-spread, spread]), atol=0.15 * spread)
 
 
 def test_the_bounds_of_one_head_are_its_value():
-    assert [float(bound) for bound in bootstrap_interval(jnp.array([3.7]))] == [pytest.approx(3.7)] * 2
+    assert [float(bound) for bound in interval(jnp.array([3.7]))] == [pytest.approx(3.7)] * 2
 
 
 def decide_in_numpy(value, cost, rule):
@@ -63,11 +66,13 @@ def decide_in_numpy(value, cost, rule):
 @pytest.mark.parametrize("rule", ["bootstrap", "mean"])
 def test_the_rules_decide_as_numpy_does(rule):
     rng, decisions = np.random.default_rng(2), []
-    decide = jax.jit(lambda v, c, key: compare(HeadValues(*v), HeadValues(*c), key, rule=rule))
     for _ in range(40):
         value, cost = rng.normal(size=(2, 2)).astype(np.float32), rng.normal(size=(2, 5)).astype(np.float32)
         expected = decide_in_numpy(value, cost, rule)
-        assert bool(decide(value, cost, jax.random.key(0)).planned) == expected
+        assert (
+            bool(decide(HeadValues(*value), HeadValues(*cost), jax.random.key(0), rule=rule).planned)
+            == expected
+        )
         decisions.append(expected)
     assert 5 < sum(decisions) < 35
 
@@ -84,17 +89,17 @@ def test_the_bootstrap_lets_pass_what_the_means_refuse():
     value = HeadValues(jnp.full(5, 1.5), jnp.arange(5.0))  # mean 2, lower bound 0.8
     cost = HeadValues(jnp.full(5, 2.5), jnp.arange(5.0))  # mean 2, upper bound 3.2
     key = jax.random.key(0)
-    assert compare(value, cost, key, rule="bootstrap").planned
-    assert not compare(value, None, key, rule="mean").planned
+    assert decide(value, cost, key, rule="bootstrap").planned
+    assert not decide(value, None, key, rule="mean").planned
     good = HeadValues(jnp.full(5, 9.0), jnp.arange(5.0))
-    assert compare(good, None, key, rule="mean").planned
-    assert not compare(good, cost, key, rule="mean").planned
+    assert decide(good, None, key, rule="mean").planned
+    assert not decide(good, cost, key, rule="mean").planned
 
 
 def test_equal_critics_accept_the_plan():
     same = HeadValues(jnp.zeros(5), jnp.zeros(5))
     for rule in ("bootstrap", "mean"):
-        assert compare(same, same, jax.random.key(0), rule=rule).planned
+        assert decide(same, same, jax.random.key(0), rule=rule).planned
 
 
 def make_world(n_cost_values=3):
@@ -139,9 +144,8 @@ def always(action):
 
 def act(planner, model, *, sign=1.0, deterministic=True):
     z, params = jnp.zeros(1), {"sign": jnp.float32(sign)}
-    return planner.plan(
-        model, params, z, planner.init(model.spec), jax.random.key(0), deterministic=deterministic
-    )
+    plan = jax.jit(lambda *args: planner.plan(model, params, *args, deterministic=deterministic))
+    return plan(z, planner.init(model.spec), jax.random.key(0))
 
 
 @pytest.mark.parametrize("rule", ["bootstrap", "mean"])
