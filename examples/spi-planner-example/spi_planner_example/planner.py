@@ -1,0 +1,49 @@
+"""Random shooting with a safety filter."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from spi_plugins.planners.config import configured
+from spi_plugins.planners.estimate import estimate
+from spi_plugins.planners.interface import Planner
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SafeShootingConfig:
+    """Settings: sequences to draw, steps of each (None: the model's), and what a safe one costs less than."""
+
+    num_samples: int = 512
+    horizon: int | None = None
+    limit: float = 0.1
+
+    def __post_init__(self):
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
+
+
+def make_safe_shooting(**settings):
+    """Make the planner; settings are fields of ``SafeShootingConfig``."""
+    config = configured(SafeShootingConfig, settings)
+
+    def init(spec):
+        return ()  # each decision is one of its own
+
+    def plan(model, params, z, state, key, *, deterministic):
+        sample_key, model_key = jax.random.split(key)
+        shape = (config.horizon or model.spec.horizon, config.num_samples, model.spec.action_size)
+        actions = jax.random.uniform(sample_key, shape, minval=-1.0, maxval=1.0)
+        value, _, cost = estimate(model, params, z, actions, model_key, with_cost=True)
+        safe = cost < config.limit
+        score = jnp.where(jnp.any(safe), jnp.where(safe, value, -jnp.inf), -cost)
+        best = jnp.argmax(score)
+        metrics = {
+            "value": value[best],
+            "cost_value": cost[best],
+            "n_feasible": jnp.sum(safe).astype(jnp.float32),
+            "planned": jnp.ones(()),
+        }
+        return actions[0, best], state, metrics
+
+    return Planner("safe_shooting", frozenset({"cost"}), init, plan)
