@@ -175,6 +175,11 @@ def register_commands(register: Register) -> None:
     register("train", "spi_plugins.cli.train:configure", summary="Train an algorithm, or go on with a run")
     register("eval", "spi_plugins.cli.evaluate:configure", summary="Evaluate a saved model")
     register(
+        "new-plugin",
+        "spi_plugins.cli.new_plugin:configure",
+        summary="Write a package with a planner of one's own",
+    )
+    register(
         "list", "spi_plugins.cli.listing:configure_list", summary="List algorithms, environments and the like"
     )
     register(
