@@ -9,7 +9,10 @@ import pytest
 
 SCRIPTS = sorted((pathlib.Path(__file__).parents[2] / "examples/safe_baselines").glob("*.py"))
 SMALL = ["--timesteps", "600", "--n-envs", "2", "--episodes", "2"]
-MORE = {"ppo_lagrangian": [[], ["--pid", "--library", "spi"], ["--library", "sbx"]], "deep_spi_lagrangian": [[]]}
+MORE = {
+    "ppo_lagrangian": [[], ["--pid", "--library", "spi"], ["--library", "sbx"]],
+    "deep_spi_lagrangian": [[]],
+}
 
 
 def test_every_recipe_is_there():

@@ -121,6 +121,12 @@ def test_stacks(stack, mode):
 
 
 def test_everything_is_exported_twice():
-    single = {*spi_wrappers.__all__} - {"Multiplier", "PIDGains", "check_cost_env", "CostReport", "CostEnvError"}
+    single = {*spi_wrappers.__all__} - {
+        "Multiplier",
+        "PIDGains",
+        "check_cost_env",
+        "CostReport",
+        "CostEnvError",
+    }
     assert single == {*vector.__all__}
     assert AutoresetMode.DISABLED in MODES

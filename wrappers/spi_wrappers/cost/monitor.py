@@ -68,7 +68,7 @@ class MonitorAccount(Account):
         self.total_steps += sum(lengths.tolist())
         sums, rates = np.zeros(self.num_rows), np.zeros(self.num_rows)
         sums[ended], rates[ended] = costs, costs / np.maximum(lengths, 1)
-        stats = {"c": sums, "cost_rate": rates}
+        stats: dict[str, Any] = {"c": sums, "cost_rate": rates}
         if self.limit is not None:
             stats["violation"] = sums > self.limit
             above = [cost > self.limit for cost in done]
