@@ -1,7 +1,8 @@
 """Models that compile and train in no time. Tests that use the same ones share their compiled programs."""
 
-from spi_plugins import PPO, DeepSPI
+from spi_plugins import PPO, SPOWL, TDMPC2, DeepSPI
 from spi_plugins.envs.cartpole import make_cartpole
+from spi_plugins.envs.point_goal import make_point_goal
 
 N_ENVS, N_STEPS = 2, 4
 ROLLOUT = N_ENVS * N_STEPS
@@ -27,3 +28,30 @@ def tiny_deep_spi(path="compiled", **kwargs):
         **kwargs,
     }
     return DeepSPI("MlpPolicy", env, **kwargs)
+
+
+POINT_GOAL = make_point_goal(max_episode_steps=9)
+TINY_PLANNER = {
+    "model_size": "small",
+    "policy_kwargs": {"encoder_hidden": (8,), "latent_dim": 8, "hidden": (8, 8), "n_bins": 11, "n_values": 3},
+    "planner_kwargs": {"num_samples": 8, "num_prior": 3, "num_elites": 3, "iterations": 2, "horizon": 2},
+    "horizon": 2,
+    "batch_size": 4,
+    "learning_starts": 8,
+    "train_freq": 4,
+    "buffer_size": 64,
+    "seed": 0,
+}
+
+
+def tiny_tdmpc2(env=POINT_GOAL, **kwargs):
+    copies = {"n_envs": N_ENVS} if env is POINT_GOAL else {}
+    return TDMPC2("MlpPolicy", env, **{**copies, **TINY_PLANNER, **kwargs})
+
+
+def tiny_spowl(env=POINT_GOAL, **kwargs):
+    copies = {"n_envs": N_ENVS} if env is POINT_GOAL else {}
+    return SPOWL("MlpPolicy", env, **{**copies, **TINY_PLANNER, "policy_kwargs": TINY_COSTS, **kwargs})
+
+
+TINY_COSTS = {**TINY_PLANNER["policy_kwargs"], "n_costs": 2}

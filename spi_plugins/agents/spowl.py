@@ -178,6 +178,8 @@ def make_spowl(
         def plan_one(z: Array, state: PyTree, key: Array) -> tuple[Array, PyTree, dict[str, Array]]:
             return planner.plan(world.model, params, z, state, key, deterministic=deterministic)
 
+        if deterministic:  # what an environment gets does not depend on how many others there are
+            return jax.vmap(plan_one, in_axes=(0, 0, None))(z, plan_state, key)
         return jax.vmap(plan_one)(z, plan_state, jax.random.split(key, n_envs))
 
     step = _make_step(config, world, optimizers)

@@ -321,7 +321,8 @@ class OffPolicyAlgorithm(JaxAlgorithm):
     def _extra_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         if self._collector is None:
             return {}
-        return {f"collector/{key}": value for key, value in flatten_arrays(self._collector.standing).items()}
+        standing = self._collector.standing._asdict()
+        return {f"collector/{key}": value for key, value in flatten_arrays(standing).items()}
 
     def _resume_env(self, file: ModelFile, force_reset: bool | None) -> None:
         super()._resume_env(file, force_reset)
@@ -329,20 +330,16 @@ class OffPolicyAlgorithm(JaxAlgorithm):
         if self.env is None or not arrays:
             return
         collector = ReplayCollector(self)
+        counts = {name: arrays.pop(name).item() for name in ("trained_at", "total_cost", "total_steps")}
+        rows = {name: getattr(collector.standing, name) for name in ("plan", "episode_start")}
         try:
-            stored = restore_arrays(collector.standing, arrays, what="Where collecting stood")
+            rows = restore_arrays(rows, arrays, what="Where collecting stood")
         except ModelFileError:  # of another number of copies or another planner: plans begin anew
-            counts = {name: arrays[name].item() for name in ("trained_at", "total_cost", "total_steps")}
             collector.standing = collector.standing._replace(**counts)
         else:
-            standing = Standing(
-                stored.plan,
-                np.asarray(stored.episode_start),
-                *(arrays[k].item() for k in Standing._fields[2:]),
-            )
-            collector.standing = standing
+            collector.standing = Standing(rows["plan"], np.asarray(rows["episode_start"]), **counts)
             if self._last_obs is not None:
-                collector.resume(standing)
+                collector.resume(collector.standing)
         self._collector = collector
 
 

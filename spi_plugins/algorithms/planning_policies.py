@@ -53,14 +53,14 @@ class PlanningPolicy(Policy):
         n_envs = len(jax.tree.leaves(batch)[0])
         starts = np.zeros(n_envs, bool) if episode_start is None else np.asarray(episode_start, bool)
         starts = starts.reshape(-1)
-        if state is None:
-            state, starts = self._start(n_envs), np.ones(n_envs, bool)
         rows = {len(leaf) for leaf in jax.tree.leaves(state)} | {len(starts)}
         if rows != {n_envs}:
             raise ValueError(
                 f"observation has {n_envs} rows, but state and episode_start have {sorted(rows)}; give back the "
                 "state that predict returned, and one episode_start for each environment."
             )
+        if state is None:
+            state = self._start(n_envs)
         action, state = self._decide_with_plan(batch, state, starts, deterministic)
         action = scale_action(self.action_space, action)
         return (action if batched else action[0, ...]), state

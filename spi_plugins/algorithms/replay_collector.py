@@ -75,11 +75,14 @@ class ReplayCollector:
 
     def _fresh(self) -> Standing:
         n_envs = self.env.num_envs
-        return Standing(self.model.agent.init_plan(n_envs), np.ones(n_envs, bool), 0, 0.0, 0)
+        # On the device where decisions leave it: elsewhere, the first decision would compile for itself.
+        plan = jax.device_put(self.model.agent.init_plan(n_envs), self.model.jax_device)
+        return Standing(plan, np.ones(n_envs, bool), 0, 0.0, 0)
 
     def resume(self, standing: Standing) -> None:
         """Go on from where a file says that the environment, too, stands."""
-        self.standing, self._seen = standing, self.model._last_obs
+        plan = jax.device_put(standing.plan, self.model.jax_device)
+        self.standing, self._seen = standing._replace(plan=plan), self.model._last_obs
 
     def start(self) -> None:
         """Take up the model's last observation: an episode's first, unless collecting goes on where it was."""

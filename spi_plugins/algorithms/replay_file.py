@@ -50,7 +50,11 @@ def read_replay_file(source: PathOrFile, like: Any) -> Buffer:
     if isinstance(source, str | os.PathLike) and not pathlib.Path(source).is_file():
         raise FileNotFoundError(f"There is no replay buffer {source}.")
     try:
-        with np.load(source, allow_pickle=False) as file:
+        # Read whole: of a damaged file, NumPy would leave the file open.
+        content = (
+            pathlib.Path(source).read_bytes() if isinstance(source, str | os.PathLike) else source.read()
+        )
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         if str(arrays.get("format")) != FORMAT:
             raise ModelFileError(f"{source} is no replay buffer of spi-plugins.")
