@@ -155,7 +155,7 @@ def test_actions_reach_the_environment_within_its_bounds_and_the_buffer_between_
             taken.append(action)
             return super().step(action)
 
-    model = tiny_spowl(DummyVecEnv([Note])).learn(30)
+    model = tiny_spowl(DummyVecEnv([Note]), learning_starts=1000).learn(30)
     assert np.min(taken) < -1.5
     assert np.max(taken) > 3.0
     firsts = np.asarray(model.replay_buffer.slots.first[0])
@@ -218,7 +218,7 @@ def test_a_model_goes_on_without_its_buffer_and_with_another_number_of_environme
     file = io.BytesIO()
     trained.save(file)
     file.seek(0)
-    model = SPOWL.load(file, env=POINT_GOAL, n_envs=3)
+    model = SPOWL.load(file, env=POINT_GOAL, n_envs=3, learning_starts=1000)
     model.learn(24, reset_num_timesteps=False)
     assert model.num_timesteps == 72
 
@@ -282,7 +282,9 @@ def test_a_planner_of_ones_own_needs_no_name():
 def test_every_planner_can_be_chosen_by_name(name):
     sizes = {} if name == "policy" else {"num_samples": 8, "num_elites": 3, "iterations": 2}
     sizes |= {"num_prior": 3} if name in ("mppi", "ccem", "safe_improvement") else {}
-    tiny_spowl(planner=name, planner_kwargs=sizes, decision="mean").learn(12)
+    model = tiny_spowl(planner=name, planner_kwargs=sizes, decision="mean")
+    assert model.agent.planner.name.startswith(name)
+    assert "planned" in model.plan_metrics
 
 
 # ---------------------------------------------------------------------- bad input
@@ -300,7 +302,7 @@ def test_nan_is_reported_with_environment_and_step_and_not_learned_from(spoiled)
     def cost(total):
         return np.nan if spoiled == "cost" and total == 7 else 0.0
 
-    model = tiny_spowl(DummyVecEnv([toy(), toy(cost=cost, spoil=spoil)]))
+    model = tiny_spowl(DummyVecEnv([toy(), toy(cost=cost, spoil=spoil)]), learning_starts=1000)
     with pytest.raises(ValueError, match=f"at time step 14: the {spoiled} of environment 1 is not finite"):
         model.learn(30)
     assert np.isfinite(np.asarray(model.replay_buffer.slots.obs)).all()
@@ -308,8 +310,8 @@ def test_nan_is_reported_with_environment_and_step_and_not_learned_from(spoiled)
 
 def test_a_model_of_costs_says_what_to_do_where_there_are_none():
     with pytest.raises(ValueError, match=r"info\['cost'\] is missing.*environment 0.*CostFromFn.*TDMPC2"):
-        tiny_spowl(DummyVecEnv([toy(cost=lambda total: None)])).learn(10)
-    tiny_tdmpc2(DummyVecEnv([toy(cost=lambda total: None)])).learn(10)
+        tiny_spowl(DummyVecEnv([toy(cost=lambda total: None)]), learning_starts=1000).learn(10)
+    tiny_tdmpc2(DummyVecEnv([toy(cost=lambda total: None)]), learning_starts=1000).learn(10)
 
 
 @pytest.mark.parametrize(

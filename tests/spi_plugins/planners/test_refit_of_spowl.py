@@ -116,6 +116,14 @@ def test_elites_are_those_of_algorithm_1(restrict, shift_of_cost):
         assert max(seen) <= 6
 
 
+def test_what_differs_from_the_prior_by_rounding_alone_passes():
+    value, cost = np.full(16, 0.3, np.float32), np.full(16, 0.7, np.float32)
+    value[4:] = np.nextafter(value[4:], np.float32(0.0))
+    cost[4:] = np.nextafter(cost[4:], np.float32(1.0))
+    config = SafeImprovementConfig(num_samples=16, num_prior=4, num_elites=3, restrict_elites=False)
+    assert select_improving(estimate_of(value, cost), config).metrics["n_feasible"] == 16
+
+
 def test_ccem_takes_the_cheapest_while_too_few_are_safe():
     value, cost = np.arange(6.0), np.array([3.0, 0.05, 2.0, 1.0, 0.5, 4.0])
     config = CCEMConfig(num_samples=6, num_prior=2, num_elites=2, iterations=1)

@@ -76,7 +76,14 @@ def test_all_is_what_is_public():
     public = {name for name in vars(spi_plugins) if not name.startswith("_")}
     submodules = {name for name in public if f"spi_plugins.{name}" in sys.modules}
     imports = {"annotations", "TYPE_CHECKING", "Any", "gymnasium", "importlib"}
-    expected = (public - submodules - imports) | {"__version__", "DeepSPI", "DeepMDP", "PPO"}
+    expected = (public - submodules - imports) | {
+        "__version__",
+        "DeepSPI",
+        "DeepMDP",
+        "PPO",
+        "SPOWL",
+        "TDMPC2",
+    }
     assert set(spi_plugins.__all__) == expected
     assert len(spi_plugins.__all__) == len(set(spi_plugins.__all__))
 
