@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from spi_plugins.planners.estimate import draw_heads
 from spi_plugins.planners.interface import PlanMetrics, Planner, check_parts
+from spi_plugins.planners.refit import rounding
 from spi_plugins.types import Params, PyTree
 from spi_plugins.world_models.interface import Model, ModelSpec
 
@@ -113,14 +114,15 @@ def compare(
         members = draw_heads(key, len(value.plan))
         at_plan = jnp.mean(value.plan if members is None else value.plan[members])
         value_low, _ = bootstrap_interval(value.policy, confidence)
-    passes = at_plan >= value_low
+    passes = at_plan >= value_low - rounding(value_low)
     if cost_value is None:
         return Verdict(passes, value_low, None)
     if rule == "mean":
         high = jnp.mean(cost_value.policy)
     else:
         _, high = bootstrap_interval(cost_value.policy, confidence)
-    return Verdict(passes & (jnp.mean(cost_value.plan) <= high), value_low, high)
+    passes &= jnp.mean(cost_value.plan) <= high + rounding(high)
+    return Verdict(passes, value_low, high)
 
 
 def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 0.95) -> Planner:

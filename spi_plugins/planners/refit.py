@@ -17,6 +17,14 @@ class Selection(NamedTuple):
     metrics: PlanMetrics
 
 
+def rounding(threshold: Float[Array, ""]) -> Float[Array, ""]:
+    """What sums of equal numbers may differ by, because they were added up in another order.
+
+    Comparisons with a mean allow for it: what is equal must pass, as all does before anything is learned.
+    """
+    return 1e-5 * (1.0 + jnp.abs(threshold))
+
+
 def shift(mean: Float[Array, "H A"]) -> Float[Array, "H A"]:
     """One decision later: the second action comes first, and nothing is known of the last."""
     return jnp.concatenate([mean[1:], jnp.zeros_like(mean[:1])])

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from spi_plugins.planners.config import SearchConfig, check_choice, check_counts, configured
 from spi_plugins.planners.estimate import COST_AGGREGATIONS, CostAggregation, Estimate
 from spi_plugins.planners.interface import Planner
-from spi_plugins.planners.refit import Selection, highest
+from spi_plugins.planners.refit import Selection, highest, rounding
 from spi_plugins.planners.search import Recipe, make_search_planner
 
 
@@ -56,7 +56,8 @@ def select_improving(estimate: Estimate, config: SafeImprovementConfig) -> Selec
     value, cost, _ = estimate
     value_threshold = jnp.mean(value[: config.num_prior])
     cost_threshold = jnp.mean(cost[: config.num_prior])
-    improves = (value >= value_threshold) & (cost <= cost_threshold)
+    improves = value >= value_threshold - rounding(value_threshold)
+    improves &= cost <= cost_threshold + rounding(cost_threshold)
     if config.restrict_elites:
         # As in the published code, among equal returns the last of the list stays.
         ranked = jnp.where(improves, value, -jnp.inf)
