@@ -1,0 +1,227 @@
+"""Learning with planners: TD-MPC2 and SPOWL, its ablations, and tasks of safety-gymnasium.
+
+python benchmarks/planning.py pendulum point_goal --out docs/results
+python benchmarks/planning.py point_goal --methods policy_only plan_only ccem --seeds 0 --out docs/results
+python benchmarks/planning.py safety_point_goal --methods spowl --seeds 0 --checkpoint runs/spg1 --out docs/results
+"""
+
+import argparse
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from learning import store
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import SubprocVecEnv
+
+import spi_plugins
+from spi_integrations.stable_baselines3 import evaluate_policy_with_cost
+from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
+from spi_wrappers import ActionRepeat, CostMonitor
+
+# What a method changes of "spowl"'s arguments, except for "tdmpc2", which has none of the costs'.
+METHODS: dict[str, dict[str, Any]] = {
+    "tdmpc2": {},
+    "spowl": {},
+    "spowl_paper": {"decision": "mean", "planner_kwargs": {"cost_aggregation": "max"}},
+    "policy_only": {"planner": "policy", "decision": None},
+    "plan_only": {"decision": None},
+    "no_lagrangian": {"use_lagrangian": False},
+    "ccem": {"planner": "ccem", "decision": None},
+    "ccem_global": {
+        "planner": "ccem",
+        "decision": None,
+        "planner_kwargs": {"cost": "global", "threshold": 0.5},
+    },
+}
+
+
+class Task(NamedTuple):
+    """A run. ``limit`` is of an episode's mean cost; ``None`` where the environment has none."""
+
+    make_env: Callable[[int], Any]
+    steps: int
+    limit: float | None
+    arguments: dict[str, Any]  # of both
+    costs: dict[str, Any]  # of SPOWL
+    n_eval_episodes: int
+    methods: tuple[str, ...] = ("tdmpc2", "spowl")
+    has_costs: bool = True
+
+
+def pendulum(seed: int) -> Any:
+    return make_vec_env("Pendulum-v1", n_envs=4, seed=seed)
+
+
+def point_goal(seed: int) -> Any:
+    return FunctionalVecEnv(spi_plugins.make_env("spi/PointGoal-v0"), 16, seed=seed)
+
+
+def repeated(env_id: str) -> gymnasium.Env[Any, Any]:
+    """One task of safety-gymnasium as the papers run it: each action for 5 frames."""
+    return CostMonitor(ActionRepeat(gymnasium.make(env_id), 5))
+
+
+def safety_point_goal(seed: int) -> Any:
+    import spi_integrations.safety_gymnasium  # noqa: F401 - registers the ids
+
+    env_kwargs = {"env_id": "spi/SafetyPointGoal1-v0"}
+    processes = {"start_method": "forkserver"}
+    return make_vec_env(
+        repeated, 10, seed, env_kwargs=env_kwargs, vec_env_cls=SubprocVecEnv, vec_env_kwargs=processes
+    )
+
+
+SMALL = {"model_size": "small"}
+
+TASKS = {
+    "pendulum": Task(
+        pendulum, 15_000, None, {**SMALL, "train_freq": 25}, {}, n_eval_episodes=32, methods=("tdmpc2",),
+        has_costs=False,
+    ),
+    # The published multipliers wake after 10^5 updates; here there are 3 * 10^4. The bound of 0.5 on the cost value at
+    # this discount is 2.5 an episode for a policy that costs the same everywhere.
+    "point_goal": Task(
+        point_goal, 30_000, 6.0, {**SMALL, "train_freq": 25},
+        {"cost_limit": 0.5, "cost_gamma": 0.98, "loss_kwargs": {"penalty_init": 1e-4, "penalty_rate": 1e-5}},
+        n_eval_episodes=64,
+    ),
+    # 300 thousand frames, the published settings but for the sizes.
+    "safety_point_goal": Task(safety_point_goal, 60_000, None, SMALL, {}, n_eval_episodes=20),
+}  # fmt: skip
+
+
+class Curve(BaseCallback):
+    """Steps, mean return and cost of the last episodes, share of planned actions, and all costs over all steps."""
+
+    def __init__(self, checkpoint: pathlib.Path | None, every: int) -> None:
+        super().__init__()
+        self.points: list[tuple[int, float, float, float, float]] = []
+        self.checkpoint, self.every, self._next = checkpoint, every, 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        model: Any = self.model
+        if model.num_timesteps < self._next:
+            return
+        self._next = model.num_timesteps + self.every
+        standing = model._collector.standing
+        planned = model._collector.take_metrics().get("planned", 0.0)
+        episodes = model.ep_info_buffer
+        if episodes:
+            means = (float(np.mean([episode.get(key, 0.0) for episode in episodes])) for key in ("r", "c"))
+            rate = standing.total_cost / max(standing.total_steps, 1)
+            self.points.append((model.num_timesteps, *means, planned, rate))
+            print(*(round(float(x), 4) for x in self.points[-1]), flush=True)
+        if self.checkpoint is not None:
+            model.save(self.checkpoint / "model.zip")
+            model.save_replay_buffer(self.checkpoint / "replay.npz")
+
+
+class Outcome(NamedTuple):
+    """Means over the evaluation's episodes; the curve's points are those of ``Curve``."""
+
+    method: str
+    seed: int
+    mean_return: float
+    mean_cost: float
+    cpu_seconds: float
+    curve: list[tuple[int, float, float, float, float]]
+
+
+def build(task: Task, method: str, seed: int) -> Any:
+    env = task.make_env(seed)
+    shared = {"seed": seed, "stats_window_size": 2 * env.num_envs, **task.arguments}
+    if method == "tdmpc2":
+        return spi_plugins.TDMPC2("MlpPolicy", env, **shared)
+    return spi_plugins.SPOWL("MlpPolicy", env, **{**shared, **task.costs, **METHODS[method]})
+
+
+def run(
+    task: Task, method: str, seed: int, steps: int | None = None, checkpoint: pathlib.Path | None = None
+) -> Outcome:
+    """Train one seed, or go on with its checkpoint, and evaluate it on fresh episodes."""
+    cpu, steps = time.process_time(), steps or task.steps
+    model = build(task, method, seed)
+    if checkpoint is not None and (checkpoint / "model.zip").is_file():
+        model = type(model).load(checkpoint / "model.zip", env=model.get_env())
+        model.load_replay_buffer(checkpoint / "replay.npz")
+    curve = Curve(checkpoint, every=steps // 30)
+    model.learn(steps - model.num_timesteps, callback=curve, reset_num_timesteps=False)
+    fresh = task.make_env(10_000 + seed)
+    if task.has_costs:
+        result = evaluate_policy_with_cost(model, fresh, task.n_eval_episodes, deterministic=True, warn=False)
+        means = result.mean_return, result.mean_cost
+    else:
+        means = float(evaluate_policy(model, fresh, task.n_eval_episodes, warn=False)[0]), 0.0
+    fresh.close()
+    model.get_env().close()
+    return Outcome(method, seed, *means, time.process_time() - cpu, curve.points)
+
+
+def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    titles = (
+        "return",
+        "cost of an episode",
+        "share of planned actions",
+        "cost of all steps so far, per step",
+    )
+    figure, panels = plt.subplots(1, 4, figsize=(17, 3.8))
+    for index, method in enumerate(METHODS):
+        for i, outcome in enumerate(o for o in outcomes if o.method == method):
+            columns = np.asarray(outcome.curve).T
+            for axes, values in zip(panels, columns[1:], strict=True):
+                label = method if i == 0 else None
+                axes.plot(columns[0] / 1000, values, color=f"C{index}", alpha=0.7, label=label)
+    if task.limit is not None:
+        panels[1].axhline(task.limit, color="grey", linestyle="--", label="limit")
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set(title=f"{name}: {title}", xlabel="environment steps, thousands")
+    panels[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, help="environment steps, instead of the task's")
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="folder to save to, and to go on from")
+    parser.add_argument(
+        "--out", type=pathlib.Path, help="folder for planning_NAME.png and planning_NAME.json"
+    )
+    args = parser.parse_args()
+    for name in args.tasks:
+        task = TASKS[name]
+        print(f"\n| {name} | seed | return | cost | CPU-s |\n|---|---|---|---|---|", flush=True)
+        for method in args.methods or task.methods:
+            for seed in args.seeds:
+                outcome = run(task, method, seed, args.steps, args.checkpoint)
+                print(
+                    f"| {method} | {seed} | {outcome.mean_return:.2f} | {outcome.mean_cost:.2f} | "
+                    f"{outcome.cpu_seconds:.0f} |",
+                    flush=True,
+                )
+                if args.out:
+                    outcomes = store([outcome], args.out / f"planning_{name}.json")
+                    draw(name, task, outcomes, args.out / f"planning_{name}.png")
+
+
+if __name__ == "__main__":
+    main()
