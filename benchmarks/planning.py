@@ -157,7 +157,7 @@ def run(
     model.learn(steps - model.num_timesteps, callback=curve, reset_num_timesteps=False)
     fresh = task.make_env(10_000 + seed)
     if task.has_costs:
-        result = evaluate_policy_with_cost(model, fresh, task.n_eval_episodes, deterministic=True, warn=False)
+        result = evaluate_policy_with_cost(model, fresh, task.n_eval_episodes)
         means = result.mean_return, result.mean_cost
     else:
         means = float(evaluate_policy(model, fresh, task.n_eval_episodes, warn=False)[0]), 0.0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
+    from spi_plugins.algorithms.planner_policy import PlannerPolicy
     from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
     from spi_plugins.hookspecs import Target
 
@@ -31,6 +32,7 @@ __all__ = [
     "TDMPC2",
     "DeepMDP",
     "DeepSPI",
+    "PlannerPolicy",
     "__version__",
     "get_algorithm",
     "get_callback",
@@ -51,6 +53,7 @@ _LAZY = {
     "DeepMDP": "spi_plugins.algorithms.deep_spi",
     "DeepSPI": "spi_plugins.algorithms.deep_spi",
     "PPO": "spi_plugins.algorithms.deep_spi",
+    "PlannerPolicy": "spi_plugins.algorithms.planner_policy",
     "SPOWL": "spi_plugins.algorithms.spowl",
     "TDMPC2": "spi_plugins.algorithms.spowl",
 }

@@ -17,6 +17,7 @@ from spi_plugins.agents.spowl_interface import SPOWLAgent, SPOWLConfig, SPOWLMet
 from spi_plugins.agents.spowl_losses import policy_objective, targets_of, world_model_objective
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
+from spi_plugins.planners.batch import init_plans, plan_batch
 from spi_plugins.planners.interface import Planner, check_parts
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params, PyTree
 from spi_plugins.world_models.tdmpc import TDMPC, make_tdmpc
@@ -154,33 +155,18 @@ def make_spowl(
             key=run_key,
         )
 
-    def init_plan(n_envs: int) -> PyTree:
-        one = planner.init(world.model.spec)
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_envs, *jnp.shape(x))), one)
-
     def act(
         params: Params,
         obs: Observation,
-        plan_state: PyTree,
+        plans: PyTree,
         episode_start: Bool[Array, " B"],
         key: Array,
         *,
         deterministic: bool,
     ) -> tuple[Float[Array, "B A"], PyTree, dict[str, Array]]:
-        n_envs = episode_start.shape[0]
-
-        def restart(start: Array, kept: Array) -> Array:
-            return jnp.where(episode_start.reshape((-1,) + (1,) * (kept.ndim - 1)), start, kept)
-
-        plan_state = jax.tree.map(restart, init_plan(n_envs), plan_state)
-        z = world.model.encode(params, obs)
-
-        def plan_one(z: Array, state: PyTree, key: Array) -> tuple[Array, PyTree, dict[str, Array]]:
-            return planner.plan(world.model, params, z, state, key, deterministic=deterministic)
-
-        if deterministic:  # what an environment gets does not depend on how many others there are
-            return jax.vmap(plan_one, in_axes=(0, 0, None))(z, plan_state, key)
-        return jax.vmap(plan_one)(z, plan_state, jax.random.split(key, n_envs))
+        return plan_batch(
+            planner, world.model, params, obs, plans, episode_start, key, deterministic=deterministic
+        )
 
     step = _make_step(config, world, optimizers)
     return SPOWLAgent(
@@ -188,7 +174,7 @@ def make_spowl(
         world_model=world,
         planner=planner,
         init=init,
-        init_plan=init_plan,
+        init_plan=lambda n_envs: init_plans(planner, world.model.spec, n_envs),
         act=act,
         step=step,
         update=_make_update(config, step),

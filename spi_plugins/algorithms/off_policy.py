@@ -24,6 +24,7 @@ from spi_plugins.algorithms.serialization import flatten_arrays, restore_arrays
 from spi_plugins.buffers import Buffer
 from spi_plugins.errors import ModelFileError
 from spi_plugins.types import Observation, PyTree
+from spi_plugins.world_models.fitted import FittedModel
 
 # Gradient steps that run as one program; an interrupt waits for no more than these.
 _CHUNK = 50
@@ -139,6 +140,12 @@ class OffPolicyAlgorithm(JaxAlgorithm):
         params, key = self._agent_state.params, self._predict_key
         action, plan, _ = self._predict_fn(params, obs, plan, starts, key, count, deterministic=deterministic)
         return np.asarray(action), jax.tree.map(np.asarray, plan)
+
+    @property
+    def world_model(self) -> FittedModel:
+        """The world model as it is now, for a ``PlannerPolicy`` of another planner."""
+        model = self.agent.world_model.model
+        return FittedModel(model, self._agent_state.params, *self._specs())
 
     # ------------------------------------------------------------------ training
 

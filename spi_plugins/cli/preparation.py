@@ -106,6 +106,8 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
     seed = (config.seed + load_model(config.algorithm, path).num_timesteps) % 2**31
     env = build_env(config.env, n_envs=config.n_envs, seed=seed, env_kwargs=config.env_kwargs)
     model = load_model(config.algorithm, path, env)
+    if folder.replay.is_file() and hasattr(model, "load_replay_buffer"):
+        model.load_replay_buffer(folder.replay)
     missing = config.n_timesteps - model.num_timesteps
     n_timesteps = args.n_timesteps or missing
     if n_timesteps <= 0:

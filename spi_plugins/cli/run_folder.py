@@ -62,6 +62,11 @@ class RunFolder:
         return self.path / "model.zip"
 
     @property
+    def replay(self) -> pathlib.Path:
+        """The replay buffer at the last checkpoint or at the end, of algorithms that have one."""
+        return self.path / "replay.npz"
+
+    @property
     def checkpoints(self) -> pathlib.Path:
         """Folder of the models saved on the way."""
         return self.path / "checkpoints"

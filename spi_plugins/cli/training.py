@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     CallbackList,
@@ -55,6 +56,7 @@ def train(args: argparse.Namespace) -> int:
     interrupted = _learn(run, show_progress=args.progress)
     seconds, steps = time.monotonic() - start, model.num_timesteps - before
     model.save(folder.model)
+    save_replay(model, folder)
     if model.env is not None:
         model.env.close()
     model.logger.close()
@@ -79,6 +81,25 @@ def _learn(run: Preparation, *, show_progress: bool) -> bool:
     return stopper.requested
 
 
+def save_replay(model: BaseAlgorithm, folder: RunFolder) -> None:
+    """Write the replay buffer of an algorithm that has one."""
+    if getattr(model, "replay_buffer", None) is not None:
+        model.save_replay_buffer(folder.replay)  # type: ignore[attr-defined]
+
+
+class _ReplayCheckpoint(BaseCallback):
+    """Keeps the newest replay buffer, once, for it is much larger than the models."""
+
+    def __init__(self, every: int, folder: RunFolder):
+        super().__init__()
+        self.every, self.folder = every, folder
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.every == 0:
+            save_replay(self.model, self.folder)
+        return True
+
+
 def _callbacks(run: Preparation, *, show_progress: bool) -> list[BaseCallback]:
     config = run.config
     callbacks: list[BaseCallback] = []
@@ -86,6 +107,7 @@ def _callbacks(run: Preparation, *, show_progress: bool) -> list[BaseCallback]:
         # SB3 counts calls, one for each step of all copies together.
         every = max(config.save_freq // config.n_envs, 1)
         callbacks.append(CheckpointCallback(every, str(run.folder.checkpoints), name_prefix=config.algorithm))
+        callbacks.append(_ReplayCheckpoint(every, run.folder))
     callbacks += run.callbacks
     if show_progress:
         callbacks.append(ProgressBarCallback())

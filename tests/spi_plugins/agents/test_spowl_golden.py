@@ -15,6 +15,7 @@ from spi_plugins.agents.spowl import make_spowl
 from spi_plugins.agents.spowl_interface import SPOWLConfig
 from spi_plugins.buffers import Windows
 from spi_plugins.losses.lagrangian import Multipliers
+from spi_plugins.planners.estimate import estimate
 from spi_plugins.planners.policy import make_policy
 from spi_plugins.types import ActionSpec, ArraySpec
 from spi_plugins.world_models.tdmpc import TDMPCConfig
@@ -149,3 +150,13 @@ def test_forward_passes_are_the_official_ones(golden, agent, state):
         ),
     ]:
         np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=name)
+
+
+def test_the_trajectory_estimate_is_the_official_one(golden, agent, state):
+    with np.load(DATA / "spowl_plan.npz") as file:
+        plan = dict(file)
+    z = jnp.asarray(golden["fwd.z0"][0])
+    actions = jnp.asarray(plan["estimate.actions"])
+    found = estimate(agent.world_model.model, state.params, z, actions, jax.random.key(0), with_cost=True)
+    for ours, theirs in [("value", "value"), ("cost_value", "cost_value"), ("local_cost", "local_cost")]:
+        np.testing.assert_allclose(getattr(found, ours), plan[f"estimate.{theirs}"], atol=1e-5, err_msg=ours)

@@ -283,7 +283,7 @@ def test_every_planner_can_be_chosen_by_name(name):
     sizes = {} if name == "policy" else {"num_samples": 8, "num_elites": 3, "iterations": 2}
     sizes |= {"num_prior": 3} if name in ("mppi", "ccem", "safe_improvement") else {}
     model = tiny_spowl(planner=name, planner_kwargs=sizes, decision="mean")
-    assert model.agent.planner.name.startswith(name)
+    assert name in model.agent.planner.name
     assert "planned" in model.plan_metrics
 
 

@@ -43,5 +43,21 @@ def test_its_own_tests_pass(installed):
     assert "3 passed" in result.stdout
 
 
+TRAIN = """
+import numpy as np
+from tiny_models import tiny_spowl
+model = tiny_spowl(planner="safe_shooting", planner_kwargs=None).learn(12)
+assert "safe_shooting" in model.agent.planner.name
+action, _ = model.predict(np.zeros(model.observation_space.shape, np.float32))
+assert model.action_space.contains(action)
+"""
+
+
+def test_spowl_trains_with_it_by_name(installed):
+    _, site, env = installed
+    paths = os.pathsep.join([str(site), str(pathlib.Path(__file__).parents[2])])
+    subprocess.run([sys.executable, "-c", TRAIN], env={**env, "PYTHONPATH": paths}, cwd=site, check=True)
+
+
 def test_its_planner_has_less_than_sixty_lines():
     assert len((EXAMPLE / "spi_planner_example" / "planner.py").read_text().splitlines()) < 60

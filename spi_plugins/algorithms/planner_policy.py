@@ -1,0 +1,75 @@
+"""A planner and a world model as a policy, without an agent."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from spi_plugins import plugins
+from spi_plugins.algorithms.planning_policies import PlanningPolicy
+from spi_plugins.planners.batch import init_plans, plan_batch
+from spi_plugins.planners.interface import Planner, check_parts
+from spi_plugins.spaces import action_space, observation_space
+from spi_plugins.types import Observation, PyTree
+from spi_plugins.world_models.fitted import FittedModel
+
+
+class PlannerPolicy(PlanningPolicy):
+    """Plans in a fitted world model; ``evaluate_policy`` takes it like a model.
+
+    Args:
+        world_model: for example ``model.world_model`` of a ``SPOWL`` model, or what ``agents.fit.fit`` gives.
+        planner: a registered name, or a ``Planner``.
+        seed: of the decisions that are not deterministic.
+        **planner_kwargs: the named planner's settings.
+
+    Raises:
+        ValueError: the model lacks what the planner needs, or a setting is unknown.
+    """
+
+    def __init__(
+        self, world_model: FittedModel, planner: str | Planner, *, seed: int = 0, **planner_kwargs: Any
+    ):
+        if isinstance(planner, str):
+            planner = plugins.resolve("planners", planner)(**planner_kwargs)
+        elif planner_kwargs:
+            raise ValueError(
+                f"A Planner has its settings already; {', '.join(planner_kwargs)} are for a name."
+            )
+        assert isinstance(planner, Planner)
+        model, chosen = world_model.model, planner
+        check_parts(chosen, model.spec)
+        self.world_model = world_model
+        self.planner = chosen
+        self._key = jax.random.key(seed)
+        self._count = 0
+
+        def decide(
+            params: PyTree,
+            obs: Observation,
+            plans: PyTree,
+            starts: jax.Array,
+            count: jax.Array,
+            deterministic: bool,
+        ) -> Any:
+            key = jax.random.fold_in(self._key, count)
+            return plan_batch(chosen, model, params, obs, plans, starts, key, deterministic=deterministic)[:2]
+
+        self._jitted = jax.jit(decide, static_argnames="deterministic")
+        space: Any = action_space(world_model.actions)
+        super().__init__(
+            observation_space(world_model.observations),
+            space,
+            self._plan,
+            lambda n_envs: init_plans(chosen, model.spec, n_envs),
+        )
+
+    def _plan(
+        self, obs: Observation, plans: PyTree, starts: np.ndarray[Any, Any], deterministic: bool
+    ) -> tuple[np.ndarray[Any, Any], PyTree]:
+        self._count += not deterministic
+        count = np.uint32(0 if deterministic else self._count)
+        action, plans = self._jitted(
+            self.world_model.params, obs, plans, starts, count, deterministic=deterministic
+        )
+        return np.asarray(action), jax.tree.map(np.asarray, plans)
