@@ -18,6 +18,7 @@ import spi_integrations.envpool
 import spi_plugins
 from spi_plugins import plugins
 from spi_plugins.algorithms import deep_spi
+from spi_plugins.algorithms.off_policy import OffPolicyAlgorithm
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.cli.dispatch import Parser
 from spi_plugins.testing import plugin_sandbox
@@ -53,16 +54,20 @@ def small(monkeypatch, tmp_path):
     Learning stops after at most 256 steps, default rollouts have 64 transitions instead of 1024, pools of
     games at most 4 copies. Files are written into an empty folder.
     """
-    learn, make_vec = OnPolicyAlgorithm.learn, spi_integrations.envpool.make_vec
+    make_vec = spi_integrations.envpool.make_vec
 
-    def learn_little(self, total_timesteps=None, *args, **kwargs):
-        return learn(self, min(total_timesteps or 256, 256), *args, **kwargs)
+    def learn_little(learn):
+        def learn_instead(self, total_timesteps=None, *args, **kwargs):
+            return learn(self, min(total_timesteps or 256, 256), *args, **kwargs)
+
+        return learn_instead
 
     def make_few(env_id, num_envs=128, **kwargs):
         return make_vec(env_id, min(num_envs, 4), **kwargs)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(OnPolicyAlgorithm, "learn", learn_little)
+    for base in (OnPolicyAlgorithm, OffPolicyAlgorithm):
+        monkeypatch.setattr(base, "learn", learn_little(base.learn))
     monkeypatch.setattr(deep_spi, "DEFAULT_ROLLOUT", 64)
     monkeypatch.setattr(spi_integrations.envpool, "make_vec", make_few)
 
