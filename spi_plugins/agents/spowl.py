@@ -103,15 +103,18 @@ def _make_update(
     config: SPOWLConfig, step: Callable[..., tuple[SPOWLState, SPOWLMetrics]]
 ) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
     def update(
-        state: SPOWLState, buffer: Buffer, n_updates: Array, learning_rate: Array
+        state: SPOWLState, data: Buffer | Windows, n_updates: Array, learning_rate: Array
     ) -> tuple[SPOWLState, SPOWLMetrics]:
-        """``n_updates`` gradient steps, each on fresh windows; a traced number, so that none compiles anew."""
+        """``n_updates`` gradient steps; a traced number, so that none compiles anew."""
         next_key, run_key = jax.random.split(state.key)
 
         def body(i: Array, carry: tuple[SPOWLState, SPOWLMetrics]) -> tuple[SPOWLState, SPOWLMetrics]:
             state, sums = carry
             sample_key, step_key = jax.random.split(jax.random.fold_in(run_key, i))
-            windows = buffers.sample(buffer, sample_key, config.batch_size, config.model.horizon)
+            if isinstance(data, Buffer):
+                windows = buffers.sample(data, sample_key, config.batch_size, config.model.horizon)
+            else:
+                windows = jax.tree.map(lambda x: x[i], data)
             state, metrics = step(state, windows, learning_rate, step_key)
             return state, jax.tree.map(jnp.add, sums, metrics)
 

@@ -173,7 +173,8 @@ class SPOWLAgent(NamedTuple):
         act: ``(params, obs, plan_state, episode_start, key, *, deterministic) -> (action, plan_state, metrics)`` for
             ``[B, *obs]``; actions in [-1, 1].
         step: ``(state, windows, learning_rate, key) -> (state, SPOWLMetrics)``, one gradient step.
-        update: ``(state, buffer, n_updates, learning_rate) -> (state, SPOWLMetrics)``, ``n_updates`` of them.
+        update: ``(state, data, n_updates, learning_rate) -> (state, SPOWLMetrics)``, ``n_updates`` of them, on windows
+            out of a ``Buffer`` or on given ones, ``Windows`` with an axis of at least so many steps in front.
     """
 
     config: SPOWLConfig

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from spi_plugins import buffers
+from spi_plugins import host_buffers
 from spi_plugins.agents.spowl_interface import SPOWLAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import pack
@@ -17,12 +17,14 @@ from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.model_file import ModelFile, PathOrFile
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
 from spi_plugins.algorithms.progress import record_progress
-from spi_plugins.algorithms.replay_collector import ReplayCollector, Standing, empty_buffer, stack_metrics
+from spi_plugins.algorithms.replay_collector import ReplayCollector, Standing, stack_metrics
 from spi_plugins.algorithms.replay_file import read_replay_file, write_replay_file
+from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, training_data
 from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.algorithms.serialization import flatten_arrays, restore_arrays
-from spi_plugins.buffers import Buffer
+from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.errors import ModelFileError
+from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import Observation, PyTree
 from spi_plugins.world_models.fitted import FittedModel
 
@@ -44,6 +46,7 @@ class OffPolicyAlgorithm(JaxAlgorithm):
     default_total_timesteps: ClassVar[int] = 1_000_000
     agent: SPOWLAgent
     buffer_size: int
+    buffer_device: str
     learning_starts: int
     train_freq: int
     gradient_steps: int
@@ -62,7 +65,7 @@ class OffPolicyAlgorithm(JaxAlgorithm):
         self._agent_state: SPOWLState = jax.device_put(jax.jit(self.agent.init)(init_key), self.jax_device)
         self._predict_fn = jax.jit(self._predict_with, static_argnames="deterministic")
         self._update = jax.jit(functools.partial(_update_packed, self.agent), donate_argnums=0)
-        self.replay_buffer: Buffer | None = None
+        self.replay_buffer: Buffer | HostBuffer | None = None
         self._collector: ReplayCollector | None = None
         self.plan_metrics = self._plan_metric_names()
         policy_class: Any = self.policy_class
@@ -233,7 +236,7 @@ class OffPolicyAlgorithm(JaxAlgorithm):
         return (
             self._at_boundary()
             and self.num_timesteps >= self.learning_starts
-            and bool(buffers.can_sample(self.replay_buffer, self.agent.config.model.horizon))
+            and can_sample(self.replay_buffer, self.agent.config.model.horizon)
         )
 
     def _train(self) -> None:
@@ -247,11 +250,16 @@ class OffPolicyAlgorithm(JaxAlgorithm):
             check_scheduled("learning_rate", self.lr_schedule(self._current_progress_remaining))
         )
         means = np.zeros(len(SPOWLMetrics._fields))
+        assert self.replay_buffer is not None
+        config = self.agent.config
         for done in range(0, n_updates, _CHUNK):
             count = min(_CHUNK, n_updates - done)
+            data = training_data(
+                self.replay_buffer, self._agent_state.key, _CHUNK, config.batch_size, config.model.horizon
+            )
             with deferred_interrupt():
                 self._agent_state, packed = self._update(
-                    self._agent_state, self.replay_buffer, np.int32(count), learning_rate
+                    self._agent_state, data, np.int32(count), learning_rate
                 )
                 row = np.asarray(packed)
                 self._n_updates += count
@@ -322,8 +330,12 @@ class OffPolicyAlgorithm(JaxAlgorithm):
             ModelFileError: it is damaged, or of other spaces or another number of environments.
         """
         del truncate_last_traj  # a first observation always marks a new episode
-        like = jax.eval_shape(lambda: empty_buffer(self))
-        self.replay_buffer = jax.device_put(read_replay_file(path, like), self.jax_device)
+        empty = empty_buffer(self)
+        stored = read_replay_file(path, empty)
+        if isinstance(empty, HostBuffer):
+            self.replay_buffer = host_buffers.fill(empty, stored)
+        else:
+            self.replay_buffer = jax.device_put(stored, self.jax_device)
 
     def _extra_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         if self._collector is None:
@@ -351,8 +363,12 @@ class OffPolicyAlgorithm(JaxAlgorithm):
 
 
 def _update_packed(
-    agent: SPOWLAgent, state: SPOWLState, buffer: Buffer, n_updates: jax.Array, learning_rate: jax.Array
+    agent: SPOWLAgent,
+    state: SPOWLState,
+    data: Buffer | Windows,
+    n_updates: jax.Array,
+    learning_rate: jax.Array,
 ) -> tuple[SPOWLState, jax.Array]:
     """``agent.update`` with its scalars packed. Jit with ``state`` donated."""
-    state, metrics = agent.update(state, buffer, n_updates, learning_rate)
+    state, metrics = agent.update(state, data, n_updates, learning_rate)
     return state, pack(metrics)

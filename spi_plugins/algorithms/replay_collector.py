@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from spi_plugins import buffers
+from spi_plugins import buffers, host_buffers
 from spi_plugins.algorithms.checks import check_finite
 from spi_plugins.algorithms.collectors import check_rows, to_device
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.planning_policies import scale_action
 from spi_plugins.algorithms.vec_envs import NativeVecEnv
 from spi_plugins.algorithms.vec_envs.vector_infos import costs_of
-from spi_plugins.buffers import Buffer, Slot
+from spi_plugins.buffers import Slot
+from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import COST_KEY, Observation, PyTree
 
 if TYPE_CHECKING:
@@ -211,8 +212,12 @@ class ReplayCollector:
         return _slot(obs, np.zeros((n_envs, size), np.float32), zeros, zeros, no, no, ~no)
 
     def _write(self, slot: Slot, written: NDArray[np.bool_]) -> None:
-        assert self.model.replay_buffer is not None
-        self.model.replay_buffer = self._add(self.model.replay_buffer, slot, written)
+        buffer = self.model.replay_buffer
+        assert buffer is not None
+        if isinstance(buffer, HostBuffer):
+            host_buffers.add(buffer, slot, written)
+        else:
+            self.model.replay_buffer = self._add(buffer, slot, written)
 
 
 def _slot(obs: Observation, *fields: Any) -> Slot:
@@ -251,12 +256,3 @@ def _explore(shape: tuple[int, int], key: jax.Array, count: jax.Array) -> jax.Ar
     """Uniform actions."""
     key = jax.random.fold_in(jax.random.fold_in(key, _EXPLORE), count)
     return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
-
-
-def empty_buffer(model: "OffPolicyAlgorithm") -> Buffer:
-    """The buffer that the model's arguments ask for, on its device."""
-    observations, _ = model._specs()
-    size = model.agent.world_model.model.spec.action_size
-    capacity = max(model.buffer_size // model.n_envs, 1)
-    with jax.default_device(model.jax_device):
-        return buffers.init(observations, size, model.n_envs, capacity)

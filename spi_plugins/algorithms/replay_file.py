@@ -6,17 +6,19 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spi_plugins.algorithms.model_file import PathOrFile, write_atomically
 from spi_plugins.algorithms.serialization import flatten_arrays, restore_arrays
 from spi_plugins.buffers import Buffer
 from spi_plugins.errors import ModelFileError
+from spi_plugins.host_buffers import HostBuffer
 
 FORMAT = "spi-plugins replay 1"
 
 
-def write_replay_file(target: PathOrFile, buffer: Buffer, num_timesteps: int) -> None:
+def write_replay_file(target: PathOrFile, buffer: Buffer | HostBuffer, num_timesteps: int) -> None:
     """Write a buffer to a path (atomically, missing folders are made) or into an open binary file.
 
     Args:
@@ -25,7 +27,11 @@ def write_replay_file(target: PathOrFile, buffer: Buffer, num_timesteps: int) ->
         num_timesteps: of the model that it belongs to.
     """
     filled = int(np.max(buffer.size, initial=0))
-    cut = buffer._replace(slots=jax.tree.map(lambda ring: np.asarray(ring[:, :filled]), buffer.slots))
+    cut = {
+        "slots": jax.tree.map(lambda ring: np.asarray(ring[:, :filled]), buffer.slots),
+        "position": np.asarray(buffer.position, np.int32),
+        "size": np.asarray(buffer.size, np.int32),
+    }
     arrays = {f"buffer/{key}": value for key, value in flatten_arrays(cut).items()}
     content = io.BytesIO()
     capacity = buffer.slots.reward.shape[1]
@@ -36,12 +42,12 @@ def write_replay_file(target: PathOrFile, buffer: Buffer, num_timesteps: int) ->
         target.write(content.getbuffer())
 
 
-def read_replay_file(source: PathOrFile, like: Any) -> Buffer:
+def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer:
     """Read a buffer.
 
     Args:
         source: what ``write_replay_file`` wrote.
-        like: the buffer of the model that takes it, as shapes; its capacity may be another if all fits.
+        like: an empty buffer of the model that takes it; its capacity may be another if all fits.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -80,7 +86,10 @@ def read_replay_file(source: PathOrFile, like: Any) -> Buffer:
     padded = {
         key: _pad(value, capacity) if key.startswith("slots/") else value for key, value in stored.items()
     }
-    buffer: Buffer = restore_arrays(like, padded, what=f"The arrays of {source}")
+    shapes = jax.eval_shape(
+        lambda: Buffer(like.slots, *(jnp.zeros(len(like.size), jnp.int32) for _ in range(2)))
+    )
+    buffer: Buffer = restore_arrays(shapes, padded, what=f"The arrays of {source}")
     # Rings that were not full may be now.
     return buffer._replace(position=buffer.position % capacity)
 

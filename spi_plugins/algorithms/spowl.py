@@ -47,6 +47,8 @@ class TDMPC2(OffPolicyAlgorithm):
         env: see ``JaxAlgorithm``; actions in a ``Box``.
         learning_rate: a number or a function of the remaining progress (1 to 0).
         buffer_size: slots of the replay buffer, of all environments together.
+        buffer_device: ``"device"``, ``"host"`` for files that are mapped into memory, or ``"auto"``: the device if the
+            buffer takes less than half of its memory.
         learning_starts: steps with uniform actions before the first update.
         batch_size: windows in a gradient step; by default 256, or 64 of the small size.
         tau: rate at which the slow critics follow.
@@ -79,7 +81,16 @@ class TDMPC2(OffPolicyAlgorithm):
 
     stored_arguments: ClassVar[tuple[str, ...]] = (
         *OffPolicyAlgorithm.stored_arguments,
-        *("buffer_size", "learning_starts", "batch_size", "tau", "gamma", "horizon", "train_freq"),
+        *(
+            "buffer_size",
+            "buffer_device",
+            "learning_starts",
+            "batch_size",
+            "tau",
+            "gamma",
+            "horizon",
+            "train_freq",
+        ),
         *(
             "gradient_steps",
             "ent_coef",
@@ -98,6 +109,7 @@ class TDMPC2(OffPolicyAlgorithm):
         env: Any,
         learning_rate: float | Schedule = 3e-4,
         buffer_size: int = 1_000_000,
+        buffer_device: Literal["auto", "device", "host"] = "auto",
         learning_starts: int = 1000,
         batch_size: int | None = None,
         tau: float = 0.01,
@@ -136,6 +148,7 @@ class TDMPC2(OffPolicyAlgorithm):
         check_number("ent_coef", ent_coef, low=0.0)
         check_number("max_grad_norm", max_grad_norm, low=0.0, open_low=True)
         check_choice("model_size", model_size, tuple(_MODEL_SIZES))
+        check_choice("buffer_device", buffer_device, ("auto", "device", "host"))
         check_choice("decision", decision, (None, "mean", "bootstrap"))
         for name, switch in (("official", official), ("info_metrics", info_metrics)):
             check_choice(name, switch, (True, False))
@@ -163,6 +176,7 @@ class TDMPC2(OffPolicyAlgorithm):
             seed=seed,
         )
         self.buffer_size = buffer_size
+        self.buffer_device = buffer_device
         self.learning_starts = learning_starts
         self.tau = tau
         self.gamma = gamma

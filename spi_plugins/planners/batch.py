@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt32
 
 from spi_plugins.planners.interface import Planner
 from spi_plugins.types import Observation, Params, PyTree
@@ -34,9 +34,10 @@ def plan_batch(
         obs: ``[B, *obs]``.
         plans: of the last decisions.
         episode_start: where they are dropped.
-        key: of the decisions; the same for each environment if ``deterministic``, so that what one gets does not depend
-            on how many others there are.
-        deterministic: no exploration noise.
+        key: of the decisions.
+        deterministic: no exploration noise, and random sequences by ``key`` and the environment's own observation: the
+            same observation gives the same action, whatever else is decided, and another one other sequences. With the
+            same for all of them, what they happen to miss would be missed at every step.
 
     Returns:
         Actions in [-1, 1], plans, and the planner's reports ``[B]`` by name.
@@ -53,5 +54,18 @@ def plan_batch(
         return planner.plan(model, params, z, state, key, deterministic=deterministic)
 
     if deterministic:
-        return jax.vmap(plan_one, in_axes=(0, 0, None))(z, plans, key)
-    return jax.vmap(plan_one)(z, plans, jax.random.split(key, n_envs))
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, _digest(obs))
+    else:
+        keys = jax.random.split(key, n_envs)
+    return jax.vmap(plan_one)(z, plans, keys)
+
+
+def _digest(obs: Observation) -> UInt32[Array, " B"]:
+    """A number for each observation, by integer arithmetic, which is exact in whatever order."""
+    total = jnp.zeros((), jnp.uint32)
+    for leaf in jax.tree.leaves(obs):
+        words = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).reshape(len(leaf), -1)
+        places = 2 * jnp.arange(words.shape[1], dtype=jnp.uint32) + 1
+        mixed = (words ^ (words >> 15)) * jnp.uint32(2654435761) * places[None]
+        total = total * jnp.uint32(31) + jnp.sum(mixed ^ (mixed >> 13), axis=1, dtype=jnp.uint32)
+    return total

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spi_plugins import buffers
+from spi_plugins import buffers, host_buffers
 from spi_plugins.buffers import Slot
 from spi_plugins.types import ArraySpec
 
@@ -94,3 +94,21 @@ def test_a_full_buffer_compiles_nothing_anew():
         buffer = add(buffer, slot(number), np.ones(N_ENVS, bool))
         draw(buffer, jax.random.key(number), 4, HORIZON)
     assert add._cache_size() == draw._cache_size() == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=3, max_size=20))
+def test_a_buffer_in_mapped_files_holds_the_same_and_draws_from_the_same_windows(written):
+    device = filled([{}] * len(written), written)
+    host = host_buffers.init(VECTOR, 1, N_ENVS, CAPACITY)
+    for number, mask in enumerate(written):
+        host = host_buffers.add(host, slot(number), np.asarray(mask))
+    jax.tree.map(np.testing.assert_array_equal, host.slots, jax.tree.map(np.asarray, device.slots))
+    assert host_buffers.can_sample(host, HORIZON) == bool(buffers.can_sample(device, HORIZON))
+    if host_buffers.can_sample(host, HORIZON):
+        drawn = host_buffers.sample(host, np.asarray([len(written)], np.uint32), 3, 200, HORIZON)
+        assert drawn.obs.shape == (3, HORIZON + 1, 200, 1)
+        windows = sample(device, jax.random.key(len(written)), batch_size=600, horizon=HORIZON)
+        expected = {tuple(column) for column in np.asarray(windows.obs[..., 0]).T.tolist()}
+        got = {tuple(column) for batch in np.asarray(drawn.obs[..., 0]) for column in batch.T.tolist()}
+        assert got == expected

@@ -16,7 +16,9 @@ from tiny_models import CARTPOLE, POINT_GOAL, TINY_COSTS, TINY_PLANNER, tiny_spo
 from toy_envs import VECTOR, ToyEnv
 
 from spi_plugins import SPOWL, TDMPC2, buffers
+from spi_plugins.algorithms import replay_memory
 from spi_plugins.errors import ModelFileError, SPIError
+from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.planners.interface import Planner
 
 BOX = spaces.Box(-2.0, 4.0, (2,), np.float32)
@@ -190,6 +192,26 @@ def test_replay_files_that_do_not_fit_are_refused(trained, tmp_path):
         tiny_spowl().load_replay_buffer(path)
 
 
+def test_a_buffer_on_the_host_trains_and_resumes_bit_for_bit():
+    whole = tiny_spowl(buffer_device="host").learn(48)
+    assert isinstance(whole.replay_buffer, HostBuffer)
+    part, model_file, replay_file = tiny_spowl(buffer_device="host").learn(24), io.BytesIO(), io.BytesIO()
+    part.save(model_file)
+    part.save_replay_buffer(replay_file)
+    model_file.seek(0), replay_file.seek(0)
+    resumed = SPOWL.load(model_file, env=POINT_GOAL)
+    resumed.load_replay_buffer(replay_file)
+    resumed.learn(24, reset_num_timesteps=False)
+    assert resumed._n_updates == whole._n_updates == 48
+    assert same(resumed._agent_state, whole._agent_state)
+
+
+def test_a_buffer_that_does_not_fit_on_the_device_goes_to_the_host(monkeypatch):
+    monkeypatch.setattr(replay_memory, "device_bytes", lambda device: 1000)
+    model = tiny_spowl(learning_starts=1000).learn(4)
+    assert isinstance(model.replay_buffer, HostBuffer)
+
+
 def test_sb3s_checkpoint_callback_saves_the_buffer_too(tmp_path):
     tiny_tdmpc2().learn(16, callback=CheckpointCallback(4, str(tmp_path), save_replay_buffer=True))
     assert len(list(tmp_path.glob("*replay_buffer*"))) == 2
@@ -323,6 +345,7 @@ def test_a_model_of_costs_says_what_to_do_where_there_are_none():
         ({"horizon": 0}, "horizon"),
         ({"train_freq": 0}, "train_freq"),
         ({"gradient_steps": 0}, "gradient_steps"),
+        ({"buffer_device": "disk"}, "buffer_device must be one of 'auto', 'device', 'host', got 'disk'"),
         ({"tau": 1.5}, "tau"),
         ({"gamma": -0.1}, "gamma"),
         ({"ent_coef": -1.0}, "ent_coef"),

@@ -1,0 +1,56 @@
+"""Where the replay buffer lies: on the device, or in mapped files where it would not fit."""
+
+import os
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from spi_plugins import buffers, host_buffers
+from spi_plugins.buffers import Buffer, Windows
+from spi_plugins.host_buffers import HostBuffer
+
+if TYPE_CHECKING:
+    from spi_plugins.algorithms.off_policy import OffPolicyAlgorithm
+
+# Of the device's memory: networks, plans and XLA's own need the rest.
+_SHARE = 0.5
+
+
+def device_bytes(device: jax.Device) -> int:
+    """Memory of a device; of the CPU, what the machine has."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def empty_buffer(model: "OffPolicyAlgorithm") -> Buffer | HostBuffer:
+    """The buffer that the model's arguments ask for."""
+    observations, actions = model._specs()
+    capacity = max(model.buffer_size // model.n_envs, 1)
+    total = buffers.slot_bytes(observations, actions.size) * capacity * model.n_envs
+    on_host = model.buffer_device == "host" or (
+        model.buffer_device == "auto" and total > _SHARE * device_bytes(model.jax_device)
+    )
+    if on_host:
+        return host_buffers.init(observations, actions.size, model.n_envs, capacity)
+    with jax.default_device(model.jax_device):
+        return buffers.init(observations, actions.size, model.n_envs, capacity)
+
+
+def can_sample(buffer: Buffer | HostBuffer, horizon: int) -> bool:
+    """Whether there is a window of ``horizon`` steps."""
+    if isinstance(buffer, HostBuffer):
+        return host_buffers.can_sample(buffer, horizon)
+    return bool(buffers.can_sample(buffer, horizon))
+
+
+def training_data(
+    buffer: Buffer | HostBuffer, key: jax.Array, n_updates: int, batch_size: int, horizon: int
+) -> Buffer | Windows:
+    """What ``agent.update`` takes for some gradient steps: the buffer, or windows that are drawn here."""
+    if isinstance(buffer, Buffer):
+        return buffer
+    seed = np.asarray(jax.random.key_data(key)).ravel()
+    return host_buffers.sample(buffer, seed, n_updates, batch_size, horizon)

@@ -1,0 +1,94 @@
+"""``buffers`` in files that are mapped into memory: for what does not fit on the device.
+
+The layout is that of ``buffers``, and so is the meaning of every function; but slots are written in place, windows
+are drawn by NumPy, and those of many gradient steps are sent to the device at once. The files go with the process.
+"""
+
+import functools
+import tempfile
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from spi_plugins import buffers
+from spi_plugins.buffers import Buffer, Slot, Windows
+from spi_plugins.types import ObservationSpec
+
+
+class HostBuffer(NamedTuple):
+    """The rings of all environments, NumPy arrays over mapped files.
+
+    Attributes:
+        slots: arrays ``[B, capacity, ...]``.
+        position: where each ring is written next, ``[B]``.
+        size: slots in each ring that hold something, ``[B]``.
+    """
+
+    slots: Slot
+    position: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+
+def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity: int) -> HostBuffer:
+    """An empty buffer; see ``buffers.init``. The files are sparse: only what is written takes room on the disk."""
+    like = jax.eval_shape(functools.partial(buffers.init, observations, action_size, n_envs, capacity))
+
+    def mapped(leaf: Any) -> Any:
+        # Has no name any more: its room is free again when the array is gone, or the process.
+        with tempfile.TemporaryFile(prefix="spi-plugins-replay-") as file:
+            return np.memmap(file, leaf.dtype, "w+", shape=leaf.shape)
+
+    zeros = np.zeros(n_envs, np.int64)
+    return HostBuffer(jax.tree.map(mapped, like.slots), zeros, zeros.copy())
+
+
+def add(buffer: HostBuffer, slot: Slot, written: NDArray[np.bool_]) -> HostBuffer:
+    """Write one slot of each environment where ``written``, in place."""
+    capacity = buffer.slots.reward.shape[1]
+    rows = np.flatnonzero(written)
+    place = buffer.position[rows]
+
+    def write(ring: Any, new: Any) -> None:
+        ring[rows, place] = np.asarray(new)[rows]
+
+    jax.tree.map(write, buffer.slots, slot)
+    buffer.position[rows] = (place + 1) % capacity
+    buffer.size[rows] = np.minimum(buffer.size[rows] + 1, capacity)
+    return buffer
+
+
+def fill(buffer: HostBuffer, stored: Buffer) -> HostBuffer:
+    """Write all that another buffer of the same shape holds."""
+    jax.tree.map(lambda ring, new: ring.__setitem__(..., new), buffer.slots, stored.slots)
+    return buffer._replace(position=np.array(stored.position, np.int64), size=np.array(stored.size, np.int64))
+
+
+def can_sample(buffer: HostBuffer, horizon: int) -> bool:
+    """Whether there is a window of ``horizon`` steps."""
+    return bool((buffer.size > horizon).any())
+
+
+def sample(
+    buffer: HostBuffer, seed: NDArray[np.uint32], n_batches: int, batch_size: int, horizon: int
+) -> Windows:
+    """Windows for ``n_batches`` gradient steps, one more axis in front of those of ``buffers.sample``.
+
+    Args:
+        buffer: the rings.
+        seed: words that the choice depends on.
+        n_batches: gradient steps.
+        batch_size: windows of each.
+        horizon: steps of a window.
+    """
+    capacity = buffer.slots.reward.shape[1]
+    ends = np.cumsum(np.maximum(buffer.size - horizon, 0))
+    index = np.random.default_rng(seed).integers(0, ends[-1], (n_batches, batch_size))
+    env = np.searchsorted(ends, index, side="right")
+    start = index - np.where(env > 0, ends[env - 1], 0)
+    first = buffer.position[env] - buffer.size[env] + start
+    place = (first[:, None] + np.arange(horizon + 1)[None, :, None]) % capacity
+    env = np.broadcast_to(env[:, None], place.shape)
+    slots = jax.tree.map(lambda ring: np.asarray(ring[env, place]), buffer.slots)
+    return jax.vmap(buffers.windows)(slots)
