@@ -52,15 +52,19 @@ def small(monkeypatch, tmp_path):
     """Pages say what people should type: 128 games, millions of steps. Here sizes are cut, and nothing else.
 
     Learning stops after at most 256 steps, default rollouts have 64 transitions instead of 1024, pools of
-    games at most 4 copies. Files are written into an empty folder.
+    games at most 4 copies, episodes of Point Goal 10 steps. Files are written into an empty folder.
     """
-    make_vec = spi_integrations.envpool.make_vec
+    make_vec, make_env = spi_integrations.envpool.make_vec, spi_plugins.make_env
 
     def learn_little(learn):
         def learn_instead(self, total_timesteps=None, *args, **kwargs):
             return learn(self, min(total_timesteps or 256, 256), *args, **kwargs)
 
         return learn_instead
+
+    def make_short(name, **kwargs):
+        limit = {"max_episode_steps": 10} if name == "spi/PointGoal-v0" else {}
+        return make_env(name, **{**limit, **kwargs})
 
     def make_few(env_id, num_envs=128, **kwargs):
         return make_vec(env_id, min(num_envs, 4), **kwargs)
@@ -70,6 +74,7 @@ def small(monkeypatch, tmp_path):
         monkeypatch.setattr(base, "learn", learn_little(base.learn))
     monkeypatch.setattr(deep_spi, "DEFAULT_ROLLOUT", 64)
     monkeypatch.setattr(spi_integrations.envpool, "make_vec", make_few)
+    monkeypatch.setattr(spi_plugins, "make_env", make_short)
 
 
 @pytest.fixture
