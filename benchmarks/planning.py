@@ -172,17 +172,15 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    titles = (
-        "return",
-        "cost of an episode",
-        "share of planned actions",
-        "cost of all steps so far, per step",
-    )
-    figure, panels = plt.subplots(1, 4, figsize=(17, 3.8))
+    titles = ["return"]
+    if task.has_costs:
+        titles += ["cost of an episode", "share of planned actions", "cost of all steps so far, per step"]
+    figure, grid = plt.subplots(1, len(titles), figsize=(1 + 4 * len(titles), 3.8), squeeze=False)
+    panels = grid[0]
     for index, method in enumerate(METHODS):
         for i, outcome in enumerate(o for o in outcomes if o.method == method):
             columns = np.asarray(outcome.curve).T
-            for axes, values in zip(panels, columns[1:], strict=True):
+            for axes, values in zip(panels, columns[1:], strict=False):
                 label = method if i == 0 else None
                 axes.plot(columns[0] / 1000, values, color=f"C{index}", alpha=0.7, label=label)
     if task.limit is not None:
