@@ -233,7 +233,7 @@ def make_tdmpc(
         keys = jax.random.split(key, len(networks))
         return {name: net.init(k) for (name, net), k in zip(networks.items(), keys, strict=True)}
 
-    def forward(name: str, params: Params, *inputs: Array | None) -> Array:
+    def forward(name: str, params: Params, *inputs: Observation) -> Array:
         output: Array = networks[name].apply(params[name], *inputs)
         return output
 
