@@ -68,7 +68,7 @@ class ReplayCollector:
         self._explore = jax.jit(
             functools.partial(_explore, (self.env.num_envs, model.agent.world_model.model.spec.action_size))
         )
-        self._add = jax.jit(buffers.add, donate_argnums=0)
+        self._add = jax.jit(functools.partial(buffers.add), donate_argnums=0)
         self._seen: Any = None
         self.standing = self._fresh()
         self._sums: dict[str, float] = {}

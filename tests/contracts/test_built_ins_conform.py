@@ -53,6 +53,7 @@ def test_algorithm(name):
     cls = spi_plugins.get_algorithm(name)
     if name in ("spowl", "tdmpc2"):
         sizes = {**TINY_PLANNER, "planner": "policy", "planner_kwargs": None}
+        del sizes["seed"]
         check_algorithm(cls, env_id="spi/PointGoal-v0", total_timesteps=16, **sizes)
         return
     safe = name.startswith("ppo_")  # these need costs
@@ -76,7 +77,11 @@ def test_environment(name):
 
 
 def test_every_environment_is_a_gymnasium_id_too():
-    assert sorted(name for name in gymnasium.registry if name.startswith("spi/")) == ENVS
+    # safety-gymnasium's tasks have tests of their own.
+    ids = [
+        name for name in gymnasium.registry if name.startswith("spi/") and not name.startswith("spi/Safety")
+    ]
+    assert sorted(ids) == ENVS
     for name in ENVS:
         gymnasium.make(name).close()
         gymnasium.make_vec(name, num_envs=2).close()
