@@ -17,6 +17,7 @@ from spi_plugins.algorithms.planning_policies import scale_action
 from spi_plugins.algorithms.vec_envs import NativeVecEnv
 from spi_plugins.algorithms.vec_envs.vector_infos import costs_of
 from spi_plugins.buffers import Slot
+from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import COST_KEY, Observation, PyTree
 
@@ -71,6 +72,7 @@ class ReplayCollector:
         self._add = jax.jit(functools.partial(buffers.add), donate_argnums=0)
         self._seen: Any = None
         self.standing = self._fresh()
+        self._episode_cost = np.zeros(self.env.num_envs)
         self._sums: dict[str, float] = {}
         self._n_planned = 0
 
@@ -95,6 +97,7 @@ class ReplayCollector:
         obs = to_device(self.env.observation_space, model._last_obs)
         check_rows(obs, np.zeros(self.env.num_envs, np.float32), model.num_timesteps)
         self._write(self._first_slot(obs), np.ones(self.env.num_envs, bool))
+        self._episode_cost[:] = 0.0
         self.standing = self.standing._replace(episode_start=np.ones(self.env.num_envs, bool))
         self._seen = model._last_obs
 
@@ -127,6 +130,7 @@ class ReplayCollector:
             model._last_obs, model._last_episode_starts = stepped.next_obs, dones
             self._seen = model._last_obs
         self._report(reported, stepped.infos)
+        self._sum_costs(cost, dones, stepped.infos)
         model._update_info_buffer(stepped.infos, dones)
         callbacks.update_locals({"env": env, "new_obs": stepped.next_obs, "rewards": stepped.reward,
                                  "dones": dones, "infos": stepped.infos, "actions": env_action})  # fmt: skip
@@ -156,6 +160,14 @@ class ReplayCollector:
         if self.model.info_metrics:
             for i, info in enumerate(infos):
                 info["plan"] = {name: float(values[i]) for name, values in reported.items()}
+
+    def _sum_costs(self, cost: NDArray[np.float32], dones: NDArray[np.bool_], infos: Infos) -> None:
+        """Give ended episodes their cost where the environment's monitor, like SB3's, has none."""
+        self._episode_cost += cost
+        for i in np.flatnonzero(dones):
+            if COST_KEY in infos[i] and "episode" in infos[i]:
+                infos[i]["episode"].setdefault("c", round(float(self._episode_cost[i]), 6))
+        self._episode_cost[dones] = 0.0
 
     def take_metrics(self) -> dict[str, float]:
         """Means of the planner's reports since the last call."""
@@ -187,7 +199,8 @@ class ReplayCollector:
         """Costs of the step, which a model with costs must get.
 
         Raises:
-            ValueError: there is none, or it is not finite.
+            EnvironmentNotSupportedError: there is none.
+            ValueError: one is not finite.
         """
         costs = costs_of(stepped.infos)
         n_envs = self.env.num_envs
@@ -195,7 +208,7 @@ class ReplayCollector:
             return np.zeros(n_envs, np.float32) if costs is None else np.nan_to_num(costs).astype(np.float32)
         for i, info in enumerate(stepped.infos):
             if COST_KEY not in info and not stepped.is_reset[i]:
-                raise ValueError(
+                raise EnvironmentNotSupportedError(
                     f"info[{COST_KEY!r}] is missing in the step of environment {i}, and {type(self.model).__name__} "
                     "learns costs. Add them with a wrapper of spi_wrappers (CostFromFn, CostFromInfo, "
                     "SixTupleToInfo, VelocityCost), or use TDMPC2, which needs none."

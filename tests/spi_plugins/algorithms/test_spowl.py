@@ -11,6 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from tiny_models import CARTPOLE, POINT_GOAL, TINY_COSTS, TINY_PLANNER, tiny_spowl, tiny_tdmpc2
 from toy_envs import VECTOR, ToyEnv
@@ -81,6 +82,13 @@ def test_the_log_has_the_benchmarks_metrics():
         "train/value_loss", "train/reward_loss", "train/policy_loss", "train/n_updates", "train/learning_rate",
     } <= row.keys()  # fmt: skip
     assert all(np.isfinite(value) for key, value in row.items() if key.startswith(("train/", "plan/")))
+
+
+def test_episodes_have_their_cost_though_the_monitor_does_not_count_it():
+    env = DummyVecEnv([lambda: Monitor(CostlyToy()), lambda: Monitor(CostlyToy(cost=lambda total: 2.0))])
+    model = tiny_spowl(env, learning_starts=1000).learn(20)
+    # Costs are the numbers of the steps, or 2 each; episodes have five steps.
+    assert [episode["c"] for episode in model.ep_info_buffer] == [15.0, 10.0, 40.0, 10.0]
 
 
 def test_without_costs_the_log_has_none():
