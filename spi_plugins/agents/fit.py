@@ -1,7 +1,5 @@
 """Fit the implicit world model to a data set, without an agent that acts."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -51,7 +49,7 @@ def fit(
             f"{config.model.horizon} needs"
         )
     agent = make_spowl(observations, actions, config, make_policy())
-    update = jax.jit(functools.partial(agent.update), donate_argnums=0)
+    update = jax.jit(agent.update, donate_argnums=0)
     state = jax.jit(agent.init)(key)
     last = max(n_updates // 10, 1)
     if n_updates > last:

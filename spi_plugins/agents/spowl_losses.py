@@ -138,10 +138,9 @@ def world_model_objective(
 
 
 def _decoder_loss(params: Params, world: TDMPC, windows: Windows, z: Array) -> Float[Array, ""]:
-    if world.decode is None:
+    if world.decode is None or world.decoded_of is None:
         return jnp.zeros(())
-    obs = jax.tree.map(_rows, windows.obs)
-    return jnp.mean((world.decode(params, _rows(z)) - obs.reshape(obs.shape[0], -1)) ** 2)
+    return jnp.mean((world.decode(params, _rows(z)) - world.decoded_of(_rows(windows.obs))) ** 2)
 
 
 def policy_objective(

@@ -64,3 +64,17 @@ def is_closed(env: Any) -> bool:
             return True
         env = getattr(env, "venv", None) or getattr(env, "env", None)
     return False
+
+
+def require_open(env: VecEnv | None) -> None:
+    """Refuse to train without an environment, or on a closed one.
+
+    Raises:
+        ValueError: with the fix.
+    """
+    if env is None:
+        raise ValueError(
+            "env is missing: this model was made for prediction only. Give one with set_env(env)."
+        )
+    if is_closed(env):
+        raise ValueError(f"env is closed: {env}. Give an open one with set_env(env).")

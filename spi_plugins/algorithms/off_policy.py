@@ -12,12 +12,12 @@ from spi_plugins import host_buffers
 from spi_plugins.agents.spowl_interface import SPOWLAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import pack
-from spi_plugins.algorithms.environments import is_closed
+from spi_plugins.algorithms.environments import require_open
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.model_file import ModelFile, PathOrFile
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
 from spi_plugins.algorithms.progress import record_progress
-from spi_plugins.algorithms.replay_collector import ReplayCollector, Standing, stack_metrics
+from spi_plugins.algorithms.replay_collector import ReplayCollector, Standing
 from spi_plugins.algorithms.replay_file import read_replay_file, write_replay_file
 from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, training_data
 from spi_plugins.algorithms.schedules import check_scheduled
@@ -128,20 +128,19 @@ class OffPolicyAlgorithm(JaxAlgorithm):
         count: jax.Array,
         *,
         deterministic: bool,
-    ) -> tuple[jax.Array, PyTree, jax.Array]:
+    ) -> tuple[jax.Array, PyTree]:
         key = jax.random.fold_in(key, count)
-        action, plan, metrics = self.agent.act(params, obs, plan, starts, key, deterministic=deterministic)
-        return action, plan, stack_metrics(metrics, len(starts))
+        return self.agent.act(params, obs, plan, starts, key, deterministic=deterministic)[:2]
 
     def _decide(
         self, obs: Observation, plan: PyTree, starts: np.ndarray[Any, Any], deterministic: bool
     ) -> tuple[np.ndarray[Any, Any], PyTree]:
-        # Deterministic decisions draw the same random sequences each time.
+        # What deterministic decisions draw depends on the observation alone.
         count = np.uint32(0 if deterministic else 1 + self._n_predictions % (2**32 - 1))
         if not deterministic:
             self._n_predictions += 1
         params, key = self._agent_state.params, self._predict_key
-        action, plan, _ = self._predict_fn(params, obs, plan, starts, key, count, deterministic=deterministic)
+        action, plan = self._predict_fn(params, obs, plan, starts, key, count, deterministic=deterministic)
         return np.asarray(action), jax.tree.map(np.asarray, plan)
 
     @property
@@ -188,12 +187,7 @@ class OffPolicyAlgorithm(JaxAlgorithm):
         """
         if total_timesteps is None:
             total_timesteps = self.default_total_timesteps
-        if self.env is None:
-            raise ValueError(
-                "env is missing: this model was made for prediction only. Give one with set_env(env)."
-            )
-        if is_closed(self.env):
-            raise ValueError(f"env is closed: {self.env}. Give an open one with set_env(env).")
+        require_open(self.env)
         total_timesteps, callbacks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )

@@ -12,7 +12,7 @@ from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
-from spi_plugins.algorithms.environments import is_closed
+from spi_plugins.algorithms.environments import require_open
 from spi_plugins.algorithms.progress import record_progress
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import check_scheduled
@@ -128,12 +128,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         """
         if total_timesteps is None:
             total_timesteps = self.default_total_timesteps
-        if self.env is None:
-            raise ValueError(
-                "env is missing: this model was made for prediction only. Give one with set_env(env)."
-            )
-        if is_closed(self.env):
-            raise ValueError(f"env is closed: {self.env}. Give an open one with set_env(env).")
+        require_open(self.env)
         # Under this name, which is SB3's, callbacks read it as the count at which training ends.
         total_timesteps, callbacks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar

@@ -44,7 +44,7 @@ class PlanningPolicy(Policy):
             observation: see ``JaxAlgorithm.predict``.
             state: the plans of the last call, ``None`` for none.
             episode_start: ``[B]``, where an episode begins and the plan must be dropped.
-            deterministic: no exploration noise, and the same random numbers at each call.
+            deterministic: no exploration noise, and the same action for the same observation and plan.
 
         Raises:
             ValueError: observations, plans and episode starts are of different numbers of environments.

@@ -9,6 +9,7 @@ them, ``cost``, ``cost_value`` and ``decoder``.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -139,6 +140,7 @@ class TDMPC(NamedTuple):
             policy's loss takes them; ``members`` chooses heads of the first, ``None`` for all.
         act: ``(params, z, key) -> (action, log_prob)``, a sample of the policy.
         decode: ``(params, z) -> [N, O]``, the flat observation; ``None`` without a decoder.
+        decoded_of: ``(obs) -> [N, O]``, what it should give; ``None`` without a decoder.
         targets: ``(params) -> params``, the part whose slow copies give the targets.
     """
 
@@ -151,6 +153,7 @@ class TDMPC(NamedTuple):
     critics: Callable[..., tuple[Array, Array]]
     act: Callable[..., tuple[Array, Array]]
     decode: Callable[[Params, Array], Array] | None
+    decoded_of: Callable[[Observation], Array] | None
     targets: Callable[[Params], Params]
 
 
@@ -329,16 +332,8 @@ def make_tdmpc(
         critics=critics,
         act=sample,
         decode=(lambda params, z: forward("decoder", params, z)) if config.decoder else None,
+        decoded_of=functools.partial(flatten, observations)
+        if config.decoder and isinstance(observations, ArraySpec)
+        else None,
         targets=lambda params: {k: params[k] for k in ("value", "cost_value") if k in params},
     )
-
-
-def flat_observation(spec: ObservationSpec, obs: Observation) -> Float[Array, "N O"]:
-    """What a decoder is compared with.
-
-    Args:
-        spec: of one array.
-        obs: ``[N, *obs]``.
-    """
-    assert isinstance(spec, ArraySpec)
-    return flatten(spec, obs)
