@@ -139,6 +139,11 @@ def register_envs(register: RegisterEnv) -> None:
         summary="Drive from goal to goal past hazards that cost",
     )
     register(
+        "spi/ConfoundingGrid-v0",
+        "spi_plugins.envs.confounding_grid:make_confounding_grid",
+        summary="Two corridors that must be told apart, Deep SPI's toy task",
+    )
+    register(
         "envpool",
         "spi_integrations.envpool:make_vec",
         family=True,

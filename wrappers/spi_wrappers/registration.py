@@ -5,7 +5,13 @@ import gymnasium
 from spi_wrappers.cost.velocity_envs import register_velocity_ids
 
 #: The functional environments, under the names that ``spi_plugins`` knows them by.
-FUNCTIONAL_IDS = ("spi/CartPole-v0", "spi/CostCartPole-v0", "spi/PixelGoal-v0", "spi/PointGoal-v0")
+FUNCTIONAL_IDS = (
+    "spi/CartPole-v0",
+    "spi/ConfoundingGrid-v0",
+    "spi/CostCartPole-v0",
+    "spi/PixelGoal-v0",
+    "spi/PointGoal-v0",
+)
 
 #: safety-gymnasium's robots for navigation.
 SAFETY_ROBOTS = ("Point", "Car", "Doggo", "Racecar", "Ant")

@@ -25,7 +25,7 @@ from spi_wrappers.functional.seeds import draw_key_data
 # One small board for most tests, so that they share compilations; its episodes end in both ways, and cost.
 SMALL = {"size": 3, "num_hazards": 4, "max_episode_steps": 4}
 BOARD = make_pixel_goal(**SMALL)
-IDS = ("spi/CartPole-v0", "spi/PixelGoal-v0")
+IDS = ("spi/CartPole-v0", "spi/PixelGoal-v0", "spi/ConfoundingGrid-v0")
 
 
 @pytest.mark.parametrize("name", IDS)

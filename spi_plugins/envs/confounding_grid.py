@@ -1,0 +1,179 @@
+"""The confounding grid: two corridors that look alike, where the same action wins in one and ruins in the other.
+
+The toy task of Deep SPI (Delgrange et al. 2026, arXiv:2510.12312) after its published code, from which we differ:
+
+1. The step limit truncates; published: it terminates.
+2. The agent is drawn on the cells that end an episode, too; published: it vanishes there.
+3. What a step shows is the state that it reached; published: the next episode's start, with ``done``, so that
+   the world model learns that every end leads back to the start.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.configured import Configured
+from spi_plugins.envs.confounding_grid_layout import (
+    ConfoundingGridConfig,
+    amounts,
+    cell_of_pixel,
+    grid_layout,
+    intensities,
+)
+from spi_plugins.envs.confounding_grid_render import render
+from spi_plugins.types import ActionSpec, ArraySpec
+
+_AGENT = 255  # its intensity
+_State = Int[Array, ""]  # index of a cell that is no wall, see ``grid_layout``
+
+
+class ConfoundingGridParams(NamedTuple):
+    """What may change without a retrace.
+
+    Attributes:
+        epsilon: probability that the fork leads to the lower corridor, in (0, 1).
+        gamma: discount that the rewards at the corridors' ends compensate, in (0, 1).
+    """
+
+    epsilon: float
+    gamma: float
+
+
+def make_confounding_grid(
+    n_path: int = 5,
+    *,
+    epsilon: float = 0.2,
+    gamma: float = 0.99,
+    size: int | None = 84,
+    max_episode_steps: int = 200,
+) -> FunctionalEnv:
+    """Make the grid on which a representation that takes two states for one rules out the best policy.
+
+    The map for ``n_path=5``, where ``#`` are walls::
+
+        #####G##
+        #>>>>!W#
+        I@###F##
+        #>>>>!W#
+        ########
+
+    An episode starts at ``I``, RIGHT leads to ``@``, and every action from there to the first cell of a
+    corridor: the lower one with probability ``epsilon``. In a corridor RIGHT pays 1 and goes one cell on, at
+    ``!`` to ``W``. At ``!`` UP leads to ``G`` from the upper corridor and pays ``n_path / gamma**n_path``, to
+    ``F`` from the lower one and pays ``-(2 - epsilon) / epsilon`` times as much. Other actions change nothing
+    and pay nothing. ``G``, ``F`` and ``W`` are terminal; ``max_episode_steps`` truncate. There is no cost.
+
+    Who cannot tell the two ``!`` apart does best to go RIGHT at both. Discounted returns from ``I``, exact
+    (``confounding_grid_exact`` computes those of any policy):
+
+    ====================== ========= ========= ==========
+    policy                 defaults  ε = 0.1   n_path=10
+    ====================== ========= ========= ==========
+    RIGHT everywhere       4.803     4.803     9.372
+    UP at both ``!``       -1.088    -1.088    -1.424
+    UP at the upper, best  8.010     8.411     16.575
+    ====================== ========= ========= ==========
+
+    Actions: 0 up, 1 down, 2 left, 3 right. Observation: uint8 ``[1, size, size]``, channels first, the map in
+    gray with the agent's cell white. It shows everything, and the corridors differ in nothing but where the
+    agent is.
+
+    Args:
+        n_path: cells of a corridor, at least 2.
+        epsilon: probability of the lower corridor, in (0, 1).
+        gamma: in (0, 1), makes up for discounting in the rewards of UP; give the learner the same.
+        size: pixels a side of the image, at least ``n_path + 3``; ``None`` to observe the index of the state,
+            a discrete observation.
+        max_episode_steps: steps until truncation, at least 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    config = ConfoundingGridConfig(n_path=n_path, size=size)
+    for name, value in (("epsilon", epsilon), ("gamma", gamma)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must be above 0 and below 1, got {value}.")
+    if max_episode_steps < 1:
+        raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")
+    return FunctionalEnv(
+        observation_spec=_observation_spec(config),
+        action_spec=ActionSpec(kind="discrete", nvec=(4,)),
+        params=ConfoundingGridParams(epsilon, gamma),
+        initial=Configured(_initial, config),
+        observation=Configured(_observation, config),
+        transition=Configured(_transition, config),
+        reward=Configured(_reward, config),
+        cost=_cost,
+        terminal=Configured(_terminal, config),
+        max_episode_steps=max_episode_steps,
+        render=Configured(render, config),
+        name="confounding_grid",
+    )
+
+
+def _observation_spec(config: ConfoundingGridConfig) -> ArraySpec:
+    if config.size is None:
+        n_states = len(grid_layout(config.n_path).cells)
+        return ArraySpec(kind="discrete", shape=(), dtype="int32", nvec=(n_states,))
+    shape = (1, config.size, config.size)
+    return ArraySpec(kind="image", shape=shape, dtype="uint8", low=0.0, high=255.0, channels_first=True)
+
+
+def _initial(config: ConfoundingGridConfig, key: Key[Array, ""], params: ConfoundingGridParams) -> _State:
+    del key, params
+    return jnp.asarray(grid_layout(config.n_path).start, jnp.int32)
+
+
+def _observation(
+    config: ConfoundingGridConfig, state: _State, params: ConfoundingGridParams
+) -> UInt8[Array, "1 size size"] | _State:
+    del params
+    if config.size is None:
+        return state
+    layout = grid_layout(config.n_path)
+    cells = cell_of_pixel(layout, config.size)
+    background = intensities(layout)[cells]
+    # What does not depend on the state is a constant of the program.
+    agent = jnp.asarray(cells) == jnp.asarray(layout.cells)[state]
+    return jnp.where(agent, jnp.uint8(_AGENT), background)[None]
+
+
+def _transition(
+    config: ConfoundingGridConfig,
+    state: _State,
+    action: Int[Array, ""],
+    key: Key[Array, ""],
+    params: ConfoundingGridParams,
+) -> _State:
+    layout = grid_layout(config.n_path)
+    after = jnp.asarray(layout.successors, jnp.int32)[state, action]
+    falls = (state == layout.fork) & jax.random.bernoulli(key, params.epsilon)
+    return jnp.where(falls, jnp.int32(layout.branches[1]), after)
+
+
+def _reward(
+    config: ConfoundingGridConfig,
+    state: _State,
+    action: Int[Array, ""],
+    after: _State,
+    params: ConfoundingGridParams,
+) -> Float[Array, ""]:
+    del after
+    payment = jnp.asarray(grid_layout(config.n_path).payments)[state, action]
+    return jnp.array(amounts(config.n_path, *params), jnp.float32)[payment]
+
+
+def _cost(
+    state: _State, action: Int[Array, ""], after: _State, params: ConfoundingGridParams
+) -> Float[Array, ""]:
+    del state, action, after, params
+    return jnp.zeros(())
+
+
+def _terminal(config: ConfoundingGridConfig, state: _State, params: ConfoundingGridParams) -> Bool[Array, ""]:
+    del params
+    ends: Bool[Array, ""] = jnp.asarray(grid_layout(config.n_path).terminal)[state]
+    return ends

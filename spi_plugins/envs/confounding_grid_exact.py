@@ -1,0 +1,135 @@
+"""The confounding grid as tables, and what a policy is worth in it: exact, in float64, on the host.
+
+Without the environment's step limit, which cuts off ``gamma**max_episode_steps`` of the future.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.configured import Configured
+from spi_plugins.envs.confounding_grid_layout import (
+    RIGHT,
+    UP,
+    ConfoundingGridConfig,
+    GridLayout,
+    amounts,
+    grid_layout,
+)
+
+
+class GridModel(NamedTuple):
+    """A finite Markov decision process with four actions.
+
+    Attributes:
+        transition: probability of the next state, last, given state and action.
+        reward: of state and action.
+        gamma: discount.
+        start: the state in which an episode begins.
+        decisions: the two states at ``!``, above and below.
+    """
+
+    transition: Float[np.ndarray, "S 4 S"]
+    reward: Float[np.ndarray, "S 4"]
+    gamma: float
+    start: int
+    decisions: tuple[int, int]
+
+
+def exact_model(env: FunctionalEnv) -> GridModel:
+    """The tables of an environment, with its default parameters ``env.params``.
+
+    Args:
+        env: from ``make_confounding_grid``.
+
+    Raises:
+        ValueError: ``env`` is another environment.
+    """
+    config, layout = _layout_of(env)
+    epsilon, gamma = map(float, env.params)
+    transition = np.eye(len(layout.cells))[layout.successors]
+    upper, lower = layout.branches
+    transition[layout.fork, :, upper] = 1.0 - epsilon
+    transition[layout.fork, :, lower] = epsilon
+    reward = np.array(amounts(config.n_path, epsilon, gamma))[layout.payments]
+    return GridModel(transition, reward, gamma, layout.start, layout.decisions)
+
+
+def all_observations(env: FunctionalEnv) -> Shaped[np.ndarray, " S *obs"]:
+    """What the environment shows in each of its states, in the order of the tables.
+
+    Args:
+        env: from ``make_confounding_grid``.
+
+    Raises:
+        ValueError: ``env`` is another environment.
+    """
+    _, layout = _layout_of(env)
+    states = jnp.arange(len(layout.cells), dtype=jnp.int32)
+    return np.asarray(jax.vmap(env.observation, (0, None))(states, env.params))
+
+
+def state_values(model: GridModel, policy: Float[np.ndarray, "S 4"]) -> Float[np.ndarray, " S"]:
+    """Discounted return of a policy from every state.
+
+    Args:
+        model: from ``exact_model``.
+        policy: probabilities of the actions in each state; rows sum to 1 up to float32's rounding.
+
+    Raises:
+        ValueError: the rows are no probabilities, or not one for each state.
+    """
+    probabilities = np.asarray(policy, np.float64)
+    if probabilities.shape != model.reward.shape:
+        raise ValueError(f"policy must have shape {model.reward.shape}, got {probabilities.shape}.")
+    total = probabilities.sum(axis=1)
+    if not ((probabilities >= 0).all() and np.allclose(total, 1.0, rtol=0.0, atol=1e-4)):
+        raise ValueError(
+            f"policy must hold probabilities that sum to 1 in each state, got sums from {total.min()} to "
+            f"{total.max()} and a smallest entry of {probabilities.min()}."
+        )
+    transition = np.einsum("sa,san->sn", probabilities, model.transition)
+    reward = (probabilities * model.reward).sum(axis=1)
+    values: Float[np.ndarray, " S"] = np.linalg.solve(np.eye(len(reward)) - model.gamma * transition, reward)
+    return values
+
+
+def start_value(model: GridModel, policy: Float[np.ndarray, "S 4"]) -> float:
+    """Discounted return of a policy from the start; raises as ``state_values`` does."""
+    return float(state_values(model, policy)[model.start])
+
+
+def corridor_policy(
+    model: GridModel, up_above: float = 0.0, up_below: float = 0.0
+) -> Float[np.ndarray, "S 4"]:
+    """RIGHT everywhere, but UP with given probabilities where one decides.
+
+    ``(1, 0)`` is the best policy; equal probabilities are what a policy is bound to that takes the two for one.
+
+    Args:
+        model: from ``exact_model``.
+        up_above: probability of UP at the upper ``!``, in [0, 1].
+        up_below: probability of UP at the lower ``!``, in [0, 1].
+
+    Raises:
+        ValueError: a probability is out of range.
+    """
+    policy = np.zeros_like(model.reward)
+    policy[:, RIGHT] = 1.0
+    chances = (("up_above", up_above), ("up_below", up_below))
+    for state, (name, up) in zip(model.decisions, chances, strict=True):
+        if not 0 <= up <= 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {up}.")
+        policy[state, UP], policy[state, RIGHT] = up, 1.0 - up
+    return policy
+
+
+def _layout_of(env: FunctionalEnv) -> tuple[ConfoundingGridConfig, GridLayout]:
+    bound = env.transition
+    if not (isinstance(bound, Configured) and isinstance(bound.config, ConfoundingGridConfig)):
+        raise ValueError(f"env must come from make_confounding_grid, got {env.name}.")
+    return bound.config, grid_layout(bound.config.n_path)

@@ -1,0 +1,130 @@
+"""The map of the confounding grid: its cells, the states on them, where actions lead and which ones pay."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+UP, DOWN, LEFT, RIGHT = range(4)
+ROWS = 5
+# What a pair of state and action pays: an index into ``amounts``.
+NOTHING, STEP, GOAL, FALL = range(4)
+
+_INTENSITIES = {"#": 50, ">": 100, "!": 100, "I": 120, "@": 180, "W": 200, "G": 220, "F": 220}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfoundingGridConfig:
+    """What fixes the shapes.
+
+    Attributes:
+        n_path: cells of a corridor, the one where one decides included.
+        size: pixels a side of the image; ``None`` to observe the index of the state.
+    """
+
+    n_path: int
+    size: int | None
+
+    def __post_init__(self) -> None:
+        """Check that there is a corridor, and that every cell of the map is seen."""
+        if self.n_path < 2:
+            raise ValueError(f"n_path must be at least 2, got {self.n_path}.")
+        if self.size is not None and self.size < self.n_path + 3:
+            raise ValueError(
+                f"size must be None or at least {self.n_path + 3}, the columns of the map, got {self.size}."
+            )
+
+
+class GridLayout(NamedTuple):
+    """A map of ``ROWS`` rows; states are its cells that are no walls, counted row by row. All on the host.
+
+    Attributes:
+        symbols: the rows of the map, a character a cell: ``#`` wall, ``I`` start, ``@`` fork, ``>`` corridor,
+            ``!`` a corridor's end, where one has to decide, ``W``, ``G`` and ``F`` the ends of an episode.
+        cells: the cell of each state, counted row by row.
+        successors: the state that each action leads to; at the fork, the one above.
+        payments: ``NOTHING``, ``STEP``, ``GOAL`` or ``FALL`` for each state and action.
+        terminal: the states that end an episode, all absorbing.
+        start: the state at ``I``.
+        fork: the state at ``@``.
+        branches: the states that the fork leads to: the usual one above, the rare one below.
+        decisions: the states at ``!``, above and below.
+    """
+
+    symbols: tuple[str, ...]
+    cells: Int[np.ndarray, " S"]
+    successors: Int[np.ndarray, "S 4"]
+    payments: Int[np.ndarray, "S 4"]
+    terminal: Bool[np.ndarray, " S"]
+    start: int
+    fork: int
+    branches: tuple[int, int]
+    decisions: tuple[int, int]
+
+
+@functools.cache
+def grid_layout(n_path: int) -> GridLayout:
+    """Lay out two corridors of ``n_path`` cells, the last of them ``!``, and what lies around them.
+
+    Args:
+        n_path: cells of a corridor, at least 2.
+    """
+    walls, corridor = "#" * (n_path - 2), "#" + ">" * (n_path - 1) + "!W#"
+    symbols = (f"##{walls}G##", corridor, f"I@{walls}F##", corridor, f"##{walls}###")
+    flat = np.array(list("".join(symbols)))
+    cells = np.flatnonzero(flat != "#")
+    kinds = flat[cells]
+    paths = np.flatnonzero((kinds == ">") | (kinds == "!"))
+    (goal,), (fall,), (start,), (fork,) = (np.flatnonzero(kinds == kind) for kind in "GFI@")
+    upper, lower = paths.reshape(2, n_path)[:, -1]
+
+    successors = np.repeat(np.arange(len(cells))[:, None], 4, axis=1)
+    payments = np.full_like(successors, NOTHING)
+    successors[start, RIGHT] = fork
+    successors[fork] = paths[0]
+    successors[paths, RIGHT] = paths + 1
+    payments[paths, RIGHT] = STEP
+    for decision, end, payment in ((upper, goal, GOAL), (lower, fall, FALL)):
+        successors[decision, UP] = end
+        payments[decision, UP] = payment
+    terminal = np.isin(kinds, ["W", "G", "F"])
+    for table in (cells, successors, payments, terminal):
+        table.flags.writeable = False  # one copy serves all
+    return GridLayout(
+        symbols=symbols,
+        cells=cells,
+        successors=successors,
+        payments=payments,
+        terminal=terminal,
+        start=int(start),
+        fork=int(fork),
+        branches=(int(paths[0]), int(paths[n_path])),
+        decisions=(int(upper), int(lower)),
+    )
+
+
+def amounts(n_path: int, epsilon: Any, gamma: Any) -> tuple[Any, Any, Any, Any]:
+    """What ``NOTHING``, ``STEP``, ``GOAL`` and ``FALL`` pay, by numbers or traced scalars.
+
+    ``GOAL`` is worth ``n_path`` at a corridor's first cell: the discount of the way there is made up for.
+    """
+    goal = n_path / gamma**n_path
+    return 0.0, 1.0, goal, -(2.0 - epsilon) / epsilon * goal
+
+
+def cell_of_pixel(layout: GridLayout, size: int) -> Int[np.ndarray, "size size"]:
+    """The cell under each pixel of an image that shows the whole map, by the pixels' centers.
+
+    This is nearest-neighbor scaling as ``jax.image.resize`` does it.
+    """
+    columns = len(layout.symbols[0])
+    centers = np.arange(size) + 0.5
+    rows_of, columns_of = (np.floor(centers * n / size).astype(np.int32) for n in (ROWS, columns))
+    return rows_of[:, None] * columns + columns_of[None, :]
+
+
+def intensities(layout: GridLayout) -> UInt8[np.ndarray, " cells"]:
+    """The gray of each cell without the agent, counted row by row; ``!`` looks like ``>``, ``F`` like ``G``."""
+    return np.array([_INTENSITIES[symbol] for symbol in "".join(layout.symbols)], np.uint8)
