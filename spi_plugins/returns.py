@@ -10,7 +10,7 @@ def generalized_advantages(
     value: Float[Array, "T B"],
     next_value: Float[Array, "T B"],
     terminated: Bool[Array, "T B"],
-    done: Bool[Array, "T B"],
+    done: Bool[Array, "T B"] | Float[Array, "T B"],
     *,
     discount: float,
     gae_lambda: float,
@@ -29,7 +29,7 @@ def generalized_advantages(
         value: critic at row ``t``.
         next_value: critic at the state that the step led to, *before* any autoreset.
         terminated: the state reached is terminal.
-        done: the episode ended with this step, for whatever reason.
+        done: the episode ended with this step, for whatever reason; or the probability that it did, in a dream.
         discount: :math:`\gamma` in [0, 1], per environment step.
         gae_lambda: :math:`\lambda` in [0, 1]; 1 is the Monte-Carlo return, 0 the one-step error.
 

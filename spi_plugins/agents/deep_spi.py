@@ -6,29 +6,21 @@ beside the surrogate, PPO has none. Without a world model the three are the same
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from spi_plugins.agents.actions import executed_action
-from spi_plugins.agents.interface import Act, Agent, DeepSPIConfig, DeepSPIMetrics, DeepSPIState
-from spi_plugins.agents.minibatches import Minibatch, flatten_rollout, take_minibatch
+from spi_plugins.agents.acting import make_acting
+from spi_plugins.agents.interface import Agent, DeepSPIConfig, DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.minibatches import flatten_rollout, shuffled, take_minibatch
 from spi_plugins.agents.objective import Parts, objective
+from spi_plugins.agents.summary import StepStats, summarize
 from spi_plugins.distributions import action_distribution
-from spi_plugins.networks.actor_critic import Evaluation, PolicyConfig, make_actor_critic
-from spi_plugins.returns import masked_mean
-from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params, PyTree, Rollout
+from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
+from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
-
-
-class _StepStats(NamedTuple):
-    """Scalars of one gradient step."""
-
-    metrics: DeepSPIMetrics
-    n_valid: Float[Array, ""]
 
 
 def _make_update(
@@ -46,25 +38,22 @@ def _make_update(
         n_rows = n_steps * n_envs
         n_minibatches = n_rows // config.batch_size
         next_key, shuffle_key, loss_key = jax.random.split(state.key, 3)
-        orders = jax.vmap(lambda key: jax.random.permutation(key, n_rows))(
-            jax.random.split(shuffle_key, config.n_epochs)
-        )
-        indices = orders.reshape(config.n_epochs * n_minibatches, config.batch_size)
+        indices = shuffled(shuffle_key, n_rows, config.n_epochs, config.batch_size)
         keys = jax.random.split(loss_key, config.n_epochs * n_minibatches)
 
         def gradient_step(
             params: Params, opt_state: PyTree, index: Array, key: Array
-        ) -> tuple[Params, PyTree, _StepStats]:
+        ) -> tuple[Params, PyTree, StepStats]:
             batch = take_minibatch(rows, final_obs, index, n_envs, with_next=with_next)
             gradients, metrics = jax.grad(objective, has_aux=True)(params, parts, batch, clip_range, key)
             changes, opt_state = optimizer.update(gradients, opt_state, params)
             params = jax.tree.map(lambda p, change: p - learning_rate * change, params, changes)
             metrics = metrics._replace(grad_norm=optax.tree.norm(gradients))
-            return params, opt_state, _StepStats(metrics, jnp.sum(batch.valid).astype(jnp.float32))
+            return params, opt_state, StepStats(metrics, jnp.sum(batch.valid).astype(jnp.float32))
 
         def minibatch(
             carry: tuple[Params, PyTree, Array], inputs: tuple[Array, Array]
-        ) -> tuple[tuple[Params, PyTree, Array], _StepStats]:
+        ) -> tuple[tuple[Params, PyTree, Array], StepStats]:
             params, opt_state, stopped = carry
             new_params, new_opt_state, stats = gradient_step(params, opt_state, *inputs)
             if config.target_kl is None:
@@ -82,30 +71,10 @@ def _make_update(
         (params, opt_state, _), stats = jax.lax.scan(
             minibatch, (state.params, state.opt_state, jnp.zeros((), bool)), (indices, keys)
         )
-        metrics = _summarize(stats, rows, n_minibatches)
+        metrics = summarize(stats, rows, n_minibatches)
         return DeepSPIState(params, opt_state, next_key), metrics
 
     return update
-
-
-def _summarize(stats: _StepStats, rows: Minibatch, n_minibatches: int) -> DeepSPIMetrics:
-    """Fold the scalars of all gradient steps into those of the update."""
-    last = jax.tree.map(lambda x: x[-n_minibatches:], stats)
-    means = DeepSPIMetrics(*(jnp.mean(values) for values in stats.metrics))
-    weights = last.n_valid / jnp.maximum(jnp.sum(last.n_valid), 1.0)
-    error = rows.target - rows.value
-
-    def variance(x: Array) -> Array:
-        return masked_mean((x - masked_mean(x, rows.valid)) ** 2, rows.valid)
-
-    spread = variance(rows.target)
-    return means._replace(
-        ratio_min=jnp.min(last.metrics.ratio_min),
-        ratio_max=jnp.max(last.metrics.ratio_max),
-        ratio_outside=jnp.sum(weights * last.metrics.ratio_outside),
-        explained_variance=jnp.where(spread > 0, 1.0 - variance(error) / jnp.maximum(spread, 1e-12), jnp.nan),
-        n_updates=jnp.sum(stats.metrics.n_updates),
-    )
 
 
 def make_deep_spi(
@@ -128,8 +97,7 @@ def make_deep_spi(
     model = (
         make_deep_mdp(policy.latent_shape, actions, world_model_config) if config.uses_world_model else None
     )
-    distribution = action_distribution(actions)
-    parts = Parts(config, actions, policy, distribution, model)
+    parts = Parts(config, actions, policy, action_distribution(actions), model)
     optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))
 
     def init(key: Array) -> DeepSPIState:
@@ -139,31 +107,12 @@ def make_deep_spi(
             params["world_model"] = model.init(model_key)
         return DeepSPIState(params, optimizer.init(params), run_key)
 
-    def forward(params: Params, obs: Observation) -> Evaluation:
-        features = policy.features(params["policy"], obs)
-        z = policy.latent(params["policy"], features)
-        return policy.evaluate(params["policy"], obs, features, z)
-
-    def act(params: Params, obs: Observation, key: Array) -> Act:
-        out = forward(params, obs)
-        action = distribution.sample(out.parameters, key)
-        return Act(
-            action=action,
-            env_action=executed_action(actions, action),
-            log_prob=distribution.log_prob(out.parameters, action),
-            value=out.value,
-        )
-
-    def predict(params: Params, obs: Observation, key: Array, *, deterministic: bool) -> Array:
-        parameters = forward(params, obs).parameters
-        action = distribution.mode(parameters) if deterministic else distribution.sample(parameters, key)
-        return executed_action(actions, action)
-
+    acting = make_acting(parts)
     return Agent(
         init=init,
-        act=act,
-        predict=predict,
-        value=lambda params, obs: policy.value(params["policy"], obs),
+        act=acting.act,
+        predict=acting.predict,
+        value=acting.value,
         update=_make_update(parts, optimizer),
         policy=policy,
         world_model=model,

@@ -1,8 +1,8 @@
 """What an on-policy agent is: its settings, its state, what it decides and what it reports."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
@@ -62,6 +62,7 @@ class DeepSPIState(NamedTuple):
     params: Params  # {"policy": ..., "world_model": ...}
     opt_state: PyTree
     key: Array
+    replay: PyTree = ()  # past rollouts, of an agent that replays them
 
 
 class Act(NamedTuple):
@@ -94,6 +95,12 @@ class DeepSPIMetrics(NamedTuple):
     explained_variance: Float[Array, ""]
     std: Float[Array, ""]
     n_updates: Float[Array, ""]  # gradient steps that were applied
+    dream: PyTree = ()  # further scalars of an agent that dreams
+
+
+def unpack_metrics(packed: Iterable[Any]) -> DeepSPIMetrics:
+    """The metrics whose leaves ``packed`` holds, of an agent that does not dream."""
+    return DeepSPIMetrics(*packed)
 
 
 class Agent(NamedTuple):
@@ -108,6 +115,7 @@ class Agent(NamedTuple):
         policy: the networks behind it.
         world_model: the latent model, or ``None``.
         has_std: the policy is Gaussian, so that ``std`` means something.
+        unpack: ``(leaves of the metrics) -> DeepSPIMetrics``.
     """
 
     init: Callable[[Array], DeepSPIState]
@@ -118,3 +126,4 @@ class Agent(NamedTuple):
     policy: ActorCritic
     world_model: DeepMDP | None
     has_std: bool
+    unpack: Callable[[Iterable[Any]], DeepSPIMetrics] = unpack_metrics

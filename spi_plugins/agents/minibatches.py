@@ -58,6 +58,19 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> tuple[
     ), jax.tree.map(fold, rollout.final_obs)
 
 
+def shuffled(key: Array, n_rows: int, n_epochs: int, batch_size: int) -> Int[Array, "M B"]:
+    """Row numbers of all minibatches of all epochs: each epoch visits every row once, in an order of its own.
+
+    Args:
+        key: of the orders.
+        n_rows: rows to visit, a multiple of ``batch_size``.
+        n_epochs: passes over them.
+        batch_size: ``B``; there are ``M = n_epochs * n_rows / B`` minibatches.
+    """
+    orders = jax.vmap(lambda key: jax.random.permutation(key, n_rows))(jax.random.split(key, n_epochs))
+    return orders.reshape(-1, batch_size)
+
+
 def take_minibatch(
     rows: Minibatch, final_obs: Observation | None, index: Int[Array, " B"], n_envs: int, *, with_next: bool
 ) -> Minibatch:

@@ -44,7 +44,7 @@ class JaxAlgorithm(BaseAlgorithm):
         learning_rate: a number, or a function of the remaining progress (1 to 0).
         n_envs: copies to make of a ``FunctionalEnv`` (default 128) or an id (default 1). Other environments
             come with a number of their own.
-        policy_kwargs: ``net_arch``, ``activation_fn``, ``ortho_init``, ``log_std_init``,
+        policy_kwargs: ``net_arch``, ``latent_arch``, ``activation_fn``, ``ortho_init``, ``log_std_init``,
             ``share_features_extractor``, ``conv_layers``, ``image_features``, ``categorical_latent``.
         stats_window_size: episodes in the running means of the log.
         tensorboard_log: folder for tensorboard, ``None`` for none.

@@ -92,7 +92,7 @@ def check_loss(metrics: DeepSPIMetrics, num_timesteps: int) -> None:
 
 def pack(metrics: DeepSPIMetrics | SPOWLMetrics) -> jax.Array:
     """All scalars as one array: one transfer instead of twenty."""
-    return jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics])
+    return jnp.stack([jnp.asarray(value, jnp.float32) for value in jax.tree.leaves(metrics)])
 
 
 def update_packed(
@@ -183,7 +183,7 @@ class StepCollector:
         with deferred_interrupt():
             state = state._replace(key=jnp.copy(storage.key))
             model._agent_state, packed = self._update(state, self._rollout(storage), *rates)
-            metrics = DeepSPIMetrics(*np.asarray(packed))
+            metrics = model.agent.unpack(np.asarray(packed))
             model._n_updates += int(metrics.n_updates)
             self._point = None
         check_loss(metrics, model.num_timesteps)

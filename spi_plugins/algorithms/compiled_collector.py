@@ -166,7 +166,7 @@ class CompiledCollector:
         model._last_obs = self._runner_obs
         rows = self.env.host_rows(steps)
         check_iteration(rows.reward, np.asarray(finite), model.num_timesteps)
-        metrics = DeepSPIMetrics(*np.asarray(packed))
+        metrics = model.agent.unpack(np.asarray(packed))
         check_loss(metrics, end)
         self._t = 0
         return _Pending(metrics, rows, np.asarray(action), end, model._n_updates + int(metrics.n_updates))

@@ -16,6 +16,7 @@ from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
 _ALLOWED = (
     "net_arch",
+    "latent_arch",
     "activation_fn",
     "ortho_init",
     "log_std_init",
@@ -44,6 +45,12 @@ def _conv_layers(layers: Any) -> ConvLayers:
             f"conv_layers must be a list of (channels, kernel size, stride), integers of at least 1, got {layers!r}."
         ) from error
     return checked
+
+
+def _latent_widths(value: Any) -> tuple[int, ...] | None:
+    if value is not None and not isinstance(value, list | tuple):
+        raise ValueError(f"latent_arch must be a list of widths, got {value!r}.")
+    return None if value is None else tuple(value)
 
 
 def _categories(value: Any) -> tuple[int, int]:
@@ -109,6 +116,7 @@ class Policy:
             encoder=cls.encoder,
             pi=pi,
             vf=vf,
+            latent=_latent_widths(policy_kwargs.get("latent_arch")),
             activation=_activation_name(policy_kwargs.get("activation_fn", cls.default_activation)),
             log_std_init=float(log_std),
             conv_layers=None if layers is None else _conv_layers(layers),

@@ -4,6 +4,9 @@ The latent state ``z`` on which a world model lives is always on the actor's sid
 
 * ``cnn``: ``z`` is the last feature map; actor and critic share a dense trunk on it (or have one each).
 * ``mlp`` and ``multi_input``: ``z`` is the actor's last hidden layer; the critic has layers of its own.
+
+With ``latent`` widths, ``z`` is the last of those layers instead, and actor and critic both stand on ``z`` alone: they
+can then act and judge in a dream, where there are no observations.
 """
 
 import dataclasses
@@ -38,6 +41,8 @@ class PolicyConfig:
         encoder: which observations are read and where the latent lies, see the module's docstring.
         pi: widths of the actor's dense layers.
         vf: widths of the critic's dense layers; ``None`` shares the actor's.
+        latent: widths of the dense layers between features and ``z``, none for the features themselves; given, the
+            layers of actor and critic are on ``z``. ``None`` leaves ``z`` where the module's docstring has it.
         activation: name in ``networks.mlp.ACTIVATIONS``, after every dense layer.
         ortho_init: orthogonal kernels for the dense layers, else LeCun-normal.
         log_std_init: initial log standard deviation of a Gaussian policy.
@@ -50,6 +55,7 @@ class PolicyConfig:
     encoder: EncoderKind
     pi: tuple[int, ...]
     vf: tuple[int, ...] | None
+    latent: tuple[int, ...] | None = None
     activation: str = "tanh"
     ortho_init: bool = True
     log_std_init: float = 0.0
@@ -62,10 +68,10 @@ class PolicyConfig:
         """Refuse unknown names and sizes below one."""
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation_fn must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}.")
-        for name in ("pi", "vf"):
+        for name, argument in (("pi", "net_arch"), ("vf", "net_arch"), ("latent", "latent_arch")):
             widths = getattr(self, name) or ()
             if any(not isinstance(width, int) or width < 1 for width in widths):
-                raise ValueError(f"net_arch needs positive integers, got {name}={widths}.")
+                raise ValueError(f"{argument} needs positive integers, got {name}={widths}.")
 
 
 class Evaluation(NamedTuple):
@@ -85,6 +91,8 @@ class ActorCritic(NamedTuple):
         evaluate: ``(params, obs, features, z) -> Evaluation``.
         value: ``(params, obs) -> [B]``, the critic alone.
         latent_shape: shape of one latent state.
+        judge: ``(params, z) -> Evaluation``, actor and critic on a latent state; ``None`` if the critic needs the
+            observation.
     """
 
     init: Callable[[Array], Params]
@@ -93,6 +101,7 @@ class ActorCritic(NamedTuple):
     evaluate: Callable[[Params, Observation, Array, Array], Evaluation]
     value: Callable[[Params, Observation], Array]
     latent_shape: tuple[int, ...]
+    judge: Callable[[Params, Array], Evaluation] | None
 
 
 class _ActorHead(nnx.Module):
@@ -138,7 +147,9 @@ class _Parts(NamedTuple):
     latent: Network  # between features and z
     pi: Network  # between z and the actor's head
     vf_extractor: Network | None  # the critic's own, if it does not share
-    vf: Network | None  # between features and the critic's head, or None to share the actor's hidden layer
+    vf: (
+        Network | None
+    )  # between features (or z) and the critic's head, or None to share the actor's hidden layer
     actor: Network
     critic: Network
 
@@ -156,9 +167,10 @@ def _build_parts(
             )
         )
 
-    on_map = config.encoder == "cnn"
-    latent = mlp(n_features, () if on_map else config.pi)
-    latent_shape = features_shape if on_map else ((*features_shape, *config.pi)[-1],)
+    on_latent = config.latent is not None or config.encoder == "cnn"
+    widths = (config.latent or ()) if on_latent else config.pi
+    latent = mlp(n_features, widths)
+    latent_shape = (widths[-1],) if widths else features_shape
     if config.categorical_latent is not None:
         n_in, categories = math.prod(latent_shape), config.categorical_latent
         latent_shape = categories
@@ -171,15 +183,16 @@ def _build_parts(
             lambda params, x: head.apply(params["head"], before.apply(params["mlp"], x)),
         )
     n_latent = math.prod(latent_shape)
-    pi_widths = config.pi if on_map else ()
+    pi_widths = config.pi if on_latent else ()
     n_hidden = (n_latent, *pi_widths)[-1]
-    n_critic = n_hidden if config.vf is None else (n_features, *config.vf)[-1]
+    n_vf = n_features if config.latent is None else n_latent
+    n_critic = n_hidden if config.vf is None else (n_vf, *config.vf)[-1]
     return _Parts(
         extractor=extractor,
         latent=latent,
         pi=mlp(n_latent, pi_widths),
         vf_extractor=None if config.share_features_extractor or config.encoder == "mlp" else extractor,
-        vf=None if config.vf is None else mlp(n_features, config.vf),
+        vf=None if config.vf is None else mlp(n_vf, config.vf),
         actor=functional(lambda rngs: _ActorHead(n_hidden, actions, config.log_std_init, rngs=rngs)),
         critic=functional(lambda rngs: Dense(n_critic, 1, gain=1.0, rngs=rngs)),
     ), latent_shape
@@ -194,12 +207,19 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: Policy
 
     Raises:
         ValueError: the critic would need an extractor of its own but has no layers of its own
-            (``share_features_extractor=False`` with a shared ``net_arch``), or an image is too small.
+            (``share_features_extractor=False`` with a shared ``net_arch``) or stands on the latent, or an image is
+            too small.
     """
-    if config.vf is None and not config.share_features_extractor and config.encoder != "mlp":
+    own_extractor = not config.share_features_extractor and config.encoder != "mlp"
+    if own_extractor and config.vf is None:
         raise ValueError(
             "share_features_extractor=False needs separate layers: net_arch=dict(pi=[...], vf=[...]), "
             f"got the shared net_arch={list(config.pi)}."
+        )
+    if own_extractor and config.latent is not None:
+        raise ValueError(
+            "share_features_extractor=False needs a critic that reads the observation, but with "
+            f"latent_arch={list(config.latent)} it reads the latent alone."
         )
     parts, latent_shape = _build_parts(spec, actions, config)
     networks = {name: part for name, part in parts._asdict().items() if part is not None}
@@ -216,21 +236,23 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: Policy
         return out
 
     def latent(params: Params, x: Array) -> Array:
-        if config.encoder == "cnn" and config.categorical_latent is None:
+        if len(latent_shape) == 3:  # the feature map itself
             return x
         z: Array = parts.latent.apply(params["latent"], _rows(x))
         return z
 
-    def critic_hidden(params: Params, obs: Observation, x: Array) -> Array:
+    def critic_hidden(params: Params, obs: Observation, x: Array, z: Array) -> Array:
         assert parts.vf is not None
-        if parts.vf_extractor is not None:
+        if config.latent is not None:
+            x = z
+        elif parts.vf_extractor is not None:
             x = parts.vf_extractor.apply(params["vf_extractor"], obs)
         hidden: Array = parts.vf.apply(params["vf"], _rows(x))
         return hidden
 
     def evaluate(params: Params, obs: Observation, x: Array, z: Array) -> Evaluation:
         hidden = parts.pi.apply(params["pi"], _rows(z))
-        critic_in = hidden if parts.vf is None else critic_hidden(params, obs, x)
+        critic_in = hidden if parts.vf is None else critic_hidden(params, obs, x, z)
         return Evaluation(
             parameters=parts.actor.apply(params["actor"], hidden),
             value=parts.critic.apply(params["critic"], critic_in)[:, 0],
@@ -240,4 +262,10 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: Policy
         x = features(params, obs)
         return evaluate(params, obs, x, latent(params, x)).value
 
-    return ActorCritic(init, features, latent, evaluate, value, latent_shape)
+    def judge(params: Params, z: Array) -> Evaluation:
+        return evaluate(params, None, z, z)
+
+    needs_obs = parts.vf is not None and config.latent is None
+    return ActorCritic(
+        init, features, latent, evaluate, value, latent_shape, judge=None if needs_obs else judge
+    )

@@ -1,0 +1,128 @@
+"""Dreams: what the policy does in its world model, from latent states of real observations on."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from spi_plugins.agents.actions import model_action
+from spi_plugins.agents.dream_interface import Imagined
+from spi_plugins.agents.interface import DeepSPIConfig
+from spi_plugins.agents.minibatches import Minibatch
+from spi_plugins.agents.objective import Parts
+from spi_plugins.returns import generalized_advantages, masked_mean
+from spi_plugins.types import Params
+
+
+class Dream(NamedTuple):
+    """``H`` imagined steps of ``N`` dreams. No gradient leads out of it."""
+
+    z: Float[Array, " H N *z"]  # where the step begins
+    action: Array  # [H, N, ...], as sampled
+    log_prob: Float[Array, "H N"]
+    value: Float[Array, "H+1 N"]
+    reward: Float[Array, "H N"]
+    ended: Float[Array, "H N"]  # the state reached is terminal: 0 or 1, or how probable that is
+    valid: Bool[Array, "H N"]  # false once the dream is over, and in dreams that never began
+
+
+def imagine(
+    parts: Parts,
+    params: Params,
+    z: Float[Array, " N *z"],
+    begun: Bool[Array, " N"],
+    key: Array,
+    *,
+    horizon: int,
+    soft_termination: bool,
+) -> Dream:
+    """Follow the policy in the model for ``horizon`` steps.
+
+    A dream whose end is drawn is over: its further steps are not valid. With ``soft_termination`` none ends, and
+    ``ended`` is the probability that the step's successor is terminal.
+
+    Args:
+        parts: a policy that judges latents, and a world model that predicts termination.
+        params: of both.
+        z: where the dreams begin.
+        begun: the dreams that count.
+        key: of actions, model and ends.
+        horizon: ``H``.
+        soft_termination: see above.
+    """
+    policy, model = parts.policy, parts.world_model
+    assert policy.judge is not None
+    assert model is not None
+    assert model.termination is not None
+    judge, terminal = policy.judge, model.termination
+
+    def step(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+        z, going = carry
+        action_key, model_key, end_key = jax.random.split(key, 3)
+        out = judge(params["policy"], z)
+        action = parts.distribution.sample(out.parameters, action_key)
+        taken = model_action(parts.actions, action)
+        next_z = model.predict(params["world_model"], z, taken, model_key)
+        ended = terminal(params["world_model"], next_z)
+        if not soft_termination:
+            ended = jax.random.bernoulli(end_key, ended).astype(jnp.float32)
+        row = (
+            z,
+            action,
+            parts.distribution.log_prob(out.parameters, action),
+            out.value,
+            model.reward(params["world_model"], z, taken),
+            ended,
+            going,
+        )
+        return (next_z, going if soft_termination else going & (ended < 0.5)), row
+
+    (last, _), rows = jax.lax.scan(step, (z, begun), jax.random.split(key, horizon))
+    dream = Dream(*rows)
+    last_value = judge(params["policy"], last).value
+    dream = dream._replace(value=jnp.concatenate([dream.value, last_value[None]]))
+    return Dream(*map(jax.lax.stop_gradient, dream))
+
+
+def dream_rows(dream: Dream, config: DeepSPIConfig) -> Minibatch:
+    """Advantages, and time and dreams folded into one axis, time-major. The rows' ``obs`` are latents."""
+    goes_on = 1.0 - dream.ended
+    value = dream.value[:-1]
+    advantage = generalized_advantages(
+        dream.reward,
+        value,
+        goes_on * dream.value[1:],
+        jnp.zeros(dream.ended.shape, bool),
+        dream.ended,
+        discount=config.gamma,
+        gae_lambda=config.gae_lambda,
+    )
+    rows = Minibatch(
+        obs=dream.z,
+        next_obs=None,
+        action=dream.action,
+        log_prob=dream.log_prob,
+        value=value,
+        reward=dream.reward,
+        terminated=dream.ended > 0.5,
+        valid=dream.valid,
+        advantage=advantage,
+        target=advantage + value,
+    )
+    folded: Minibatch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+    return folded
+
+
+def describe_dream(dream: Dream, gamma: float) -> Imagined:
+    """Return, length, share that ends and the critic's expectation, means over the dreams that began."""
+    begun = dream.valid[0]
+    lasts = jnp.cumprod(1.0 - dream.ended, axis=0)
+    going = jnp.concatenate([jnp.ones((1, *begun.shape)), lasts[:-1]])
+    discount = gamma ** jnp.arange(len(going), dtype=jnp.float32)
+    return Imagined(
+        mean_return=masked_mean(jnp.sum(discount[:, None] * going * dream.reward, axis=0), begun),
+        mean_length=masked_mean(jnp.sum(going, axis=0), begun),
+        ended=masked_mean(1.0 - lasts[-1], begun),
+        mean_value=masked_mean(dream.value[0], begun),
+    )

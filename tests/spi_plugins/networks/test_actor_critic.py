@@ -1,0 +1,86 @@
+"""Where the latent lies, and what actor and critic read."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
+from spi_plugins.types import ActionSpec, ArraySpec
+
+NUMBERS = ArraySpec(kind="box", shape=(3,), dtype="float32")
+IMAGE = ArraySpec(kind="image", shape=(8, 8, 1), dtype="uint8", low=0.0, high=255.0)
+ACTIONS = ActionSpec(kind="discrete", nvec=(2,))
+SMALL_CNN = {"encoder": "cnn", "conv_layers": ((4, 3, 2),)}
+CONFIGS = {
+    "the actor's last layer": (NUMBERS, {"encoder": "mlp", "pi": (5,), "vf": (7,)}, (5,), False),
+    "the same, shared with the critic": (NUMBERS, {"encoder": "mlp", "pi": (5,), "vf": None}, (5,), True),
+    "layers of its own": (NUMBERS, {"encoder": "mlp", "pi": (5,), "vf": (7,), "latent": (6, 4)}, (4,), True),
+    "the observation": (NUMBERS, {"encoder": "mlp", "pi": (5,), "vf": (7,), "latent": ()}, (3,), True),
+    "categories on those layers": (
+        NUMBERS,
+        {"encoder": "mlp", "pi": (5,), "vf": (7,), "latent": (6,), "categorical_latent": (2, 3)},
+        (2, 3),
+        True,
+    ),
+    "a feature map": (IMAGE, {**SMALL_CNN, "pi": (5,), "vf": None}, (3, 3, 4), True),
+    "a feature map, not the critic's": (IMAGE, {**SMALL_CNN, "pi": (5,), "vf": (7,)}, (3, 3, 4), False),
+    "a feature map, also the critic's": (
+        IMAGE,
+        {**SMALL_CNN, "pi": (5,), "vf": (7,), "latent": ()},
+        (3, 3, 4),
+        True,
+    ),
+    "a layer on the feature map": (IMAGE, {**SMALL_CNN, "pi": (5,), "vf": (7,), "latent": (6,)}, (6,), True),
+}
+
+
+@pytest.mark.parametrize("where", CONFIGS)
+def test_the_latent_lies_where_the_configuration_says_and_is_all_that_a_judge_of_latents_reads(where):
+    spec, fields, latent_shape, judges = CONFIGS[where]
+    policy = make_actor_critic(spec, ACTIONS, PolicyConfig(**fields))
+    assert policy.latent_shape == latent_shape
+    assert (policy.judge is not None) is judges
+    params = policy.init(jax.random.key(0))
+    obs = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (4, *spec.shape)), spec.dtype)
+    features = policy.features(params, obs)
+    z = policy.latent(params, features)
+    assert z.shape == (4, *latent_shape)
+    out = policy.evaluate(params, obs, features, z)
+    np.testing.assert_array_equal(policy.value(params, obs), out.value)
+    if policy.judge is not None:
+        judged = policy.judge(params, z)
+        np.testing.assert_array_equal(judged.parameters, out.parameters)
+        np.testing.assert_array_equal(judged.value, out.value)
+
+
+def test_the_observation_as_latent_is_the_observation_itself():
+    config = PolicyConfig(encoder="mlp", pi=(5,), vf=(7,), latent=())
+    policy = make_actor_critic(NUMBERS, ACTIONS, config)
+    params = policy.init(jax.random.key(0))
+    obs = jnp.asarray([[1.0, -2.0, 3.0]])
+    np.testing.assert_array_equal(policy.latent(params, policy.features(params, obs)), obs)
+
+
+def test_the_critics_output_on_a_latent_is_its_layers_applied_to_it():
+    config = PolicyConfig(encoder="mlp", pi=(5,), vf=(7,), latent=(4,), activation="relu")
+    policy = make_actor_critic(NUMBERS, ACTIONS, config)
+    params = policy.init(jax.random.key(0))
+    z = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    vf, head = (jax.tree.map(np.asarray, params[name]) for name in ("vf", "critic"))
+    hidden = np.maximum(z @ vf["dense0"]["kernel"] + vf["dense0"]["bias"], 0.0)
+    expected = (hidden @ head["kernel"] + head["bias"])[:, 0]
+    np.testing.assert_allclose(policy.judge(params, jnp.asarray(z)).value, expected, rtol=1e-5)
+
+
+def test_a_critic_on_the_latent_has_no_extractor_of_its_own():
+    config = PolicyConfig(
+        **{**SMALL_CNN, "pi": (5,), "vf": (7,), "latent": (6,)}, share_features_extractor=False
+    )
+    with pytest.raises(ValueError, match=r"share_features_extractor=False .* latent_arch=\[6\]"):
+        make_actor_critic(IMAGE, ACTIONS, config)
+
+
+def test_widths_of_the_latent_are_positive_integers():
+    with pytest.raises(ValueError, match=r"latent_arch needs positive integers, got latent=\(8, 0\)"):
+        PolicyConfig(encoder="mlp", pi=(5,), vf=(7,), latent=(8, 0))
