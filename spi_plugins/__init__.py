@@ -11,6 +11,7 @@ import gymnasium
 
 from spi_plugins import builtins as _builtins
 from spi_plugins import plugins as _plugins
+from spi_plugins.dream_registry import register_dream, register_remembered_dreams
 from spi_plugins.hookspecs import PLUGIN_API, hookimpl
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
+    from spi_plugins.algorithms.fit_world_model import fit_world_model
     from spi_plugins.algorithms.planner_policy import PlannerPolicy
     from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
     from spi_plugins.hookspecs import Target
+    from spi_plugins.open_dream import open_dream
+    from spi_plugins.world_model_file import load_world_model
 
 __version__ = "0.1.0"
 
@@ -34,6 +38,7 @@ __all__ = [
     "DeepSPI",
     "PlannerPolicy",
     "__version__",
+    "fit_world_model",
     "get_algorithm",
     "get_callback",
     "get_planner",
@@ -45,8 +50,11 @@ __all__ = [
     "list_planners",
     "list_world_models",
     "list_wrappers",
+    "load_world_model",
     "make",
     "make_env",
+    "open_dream",
+    "register_dream",
 ]
 
 _LAZY = {
@@ -56,6 +64,9 @@ _LAZY = {
     "PlannerPolicy": "spi_plugins.algorithms.planner_policy",
     "SPOWL": "spi_plugins.algorithms.spowl",
     "TDMPC2": "spi_plugins.algorithms.spowl",
+    "fit_world_model": "spi_plugins.algorithms.fit_world_model",
+    "load_world_model": "spi_plugins.world_model_file",
+    "open_dream": "spi_plugins.open_dream",
 }
 
 
@@ -189,3 +200,4 @@ def _register_gymnasium_ids() -> None:
 
 
 _register_gymnasium_ids()
+register_remembered_dreams()

@@ -107,11 +107,21 @@ def register_planners(register: Register) -> None:
 
 @hookimpl
 def register_world_models(register: Register) -> None:
-    """Deep SPI's world model."""
+    """World models that dreams are made of; those of agents are stored by them."""
     register(
         "deep_mdp",
-        "spi_plugins.world_models.deep_mdp:make_deep_mdp",
-        summary="Deep SPI's latent model: Lipschitz transition density and reward",
+        "spi_plugins.agents.deep_mdp_learner:make_deep_mdp_world",
+        summary="An ensemble of latent models with termination and a decoder, for any action",
+    )
+    register(
+        "deep_spi",
+        "spi_plugins.agents.deep_spi_world:make_deep_spi_world",
+        summary="The latent model that Deep SPI learns with its policy",
+    )
+    register(
+        "tdmpc",
+        "spi_plugins.agents.tdmpc_learner:make_tdmpc_world",
+        summary="SPOWL's and TD-MPC2's implicit model with costs, critics and a policy",
     )
 
 
@@ -153,10 +163,16 @@ def register_envs(register: RegisterEnv) -> None:
 
 @hookimpl
 def register_wrappers(register: RegisterWrapper) -> None:
-    """The cost wrappers, under the names of their classes in lower case."""
+    """The cost wrappers, under the names of their classes in lower case, and the way back from dreams."""
     for cls, summary in _WRAPPERS.items():
         name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in cls).lstrip("_")
         register(name, f"spi_wrappers:{cls}", vector=f"spi_wrappers.vector:{cls}", summary=summary)
+    register(
+        "latent_observation",
+        "spi_wrappers.dream:LatentObservation",
+        vector="spi_wrappers.dream:LatentVectorObservation",
+        summary="The real environment as a dream of it is seen",
+    )
 
 
 @hookimpl
@@ -179,6 +195,7 @@ def register_commands(register: Register) -> None:
     """The subcommands of ``spi``."""
     register("train", "spi_plugins.cli.train:configure", summary="Train an algorithm, or go on with a run")
     register("eval", "spi_plugins.cli.evaluate:configure", summary="Evaluate a saved model")
+    register("dream", "spi_plugins.cli.dream:configure", summary="Fit, register and check dreams")
     register(
         "new-plugin",
         "spi_plugins.cli.new_plugin:configure",

@@ -100,11 +100,11 @@ def register_planners(register: Register) -> None:
 def register_world_models(register: Register) -> None:
     """Offer world models: latent dynamics, rewards and costs that are fitted to data.
 
-    Each target is a factory, called as ``target(latent_shape, action_spec, config)`` with a configuration of
-    its own. It returns a named tuple of pure functions on a pytree of parameters, with the functions of
-    ``spi_plugins.world_models.deep_mdp.DeepMDP``: ``init``, ``losses``, ``predict``, ``reward`` and
-    ``termination``. It is found by ``spi_plugins.get_world_model(name)``, and
-    ``spi_plugins.testing.check_world_model`` checks what it builds.
+    Each target is a factory, called as ``target(observations, actions, **settings)`` with the specifications of
+    ``spi_plugins.types``; it returns a ``spi_plugins.world_models.interface.WorldModel``: pure functions for planners
+    and dreams, how they are fitted to a replay buffer, and all settings, from which the same factory builds the same
+    model again when a file is loaded. ``spi_plugins.fit_world_model(env, kind=name)`` uses it, its files are dreams,
+    and ``spi_plugins.testing.check_world_model`` checks it.
 
     Args:
         register: ``register(name, target, *, summary="")``, called once per world model. Names are lower

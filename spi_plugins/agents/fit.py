@@ -1,58 +1,78 @@
-"""Fit the implicit world model to a data set, without an agent that acts."""
+"""Fit a world model to a data set, without an agent that acts."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from spi_plugins import buffers
-from spi_plugins.agents.spowl import make_spowl
-from spi_plugins.agents.spowl_interface import SPOWLConfig, SPOWLMetrics
 from spi_plugins.buffers import Buffer
-from spi_plugins.planners.policy import make_policy
-from spi_plugins.types import ActionSpec, ObservationSpec
-from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.types import Params
+from spi_plugins.world_models.interface import Learner, WorldModel
+
+# Gradient steps that run as one program, after which progress is reported.
+_CHUNK = 100
+
+
+def require_learner(world: WorldModel) -> Learner:
+    """What fits a world model alone.
+
+    Raises:
+        ValueError: only an agent can.
+    """
+    if world.learner is None:
+        raise ValueError(f"A world model of the kind {world.kind!r} is fitted by its agent only.")
+    return world.learner
 
 
 def fit(
-    observations: ObservationSpec,
-    actions: ActionSpec,
+    world: WorldModel,
     buffer: Buffer,
     key: Array,
     *,
     n_updates: int = 5000,
     learning_rate: float = 3e-4,
-    config: SPOWLConfig | None = None,
-) -> tuple[FittedModel, SPOWLMetrics]:
-    """Fit all parts of the model, its critics and policy included, to what a buffer holds.
+    on_progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> tuple[Params, dict[str, float]]:
+    """Fit all parts of a world model to what a buffer holds.
 
     Args:
-        observations: what the buffer's observations are.
-        actions: of the environment; a box. The buffer's are scaled to [-1, 1].
-        buffer: see ``buffers``.
+        world: of a kind that can be fitted alone.
+        buffer: see ``buffers``; actions as ``world_models.actions.stored_action`` gives them.
         key: of initial parameters and batches.
         n_updates: gradient steps.
         learning_rate: of all parts.
-        config: model and losses; the paper's by default.
+        on_progress: called with the steps so far and the last losses, about every hundred steps.
 
     Returns:
-        The model, and the means of the losses over the last tenth of the steps.
+        The parameters, and the means of the losses over the last hundred steps.
 
     Raises:
-        ValueError: the buffer holds no window of the model's horizon, or ``n_updates`` is below 1.
+        ValueError: the kind has no learner, the buffer holds no window of the model's horizon, or ``n_updates`` is
+            below 1.
+        FloatingPointError: a loss became NaN.
     """
-    config = SPOWLConfig() if config is None else config
     if n_updates < 1:
         raise ValueError(f"n_updates must be at least 1, got {n_updates}")
-    if not bool(buffers.can_sample(buffer, config.model.horizon)):
+    learner = require_learner(world)
+    horizon = world.model.spec.horizon
+    if not bool(jnp.any(buffer.size > horizon)):
         raise ValueError(
-            f"buffer holds no {config.model.horizon + 1} consecutive slots of one environment, which the horizon "
-            f"{config.model.horizon} needs"
+            f"buffer holds no {horizon + 1} consecutive slots of one environment, which the horizon {horizon} needs"
         )
-    agent = make_spowl(observations, actions, config, make_policy())
-    update = jax.jit(agent.update, donate_argnums=0)
-    state = jax.jit(agent.init)(key)
-    last = max(n_updates // 10, 1)
-    if n_updates > last:
-        state, _ = update(state, buffer, jnp.int32(n_updates - last), jnp.float32(learning_rate))
-    state, metrics = update(state, buffer, jnp.int32(last), jnp.float32(learning_rate))
-    return FittedModel(agent.world_model.model, state.params, observations, actions), metrics
+    state = jax.jit(learner.init)(key, buffer)
+    update = jax.jit(learner.update, donate_argnums=0)
+    losses: dict[str, float] = {}
+    for done in range(0, n_updates, _CHUNK):
+        count = min(_CHUNK, n_updates - done)
+        state, means = update(state, buffer, jnp.int32(count), jnp.float32(learning_rate))
+        losses = {name: float(value) for name, value in means.items()}
+        bad = [name for name, value in losses.items() if not jnp.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"{', '.join(bad)} became infinite or NaN after {done + count} updates; lower learning_rate="
+                f"{learning_rate}, or look for huge observations, rewards or costs."
+            )
+        if on_progress is not None:
+            on_progress(done + count, losses)
+    return learner.params(state), losses

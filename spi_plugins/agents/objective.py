@@ -6,16 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from spi_plugins.agents.actions import model_action
 from spi_plugins.agents.interface import DeepSPIConfig, DeepSPIMetrics
 from spi_plugins.agents.minibatches import Minibatch
 from spi_plugins.certificates import ratio_diagnostics
 from spi_plugins.distributions import ActionDistribution
+from spi_plugins.losses.deep_mdp import termination_cross_entropy
 from spi_plugins.losses.deep_spi import auxiliary_loss, utility
 from spi_plugins.losses.ppo import approximate_kl, clipped_surrogate, drift_surrogate, value_loss
 from spi_plugins.networks.actor_critic import ActorCritic
 from spi_plugins.returns import masked_mean, normalize
 from spi_plugins.types import ActionSpec, Params
+from spi_plugins.world_models.actions import model_action
 from spi_plugins.world_models.deep_mdp import DeepMDP, ModelLosses
 
 
@@ -43,6 +44,10 @@ def _model_losses(
     losses = model.losses(
         params["world_model"], z[:n], action, batch.reward, z[n:], batch.terminated, loss_key
     )
+    if parts.config.termination_loss == "cross_entropy" and model.termination is not None:
+        probability = model.termination(params["world_model"], z[n:])
+        ended = termination_cross_entropy(probability, batch.terminated.astype(jnp.float32))
+        losses = losses._replace(termination=ended)
     penalty = model.penalty(params["world_model"], z[:n], action, penalty_key)
     return ModelLosses(*(jnp.where(batch.valid, loss, 0.0) for loss in losses)), penalty
 
@@ -81,9 +86,10 @@ def objective(
         inside = auxiliary if config.piecewise_auxiliary else jnp.full_like(auxiliary, 1.0) * mean(auxiliary)
     gain = utility(advantage, inside)
     if config.drift_coef is None:
-        policy_loss = mean(clipped_surrogate(ratio, gain, clip_range))
+        surrogate = clipped_surrogate(ratio, gain, clip_range)
     else:
-        policy_loss = mean(drift_surrogate(ratio, gain, clip_range, config.drift_coef))
+        surrogate = drift_surrogate(ratio, gain, clip_range, config.drift_coef)
+    policy_loss = mean(surrogate if batch.weight is None else batch.weight * surrogate)
     critic_loss = mean(value_loss(out.value, batch.value, batch.target, config.clip_range_vf))
     entropy = mean(parts.distribution.entropy(out.parameters))
     loss = policy_loss + config.vf_coef * critic_loss - config.ent_coef * entropy

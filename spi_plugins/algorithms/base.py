@@ -20,8 +20,8 @@ from spi_plugins.algorithms.model_file import ModelFile, PathOrFile, read_model_
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.algorithms.saved_model import ResumePoint, describe, parse
 from spi_plugins.algorithms.schedules import Schedule, check_schedule
-from spi_plugins.algorithms.serialization import flatten_arrays, restore_arrays
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, as_vec_env
+from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.errors import ModelFileError
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, PyTree

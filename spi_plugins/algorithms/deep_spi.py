@@ -7,13 +7,16 @@ from typing import Any, ClassVar, Literal
 from stable_baselines3.common.utils import LinearSchedule
 
 from spi_plugins.agents.deep_spi import make_deep_spi
+from spi_plugins.agents.deep_spi_world import make_deep_spi_world
 from spi_plugins.agents.interface import Agent, DeepSPIConfig
 from spi_plugins.algorithms.checks import check_choice, check_integer, check_number
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule, check_schedule
 from spi_plugins.losses.deep_spi import Auxiliary
+from spi_plugins.networks.actor_critic import PolicyConfig
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
+from spi_plugins.world_models.interface import WorldModel
 
 TransitionDensity = Literal["deterministic", "normal", "mixture", "categorical"]
 DENSITIES = ("deterministic", "normal", "mixture", "categorical")
@@ -168,10 +171,23 @@ class PPO(OnPolicyAlgorithm):
     def _world_model_config(self) -> DeepMDPConfig:
         return DeepMDPConfig()
 
-    def _make_agent(self) -> Agent:
-        self._choose_batches()
+    def _world(self) -> WorldModel | None:
+        if self.agent.world_model is None:
+            return None
         observations, actions = self._specs()
-        config = DeepSPIConfig(
+        return make_deep_spi_world(
+            observations,
+            actions,
+            encoder=dataclasses.asdict(self._policy_config()),
+            model=dataclasses.asdict(self._world_model_config()),
+            gamma=self.gamma,
+        )
+
+    def _policy_config(self) -> PolicyConfig:
+        return self.policy_class.config(self._specs()[0], self.policy_kwargs)
+
+    def _agent_config(self) -> DeepSPIConfig:
+        return DeepSPIConfig(
             gamma=self.gamma,
             gae_lambda=self.gae_lambda,
             n_epochs=self.n_epochs,
@@ -185,8 +201,12 @@ class PPO(OnPolicyAlgorithm):
             auxiliary=self.auxiliary,
             **self._objective(),
         )
-        policy_config = self.policy_class.config(observations, self.policy_kwargs)
-        return make_deep_spi(observations, actions, policy_config, config, self._world_model_config())
+
+    def _make_agent(self) -> Agent:
+        self._choose_batches()
+        return make_deep_spi(
+            *self._specs(), self._policy_config(), self._agent_config(), self._world_model_config()
+        )
 
 
 class DeepSPI(PPO):

@@ -1,92 +1,34 @@
 """The model file: SB3's zip with JSON and plain arrays, nothing that is unpickled.
 
-Entries: ``data`` (JSON), ``state.npz`` (arrays by path, ``allow_pickle=False``),
-``_stable_baselines3_version`` and ``system_info.txt``. Loading a stranger's file can run no code. Writes are
-atomic: a killed process leaves the old file or the new one.
+Entries: ``data`` (JSON), ``state.npz`` (arrays by path), ``_stable_baselines3_version`` and ``system_info.txt``.
 """
 
-import io
-import json
-import os
-import pathlib
-import tempfile
-import zipfile
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 import stable_baselines3
 from stable_baselines3.common.utils import get_system_info
 
-from spi_plugins.errors import ModelFileError
+from spi_plugins.archive import Archive, Format, PathOrFile, read_archive, write_archive
 
-FORMAT = "spi-plugins"
+__all__ = ["FORMAT_VERSION", "ModelFile", "PathOrFile", "read_model_file", "write_model_file"]
+
 FORMAT_VERSION = 1
+_FORMAT = Format("spi-plugins", FORMAT_VERSION, "model")
 
-PathOrFile: TypeAlias = str | pathlib.Path | io.BufferedIOBase | BinaryIO
-
-
-class ModelFile(NamedTuple):
-    """What a file holds."""
-
-    data: dict[str, Any]
-    arrays: dict[str, np.ndarray[Any, Any]]
-
-    def part(self, prefix: str) -> dict[str, np.ndarray[Any, Any]]:
-        """The arrays whose name begins with ``prefix``, without it."""
-        return {key[len(prefix) :]: value for key, value in self.arrays.items() if key.startswith(prefix)}
-
-
-def _zip_path(path: str | pathlib.Path, *, for_reading: bool) -> pathlib.Path:
-    """SB3's habit: ``.zip`` is appended where there is no suffix."""
-    path = pathlib.Path(path)
-    if path.suffix == "" and not (for_reading and path.is_file()):
-        path = path.with_name(path.name + ".zip")
-    return path
+ModelFile = Archive
 
 
 def write_model_file(
     target: PathOrFile, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]
 ) -> None:
     """Write a model to a path (atomically, missing folders are made) or into an open binary file."""
-    packed = io.BytesIO()
-    np.savez(packed, **dict(arrays))  # type: ignore[arg-type]
-    content = io.BytesIO()
-    # Trained weights do not compress; storing them keeps frequent checkpoints cheap.
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        header = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        archive.writestr("data", json.dumps({**header, **data}, indent=1, allow_nan=True))
-        archive.writestr("state.npz", packed.getvalue())
-        archive.writestr("_stable_baselines3_version", stable_baselines3.__version__)
-        archive.writestr("system_info.txt", get_system_info(print_info=False)[1])
-    if isinstance(target, str | os.PathLike):
-        write_atomically(_zip_path(target, for_reading=False), content.getbuffer())
-    else:
-        target.write(content.getbuffer())
-
-
-def write_atomically(path: pathlib.Path, content: memoryview) -> None:
-    """Write a file so that a killed process leaves the old one or the new one; missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only the owner can read; give the usual permissions instead.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    texts = {
+        "_stable_baselines3_version": stable_baselines3.__version__,
+        "system_info.txt": get_system_info(print_info=False)[1],
+    }
+    write_archive(target, _FORMAT, data, arrays, texts)
 
 
 def read_model_file(source: PathOrFile) -> ModelFile:
@@ -96,33 +38,8 @@ def read_model_file(source: PathOrFile) -> ModelFile:
         FileNotFoundError: there is no such file.
         ModelFileError: the file is damaged, is no model of this project, or comes from a newer version.
     """
-    name = str(source)
-    if isinstance(source, str | os.PathLike):
-        path = _zip_path(source, for_reading=True)
-        name = str(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no model file {name}.")
-        source = io.BytesIO(path.read_bytes())
-    try:
-        with zipfile.ZipFile(source) as archive:
-            names = archive.namelist()
-            data = json.loads(archive.read("data")) if "data" in names else {}
-            if not isinstance(data, dict) or data.get("format") != FORMAT:
-                raise ModelFileError(
-                    f"{name} is no spi-plugins model, or damaged; its entries: {sorted(names)[:8]}. Files of "
-                    "stable-baselines3 and SBX hold pickles and other networks, and cannot be loaded here."
-                )
-            if data["format_version"] > FORMAT_VERSION:
-                raise ModelFileError(
-                    f"{name} has format version {data['format_version']}; this release reads up to "
-                    f"{FORMAT_VERSION}. Upgrade spi-plugins."
-                )
-            with np.load(io.BytesIO(archive.read("state.npz")), allow_pickle=False) as stored:
-                arrays = {key: stored[key] for key in stored.files}
-    except ModelFileError:
-        raise
-    except Exception as error:  # zip, JSON and npy readers raise a dozen different types on damaged input
-        raise ModelFileError(
-            f"{name} is damaged or no model file: {type(error).__name__}: {error}."
-        ) from error
-    return ModelFile(data, arrays)
+    otherwise = (
+        "Files of stable-baselines3 and SBX hold pickles and other networks, and cannot be loaded here; a world model "
+        "is loaded by spi_plugins.load_world_model."
+    )
+    return read_archive(source, _FORMAT, otherwise=otherwise)

@@ -10,6 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import host_buffers
 from spi_plugins.agents.spowl_interface import SPOWLAgent, SPOWLMetrics, SPOWLState
+from spi_plugins.agents.tdmpc_learner import tdmpc_world
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import pack
 from spi_plugins.algorithms.environments import require_open
@@ -21,7 +22,8 @@ from spi_plugins.algorithms.replay_collector import ReplayCollector, Standing
 from spi_plugins.algorithms.replay_file import read_replay_file, write_replay_file
 from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, training_data
 from spi_plugins.algorithms.schedules import check_scheduled
-from spi_plugins.algorithms.serialization import flatten_arrays, restore_arrays
+from spi_plugins.algorithms.world_model_export import given_observations, remembered_observations, save_world
+from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.errors import ModelFileError
 from spi_plugins.host_buffers import HostBuffer
@@ -148,6 +150,22 @@ class OffPolicyAlgorithm(JaxAlgorithm):
         """The world model as it is now, for a ``PlannerPolicy`` of another planner."""
         model = self.agent.world_model.model
         return FittedModel(model, self._agent_state.params, *self._specs())
+
+    def save_world_model(self, path: PathOrFile, observations: Observation | None = None) -> None:
+        """Write the world model to a file of its own, for dreams, wrappers and planners.
+
+        Args:
+            path: ``.zip`` is appended where there is no suffix.
+            observations: real ones ``[S, ...]`` for dreams to begin in; by default those of the replay buffer.
+
+        Raises:
+            ValueError: there is no replay buffer, and no observations are given.
+        """
+        if observations is None:
+            seen = remembered_observations(self.replay_buffer)
+        else:
+            seen = given_observations(self, observations)
+        save_world(self, tdmpc_world(self.agent.world_model), self._agent_state.params, path, seen)
 
     # ------------------------------------------------------------------ training
 

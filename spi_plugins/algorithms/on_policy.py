@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from stable_baselines3.common.utils import FloatSchedule
 
+from spi_plugins.agents.deep_spi_world import world_params
 from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import StepCollector
@@ -16,7 +17,10 @@ from spi_plugins.algorithms.environments import require_open
 from spi_plugins.algorithms.progress import record_progress
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import check_scheduled
+from spi_plugins.algorithms.world_model_export import given_observations, last_observations, save_world
+from spi_plugins.archive import PathOrFile
 from spi_plugins.types import Observation, PyTree
+from spi_plugins.world_models.interface import WorldModel
 
 
 class OnPolicyAlgorithm(JaxAlgorithm):
@@ -86,6 +90,32 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         params, key = self._agent_state.params, self._predict_key
         return np.asarray(self._predict_fn(params, obs, key, count, deterministic=deterministic))
 
+    # ------------------------------------------------------------------ the world model
+
+    def _world(self) -> WorldModel | None:
+        """The world model that the agent learns, as a kind; ``None`` without one."""
+        return None
+
+    def save_world_model(self, path: PathOrFile, observations: Observation | None = None) -> None:
+        """Write encoder and world model to a file of their own, for dreams and wrappers.
+
+        Args:
+            path: ``.zip`` is appended where there is no suffix.
+            observations: real ones ``[S, ...]`` for dreams to begin in, the more the better; by default the ones that
+                the environments stand at, one for each copy.
+
+        Raises:
+            ValueError: the model has no world model, or has seen no observation.
+        """
+        world = self._world()
+        if world is None:
+            raise ValueError(
+                f"This {type(self).__name__} has no world model to save; DeepSPI and DeepMDP have one if "
+                "reward_loss_coef or transition_loss_coef is above 0."
+            )
+        seen = last_observations(self) if observations is None else given_observations(self, observations)
+        save_world(self, world, world_params(self._agent_state.params), path, seen)
+
     # ------------------------------------------------------------------ training
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
@@ -149,8 +179,8 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         callbacks.on_training_end()
         return self
 
-    def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[np.float32, np.float32]:
-        """Learning rate and clip range for the update after ``num_timesteps``."""
+    def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, Any]:
+        """Learning rate and clip range for the update after ``num_timesteps``, float32."""
         remaining = 1.0 - num_timesteps / total_timesteps
         learning_rate = check_scheduled("learning_rate", self.lr_schedule(remaining))
         clip_range = check_scheduled("clip_range", self.clip_range_schedule(remaining))
@@ -168,8 +198,12 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         record = self.logger.record
         record("train/learning_rate", float(learning_rate))
         record("train/clip_range", float(clip_range))
+        self._record_metrics(metrics)
+
+    def _record_metrics(self, metrics: DeepSPIMetrics) -> None:
+        record = self.logger.record
         record("train/n_updates", self._n_updates, exclude="tensorboard")
-        skipped = {"n_updates"} | (set() if self.agent.has_std else {"std"})
+        skipped = {"n_updates", "dream"} | (set() if self.agent.has_std else {"std"})
         if self.agent.world_model is None:
             skipped |= {
                 "reward_loss",

@@ -18,7 +18,7 @@ class PlannerPolicy(PlanningPolicy):
     """Plans in a fitted world model; ``evaluate_policy`` takes it like a model.
 
     Args:
-        world_model: for example ``model.world_model`` of a ``SPOWL`` model, or what ``agents.fit.fit`` gives.
+        world_model: for example ``model.world_model`` of a ``SPOWL`` model, or ``fitted`` of a stored one.
         planner: a registered name, or a ``Planner``.
         seed: of the decisions that are not deterministic.
         **planner_kwargs: the named planner's settings.

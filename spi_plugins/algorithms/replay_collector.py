@@ -14,7 +14,7 @@ from spi_plugins.algorithms.checks import check_finite
 from spi_plugins.algorithms.collectors import check_rows, to_device
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.planning_policies import scale_action
-from spi_plugins.algorithms.vec_envs import NativeVecEnv
+from spi_plugins.algorithms.stepping import Infos, Stepped, advance, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import costs_of
 from spi_plugins.buffers import Slot
 from spi_plugins.errors import EnvironmentNotSupportedError
@@ -23,8 +23,6 @@ from spi_plugins.types import COST_KEY, Observation, PyTree
 
 if TYPE_CHECKING:
     from spi_plugins.algorithms.off_policy import OffPolicyAlgorithm
-
-Infos = list[dict[str, Any]]
 
 
 class Standing(NamedTuple):
@@ -45,18 +43,6 @@ class Standing(NamedTuple):
     total_steps: int
 
 
-class _Stepped(NamedTuple):
-    """A step of all environments in either autoreset mode."""
-
-    obs: Observation  # reached; the last one of an episode where it ended
-    next_obs: Observation  # that the next decision sees
-    reward: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    is_reset: NDArray[np.bool_]
-    infos: Infos
-
-
 class ReplayCollector:
     """One environment step after the other; everything stands rightly whenever a callback is called."""
 
@@ -64,7 +50,7 @@ class ReplayCollector:
         assert model.env is not None
         self.model = model
         self.env = model.env
-        self.has_reset_rows = isinstance(self.env, NativeVecEnv) and self.env.has_reset_rows
+        self.has_reset_rows = has_reset_rows(self.env)
         self._act = jax.jit(functools.partial(_act, model.agent), static_argnames="deterministic")
         self._explore = jax.jit(
             functools.partial(_explore, (self.env.num_envs, model.agent.world_model.model.spec.action_size))
@@ -107,7 +93,7 @@ class ReplayCollector:
         obs = to_device(env.observation_space, model._last_obs)
         action, plan, reported = self._decide(obs)
         env_action = scale_action(env.action_space, action)
-        stepped = self._advance(env_action)
+        stepped = advance(env, env_action, reset_rows=self.has_reset_rows)
         cost = self._costs(stepped)
         model.num_timesteps += env.num_envs
         check_rows(stepped.obs, stepped.reward, model.num_timesteps)
@@ -177,25 +163,7 @@ class ReplayCollector:
 
     # ------------------------------------------------------------------ step
 
-    def _advance(self, actions: NDArray[Any]) -> _Stepped:
-        env, space = self.env, self.env.observation_space
-        if self.has_reset_rows:
-            assert isinstance(env, NativeVecEnv)
-            rows = env.step_rows(actions)
-            return _Stepped(to_device(space, rows.obs), rows.obs, *rows[1:])
-        next_obs, rewards, dones, infos = env.step(actions)
-        truncated = np.asarray([info.get("TimeLimit.truncated", False) for info in infos], bool) & dones
-        obs = to_device(space, next_obs)
-        if dones.any():
-            obs = jax.tree.map(np.array, obs)
-            for i in np.flatnonzero(dones):
-                last = to_device(space, infos[i]["terminal_observation"])
-                jax.tree.map(lambda rows, row, i=i: rows.__setitem__(i, row), obs, last)
-        no_reset = np.zeros(env.num_envs, bool)
-        reward = np.asarray(rewards, np.float32)
-        return _Stepped(obs, next_obs, reward, dones & ~truncated, truncated, no_reset, infos)
-
-    def _costs(self, stepped: _Stepped) -> NDArray[np.float32]:
+    def _costs(self, stepped: Stepped) -> NDArray[np.float32]:
         """Costs of the step, which a model with costs must get.
 
         Raises:

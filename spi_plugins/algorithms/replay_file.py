@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spi_plugins.algorithms.model_file import PathOrFile, write_atomically
-from spi_plugins.algorithms.serialization import flatten_arrays, restore_arrays
+from spi_plugins.archive import PathOrFile, write_atomically
+from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.buffers import Buffer
 from spi_plugins.errors import ModelFileError
 from spi_plugins.host_buffers import HostBuffer

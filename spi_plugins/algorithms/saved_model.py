@@ -10,8 +10,9 @@ from stable_baselines3.common.utils import FloatSchedule
 
 from spi_plugins.algorithms.model_file import ModelFile
 from spi_plugins.algorithms.schedules import decode_schedule, encode_schedule
-from spi_plugins.algorithms.serialization import decode_space, encode_space, flatten_arrays
+from spi_plugins.arrays import flatten_arrays
 from spi_plugins.errors import ModelFileError
+from spi_plugins.space_json import decode_space, encode_space
 from spi_plugins.types import Observation, PyTree
 
 if TYPE_CHECKING:

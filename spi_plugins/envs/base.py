@@ -28,6 +28,8 @@ class FunctionalEnv(NamedTuple):
         max_episode_steps: steps until truncation, or ``None``.
         render: ``(state, params) -> uint8 [height, width, 3]`` frame made on the host, or ``None``.
         name: for messages.
+        info: ``(state, params) -> dict of float32 scalars``, more to report of the step that led to a state.
+        info_dtypes: ``(name, NumPy dtype on the host)`` of each of them.
     """
 
     observation_spec: ObservationSpec
@@ -42,3 +44,5 @@ class FunctionalEnv(NamedTuple):
     max_episode_steps: int | None = None
     render: Callable[[PyTree, PyTree], "object"] | None = None
     name: str = "FunctionalEnv"
+    info: Callable[[PyTree, PyTree], dict[str, jax.Array]] | None = None
+    info_dtypes: tuple[tuple[str, str], ...] = ()

@@ -49,6 +49,7 @@ class VectorStep(NamedTuple):
         episode_return: the episode's sum of rewards, this step included; its total where the episode ended.
         episode_length: the episode's steps, this one included.
         episode_cost: the episode's sum of costs, this step included.
+        info: what ``env.info`` says of the state reached; empty if the environment has none.
     """
 
     obs: Observation
@@ -60,6 +61,7 @@ class VectorStep(NamedTuple):
     episode_return: Float[Array, " B"]
     episode_length: Int32[Array, " B"]
     episode_cost: Float[Array, " B"]
+    info: dict[str, Float[Array, " B"]]
 
 
 def reset(env: FunctionalEnv, params: PyTree, keys: Key[Array, " B"]) -> tuple[VectorState, Observation]:
@@ -183,6 +185,7 @@ def _advance(
         episode_return=after.episode_return,
         episode_length=after.elapsed,
         episode_cost=after.episode_cost,
+        info={} if env.info is None else env.info(inner, params),
     )
 
 

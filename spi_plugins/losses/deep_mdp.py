@@ -105,3 +105,15 @@ def reward_loss(prediction: Float[Array, " B"], reward: Float[Array, " B"]) -> F
 def termination_loss(probability: Float[Array, " B"], terminated: Float[Array, " B"]) -> Float[Array, " B"]:
     """Smooth-L1 between the predicted probability of a terminal next state and whether it was (0 or 1)."""
     return smooth_l1(probability - terminated)
+
+
+def termination_cross_entropy(
+    probability: Float[Array, " B"], terminated: Float[Array, " B"]
+) -> Float[Array, " B"]:
+    """Cross-entropy of the predicted probability of a terminal next state.
+
+    Unlike ``termination_loss`` it has a gradient where a predictor is sure and wrong: ends are rare, and a predictor
+    that first learns "never" must find its way back.
+    """
+    kept = jnp.clip(probability, 1e-30, 1.0 - 1e-6)
+    return -terminated * jnp.log(kept) - (1.0 - terminated) * jnp.log1p(-kept)

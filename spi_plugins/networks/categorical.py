@@ -82,8 +82,10 @@ class CategoricalTransition(nnx.Module):
         self.kernel = nnx.Param(lecun_normal(rngs.params(), (hidden_sizes[-1], categories * classes)))
         self.bias = nnx.Param(jnp.zeros((categories * classes,)))
 
-    def __call__(self, z: Float[Array, "B N C"], action: Array, key: Array) -> Float[Array, "B N C"]:
-        """A sampled next latent: one-hot, with straight-through gradients."""
+    def __call__(
+        self, z: Float[Array, "B N C"], action: Array, key: PRNGKeyArray | None
+    ) -> Float[Array, "B N C"]:
+        """A sampled next latent, the mode without a key: one-hot, with straight-through gradients."""
         tokens = jnp.einsum("bnc,nce->bne", z, self.tokens[...]).reshape(z.shape[0], -1)
         embedded = action_features(self.action_spec, action) @ self.action_embedding[...]
         logits = self.trunk(tokens, embedded) @ self.kernel[...] + self.bias[...][None, :]

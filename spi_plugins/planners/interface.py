@@ -37,8 +37,12 @@ def check_parts(planner: Planner, spec: ModelSpec) -> None:
     """Refuse a model that lacks what the planner uses.
 
     Raises:
-        ValueError: naming the planner and the missing parts.
+        ValueError: naming the planner and the missing parts, or actions that are not continuous.
     """
+    if not spec.continuous:
+        raise ValueError(
+            f"The planner {planner.name!r} needs a model of actions in a Box; this one's are discrete."
+        )
     missing = sorted(planner.requires - spec.parts)
     if missing:
         raise ValueError(

@@ -53,6 +53,11 @@ def _check_one_step(env: FunctionalEnv, state: Any, action: np.ndarray[Any, Any]
     for name, function in (("reward", env.reward), ("cost", env.cost)):
         _check_scalar(name, jax.jit(function)(state, action, after, env.params), "float32")
     _check_scalar("terminal", jax.jit(env.terminal)(after, env.params), "bool")
+    info = {} if env.info is None else jax.jit(env.info)(after, env.params)
+    names = [name for name, _ in env.info_dtypes]
+    require(sorted(info) == sorted(names), f"info must give {names} as info_dtypes says, got {sorted(info)}.")
+    for name, value in info.items():
+        _check_scalar(f"info[{name!r}]", value, "float32")
 
 
 def _check_many_steps(env: FunctionalEnv, num_steps: int, num_envs: int) -> None:

@@ -1,6 +1,7 @@
 """A world of which everything is known: a quadratic reward, and a cost beyond a line."""
 
 from collections.abc import Set
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ LIMIT = 0.2
 MODE = (-0.2, 0.1)
 _POLICY_RANGE = 0.15
 _COUNTS = {"cost": ("n_costs", 2), "value": ("n_values", 5), "cost_value": ("n_cost_values", 3)}
+_FLAGS = ("policy", "termination", "decoder", "uncertainty")
 
 
 def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
@@ -24,19 +26,19 @@ def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
     Args:
         parts: of ``world_models.interface.PARTS``.
     """
-    counts = {field: count for part, (field, count) in _COUNTS.items() if part in parts}
+    counts: dict[str, Any] = {field: count for part, (field, count) in _COUNTS.items() if part in parts}
+    flags = {f"has_{part}": part in parts for part in _FLAGS}
     spec = ModelSpec(
         latent_shape=(2,),
         action_size=2,
         horizon=2,
         gamma=0.9,
         cost_gamma=0.95,
-        has_policy="policy" in parts,
-        has_termination="termination" in parts,
         **counts,
+        **flags,
     )
 
-    def step(params: Params, z: Array, action: Array, key: Array) -> Step:
+    def step(params: Params, z: Array, action: Array, key: Array | None) -> Step:
         cost = jnp.broadcast_to(known_cost(params, action)[None], (spec.n_costs, len(z)))
         ended = jnp.full(len(z), 0.02 if spec.has_termination else 0.0)
         return Step(0.5 * z, known_reward(params, z, action), cost, ended)
@@ -64,6 +66,8 @@ def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
         value=value if spec.n_values else None,
         cost_value=cost_value if spec.n_cost_values else None,
         policy=policy if spec.has_policy else None,
+        decode=(lambda params, z: 3.0 * z) if spec.has_decoder else None,
+        uncertainty=(lambda params, z, action: jnp.abs(action[:, 1])) if spec.has_uncertainty else None,
     )
 
 

@@ -1,114 +1,199 @@
-"""Conformance of world models: pure functions of the right shapes, and losses that training lowers."""
+"""Conformance of world models: pure functions of the right shapes, a fit that learns, and a dream that conforms."""
 
+import json
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
+from spi_plugins.buffers import Buffer, Slot
+from spi_plugins.dream import DreamConfig, make_dream
 from spi_plugins.testing.actions import random_actions
+from spi_plugins.testing.functional_env import check_functional_env
 from spi_plugins.testing.requirement import require, require_equal
-from spi_plugins.types import ActionSpec
+from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec
+from spi_plugins.world_models.actions import stored_action, world_action
+from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.world_models.interface import Model, WorldModel
+
+# The data: so many environments and slots of each, an episode of so many.
+_ENVS, _SLOTS, _EPISODE = 4, 65, 13
+# Which function stands for which part of a model.
+_FUNCTIONS = {"value": "value", "cost_value": "cost_value", "policy": "policy"} | {
+    "decoder": "decode",
+    "uncertainty": "uncertainty",
+}
 
 
 def check_world_model(
-    model: Any, latents: Any, action_spec: ActionSpec, *, num_updates: int = 50, learning_rate: float = 1e-2
+    factory: Callable[..., WorldModel],
+    observations: ObservationSpec,
+    actions: ActionSpec,
+    *,
+    num_updates: int = 60,
+    learning_rate: float = 1e-3,
+    **settings: Any,
 ) -> None:
-    """Check that a model keeps the contract of ``register_world_models``, and fit it to one batch.
+    """Check that a factory keeps the contract of ``register_world_models``, and fit what it makes.
 
-    The batch is a world that a model can learn: every latent leads to the one after it in ``latents``, with a
-    reward of 1 for the first half of the batch and 0 for the second, which ends.
+    The data is a world that a model can learn: numbers decay, the reward is the first of them, every thirteenth
+    observation ends an episode. A model that only an agent fits is checked without the fit.
 
     Args:
-        model: what the factory returned: ``init``, ``losses``, ``predict``, ``reward`` and ``termination``,
-            as in ``spi_plugins.world_models.deep_mdp.DeepMDP``.
-        latents: float32 ``[B, *latent_shape]`` with B at least 2, such as an encoder gives them.
-        action_spec: the action that the model was built for.
-        num_updates: steps of gradient descent (Adam) in which the sum of the losses must fall.
+        factory: what is registered.
+        observations: that the model is made for.
+        actions: that it is made for.
+        num_updates: gradient steps in which the sum of the losses must fall.
         learning_rate: of these.
+        **settings: of the factory.
 
     Raises:
         ConformanceError: the contract is broken; the message says where.
     """
-    for name in ("init", "losses", "predict", "reward"):
-        require(callable(getattr(model, name, None)), f"The model must have a function {name!r}.")
-    require(hasattr(model, "termination"), "The model must have a field 'termination', a function or None.")
-    z = jnp.asarray(latents, jnp.float32)
+    world = factory(observations, actions, **settings)
     require(
-        z.ndim >= 2 and len(z) >= 2, f"latents must be [B, *latent_shape] with B >= 2, got {list(z.shape)}."
+        isinstance(world, WorldModel), f"The factory must return a WorldModel, got {type(world).__name__}."
     )
-    action = jnp.asarray(random_actions(action_spec, np.random.default_rng(0), (len(z),)))
-    params = jax.jit(model.init)(jax.random.key(0))
-    _check_params(model, params)
-    _check_predictions(model, params, z, action)
-    _check_losses(model, params, z, action, num_updates, learning_rate)
+    require(
+        isinstance(world.kind, str) and world.kind, f"kind must be the registered name, got {world.kind!r}."
+    )
+    params = _check_params(world)
+    again = factory(observations, actions, **_through_json(world.settings))
+    shapes = [jax.eval_shape(made.init, jax.random.key(0)) for made in (world, again)]
+    require(
+        jax.tree.map(lambda x: (x.shape, x.dtype), shapes[0])
+        == jax.tree.map(lambda x: (x.shape, x.dtype), shapes[1]),
+        "The factory must build the same parameters from its settings, read back from JSON.",
+    )
+    require(again.model.spec == world.model.spec, "and the same model.spec.")
+    buffer = _data(observations, actions)
+    obs = jax.tree.map(lambda x: x[0, :8], buffer.slots.obs)
+    drawn = jnp.asarray(random_actions(actions, np.random.default_rng(1), (8,)))
+    _check_model(world.model, params, obs, world_action(actions, drawn))
+    if world.learner is not None:
+        params = _check_learner(world, buffer, num_updates, learning_rate)
+    starts = world.model.encode(params, obs)
+    low, high = world.model.spec.latent_low, world.model.spec.latent_high
+    if not (math.isfinite(low) and math.isfinite(high)):
+        low, high = float(starts.min()) - 1.0, float(starts.max()) + 1.0
+    dream = DreamConfig(latent_low=low, latent_high=high)
+    check_functional_env(make_dream(FittedModel(world.model, params, observations, actions), starts, dream))
 
 
-def _check_params(model: Any, params: Any) -> None:
+def _through_json(settings: Any) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = json.loads(json.dumps(settings))
+    except (TypeError, ValueError) as error:
+        require(False, f"settings must be what JSON can hold: {error}.")
+        raise
+    return read
+
+
+def _check_params(world: WorldModel) -> Any:
+    init = jax.jit(world.init)
+    params = init(jax.random.key(0))
     leaves = jax.tree.leaves(params)
     require(leaves, "init must give a pytree with at least one array of parameters.")
     require(
         all(isinstance(leaf, jax.Array) and jnp.isfinite(leaf).all() for leaf in leaves),
         "init must give finite arrays.",
     )
-    for first, second in zip(leaves, jax.tree.leaves(model.init(jax.random.key(0))), strict=True):
+    for first, second in zip(leaves, jax.tree.leaves(init(jax.random.key(0))), strict=True):
+        require_equal(first, second, "init must give the same parameters for the same key.")
+    return params
+
+
+def _check_model(model: Model, params: Any, obs: Observation, action: jax.Array) -> None:
+    spec, rows = model.spec, len(action)
+    for part, name in _FUNCTIONS.items():
+        present = getattr(model, name) is not None
         require(
-            jnp.allclose(first, second, rtol=1e-4, atol=1e-6),
-            "init must give the same parameters for the same key.",
+            present == (part in spec.parts),
+            f"model.{name} must be {'there' if part in spec.parts else 'None'}, as the spec says.",
         )
-
-
-def _check_predictions(model: Any, params: Any, z: jax.Array, action: jax.Array) -> None:
-    key = jax.random.key(1)
-    predict = jax.jit(model.predict)
-    next_z = predict(params, z, action, key)
-    _check_array("predict", next_z, z.shape)
-    require_equal(predict(params, z, action, key), next_z, "predict must give the same for the same key.")
-    _check_array("reward", jax.jit(model.reward)(params, z, action), (len(z),))
-    if model.termination is not None:
-        probability = jax.jit(model.termination)(params, z)
-        _check_array("termination", probability, (len(z),))
+    z = jax.jit(model.encode)(params, obs)
+    _check_array("encode", z, (rows, *spec.latent_shape))
+    step = jax.jit(model.step)
+    keys = (jax.random.key(1), None)
+    for key in keys:
+        found, again = step(params, z, action, key), step(params, z, action, key)
+        _check_array("step().next_z", found.next_z, z.shape)
+        _check_array("step().reward", found.reward, (rows,))
+        _check_array("step().cost", found.cost, (spec.n_costs, rows))
+        _check_array("step().terminated", found.terminated, (rows,))
         require(
-            ((probability >= 0) & (probability <= 1)).all(),
-            f"termination must give probabilities, got {probability}.",
+            ((found.terminated >= 0) & (found.terminated <= 1)).all(),
+            "step().terminated must be probabilities.",
         )
+        for first, second in zip(found, again, strict=True):
+            require_equal(first, second, "step must give the same for the same key.")
+    if model.uncertainty is not None:
+        uncertainty = jax.jit(model.uncertainty)(params, z, action)
+        _check_array("uncertainty", uncertainty, (rows,))
+        require((uncertainty >= 0).all(), f"uncertainty must be at least 0, got {uncertainty.min()}.")
+    if model.decode is not None:
+        _check_array("decode", jax.jit(model.decode)(params, z), jax.tree.leaves(obs)[0].shape)
 
 
-def _check_losses(
-    model: Any, params: Any, z: jax.Array, action: jax.Array, num_updates: int, learning_rate: float
-) -> None:
-    first_half = jnp.arange(len(z)) < len(z) // 2
-    batch = (z, action, first_half.astype(jnp.float32), jnp.roll(z, -1, axis=0), ~first_half)
-    optimizer = optax.adam(learning_rate)
-
-    def total(params: Any, key: jax.Array) -> tuple[jax.Array, Any]:
-        losses = model.losses(params, *batch, key)
-        return jnp.stack([value.mean() for value in losses]).sum(), losses
-
-    @jax.jit
-    def update(params: Any, state: Any, key: jax.Array) -> Any:
-        (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(params, key)
-        updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(params, updates), state, value, losses, optax.tree.norm(gradient)
-
-    state, values = optimizer.init(params), []
-    for key in jax.random.split(jax.random.key(2), num_updates):
-        params, state, value, losses, norm = update(params, state, key)
-        values.append(float(value))
-        if len(values) == 1:
-            for name, loss in losses._asdict().items():
-                _check_array(f"losses().{name}", loss, (len(z),))
-            require(
-                jnp.isfinite(norm) and norm > 0, f"The losses must have finite gradients, not all 0: {norm}."
-            )
-    # Losses are noisy where the model samples: means of a few, not single values.
-    window = max(num_updates // 5, 1)
-    before, after = float(np.mean(values[:window])), float(np.mean(values[-window:]))
+def _check_learner(world: WorldModel, buffer: Buffer, num_updates: int, learning_rate: float) -> Any:
+    assert world.learner is not None
+    state = jax.jit(world.learner.init)(jax.random.key(2), buffer)
+    update = jax.jit(world.learner.update, donate_argnums=0)
+    half = max(num_updates // 2, 1)
+    totals = []
+    for count in (1, half, half):
+        state, losses = update(state, buffer, jnp.int32(count), jnp.float32(learning_rate))
+        require(losses, "update must report its losses by name.")
+        for name, loss in losses.items():
+            _check_array(f"losses[{name!r}]", loss, ())
+        totals.append(float(jnp.sum(jnp.stack(list(losses.values())))))
     require(
-        after < before,
-        f"{num_updates} updates on one batch must lower the losses: {before:g} became {after:g}.",
+        totals[2] < totals[0],
+        f"{num_updates} updates must lower the losses: {totals[0]:g} became {totals[2]:g}.",
     )
+    params = world.learner.params(state)
+    like = jax.eval_shape(world.init, jax.random.key(0))
+    require(
+        bool(jax.tree.structure(params) == jax.tree.structure(like)),  # type: ignore[operator]
+        "learner.params must give parameters like init's.",
+    )
+    return params
+
+
+def _data(observations: ObservationSpec, actions: ActionSpec) -> Buffer:
+    """Episodes of thirteen observations in a world that decays."""
+    rng = np.random.default_rng(0)
+    time = np.tile(np.arange(_SLOTS) % _EPISODE, (_ENVS, 1))
+    if isinstance(observations, ArraySpec):
+        obs: Any = _walk(observations, time, rng)
+        first = obs
+    else:
+        obs = {key: _walk(spec, time, rng) for key, spec in observations}
+        first = obs[observations[0][0]]
+    reward = first.reshape(*time.shape, -1)[..., 0].astype(np.float32)
+    drawn = random_actions(actions, rng, (_ENVS * _SLOTS,))
+    stored = stored_action(actions, jnp.asarray(drawn)).reshape(_ENVS, _SLOTS, -1)
+    flags = (time == _EPISODE - 1, np.zeros(time.shape, bool), time == 0)
+    cost = (reward > 0).astype(np.float32)
+    slots = Slot(jax.tree.map(jnp.asarray, obs), stored, *(jnp.asarray(x) for x in (reward, cost, *flags)))
+    return Buffer(slots, jnp.zeros(_ENVS, jnp.int32), jnp.full(_ENVS, _SLOTS, jnp.int32))
+
+
+def _walk(spec: ArraySpec, time: np.ndarray[Any, Any], rng: np.random.Generator) -> Any:
+    if spec.kind == "discrete":
+        return rng.integers(spec.nvec[0], size=time.shape).astype(np.int32)
+    if spec.kind == "multi_discrete":
+        return rng.integers(spec.nvec, size=(*time.shape, len(spec.nvec))).astype(np.int32)
+    if spec.kind == "multi_binary":
+        return rng.integers(2, size=(*time.shape, *spec.shape)).astype(np.int8)
+    begin = rng.uniform(-1.0, 1.0, size=spec.shape)
+    decayed = 0.9 ** time.reshape(*time.shape, *(1 for _ in spec.shape)) * begin
+    if spec.kind == "image":
+        return (127.5 + 127.5 * decayed).astype(np.uint8)
+    return np.clip(decayed, spec.low, spec.high).astype(np.float32)
 
 
 def _check_array(name: str, value: Any, shape: tuple[int, ...]) -> None:

@@ -88,6 +88,7 @@ class DeepMDPConfig:
         termination_hidden: widths of the predictor's dense layers; ``None`` for (128,) on flat latents,
             (512,) otherwise.
         embedding: width of the embeddings of categorical latents and of their actions.
+        residual: the transition gives the change of a real latent, not the next one; not if ``lipschitz``.
         w_balancing: the prediction's share of the transition loss' gradient, the target has the rest
             (published: 0.8, off by default); ``None`` leaves both whole.
         gradient_penalty_coef: weight of ``penalty`` in the loss; the caller multiplies. Without effect if
@@ -104,6 +105,7 @@ class DeepMDPConfig:
     termination: bool = False
     termination_hidden: tuple[int, ...] | None = None
     embedding: int = 128
+    residual: bool = False
     w_balancing: float | None = None
     gradient_penalty_coef: float = 0.01
 
@@ -111,7 +113,7 @@ class DeepMDPConfig:
         """Check every value by itself.
 
         Raises:
-            ValueError: a value out of range, or ``lipschitz`` with a categorical density.
+            ValueError: a value out of range, or parts that do not go together.
         """
         if self.transition_density not in _DENSITIES:
             raise ValueError(
@@ -121,6 +123,8 @@ class DeepMDPConfig:
             raise ValueError(
                 "transition_density='categorical' has no Lipschitz networks; set lipschitz=False"
             )
+        if self.residual and (self.lipschitz or self.transition_density == "categorical"):
+            raise ValueError("residual=True needs real latents and lipschitz=False")
         if not (math.isfinite(self.lipschitz_constant) and self.lipschitz_constant > 0):
             raise ValueError(f"lipschitz_constant={self.lipschitz_constant} must be positive and finite")
         for name in ("n_components", "feature_group_size", "embedding"):
@@ -155,8 +159,8 @@ class DeepMDP(NamedTuple):
             ``termination``.
         losses: ``(params, z, action, reward, next_z, terminated, key) -> ModelLosses``. No gradient is
             stopped.
-        predict: ``(params, z, action, key) -> next_z``, a sample. If ``lipschitz``, for a fixed key it is
-            Lipschitz in ``z`` with the configured constant (Euclidean norms).
+        predict: ``(params, z, action, key) -> next_z``, a sample; without a key (``None``) the mean. If
+            ``lipschitz``, for a fixed key it is Lipschitz in ``z`` with the configured constant (Euclidean norms).
         reward: ``(params, z, action) -> [B]``. If ``lipschitz``, with the configured constant.
         termination: ``(params, z) -> [B]``, the probability that ``z`` is terminal; ``None`` without a
             predictor.
@@ -169,7 +173,7 @@ class DeepMDP(NamedTuple):
 
     init: Callable[[PRNGKeyArray], Params]
     losses: Callable[[Params, Array, Array, Array, Array, Array, PRNGKeyArray], ModelLosses]
-    predict: Callable[[Params, Array, Array, PRNGKeyArray], Array]
+    predict: Callable[[Params, Array, Array, PRNGKeyArray | None], Array]
     reward: Callable[[Params, Array, Array], Array]
     termination: Callable[[Params, Array], Array] | None
     penalty: Callable[[Params, Array, Array, PRNGKeyArray], Array]
@@ -279,14 +283,15 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
             if network is not None
         }
 
-    def predict(params: Params, z: Array, action: Array, key: PRNGKeyArray) -> Array:
+    def predict(params: Params, z: Array, action: Array, key: PRNGKeyArray | None) -> Array:
         if categorical:
             categories: Array = networks.transition.apply(params["transition"], z, action, key)
             return categories
         outputs = networks.transition.apply(params["transition"], z, action)
         if config.lipschitz:
             return from_blocks(lipschitz_sample(outputs, key, config.lipschitz_constant), latent_shape)
-        return from_blocks(sample(outputs, key), latent_shape)
+        drawn = from_blocks(sample(outputs, key), latent_shape)
+        return z + drawn if config.residual else drawn
 
     def reward(params: Params, z: Array, action: Array) -> Array:
         value: Array = networks.reward.apply(params["reward"], z, action)
@@ -300,7 +305,8 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
     def transition_losses(params: Params, z: Array, action: Array, next_z: Array, key: PRNGKeyArray) -> Array:
         if not config.lipschitz and config.transition_density in ("normal", "mixture"):
             outputs = networks.transition.apply(params["transition"], z, action)
-            return _closed_form_loss(outputs, next_z, config.w_balancing)
+            target = next_z - z if config.residual else next_z
+            return _closed_form_loss(outputs, target, config.w_balancing)
         prediction, target = balance(predict(params, z, action, key), next_z, config.w_balancing)
         if categorical:
             return categorical_transition_loss(prediction, target)

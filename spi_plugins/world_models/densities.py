@@ -80,7 +80,7 @@ def standard_deviation(scale: Float[Array, " *any"]) -> Float[Array, " *any"]:
 
 
 def lipschitz_sample(
-    outputs: LipschitzOutputs, key: PRNGKeyArray, constant: float
+    outputs: LipschitzOutputs, key: PRNGKeyArray | None, constant: float
 ) -> Float[Array, "B G C M"]:
     """Next latents whose Lipschitz constant in the current latent is at most ``constant``, for fixed noise.
 
@@ -93,12 +93,14 @@ def lipschitz_sample(
 
     Args:
         outputs: of a Lipschitz transition net.
-        key: consumed.
+        key: consumed; ``None`` for the mean.
         constant: ``K``.
     """
     batch, slices = outputs.blocks.shape[0], outputs.blocks.shape[2]
     if slices == 1:
         return constant * outputs.blocks[:, :, 0]
+    if key is None:
+        return 0.5 * constant * outputs.blocks[:, :, 0]
     weights = jnp.ones((1, 1, 1, 1, 1))
     if outputs.log_weights is not None:
         weights = in_blocks(jnp.exp(outputs.log_weights), batch)
@@ -170,12 +172,14 @@ def _materialized(x: Float[Array, " *any"], seed: UInt32[Array, "2"]) -> Float[A
 _noisy_blend.defvjp(_noisy_blend_forward, _noisy_blend_backward)
 
 
-def sample(outputs: DensityOutputs, key: PRNGKeyArray) -> Float[Array, "B G C M"]:
-    """Next latents with plain normal noise; a deterministic net's location as it is."""
+def sample(outputs: DensityOutputs, key: PRNGKeyArray | None) -> Float[Array, "B G C M"]:
+    """Next latents with plain normal noise, without a key their mean; a deterministic net's location as it is."""
     if outputs.scale is None:
         return outputs.loc[:, :, 0]
-    noise = jax.random.normal(key, outputs.scale.shape)
-    components = outputs.loc + standard_deviation(outputs.scale) * noise
+    components = outputs.loc
+    if key is not None:
+        noise = jax.random.normal(key, outputs.scale.shape)
+        components = components + standard_deviation(outputs.scale) * noise
     if outputs.log_weights is None:
         return components[:, :, 0]
     return jnp.sum(in_blocks(jnp.exp(outputs.log_weights), components.shape[0]) * components, axis=2)

@@ -243,7 +243,7 @@ def make_tdmpc(
     def joint(z: Array, action: Array) -> Array:
         return jnp.concatenate([z, action], axis=-1)
 
-    def step(params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], key: Array) -> Step:
+    def step(params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], key: Array | None) -> Step:
         del key  # deterministic
         x = joint(z, action)
         zeros = jnp.zeros(z.shape[0])
@@ -260,6 +260,9 @@ def make_tdmpc(
 
     def critic(name: str) -> Callable[[Params, Array, Array, Array | None], Array]:
         return lambda params, z, action, members: evaluate(name, params, joint(z, action), members)
+
+    def disagreement(params: Params, z: Array, action: Array) -> Float[Array, " N"]:
+        return jnp.std(evaluate("value", params, joint(z, action), None), axis=0)
 
     def critics(
         params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], members: Array | None, key: Array
@@ -304,6 +307,13 @@ def make_tdmpc(
             z.append(jnp.where(reset[t][:, None], target[t], predicted))
         return jnp.stack(z)
 
+    # Only a Box is decoded in its own units; a one-hot has none.
+    decodes = config.decoder and isinstance(observations, ArraySpec) and observations.kind == "box"
+
+    def decode(params: Params, z: Array) -> Array:
+        assert isinstance(observations, ArraySpec)
+        return forward("decoder", params, z).reshape(-1, *observations.shape)
+
     spec = ModelSpec(
         latent_shape=(config.latent_dim,),
         action_size=size,
@@ -314,6 +324,10 @@ def make_tdmpc(
         n_values=config.n_values,
         n_cost_values=config.n_costs,
         has_policy=True,
+        has_decoder=decodes,
+        has_uncertainty=config.n_values > 1,
+        latent_low=0.0,  # SimNorm's
+        latent_high=1.0,
     )
     return TDMPC(
         config=config,
@@ -326,6 +340,8 @@ def make_tdmpc(
             value=critic("value"),
             cost_value=critic("cost_value") if config.n_costs else None,
             policy=choose,
+            decode=decode if decodes else None,
+            uncertainty=disagreement if config.n_values > 1 else None,
         ),
         rollout=rollout,
         heads=heads,

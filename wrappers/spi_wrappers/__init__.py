@@ -1,8 +1,12 @@
 """Gymnasium wrappers: cost signals, functional environments, dreams. Importing it registers our Gymnasium ids.
 
 The cost wrappers are here, their twins for vector environments in ``spi_wrappers.vector``. Neither imports JAX
-or torch; functional environments are in ``spi_wrappers.functional``, which does.
+or torch; functional environments are in ``spi_wrappers.functional`` and dreams in ``spi_wrappers.dream``, which do. The
+latter's classes are here, too, imported when they are first named.
 """
+
+import importlib
+from typing import Any
 
 from spi_wrappers import registration as _registration
 from spi_wrappers.cost.check import check_cost_env
@@ -22,7 +26,10 @@ from spi_wrappers.cost.shaping import CostPenalty
 from spi_wrappers.cost.six_tuple import InfoToSixTuple, SixTupleToInfo
 from spi_wrappers.cost.velocity import VelocityCost
 
+_DREAM = ("DreamCheck", "DreamEnv", "DreamVectorEnv", "LatentObservation", "LatentVectorObservation")
+
 __all__ = [
+    *_DREAM,
     "ActionRepeat",
     "ClipCost",
     "CostEnvError",
@@ -45,5 +52,12 @@ __all__ = [
     "VelocityCost",
     "check_cost_env",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DREAM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("spi_wrappers.dream"), name)
+
 
 _registration.register_ids()

@@ -13,6 +13,9 @@ FUNCTIONAL_IDS = (
     "spi/PointGoal-v0",
 )
 
+#: The dream whose world model is the argument ``model``.
+DREAM_ID = "spi/Dream-v0"
+
 #: safety-gymnasium's robots for navigation.
 SAFETY_ROBOTS = ("Point", "Car", "Doggo", "Racecar", "Ant")
 
@@ -44,6 +47,12 @@ def register_ids() -> None:
                 vector_entry_point="spi_wrappers.functional:FunctionalVectorEnv",
                 kwargs={"env": name},
             )
+    if DREAM_ID not in gymnasium.registry:
+        gymnasium.register(
+            id=DREAM_ID,
+            entry_point="spi_wrappers.dream:DreamEnv",
+            vector_entry_point="spi_wrappers.dream:DreamVectorEnv",
+        )
     register_velocity_ids()
     for task, steps in SAFETY_TASKS.items():
         if f"spi/{task}" not in gymnasium.registry:

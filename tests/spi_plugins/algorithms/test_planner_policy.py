@@ -9,16 +9,15 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from spi_plugins import PlannerPolicy, buffers
 from spi_plugins.agents.fit import fit
-from spi_plugins.agents.spowl_interface import SPOWLConfig
+from spi_plugins.agents.tdmpc_learner import make_tdmpc_world
 from spi_plugins.types import ActionSpec, ArraySpec
+from spi_plugins.world_models.fitted import FittedModel
 from spi_plugins.world_models.interface import ModelSpec
-from spi_plugins.world_models.tdmpc import TDMPCConfig
 
 OBSERVATIONS = ArraySpec(kind="box", shape=(3,), dtype="float32", low=-8.0, high=8.0)
 ACTIONS = ActionSpec(kind="box", shape=(1,), low=(-2.0,), high=(2.0,))
-CONFIG = SPOWLConfig(
-    model=TDMPCConfig(encoder_hidden=(16,), latent_dim=16, hidden=(16,), n_values=2, n_costs=2), batch_size=32
-)
+SIZES = {"encoder_hidden": (16,), "latent_dim": 16, "hidden": (16,), "n_values": 2, "n_costs": 2}
+WORLD = make_tdmpc_world(OBSERVATIONS, ACTIONS, **SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +36,18 @@ def data():
 
 @pytest.fixture(scope="module")
 def fitted(data):
-    return fit(
-        OBSERVATIONS, ACTIONS, data, jax.random.key(0), n_updates=800, learning_rate=3e-3, config=CONFIG
-    )
+    params, losses = fit(WORLD, data, jax.random.key(0), n_updates=800, learning_rate=3e-3)
+    return FittedModel(WORLD.model, params, OBSERVATIONS, ACTIONS), losses
 
 
 def test_the_fitted_model_knows_the_reward(fitted):
-    world, metrics = fitted
+    world, losses = fitted
     model, n = world.model, 200
     obs = jax.random.normal(jax.random.key(1), (n, 3))
     action = jax.random.uniform(jax.random.key(2), (n, 1), minval=-1.0)
     step = model.step(world.params, model.encode(world.params, obs), action, jax.random.key(3))
     assert np.corrcoef(step.reward, -(action[:, 0] ** 2))[0, 1] > 0.7
-    assert float(metrics.reward_loss) < 2.5  # ln 101 = 4.6 untrained
+    assert losses["reward_loss"] < 2.5  # ln 101 = 4.6 untrained
 
 
 def test_a_planner_in_it_is_a_policy(fitted):
@@ -68,9 +66,9 @@ def test_a_planner_in_it_is_a_policy(fitted):
 
 def test_what_cannot_be_fitted_or_planned_in_is_refused(fitted, data):
     with pytest.raises(ValueError, match="no 4 consecutive slots"):
-        fit(OBSERVATIONS, ACTIONS, buffers.init(OBSERVATIONS, 1, 4, 60), jax.random.key(0), config=CONFIG)
+        fit(WORLD, buffers.init(OBSERVATIONS, 1, 4, 60), jax.random.key(0))
     with pytest.raises(ValueError, match="n_updates must be at least 1, got 0"):
-        fit(OBSERVATIONS, ACTIONS, data, jax.random.key(0), n_updates=0, config=CONFIG)
+        fit(WORLD, data, jax.random.key(0), n_updates=0)
     world = fitted[0]
     spec = ModelSpec(latent_shape=(16,), action_size=1, has_policy=True)
     with pytest.raises(ValueError, match="'safe_improvement' needs a model with cost"):

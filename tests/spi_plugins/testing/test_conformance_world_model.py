@@ -1,73 +1,88 @@
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
+from spi_plugins import buffers
 from spi_plugins.testing import ConformanceError, check_world_model
-from spi_plugins.types import ActionSpec
-from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
+from spi_plugins.types import ActionSpec, ArraySpec
+from spi_plugins.world_models.interface import Learner, Model, ModelSpec, Step, WorldModel
 
-ACTION = ActionSpec(kind="discrete", nvec=(3,))
-LATENTS = np.random.default_rng(0).uniform(size=(4, 5)).astype(np.float32)
-
-
-class Losses(NamedTuple):
-    transition: jax.Array
-    reward: jax.Array
+OBSERVATIONS = ArraySpec(kind="box", shape=(3,), dtype="float32", low=-2.0, high=2.0)
+ACTIONS = ActionSpec(kind="discrete", nvec=(2,))
 
 
-class Linear(NamedTuple):
-    """A right model, as small as can be."""
-
-    init: object = lambda key: {"w": 0.1 * jax.random.normal(key, (5, 5)), "r": jnp.zeros(5)}
-    losses: object = None
-    predict: object = lambda params, z, action, key: z @ params["w"]
-    reward: object = lambda params, z, action: z @ params["r"]
-    termination: object = None
+def init(key):
+    return {"w": 0.1 * jax.random.normal(key, (3, 3)), "r": jnp.zeros(3)}
 
 
-def losses(params, z, action, reward, next_z, terminated, key):
-    return Losses(jnp.sum((z @ params["w"] - next_z) ** 2, axis=1), (z @ params["r"] - reward) ** 2)
+def step(params, z, action, key):
+    return Step(z @ params["w"], z @ params["r"], jnp.zeros((0, len(z))), jnp.zeros(len(z)))
 
 
-RIGHT = Linear(losses=losses)
+def objective(params, buffer):
+    windows = buffers.sample(buffer, jax.random.key(0), 64, 1)
+    found = step(params, windows.obs[0], None, None)
+    errors = jnp.sum((found.next_z - windows.obs[1]) ** 2, axis=1) + (found.reward - windows.reward[0]) ** 2
+    return jnp.mean(jnp.where(windows.reset[0], 0.0, errors))
 
 
-def check(**changes):
-    check_world_model(RIGHT._replace(**changes), LATENTS, ACTION)
+def update(state, buffer, n_updates, learning_rate):
+    def body(_, state):
+        return jax.tree.map(lambda p, g: p - 0.1 * g, state, jax.grad(objective)(state, buffer))
+
+    state = jax.lax.fori_loop(0, n_updates, body, state)
+    return state, {"loss": objective(state, buffer)}
+
+
+LEARNER = Learner(init=lambda key, buffer: init(key), update=update, params=lambda state: state)
+SPEC = ModelSpec(latent_shape=(3,), action_size=2, continuous=False)
+MODEL = Model(spec=SPEC, encode=lambda params, obs: obs, step=step)
+
+
+def check(model=MODEL, **changes):
+    """Check a right world, the smallest there is, with something of it changed."""
+
+    def factory(observations, actions, **settings):
+        world = WorldModel("linear", dict(settings), model, init, LEARNER)
+        return world._replace(**changes)
+
+    check_world_model(factory, OBSERVATIONS, ACTIONS, gain=2.0)
 
 
 def test_a_right_model_conforms():
     check()
-    check(termination=lambda params, z: jax.nn.sigmoid(z @ params["r"]))
 
 
-def test_a_model_with_a_termination_predictor_conforms():
-    config = DeepMDPConfig(transition_density="deterministic", lipschitz=False, termination=True)
-    model = make_deep_mdp((5,), ACTION, config)
-    check_world_model(model, LATENTS, ACTION)
+def test_a_model_that_only_an_agent_fits_conforms():
+    check(learner=None)
+
+
+def stepping(**changes):
+    return MODEL._replace(step=lambda *args: step(*args)._replace(**changes))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"predict": None}, "must have a function 'predict'"),
+        ({"kind": ""}, "kind must be the registered name"),
         ({"init": lambda key: {}}, "at least one array"),
         (
-            {"init": lambda key: {"w": jnp.full((5, 5), jnp.nan), "r": jnp.zeros(5)}},
+            {"init": lambda key: {"w": jnp.full((3, 3), jnp.nan), "r": jnp.zeros(3)}},
             "must give finite arrays",
         ),
-        ({"predict": lambda p, z, a, k: z[:, :3]}, r"predict must give float32 \[4, 5\]"),
-        ({"predict": lambda p, z, a, k: (z @ p["w"]).astype(jnp.float16)}, "got float16"),
-        ({"reward": lambda p, z, a: z @ p["w"]}, r"reward must give float32 \[4\]"),
-        ({"termination": lambda p, z: z[:, 0] + 3}, "termination must give probabilities"),
+        ({"settings": {"gain": jnp.ones(2)}}, "settings must be what JSON can hold"),
         (
-            {"losses": lambda *args: Losses(*(x[:1] for x in losses(*args)))},
-            r"losses\(\).transition must give",
+            {"model": MODEL._replace(encode=lambda params, obs: obs[:, :2])},
+            r"encode must give float32 \[8, 3\]",
         ),
-        ({"losses": lambda *args: Losses(jnp.ones(4), jnp.ones(4))}, "finite gradients, not all 0"),
+        ({"model": MODEL._replace(policy=lambda *args: None)}, "model.policy must be None, as the spec says"),
+        ({"model": stepping(reward=jnp.zeros(3))}, r"step\(\).reward must give float32 \[8\]"),
+        ({"model": stepping(terminated=jnp.full(8, 2.0))}, "must be probabilities"),
+        (
+            {"learner": LEARNER._replace(update=lambda state, *rest: (state, {"loss": jnp.float32(1.0)}))},
+            "must lower the losses: 1 became 1",
+        ),
+        ({"learner": LEARNER._replace(params=lambda state: state["w"])}, "parameters like init's"),
     ],
 )
 def test_a_broken_model_fails_with_a_reason(changes, message):
@@ -75,20 +90,6 @@ def test_a_broken_model_fails_with_a_reason(changes, message):
         check(**changes)
 
 
-def test_a_model_that_cannot_learn_fails_with_a_reason():
-    @jax.custom_jvp
-    def turned(x):
-        return x
-
-    turned.defjvps(lambda tangent, primal, x: -tangent)
-
-    def uphill(*args):
-        return Losses(*(turned(x) for x in losses(*args)))
-
-    with pytest.raises(ConformanceError, match="must lower the losses"):
-        check(losses=uphill)
-
-
-def test_latents_need_a_batch_axis():
-    with pytest.raises(ConformanceError, match=r"latents must be \[B, \*latent_shape\]"):
-        check_world_model(RIGHT, LATENTS[0], ACTION)
+def test_something_else_is_named():
+    with pytest.raises(ConformanceError, match="must return a WorldModel, got dict"):
+        check_world_model(lambda observations, actions: {}, OBSERVATIONS, ACTIONS)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spi_plugins.envs.vector import VectorState
-from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, PyTree
+from spi_plugins.types import COST_KEY, ActionSpec, ArraySpec, Observation, ObservationSpec, PyTree
 from spi_wrappers.functional.compiled import Signals, compile_env, unpack
 from spi_wrappers.functional.source import Source
 
@@ -73,21 +73,26 @@ class Batch:
     def step(self, action: NDArray[Any]) -> tuple[Observation, Signals]:
         """Step all copies and reset none."""
         self.state, obs, signals = self._calls.step(self._params, self.state, action)
-        return self._to_host(obs), unpack(signals)
+        return self._to_host(obs), unpack(signals, self.functional.info_dtypes)
 
     def step_or_reset(
         self, action: NDArray[Any], resetting: NDArray[np.bool_]
     ) -> tuple[Observation, Signals]:
         """Step the copies where ``resetting`` is false, and reset the others."""
         self.state, obs, signals = self._calls.step_or_reset(self._params, self.state, action, resetting)
-        return self._to_host(obs), unpack(signals)
+        return self._to_host(obs), unpack(signals, self.functional.info_dtypes)
 
     def step_and_reset(self, action: NDArray[Any]) -> tuple[Observation, Observation | None, Signals]:
         """Step all copies and reset those that end; the second part is ``None`` if none does."""
         self.state, obs, final_obs, packed = self._calls.step_and_reset(self._params, self.state, action)
-        signals = unpack(packed)
+        signals = unpack(packed, self.functional.info_dtypes)
         ended = bool((signals.terminated | signals.truncated).any())
         return self._to_host(obs), self._to_host(final_obs) if ended else None, signals
+
+    def reset_info(self) -> dict[str, NDArray[Any]]:
+        """Cost and the environment's own infos at a reset: zeros, each ``[B]``."""
+        dtypes = ((COST_KEY, "float64"), *self.functional.info_dtypes)
+        return {name: np.zeros(self.num_envs, dtype) for name, dtype in dtypes}
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Draw one copy."""

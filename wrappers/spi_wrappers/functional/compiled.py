@@ -15,7 +15,7 @@ from spi_plugins.types import Observation, PyTree
 
 
 class Compiled(NamedTuple):
-    """Jitted functions of ``B`` copies of one environment; ``signals`` is ``Signals`` as float32 ``[4, B]``.
+    """Jitted functions of ``B`` copies of one environment; ``signals`` is ``Signals`` as float32 ``[4 + I, B]``.
 
     Attributes:
         begin: ``(params, key_data) -> (state, obs)``; ``key_data`` is uint32 ``[B, 2]``.
@@ -40,6 +40,7 @@ class Signals(NamedTuple):
     cost: NDArray[np.float64]  # [B]
     terminated: NDArray[np.bool_]  # [B]
     truncated: NDArray[np.bool_]  # [B]
+    info: dict[str, NDArray[Any]]  # of the environment's own, each [B]
 
 
 # Cached, so that equal environments share their compilations: n single environments compile once.
@@ -62,17 +63,17 @@ def compile_env(env: FunctionalEnv) -> Compiled:
 
     def step(params: PyTree, state: vector.VectorState, action: jax.Array) -> Any:
         state, out = vector.step_without_reset(env, params, state, action)
-        return state, out.obs, _pack(out)
+        return state, out.obs, _pack(env, out)
 
     def step_or_reset(
         params: PyTree, state: vector.VectorState, action: jax.Array, resetting: jax.Array
     ) -> Any:
         state, out = vector.step_or_reset(env, params, state, action, resetting)
-        return state, out.obs, _pack(out)
+        return state, out.obs, _pack(env, out)
 
     def step_and_reset(params: PyTree, state: vector.VectorState, action: jax.Array) -> Any:
         state, out = vector.step(env, params, state, action)
-        return state, out.obs, out.final_obs, _pack(out)
+        return state, out.obs, out.final_obs, _pack(env, out)
 
     return Compiled(
         begin=jax.jit(begin),
@@ -83,12 +84,18 @@ def compile_env(env: FunctionalEnv) -> Compiled:
     )
 
 
-def unpack(signals: jax.Array) -> Signals:
-    """Fetch a step's signals in one copy, in Gymnasium's dtypes."""
+def unpack(signals: jax.Array, info_dtypes: tuple[tuple[str, str], ...]) -> Signals:
+    """Fetch a step's signals in one copy, in Gymnasium's dtypes.
+
+    Args:
+        signals: of a step.
+        info_dtypes: the environment's.
+    """
     rows = np.asarray(signals)
     reward, cost = rows[:2].astype(np.float64)
-    terminated, truncated = rows[2:] > 0.5
-    return Signals(reward, cost, terminated, truncated)
+    terminated, truncated = rows[2:4] > 0.5
+    info = {name: row.astype(dtype) for (name, dtype), row in zip(info_dtypes, rows[4:], strict=True)}
+    return Signals(reward, cost, terminated, truncated, info)
 
 
 def _keys(key_data: jax.Array) -> jax.Array:
@@ -96,6 +103,6 @@ def _keys(key_data: jax.Array) -> jax.Array:
     return keys
 
 
-def _pack(out: vector.VectorStep) -> jax.Array:
+def _pack(env: FunctionalEnv, out: vector.VectorStep) -> jax.Array:
     flags = out.terminated.astype(jnp.float32), out.truncated.astype(jnp.float32)
-    return jnp.stack([out.reward, out.cost, *flags])
+    return jnp.stack([out.reward, out.cost, *flags, *(out.info[name] for name, _ in env.info_dtypes)])

@@ -79,7 +79,8 @@ class FunctionalGymEnv(gymnasium.Env[Any, Any]):
         else:
             obs = self._batch.restart(_YES, _NO, _NO_KEY)
         self._ended = False
-        return row_of(self.functional.observation_spec, obs, 0), {COST_KEY: 0.0}
+        info = {name: row.item() for name, row in self._batch.reset_info().items()}
+        return row_of(self.functional.observation_spec, obs, 0), info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Take one step.
@@ -92,14 +93,14 @@ class FunctionalGymEnv(gymnasium.Env[Any, Any]):
             raise ResetNeeded("step() needs a reset() first: no episode is running.")
         actions = check_actions(self.functional.action_spec, np.asarray(action)[None], 1)
         obs, signals = self._batch.step(actions)
-        (reward,), (cost,), (terminated,), (truncated,) = (signal.tolist() for signal in signals)
+        (reward,), (cost,), (terminated,), (truncated,) = (signal.tolist() for signal in signals[:4])
         self._ended = terminated or truncated
         return (
             row_of(self.functional.observation_spec, obs, 0),
             reward,
             terminated,
             truncated,
-            {COST_KEY: cost},
+            {COST_KEY: cost, **{name: row.item() for name, row in signals.info.items()}},
         )
 
     def render(self) -> NDArray[np.uint8] | None:

@@ -19,7 +19,7 @@ from spi_wrappers.functional.seeds import draw_key_data, read_reset_mask, read_s
 from spi_wrappers.functional.source import Source
 
 _Array = NDArray[Any]
-_StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
 class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
@@ -124,9 +124,9 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
         else:
             raise ResetNeeded("The first reset() must reset all environments; reset_mask leaves some out.")
         self._ended = self._ended & ~mask
-        return obs, {COST_KEY: np.zeros(self.num_envs), f"_{COST_KEY}": mask}
+        return obs, _with_masks(self._batch.reset_info(), mask)
 
-    def step(self, actions: Any) -> _StepResult:
+    def step(self, actions: Any) -> StepResult:
         """Step all copies.
 
         Args:
@@ -153,12 +153,12 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
             self._check_running()
             obs, signals = self._batch.step(action)
         ended = signals.terminated | signals.truncated
-        cost = signals.cost
+        reported = {COST_KEY: signals.cost, **signals.info}
         if self._mode is AutoresetMode.SAME_STEP:
-            cost = np.where(ended, 0.0, cost)
+            reported = {name: np.where(ended, row.dtype.type(0), row) for name, row in reported.items()}
         else:
             self._ended = ended
-        infos |= {COST_KEY: cost, f"_{COST_KEY}": np.ones(self.num_envs, np.bool_)}
+        infos |= _with_masks(reported, np.ones(self.num_envs, np.bool_))
         return obs, signals.reward, signals.terminated, signals.truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
@@ -196,6 +196,11 @@ def _read_mode(mode: AutoresetMode | str) -> AutoresetMode:
         ) from None
 
 
+def _with_masks(info: dict[str, _Array], mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Gymnasium's vector infos: each array beside the mask of the copies that report it."""
+    return info | {f"_{name}": mask.copy() for name in info}
+
+
 def _final_infos(spec: ObservationSpec, final_obs: Observation | None, signals: Signals) -> dict[str, Any]:
     """``SyncVectorEnv``'s infos about episodes that ended in this step; none if ``final_obs`` is ``None``."""
     if final_obs is None:
@@ -204,5 +209,8 @@ def _final_infos(spec: ObservationSpec, final_obs: Observation | None, signals: 
     rows = np.full(len(ended), None, dtype=object)
     for i in np.flatnonzero(ended).tolist():
         rows[i] = row_of(spec, final_obs, i)
-    final_info = {COST_KEY: np.where(ended, signals.cost, 0.0), f"_{COST_KEY}": ended.copy()}
+    reported = {COST_KEY: signals.cost, **signals.info}
+    final_info = _with_masks(
+        {name: np.where(ended, row, row.dtype.type(0)) for name, row in reported.items()}, ended
+    )
     return {"final_obs": rows, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}

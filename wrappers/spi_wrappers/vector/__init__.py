@@ -1,5 +1,8 @@
 """The wrappers of ``spi_wrappers`` for vector environments, under the same names."""
 
+import importlib
+from typing import Any
+
 from spi_wrappers.vector.clip import ClipCost, DelayCost
 from spi_wrappers.vector.from_fn import CostFromFn
 from spi_wrappers.vector.from_info import CostFromInfo
@@ -24,9 +27,16 @@ __all__ = [
     "DelayCost",
     "InfoToSixTuple",
     "LagrangianReward",
+    "LatentObservation",
     "MultiCost",
     "NormalizeCost",
     "SauteBudget",
     "SixTupleToInfo",
     "VelocityCost",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "LatentObservation":  # it imports JAX, which nothing else here does
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module("spi_wrappers.dream").LatentVectorObservation

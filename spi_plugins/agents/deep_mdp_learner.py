@@ -1,0 +1,153 @@
+"""Fits the latent ensemble ``"deep_mdp"`` to a replay buffer."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from spi_plugins import buffers
+from spi_plugins.buffers import Buffer, Windows
+from spi_plugins.losses.deep_mdp import reward_loss, termination_cross_entropy
+from spi_plugins.returns import masked_mean
+from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec, Params, PyTree
+from spi_plugins.world_models import ensemble
+from spi_plugins.world_models.actions import restored_action
+from spi_plugins.world_models.ensemble import EnsembleConfig, EnsembleParts
+from spi_plugins.world_models.interface import Learner, WorldModel, frozen_settings
+
+_DEVIATION_FLOOR = 1e-3
+
+
+class _FitState(NamedTuple):
+    params: Params
+    opt_state: PyTree
+    key: Array
+
+
+def _statistics(parts: EnsembleParts, params: Params, buffer: Buffer) -> Params:
+    """Means and deviations over the slots that hold something; of rewards, over steps."""
+    slots = buffer.slots
+    filled = jnp.arange(slots.reward.shape[1])[None] < buffer.size[:, None]
+
+    def moments(x: Array, mask: Array) -> tuple[Array, Array]:
+        n = jnp.maximum(jnp.sum(mask), 1)
+        kept = jnp.where(mask, x, 0.0)
+        mean = jnp.sum(kept, axis=0) / n
+        spread = jnp.sqrt(jnp.sum(jnp.where(mask, (x - mean) ** 2, 0.0), axis=0) / n)
+        return mean, jnp.where(spread < _DEVIATION_FLOOR, 1.0, spread)
+
+    statistics = dict(params["statistics"])
+    is_step = (filled & ~slots.first).reshape(-1)
+    statistics["reward_mean"], statistics["reward_deviation"] = moments(slots.reward.reshape(-1), is_step)
+    if parts.encoder is None:
+        obs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), slots.obs)
+        numbers = ensemble.flat_numbers(parts.observations, obs)
+        mask = filled.reshape(-1)[:, None]
+        mean, deviation = jax.vmap(lambda x: moments(x, mask[:, 0]), in_axes=1)(numbers)
+        statistics |= {"mean": mean, "deviation": deviation}
+    return statistics
+
+
+def _objective(
+    trained: Params, parts: EnsembleParts, statistics: Params, windows: Windows, key: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Mean losses of the members, each on rows of its own, and of the decoder."""
+    params, config = {**trained, "statistics": statistics}, parts.config
+    z, next_z = (
+        ensemble.encode(parts, params, jax.tree.map(lambda x, t=t: x[t], windows.obs)) for t in (0, 1)
+    )
+    action = restored_action(parts.actions, windows.action[0])
+    reward = (windows.reward[0] - statistics["reward_mean"]) / statistics["reward_deviation"]
+
+    def split(x: Array) -> Array:
+        return x.reshape(config.n_members, -1, *x.shape[1:])
+
+    def member(p: Params, rows: tuple[Array, ...], key: Array) -> dict[str, Array]:
+        z, action, reward, next_z, terminated, cost, valid = rows
+        losses = parts.deep_mdp.losses(p, z, action, reward, next_z, terminated, key)
+        assert parts.deep_mdp.termination is not None
+        ended = termination_cross_entropy(
+            parts.deep_mdp.termination(p, next_z), terminated.astype(jnp.float32)
+        )
+        losses = losses._replace(termination=ended)
+        named = {f"{name}_loss": masked_mean(loss, valid) for name, loss in losses._asdict().items()}
+        if parts.cost is not None:
+            named["cost_loss"] = masked_mean(reward_loss(parts.cost.apply(p["cost"], z, action), cost), valid)
+        return named
+
+    shaped = action.reshape(-1, *parts.actions.shape) if parts.actions.kind == "box" else action
+    rows = (z, shaped, reward, next_z, windows.terminated[0], windows.cost[0], ~windows.reset[0])
+    keys = jax.random.split(key, config.n_members)
+    by_member = jax.vmap(member)(trained["members"], tuple(map(split, rows)), keys)
+    losses = {name: jnp.mean(values) for name, values in by_member.items()}
+    if parts.decoder is not None:
+        assert isinstance(parts.observations, ArraySpec)
+        pixels = windows.obs[0].astype(jnp.float32)
+        losses["decoder_loss"] = 100.0 * jnp.mean(((ensemble.decode(parts, params, z) - pixels) / 255.0) ** 2)
+    return jnp.sum(jnp.stack(list(losses.values()))), losses
+
+
+def _make_learner(parts: EnsembleParts) -> Learner:
+    config = parts.config
+    optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam())
+
+    def init(key: Array, buffer: Buffer) -> _FitState:
+        params_key, run_key = jax.random.split(key)
+        params = ensemble.init(parts, params_key)
+        params["statistics"] = _statistics(parts, params, buffer)
+        trained = {name: tree for name, tree in params.items() if name != "statistics"}
+        return _FitState(params, optimizer.init(trained), run_key)
+
+    def one(state: _FitState, buffer: Buffer, rate: Array, key: Array) -> tuple[_FitState, dict[str, Array]]:
+        sample_key, loss_key = jax.random.split(key)
+        windows = buffers.sample(buffer, sample_key, config.batch_size * config.n_members, 1)
+        statistics = state.params["statistics"]
+        trained = {name: tree for name, tree in state.params.items() if name != "statistics"}
+        gradient, losses = jax.grad(_objective, has_aux=True)(trained, parts, statistics, windows, loss_key)
+        changes, opt_state = optimizer.update(gradient, state.opt_state)
+        trained = jax.tree.map(lambda p, change: p - rate * change, trained, changes)
+        return _FitState({**trained, "statistics": statistics}, opt_state, state.key), losses
+
+    def update(
+        state: _FitState, buffer: Buffer, n_updates: Array, learning_rate: Array
+    ) -> tuple[_FitState, dict[str, Array]]:
+        next_key, run_key = jax.random.split(state.key)
+
+        def body(i: Array, carry: tuple[_FitState, dict[str, Array]]) -> Any:
+            state, sums = carry
+            state, losses = one(state, buffer, learning_rate, jax.random.fold_in(run_key, i))
+            return state, jax.tree.map(jnp.add, sums, losses)
+
+        shapes = jax.eval_shape(lambda: one(state, buffer, learning_rate, run_key)[1])
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        state, sums = jax.lax.fori_loop(0, n_updates, body, (state, zeros))
+        means = jax.tree.map(lambda x: x / jnp.maximum(n_updates, 1), sums)
+        return state._replace(key=next_key), means
+
+    return Learner(init=init, update=update, params=lambda state: state.params)
+
+
+def make_deep_mdp_world(observations: ObservationSpec, actions: ActionSpec, **settings: Any) -> WorldModel:
+    """The world model ``"deep_mdp"``.
+
+    Args:
+        observations: numbers (also in a Dict), or one image.
+        actions: of any kind.
+        **settings: fields of ``world_models.ensemble.EnsembleConfig``; lists count as tuples.
+
+    Raises:
+        ValueError: a setting is out of range, or images are in a Dict.
+        TypeError: a setting is unknown.
+    """
+    config = EnsembleConfig(**frozen_settings(settings))
+    parts = ensemble.make_parts(observations, actions, config)
+    return WorldModel(
+        kind="deep_mdp",
+        settings=dataclasses.asdict(config),
+        model=ensemble.make_model(parts),
+        init=lambda key: ensemble.init(parts, key),
+        learner=_make_learner(parts),
+    )

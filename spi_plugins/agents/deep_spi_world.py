@@ -1,0 +1,91 @@
+"""The world that a ``DeepSPI`` agent has learned, without its actor and critic: the kind ``"deep_spi"``."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
+from spi_plugins.types import ActionSpec, ObservationSpec, Params
+from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
+from spi_plugins.world_models.interface import Model, ModelSpec, Step, WorldModel, frozen_settings
+
+# Of the agent's policy, what leads to the latent.
+_ENCODER = ("extractor", "latent")
+
+
+def world_params(params: Params) -> Params:
+    """The world's part of an agent's parameters."""
+    encoder = {name: params["policy"][name] for name in _ENCODER}
+    return {"encoder": encoder, "world_model": params["world_model"]}
+
+
+def make_deep_spi_world(
+    observations: ObservationSpec,
+    actions: ActionSpec,
+    *,
+    encoder: dict[str, Any],
+    model: dict[str, Any],
+    gamma: float = 0.99,
+) -> WorldModel:
+    """The world model ``"deep_spi"``, which only an agent fits.
+
+    Args:
+        observations: what the encoder reads.
+        actions: of any kind.
+        encoder: fields of ``networks.actor_critic.PolicyConfig``; those of actor and critic do not matter.
+        model: fields of ``world_models.deep_mdp.DeepMDPConfig``.
+        gamma: the agent's discount per step.
+
+    Raises:
+        ValueError: a setting is out of range.
+        TypeError: a setting is unknown.
+    """
+    policy_config = PolicyConfig(**frozen_settings(encoder))
+    config = DeepMDPConfig(**frozen_settings(model))
+    policy = make_actor_critic(observations, actions, policy_config)
+    deep_mdp = make_deep_mdp(policy.latent_shape, actions, config)
+    termination = deep_mdp.termination
+
+    def init(key: Array) -> Params:
+        policy_key, model_key = jax.random.split(key)
+        return world_params({"policy": policy.init(policy_key), "world_model": deep_mdp.init(model_key)})
+
+    def encode(params: Params, obs: Any) -> Array:
+        return policy.latent(params["encoder"], policy.features(params["encoder"], obs))
+
+    def step(params: Params, z: Array, action: Array, key: Array | None) -> Step:
+        shaped = action.reshape(-1, *actions.shape) if actions.kind == "box" else action
+        world = params["world_model"]
+        next_z = deep_mdp.predict(world, z, shaped, key)
+        ended = jnp.zeros(len(z)) if termination is None else termination(world, next_z)
+        return Step(next_z, deep_mdp.reward(world, z, shaped), jnp.zeros((0, len(z))), ended)
+
+    low, high = _latent_bounds(policy_config)
+    spec = ModelSpec(
+        latent_shape=policy.latent_shape,
+        action_size=actions.size,
+        horizon=1,
+        gamma=gamma,
+        has_termination=termination is not None,
+        continuous=actions.kind == "box",
+        latent_low=low,
+        latent_high=high,
+    )
+    settings = {
+        "encoder": dataclasses.asdict(policy_config),
+        "model": dataclasses.asdict(config),
+        "gamma": gamma,
+    }
+    return WorldModel("deep_spi", settings, Model(spec=spec, encode=encode, step=step), init)
+
+
+def _latent_bounds(config: PolicyConfig) -> tuple[float, float]:
+    """What the last activation allows; a predicted latent may lie outside and is clipped by dreams."""
+    if config.categorical_latent is not None:
+        return 0.0, 1.0
+    if config.encoder != "cnn" and config.pi and config.activation == "tanh":
+        return -1.0, 1.0
+    return -float("inf"), float("inf")

@@ -1,0 +1,65 @@
+"""How far a world model goes wrong when it is left alone: errors of 1 to k steps under given actions."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from spi_plugins.buffers import Windows
+from spi_plugins.types import ActionSpec, Params
+from spi_plugins.world_models.actions import restored_action
+from spi_plugins.world_models.interface import Model
+
+
+class OpenLoop(NamedTuple):
+    """Means over windows, after 1 to ``H`` steps of the model's means; 0 where no window goes so far."""
+
+    latent_error: Float[Array, " H"]  # root mean square over entries, between predicted and encoded latent
+    latent_change: Float[
+        Array, " H"
+    ]  # the same between the first latent and the encoded one: the error of staying
+    reward_error: Float[Array, " H"]  # mean absolute
+    cost_error: Float[Array, " H"]  # mean absolute, 0 without costs
+    termination_error: Float[Array, " H"]  # Brier: mean squared, between probability and what was
+    share: Float[Array, " H"]  # windows that lie within one episode so far
+
+
+def open_loop(model: Model, params: Params, actions: ActionSpec, windows: Windows) -> OpenLoop:
+    """Roll the model along the actions of real windows.
+
+    Args:
+        model: the functions.
+        params: their parameters.
+        actions: of the environment.
+        windows: of ``H`` steps; a window counts up to the end of its episode.
+    """
+    shape = windows.done.shape
+    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), windows.obs)
+    z = model.encode(params, rows).reshape(*shape, *model.spec.latent_shape)
+    inside = jnp.cumsum(windows.reset, axis=0) == 0
+
+    def one(predicted: Array, inputs: tuple[Array, ...]) -> tuple[Array, OpenLoop]:
+        true_z, action, reward, cost, terminated, inside = inputs
+        step = model.step(params, predicted, restored_action(actions, action), None)
+        mean_cost = jnp.mean(step.cost, axis=0) if model.spec.n_costs else cost
+        n = jnp.maximum(jnp.sum(inside), 1)
+
+        def mean(x: Array) -> Array:
+            return jnp.sum(jnp.where(inside, x, 0.0)) / n
+
+        def distance(a: Array, b: Array) -> Array:
+            return jnp.sqrt(mean(jnp.mean(((a - b) ** 2).reshape(len(a), -1), axis=1)))
+
+        return step.next_z, OpenLoop(
+            latent_error=distance(step.next_z, true_z),
+            latent_change=distance(z[0], true_z),
+            reward_error=mean(jnp.abs(step.reward - reward)),
+            cost_error=mean(jnp.abs(mean_cost - cost)),
+            termination_error=mean((step.terminated - terminated) ** 2),
+            share=jnp.mean(inside.astype(jnp.float32)),
+        )
+
+    inputs = (z[1:], windows.action, windows.reward, windows.cost, windows.terminated, inside)
+    errors: OpenLoop = jax.lax.scan(one, z[0], inputs)[1]
+    return errors

@@ -1,0 +1,168 @@
+"""``fit_world_model``: a world model of any environment, out of any policy's steps."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from spi_plugins import buffers, plugins
+from spi_plugins.agents.fit import fit
+from spi_plugins.agents.open_loop import open_loop
+from spi_plugins.algorithms.checks import check_integer, check_number
+from spi_plugins.algorithms.environments import prepare_env
+from spi_plugins.algorithms.experience import Gathered, Predicts, gather
+from spi_plugins.buffers import Buffer
+from spi_plugins.errors import EnvironmentNotSupportedError, MissingDependencyError
+from spi_plugins.spaces import action_spec, observation_spec
+from spi_plugins.types import ActionSpec, Params
+from spi_plugins.world_model_file import Experience, StoredWorldModel, store_world_model
+from spi_plugins.world_models.interface import WorldModel
+
+# Steps of the longest prediction in a report, and windows that it is the mean of.
+_REPORT_STEPS = 15
+_REPORT_WINDOWS = 512
+
+
+def fit_world_model(
+    env: Any,
+    policy: Predicts | None = None,
+    *,
+    n_steps: int = 20_000,
+    kind: str = "deep_mdp",
+    n_updates: int = 5_000,
+    learning_rate: float = 1e-3,
+    n_envs: int | None = None,
+    held_out: float = 0.1,
+    seed: int = 0,
+    progress_bar: bool = False,
+    **settings: Any,
+) -> StoredWorldModel:
+    """Step an environment, and fit a world model to what came.
+
+    Args:
+        env: whatever the algorithms take: a Gymnasium ``Env``, id or ``VectorEnv``, an SB3 ``VecEnv``, a functional
+            environment. If every step has ``info["cost"]``, the model learns it.
+        policy: whose steps to learn from, anything with SB3's ``predict``, which acts stochastically; uniform
+            actions by default.
+        n_steps: environment steps, all copies together.
+        kind: ``"deep_mdp"``, an ensemble with termination and a decoder, for any action; ``"tdmpc"``, SPOWL's
+            implicit model for actions in a ``Box``, with policy and critics, without termination; or a plugin's.
+        n_updates: gradient steps.
+        learning_rate: of these.
+        n_envs: copies to make of a functional environment (default 128) or an id (default 1).
+        held_out: share of each copy's steps, the last ones, that are for the report only.
+        seed: of environment, actions and networks.
+        progress_bar: show one; needs ``spi-plugins[cli]``.
+        **settings: of the kind, for example ``n_members=3``.
+
+    Returns:
+        The model, ready for dreams and for ``save``. Its ``report`` has the last losses, and the errors of 1 to 15
+        steps ahead on the steps that were held out.
+
+    Raises:
+        UnknownPluginError: the kind is not registered.
+        ValueError: an argument or setting is out of range, the environment gives NaN, or gives costs only at times.
+    """
+    for name, count in (("n_steps", n_steps), ("n_updates", n_updates)):
+        check_integer(name, count, low=1)
+    check_integer("seed", seed, low=0)
+    check_number("learning_rate", learning_rate, low=0.0, open_low=True)
+    check_number("held_out", held_out, low=0.0, high=0.9)
+    factory = plugins.resolve("world_models", kind)
+    owned = not hasattr(env, "step")
+    vec_env = prepare_env(env, n_envs, seed)
+    try:
+        spaces = (vec_env.observation_space, vec_env.action_space)
+        observations, actions = observation_spec(spaces[0]), action_spec(spaces[1])
+        factory(
+            observations, actions, **settings
+        )  # what is wrong with them is said before anything is stepped
+        with _bar("stepping", n_steps, progress_bar) as show:
+            gathered = gather(vec_env, policy, n_steps, seed, lambda done: show(done, {}))
+    finally:
+        if owned:
+            vec_env.close()
+    if gathered.has_costs:
+        settings.setdefault("n_costs", 1 if kind == "deep_mdp" else 5)
+    elif settings.get("n_costs"):
+        raise EnvironmentNotSupportedError(
+            f"n_costs={settings['n_costs']} needs info['cost'] at every step; this environment does not give it."
+        )
+    world = factory(observations, actions, **settings)
+    train, rest = gathered.buffers(held_out)
+    with _bar("fitting", n_updates, progress_bar) as show:
+        params, losses = fit(
+            world,
+            train,
+            jax.random.key(seed),
+            n_updates=n_updates,
+            learning_rate=learning_rate,
+            on_progress=show,
+        )
+    report = {
+        **_origin(policy, gathered, n_steps, seed),
+        "n_updates": n_updates,
+        "learning_rate": learning_rate,
+        "losses": losses,
+        "held_out": held_out_errors(world, params, actions, rest, seed),
+    }
+    return store_world_model(world, params, spaces, Experience(*gathered.observations()), report)
+
+
+def _origin(policy: Predicts | None, gathered: Gathered, n_steps: int, seed: int) -> dict[str, Any]:
+    returns = gathered.episode_returns
+    return {
+        "policy": "uniform" if policy is None else type(policy).__name__,
+        "n_steps": n_steps,
+        "n_episodes": len(returns),
+        "mean_return": float(np.mean(returns)) if returns else None,
+        "seed": seed,
+    }
+
+
+def held_out_errors(
+    world: WorldModel, params: Params, actions: ActionSpec, rest: Buffer, seed: int
+) -> dict[str, list[float]] | None:
+    """Errors of 1 to 15 steps ahead on steps that no fit has seen; ``None`` if there are too few.
+
+    Args:
+        world: the model.
+        params: its parameters.
+        actions: of the environment.
+        rest: the steps.
+        seed: of the choice of windows.
+    """
+    steps = min(_REPORT_STEPS, int(rest.size.max()) - 1)
+    if steps < 1:
+        return None
+    windows = buffers.sample(rest, jax.random.key(seed), _REPORT_WINDOWS, steps)
+    errors = jax.jit(lambda params, windows: open_loop(world.model, params, actions, windows))(
+        params, windows
+    )
+    return {
+        name: np.asarray(values, np.float64).round(6).tolist() for name, values in errors._asdict().items()
+    }
+
+
+@contextlib.contextmanager
+def _bar(title: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A progress bar, or nothing."""
+    if not shown:
+        yield lambda done, losses: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise MissingDependencyError.named("tqdm", "Progress bars", "cli") from error
+    with tqdm(total=total, desc=title) as bar:
+
+        def show(done: int, losses: dict[str, float]) -> None:
+            bar.update(done - bar.n)
+            if losses:
+                bar.set_postfix(
+                    {name.removesuffix("_loss"): f"{value:.2g}" for name, value in losses.items()}
+                )
+
+        yield show

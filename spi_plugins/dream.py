@@ -1,0 +1,303 @@
+"""A learned world as a functional environment: start in the latent of a real state, step the model, never the real one.
+
+The parameters of the environment are ``DreamParams``, arrays that may be swapped without a retrace while the model
+trains. What decides its programs is ``DreamConfig`` and the model's functions.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Bool, Float, Int
+
+from spi_plugins.dream_render import draw_dream
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params, PyTree
+from spi_plugins.world_models.actions import world_action
+from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.world_models.interface import Model
+
+DreamObservation = Literal["latent", "decoded"]
+Termination = Literal["model", "none"]
+OBSERVATIONS = ("latent", "decoded")
+TERMINATIONS = ("model", "none")
+# Steps that a picture's curves reach back.
+HISTORY = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DreamConfig:
+    """How a model is dreamt. Frozen and hashable.
+
+    Attributes:
+        horizon: steps until truncation.
+        observation: ``"latent"``, or ``"decoded"`` into what the real environment shows.
+        stochastic: draw the next latent, and termination by its probability; otherwise take the model's mean, and
+            end where the probability is above one half.
+        termination: ``"model"`` ends episodes as the model says, ``"none"`` never.
+        uncertainty_penalty: this times the model's uncertainty is taken off the reward.
+        cost: report the model's cost; false reports 0.
+        latent_low: latents are clipped to this from below; must be finite.
+        latent_high: and to this from above.
+        history: keep the last rewards and costs in the state, for pictures.
+    """
+
+    horizon: int = 15
+    observation: DreamObservation = "latent"
+    stochastic: bool = True
+    termination: Termination = "model"
+    uncertainty_penalty: float = 0.0
+    cost: bool = True
+    latent_low: float = -1.0
+    latent_high: float = 1.0
+    history: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value by itself.
+
+        Raises:
+            ValueError: one is out of range; the message names it, what came and what is allowed.
+        """
+        if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
+            raise ValueError(f"horizon must be an integer of at least 1, got {self.horizon!r}.")
+        for name, allowed in (("observation", OBSERVATIONS), ("termination", TERMINATIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}."
+                )
+        for name in ("stochastic", "cost", "history"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+        penalty = self.uncertainty_penalty
+        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not 0 <= penalty < math.inf:
+            raise ValueError(f"uncertainty_penalty must be finite and at least 0, got {penalty!r}.")
+        for name in ("latent_low", "latent_high"):
+            # As float32, which latents are compared in.
+            object.__setattr__(self, name, float(np.float32(getattr(self, name))))
+        if not -math.inf < self.latent_low < self.latent_high < math.inf:
+            raise ValueError(
+                f"latent_low must be below latent_high, both finite, got {self.latent_low}, {self.latent_high}."
+            )
+
+
+class DreamParams(NamedTuple):
+    """What may change while the programs stay.
+
+    Attributes:
+        model: the world model's parameters.
+        starts: latents ``[S, *Z]`` of real states, one of which begins each episode.
+        obs_low: lower bound of a decoded observation, broadcastable to it; a scalar otherwise unused.
+        obs_high: upper bound.
+    """
+
+    model: Params
+    starts: Float[Array, " S *Z"]
+    obs_low: Float[Array, " *o"]
+    obs_high: Float[Array, " *o"]
+
+
+class History(NamedTuple):
+    """The last steps of the running episode, the newest last; NaN before its start."""
+
+    reward: Float[Array, " K"]
+    cost: Float[Array, " K"]
+
+
+class DreamState(NamedTuple):
+    """One dream between two steps."""
+
+    z: Float[Array, " *Z"]
+    reward: Float[Array, ""]  # of the step that led here, the penalty taken off
+    cost: Float[Array, ""]
+    terminated: Bool[Array, ""]
+    uncertainty: Float[Array, ""]
+    step: Int[Array, ""]
+    history: History | None
+
+
+def check_dream(model: Model, config: DreamConfig, actions: ActionSpec) -> None:
+    """Refuse what a model lacks.
+
+    Raises:
+        ValueError: naming the option, and what the model has.
+    """
+    parts = ", ".join(sorted(model.spec.parts)) or "a reward only"
+    if config.observation == "decoded" and model.decode is None:
+        raise ValueError(
+            f"observation='decoded' needs a model with a decoder; this one has {parts}. Use observation='latent', and "
+            "LatentObservation around the real environment."
+        )
+    if config.uncertainty_penalty > 0 and model.uncertainty is None:
+        raise ValueError(
+            f"uncertainty_penalty={config.uncertainty_penalty} needs a model with uncertainty, an ensemble; this one "
+            f"has {parts}."
+        )
+    if model.spec.continuous != (actions.kind == "box"):
+        raise ValueError(f"The model's actions do not fit an environment of {actions.kind} actions.")
+
+
+def latent_spec(model: Model, config: DreamConfig) -> ArraySpec:
+    """What a latent is as an observation: float32 within the configuration's bounds."""
+    return ArraySpec(
+        kind="box",
+        shape=model.spec.latent_shape,
+        dtype="float32",
+        low=config.latent_low,
+        high=config.latent_high,
+    )
+
+
+def clip_latent(config: DreamConfig, z: Float[Array, " *Z"]) -> Float[Array, " *Z"]:
+    """A latent within the bounds; a NaN becomes the lower one."""
+    clipped: Array = jnp.clip(jnp.nan_to_num(z, nan=config.latent_low), config.latent_low, config.latent_high)
+    return clipped
+
+
+def make_dream(
+    fitted: FittedModel,
+    starts: Float[Array, " S *Z"],
+    config: DreamConfig,
+    *,
+    obs_low: npt.ArrayLike = -np.inf,
+    obs_high: npt.ArrayLike = np.inf,
+    name: str = "Dream",
+) -> FunctionalEnv:
+    """A functional environment out of a fitted model.
+
+    An episode ends by the model's termination (terminal), or after ``horizon`` steps (truncation).
+
+    Args:
+        fitted: model and parameters.
+        starts: latents of real states.
+        config: see ``DreamConfig``.
+        obs_low: lower bounds of the real observation, for decoded ones.
+        obs_high: upper bounds.
+        name: for messages.
+
+    Raises:
+        ValueError: the model lacks what the configuration needs, or the starts are no latents of it.
+    """
+    model = fitted.model
+    check_dream(model, config, fitted.actions)
+    starts = jnp.asarray(starts, jnp.float32)
+    if starts.ndim < 1 or starts.shape[1:] != model.spec.latent_shape or not len(starts):
+        raise ValueError(
+            f"starts must be at least one latent, [S, {', '.join(map(str, model.spec.latent_shape))}], got "
+            f"{list(starts.shape)}."
+        )
+    bounds = (jnp.asarray(np.nan_to_num(np.asarray(x, np.float32))) for x in (obs_low, obs_high))
+    functions = _functions(model, fitted.observations, fitted.actions, config)
+    return functions._replace(params=DreamParams(fitted.params, starts, *bounds), name=name)
+
+
+# Cached, so that equal dreams, such as the copies in a vector environment, share their compilations.
+@functools.lru_cache(maxsize=64)
+def _functions(
+    model: Model, observations: ObservationSpec, actions: ActionSpec, config: DreamConfig
+) -> FunctionalEnv:
+    """The environment without its parameters."""
+    observe, observed = _observation(model, observations, config)
+    info_dtypes: tuple[tuple[str, str], ...] = (("dream_step", "int64"),)
+    if model.uncertainty is not None:
+        info_dtypes += (("model_uncertainty", "float64"),)
+
+    def initial(key: Array, params: DreamParams) -> DreamState:
+        index = jax.random.randint(key, (), 0, len(params.starts))
+        history = None
+        if config.history:
+            history = History(jnp.full(HISTORY, jnp.nan), jnp.full(HISTORY, jnp.nan))
+        zero = jnp.zeros(())
+        z = clip_latent(config, params.starts[index])
+        return DreamState(z, zero, zero, jnp.zeros((), bool), zero, jnp.zeros((), jnp.int32), history)
+
+    def transition(state: DreamState, action: Array, key: Array, params: DreamParams) -> DreamState:
+        step_key, end_key = jax.random.split(key)
+        z, taken = state.z[None], world_action(actions, action[None])
+        step = model.step(params.model, z, taken, step_key if config.stochastic else None)
+        uncertainty = jnp.zeros(())
+        if model.uncertainty is not None:
+            uncertainty = model.uncertainty(params.model, z, taken)[0]
+        reward = step.reward[0] - config.uncertainty_penalty * uncertainty
+        cost = jnp.zeros(())
+        if config.cost and model.spec.n_costs:
+            cost = jnp.maximum(jnp.mean(step.cost[:, 0]), 0.0)
+        return DreamState(
+            z=clip_latent(config, step.next_z[0]),
+            reward=jnp.nan_to_num(reward),
+            cost=jnp.nan_to_num(cost),
+            terminated=_ends(config, step.terminated[0], end_key),
+            uncertainty=jnp.nan_to_num(uncertainty),
+            step=state.step + 1,
+            history=_with_step(state.history, reward, cost),
+        )
+
+    def info(state: DreamState, params: DreamParams) -> dict[str, Array]:
+        del params
+        values = {"dream_step": state.step.astype(jnp.float32), "model_uncertainty": state.uncertainty}
+        return {name: values[name] for name, _ in info_dtypes}
+
+    def render(state: DreamState, params: DreamParams) -> npt.NDArray[np.uint8]:
+        frame = None
+        if model.decode is not None and isinstance(observations, ArraySpec) and observations.kind == "image":
+            frame = np.asarray(model.decode(params.model, jnp.asarray(state.z)[None])[0])
+            frame = frame if not observations.channels_first else np.moveaxis(frame, 0, -1)
+        curves = None if state.history is None else (np.asarray(x) for x in state.history)
+        starts = np.asarray(params.starts)
+        return draw_dream(np.asarray(state.z), (starts.min().item(), starts.max().item()), frame, curves)
+
+    return FunctionalEnv(
+        observation_spec=observed,
+        action_spec=actions,
+        params=(),
+        initial=initial,
+        observation=observe,
+        transition=transition,
+        reward=lambda state, action, after, params: after.reward,
+        cost=lambda state, action, after, params: after.cost,
+        terminal=lambda state, params: state.terminated,
+        max_episode_steps=config.horizon,
+        render=render,
+        info=info,
+        info_dtypes=info_dtypes,
+    )
+
+
+def _observation(
+    model: Model, observations: ObservationSpec, config: DreamConfig
+) -> tuple[Callable[[PyTree, PyTree], Observation], ObservationSpec]:
+    """The function that shows a state, and what it shows."""
+    if config.observation == "latent":
+        return lambda state, params: state.z, latent_spec(model, config)
+    assert isinstance(observations, ArraySpec)
+    decode = model.decode
+    assert decode is not None
+    integer = np.issubdtype(np.dtype(observations.dtype), np.integer)
+    device_dtype = {"float64": "float32", "int64": "int32"}.get(observations.dtype, observations.dtype)
+
+    def observe(state: DreamState, params: DreamParams) -> Observation:
+        decoded = jnp.clip(
+            jnp.nan_to_num(decode(params.model, state.z[None])[0]), params.obs_low, params.obs_high
+        )
+        return (jnp.round(decoded) if integer else decoded).astype(device_dtype)
+
+    return observe, observations
+
+
+def _ends(config: DreamConfig, probability: Float[Array, ""], key: Array) -> Bool[Array, ""]:
+    if config.termination == "none":
+        return jnp.zeros((), bool)
+    if config.stochastic:
+        return jax.random.bernoulli(key, jnp.clip(probability, 0.0, 1.0))
+    return probability > 0.5
+
+
+def _with_step(history: History | None, reward: PyTree, cost: PyTree) -> History | None:
+    if history is None:
+        return None
+    return History(*(jnp.append(row[1:], x) for row, x in zip(history, (reward, cost), strict=True)))

@@ -1,0 +1,270 @@
+"""An ensemble of ``DeepMDP`` on one encoder, and a decoder: a latent model of an environment without an agent.
+
+Numbers are their own latents, standardized by the data; images go through convolutions, which the decoder's loss
+keeps from collapsing. The members share the latents and see batches of their own; a step of the model follows one of
+them, chosen anew for each row, as in MBPO (Janner et al., 2019), and their disagreement is the model's uncertainty.
+
+The parameters are a dict with ``members`` (leading axis ``E``), ``statistics``, and for images ``encoder`` and
+``decoder``.
+"""
+
+import dataclasses
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from spi_plugins.networks.encoders import ConvExtractor, ConvLayers, flat_size, flatten
+from spi_plugins.networks.functional import Network, functional
+from spi_plugins.networks.normed_mlp import NormedMLP
+from spi_plugins.networks.reward import RewardNet
+from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
+from spi_plugins.world_models.deep_mdp import DeepMDP, DeepMDPConfig, make_deep_mdp
+from spi_plugins.world_models.interface import Model, ModelSpec, Step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnsembleConfig:
+    """What the model is made of, and two numbers of its fit. Frozen and hashable.
+
+    Attributes:
+        latent_dim: entries of the latent of an image. Numbers are their own latents.
+        hidden: widths of each of transition, reward, cost and termination.
+        n_members: models in the ensemble.
+        n_costs: 1 to learn the cost, too; 0 without.
+        transition_density: ``"deterministic"`` or ``"normal"``.
+        residual: learn the change of the latent, not the next one.
+        conv_layers: of images; ``None`` for those of the image's size.
+        batch_size: steps in a gradient step of the fit, for each member.
+        max_grad_norm: bound of the gradient's norm in the fit.
+        gamma: discount per step, for planners.
+    """
+
+    latent_dim: int = 64
+    hidden: tuple[int, ...] = (128, 128)
+    n_members: int = 5
+    n_costs: int = 0
+    transition_density: Literal["deterministic", "normal"] = "deterministic"
+    residual: bool = True
+    conv_layers: ConvLayers | None = None
+    batch_size: int = 256
+    max_grad_norm: float = 10.0
+    gamma: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        for name in ("latent_dim", "n_members", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.n_costs not in (0, 1):
+            raise ValueError(f"n_costs must be 0 or 1, got {self.n_costs}")
+        if self.transition_density not in ("deterministic", "normal"):
+            raise ValueError(
+                f"transition_density must be 'deterministic' or 'normal', got {self.transition_density!r}"
+            )
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must hold at least one width, each at least 1, got {self.hidden}")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
+
+
+class EnsembleParts(NamedTuple):
+    """What all functions of one model share."""
+
+    config: EnsembleConfig
+    observations: ObservationSpec
+    actions: ActionSpec
+    deep_mdp: DeepMDP
+    cost: Network | None
+    encoder: Network | None  # of images
+    decoder: Network | None  # of images
+    latent_dim: int
+
+
+def _is_image(spec: ObservationSpec) -> bool:
+    return isinstance(spec, ArraySpec) and spec.kind == "image"
+
+
+def flat_numbers(spec: ObservationSpec, obs: Observation) -> Float[Array, "N F"]:
+    """Observations without images, as vectors."""
+    if isinstance(spec, ArraySpec):
+        return flatten(spec, obs)
+    return jnp.concatenate([flatten(part, obs[key]) for key, part in spec], axis=-1)
+
+
+def _n_numbers(spec: ObservationSpec) -> int:
+    parts = [("", spec)] if isinstance(spec, ArraySpec) else list(spec)
+    if any(part.kind == "image" for _, part in parts):
+        raise ValueError("The world model 'deep_mdp' takes one image or numbers, not images in a Dict.")
+    return sum(flat_size(part) for _, part in parts)
+
+
+def _image_networks(spec: ArraySpec, config: EnsembleConfig) -> tuple[Network, Network]:
+    """Convolutions and a dense layer to the latent; two dense layers back to the pixels."""
+    features = functional(lambda rngs: ConvExtractor(spec, config.conv_layers, rngs=rngs))
+    shape = jax.eval_shape(
+        features.apply,
+        jax.eval_shape(features.init, jax.random.key(0)),
+        jnp.zeros((1, *spec.shape), jnp.uint8),
+    ).shape
+    dense = functional(lambda rngs: NormedMLP(math.prod(shape), (256,), config.latent_dim, rngs=rngs))
+    pixels = functional(lambda rngs: NormedMLP(config.latent_dim, (256,), math.prod(spec.shape), rngs=rngs))
+
+    def init(key: Array) -> Params:
+        features_key, dense_key = jax.random.split(key)
+        return {"features": features.init(features_key), "dense": dense.init(dense_key)}
+
+    def apply(params: Params, obs: Observation) -> Array:
+        x = features.apply(params["features"], obs)
+        return jnp.tanh(dense.apply(params["dense"], x.reshape(x.shape[0], -1)))
+
+    return Network(init, apply), pixels
+
+
+def make_parts(observations: ObservationSpec, actions: ActionSpec, config: EnsembleConfig) -> EnsembleParts:
+    """Build the networks.
+
+    Raises:
+        ValueError: there are images in a Dict.
+    """
+    encoder = decoder = None
+    if _is_image(observations):
+        assert isinstance(observations, ArraySpec)
+        encoder, decoder = _image_networks(observations, config)
+        latent_dim = config.latent_dim
+    else:
+        latent_dim = _n_numbers(observations)
+    deep_mdp = make_deep_mdp(
+        (latent_dim,),
+        actions,
+        DeepMDPConfig(
+            transition_density=config.transition_density,
+            lipschitz=False,
+            residual=config.residual,
+            transition_hidden=config.hidden,
+            reward_hidden=config.hidden,
+            feature_group_size=None,
+            termination=True,
+            termination_hidden=config.hidden,
+        ),
+    )
+    cost = None
+    if config.n_costs:
+        cost = functional(
+            lambda rngs: RewardNet(
+                (latent_dim,), actions, hidden_sizes=config.hidden, lipschitz=False, rngs=rngs
+            )
+        )
+    return EnsembleParts(config, observations, actions, deep_mdp, cost, encoder, decoder, latent_dim)
+
+
+def init(parts: EnsembleParts, key: Array) -> Params:
+    """Initial parameters, with the statistics of data that is standardized already."""
+    member_key, encoder_key, decoder_key = jax.random.split(key, 3)
+
+    def member(key: Array) -> Params:
+        model_key, cost_key = jax.random.split(key)
+        params = parts.deep_mdp.init(model_key)
+        return params if parts.cost is None else {**params, "cost": parts.cost.init(cost_key)}
+
+    params = {
+        "members": jax.vmap(member)(jax.random.split(member_key, parts.config.n_members)),
+        "statistics": {
+            "mean": jnp.zeros(parts.latent_dim),
+            "deviation": jnp.ones(parts.latent_dim),
+            "reward_mean": jnp.zeros(()),
+            "reward_deviation": jnp.ones(()),
+        },
+    }
+    if parts.encoder is not None and parts.decoder is not None:
+        params |= {"encoder": parts.encoder.init(encoder_key), "decoder": parts.decoder.init(decoder_key)}
+    return params
+
+
+def encode(parts: EnsembleParts, params: Params, obs: Observation) -> Float[Array, "N Z"]:
+    """Observations to latents."""
+    if parts.encoder is not None:
+        z: Array = parts.encoder.apply(params["encoder"], obs)
+        return z
+    statistics = params["statistics"]
+    numbers = flat_numbers(parts.observations, obs)
+    standardized: Array = (numbers - statistics["mean"][None]) / statistics["deviation"][None]
+    return standardized
+
+
+def decode(parts: EnsembleParts, params: Params, z: Float[Array, "N Z"]) -> Float[Array, " N *O"]:
+    """Latents to observations in their own units."""
+    assert isinstance(parts.observations, ArraySpec)
+    shape = (-1, *parts.observations.shape)
+    if parts.decoder is not None:
+        return (255.0 * jax.nn.sigmoid(parts.decoder.apply(params["decoder"], z))).reshape(shape)
+    statistics = params["statistics"]
+    numbers: Array = z * statistics["deviation"][None] + statistics["mean"][None]
+    return numbers.reshape(shape)
+
+
+def make_model(parts: EnsembleParts) -> Model:
+    """The ensemble as planners and dreams see it; a step's cost has a head for each member."""
+    config, deep_mdp = parts.config, parts.deep_mdp
+    termination = deep_mdp.termination
+    assert termination is not None
+    decodes = isinstance(parts.observations, ArraySpec) and parts.observations.kind in ("box", "image")
+
+    def shaped(action: Array) -> Array:
+        return action.reshape(-1, *parts.actions.shape) if parts.actions.kind == "box" else action
+
+    def next_latents(params: Params, z: Array, action: Array, key: Array | None) -> Float[Array, "E N Z"]:
+        if key is None:
+            return jax.vmap(lambda p: deep_mdp.predict(p, z, action, None))(params["members"])
+        keys = jax.random.split(key, config.n_members)
+        return jax.vmap(lambda p, k: deep_mdp.predict(p, z, action, k))(params["members"], keys)
+
+    def step(params: Params, z: Float[Array, "N Z"], action: Array, key: Array | None) -> Step:
+        action, members, statistics = shaped(action), params["members"], params["statistics"]
+        if key is None:
+            next_z = jnp.mean(next_latents(params, z, action, None), axis=0)
+        else:
+            member_key, draw_key = jax.random.split(key)
+            drawn = next_latents(params, z, action, draw_key)
+            chosen = jax.random.randint(member_key, (len(z),), 0, config.n_members)
+            next_z = jnp.take_along_axis(drawn, chosen[None, :, None], axis=0)[0]
+        reward = jnp.mean(jax.vmap(lambda p: deep_mdp.reward(p, z, action))(members), axis=0)
+        cost = jnp.zeros((0, len(z)))
+        if parts.cost is not None:
+            net = parts.cost
+            cost = jax.vmap(lambda p: net.apply(p, z, action))(members["cost"])
+        ended = jnp.mean(jax.vmap(lambda p: termination(p, next_z))(members), axis=0)
+        reward = reward * statistics["reward_deviation"] + statistics["reward_mean"]
+        return Step(next_z, reward, cost, ended)
+
+    def uncertainty(params: Params, z: Float[Array, "N Z"], action: Array) -> Float[Array, " N"]:
+        spread = jnp.std(next_latents(params, z, shaped(action), None), axis=0)
+        return jnp.sqrt(jnp.mean(spread**2, axis=-1))
+
+    bound = 1.0 if parts.encoder is not None and not config.residual else math.inf
+    spec = ModelSpec(
+        latent_shape=(parts.latent_dim,),
+        action_size=parts.actions.size,
+        horizon=1,
+        gamma=config.gamma,
+        n_costs=config.n_members if config.n_costs else 0,
+        has_termination=True,
+        has_decoder=decodes,
+        has_uncertainty=config.n_members > 1,
+        continuous=parts.actions.kind == "box",
+        latent_low=-bound,
+        latent_high=bound,
+    )
+    return Model(
+        spec=spec,
+        encode=lambda params, obs: encode(parts, params, obs),
+        step=step,
+        decode=(lambda params, z: decode(parts, params, z)) if decodes else None,
+        uncertainty=uncertainty if config.n_members > 1 else None,
+    )

@@ -1,0 +1,87 @@
+import json
+import subprocess
+import sys
+
+import gymnasium
+import pytest
+from tiny_worlds import tiny_world
+
+import spi_plugins
+from spi_plugins import dream_registry
+from spi_plugins.gymnasium_ids import register_plugin_envs
+from spi_plugins.testing import plugin_sandbox
+from spi_wrappers import DreamEnv
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPI_DREAMS", str(tmp_path / "dreams.json"))
+    before = set(gymnasium.registry)
+    file = tmp_path / "world.zip"
+    tiny_world().save(file)
+    yield file
+    for name in set(gymnasium.registry) - before:
+        del gymnasium.registry[name]
+
+
+def test_a_registered_dream_is_made_by_its_name(path):
+    spi_plugins.register_dream("mine/Cart-v0", path, horizon=7)
+    env = gymnasium.make("mine/Cart-v0")
+    assert env.unwrapped.functional.max_episode_steps == 7
+    assert gymnasium.make("mine/Cart-v0", horizon=3).unwrapped.functional.max_episode_steps == 3
+    assert gymnasium.make_vec("mine/Cart-v0", num_envs=2).num_envs == 2
+    spi_plugins.register_dream("mine/Cart-v0", path, horizon=7)  # the same again is no mistake
+    assert DreamEnv("mine/Cart-v0", horizon=2).functional.max_episode_steps == 2
+
+
+def test_names_that_are_taken_and_files_that_are_not_there_are_refused(path):
+    with pytest.raises(ValueError, match="The id 'CartPole-v1' is taken"):
+        spi_plugins.register_dream("CartPole-v1", path)
+    with pytest.raises(FileNotFoundError, match="There is no world model file"):
+        spi_plugins.register_dream("mine/Nothing-v0", "nothing.zip")
+
+
+def test_a_dream_that_is_kept_is_there_in_the_next_process(path):
+    dream_registry.remember_dream("mine/Kept-v0", path, horizon=4)
+    code = (
+        "import gymnasium, spi_plugins\n"
+        "print(gymnasium.make('mine/Kept-v0').unwrapped.functional.max_episode_steps)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "4", done.stderr
+    dream_registry.remember_dream("mine/Kept-v0", path, horizon=5)
+    assert dream_registry.remembered_dreams()["mine/Kept-v0"]["horizon"] == 5
+    dream_registry.forget_dream("mine/Kept-v0")
+    assert "mine/Kept-v0" not in gymnasium.registry
+    with pytest.raises(KeyError, match="No dream is kept under the name 'mine/Kept-v0'; there is: none"):
+        dream_registry.forget_dream("mine/Kept-v0")
+
+
+def test_a_damaged_list_of_dreams_is_a_warning_and_breaks_nothing(path):
+    dream_registry.dreams_file().write_text("{")
+    with pytest.warns(UserWarning, match="not all registered"):
+        dream_registry.register_remembered_dreams()
+    dream_registry.dreams_file().write_text(json.dumps({"x": 3}))
+    with pytest.raises(ValueError, match="must hold an object of objects"):
+        dream_registry.remembered_dreams()
+
+
+def test_a_plugins_dream_is_a_gymnasium_id_too(path):
+    class Plugin:
+        @spi_plugins.hookimpl
+        def register_envs(self, register):
+            register(
+                "theirs/Cart-v0", lambda **options: spi_plugins.open_dream(path, **{"horizon": 6, **options})
+            )
+            register("theirs/Real-v0", lambda **options: gymnasium.make("CartPole-v1", **options))
+
+    with plugin_sandbox(Plugin()):
+        new = register_plugin_envs()
+        assert {"theirs/Cart-v0", "theirs/Real-v0"} <= set(new)
+        env = gymnasium.make("theirs/Cart-v0", start="fixed")
+        assert env.unwrapped.functional.max_episode_steps == 6
+        assert env.reset(seed=0)[0].shape == (4,)
+        assert gymnasium.make_vec("theirs/Cart-v0", num_envs=2).reset(seed=0)[0].shape == (2, 4)
+        assert gymnasium.make("theirs/Real-v0").reset(seed=0)[0].shape == (4,)
+        assert gymnasium.make_vec("theirs/Real-v0", num_envs=2).reset(seed=0)[0].shape == (2, 4)
+        assert register_plugin_envs() == []

@@ -1,0 +1,194 @@
+"""The way back: what an agent saw in a dream, seen in the real environment."""
+
+import os
+from typing import Any, Literal
+
+import gymnasium
+import jax
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from spi_plugins.open_dream import find_world_model
+from spi_plugins.spaces import observation_space
+from spi_plugins.types import ArraySpec, Observation
+from spi_plugins.world_model_file import StoredWorldModel
+
+_WorldModel = str | os.PathLike[str] | StoredWorldModel
+
+
+class View:
+    """Real observations as a dream of the model would show them, for batches.
+
+    Args:
+        world_model: path, name or loaded file.
+        kind: ``"latent"`` or ``"decoded"``.
+        space: of one real observation.
+
+    Attributes:
+        space: of one that is shown.
+
+    Raises:
+        ValueError: the model is of other observations.
+    """
+
+    def __init__(self, world_model: _WorldModel, kind: str, space: spaces.Space[Any]) -> None:
+        if kind not in ("latent", "decoded"):
+            raise ValueError(f"observation must be 'latent' or 'decoded', got {kind!r}.")
+        stored = world_model if isinstance(world_model, StoredWorldModel) else find_world_model(world_model)
+        self._turned = _turned(space, stored.observation_space)
+        self._stored, self._kind = stored, kind
+        self.space: spaces.Space[Any]
+        if kind == "decoded":
+            if stored.decoded_space is None:
+                raise ValueError(
+                    f"observation='decoded' needs observations in a Box, the model's are {stored.observation_space}."
+                )
+            self.space = stored.decoded_space
+        else:
+            shape = stored.fitted.model.spec.latent_shape
+            self.space = observation_space(
+                ArraySpec(
+                    kind="box",
+                    shape=shape,
+                    dtype="float32",
+                    low=stored.latent_low,
+                    high=stored.latent_high,
+                )
+            )
+        self._encode = jax.jit(stored.fitted.model.encode)
+
+    def __call__(self, obs: Observation) -> NDArray[Any]:
+        """View a batch ``[B, ...]``."""
+        obs = self.turned(obs)
+        if self._kind == "decoded":
+            box: Any = self.space
+            seen: NDArray[Any] = np.clip(np.asarray(obs), box.low, box.high).astype(box.dtype)
+            return seen
+        numbers = jax.tree.map(_narrowed, obs)
+        z = np.asarray(self._encode(self._stored.fitted.params, numbers), np.float32)
+        low, high = np.float32(self._stored.latent_low), np.float32(self._stored.latent_high)
+        clipped: NDArray[Any] = np.clip(z, low, high)
+        return clipped
+
+    def turned(self, obs: Observation) -> Observation:
+        """A batch with its channels where the model has them."""
+        return obs if self._turned is None else np.moveaxis(np.asarray(obs), *self._turned)
+
+
+def _narrowed(array: Any) -> NDArray[Any]:
+    array = np.asarray(array)
+    narrow: NDArray[Any] = array.astype(
+        {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype), copy=False
+    )
+    return narrow
+
+
+def _turned(given: spaces.Space[Any], wanted: spaces.Space[Any]) -> tuple[int, int] | None:
+    """From which axis the channels go where, for images that a model saw the other way round.
+
+    Raises:
+        ValueError: the spaces are different ones.
+    """
+    if given == wanted:
+        return None
+    if isinstance(given, spaces.Box) and isinstance(wanted, spaces.Box) and len(given.shape) == 3:
+        for source, destination in ((-1, -3), (-3, -1)):
+            turned = [np.moveaxis(bound, source, destination) for bound in (given.low, given.high)]
+            alike = turned[0].shape == wanted.shape and given.dtype == wanted.dtype
+            bounds = zip(turned, (wanted.low, wanted.high), strict=True)
+            if alike and all((x == y).all() for x, y in bounds):
+                return source, destination
+    raise ValueError(f"The world model is of observations in {wanted}, the environment's are in {given}.")
+
+
+class LatentObservation(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
+    """An environment seen as its dream is seen, for an agent that was trained there.
+
+    Args:
+        env: the real environment, with the observation space that the model was fitted on: put frame stacks and the
+            like inside. Images may have their channels at the other end, as ``VecTransposeImage`` turns them.
+        world_model: path of its file, the name of a registered dream, or the loaded file.
+        observation: ``"latent"``, or ``"decoded"`` for an agent that was trained on decoded observations: the real
+            ones, clipped to the dream's finite space.
+
+    Raises:
+        FileNotFoundError: there is no such file or name.
+        ValueError: the model is of other observations.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        world_model: _WorldModel,
+        observation: Literal["latent", "decoded"] = "latent",
+    ) -> None:
+        gymnasium.utils.RecordConstructorArgs.__init__(
+            self, world_model=_recorded(world_model), observation=observation
+        )
+        super().__init__(env)
+        self._view = View(world_model, observation, env.observation_space)
+        self.observation_space = self._view.space
+
+    def observation(self, observation: Observation) -> NDArray[Any]:
+        """One observation as the dream would show it."""
+        viewed: NDArray[Any] = self._view(jax.tree.map(lambda x: np.asarray(x)[None], observation))[0]
+        return viewed
+
+
+class LatentVectorObservation(VectorWrapper, gymnasium.utils.RecordConstructorArgs):
+    """``LatentObservation`` for vector environments, in every autoreset mode; last observations are viewed, too.
+
+    Args:
+        env: see ``LatentObservation``, and so are the others.
+        world_model: path, name or loaded file.
+        observation: ``"latent"`` or ``"decoded"``.
+
+    Raises:
+        FileNotFoundError: there is no such file or name.
+        ValueError: the model is of other observations.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        world_model: _WorldModel,
+        observation: Literal["latent", "decoded"] = "latent",
+    ) -> None:
+        gymnasium.utils.RecordConstructorArgs.__init__(
+            self, world_model=_recorded(world_model), observation=observation
+        )
+        super().__init__(env)
+        self._view = View(world_model, observation, env.single_observation_space)
+        self.single_observation_space = self._view.space
+        self.observation_space = batch_space(self._view.space, self.num_envs)
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Reset; see ``VectorEnv.reset``."""
+        obs, infos = self.env.reset(seed=seed, options=options)
+        return self._view(obs), infos
+
+    def step(
+        self, actions: Any
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Step; see ``VectorEnv.step``."""
+        obs, rewards, terminated, truncated, infos = self.env.step(actions)
+        if self.env.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP and "final_obs" in infos:
+            infos = {**infos, "final_obs": self._view_final(infos["final_obs"])}
+        return self._view(obs), rewards, terminated, truncated, infos
+
+    def _view_final(self, final: NDArray[Any]) -> NDArray[Any]:
+        viewed = np.full(len(final), None, dtype=object)
+        for i, obs in enumerate(final):
+            if obs is not None:
+                viewed[i] = self._view(jax.tree.map(lambda x: np.asarray(x)[None], obs))[0]
+        return viewed
+
+
+def _recorded(world_model: _WorldModel) -> Any:
+    """What ``gymnasium.make(env.spec)`` builds the wrapper from: a path as text, so that the spec is JSON."""
+    return world_model if isinstance(world_model, StoredWorldModel) else os.fspath(world_model)

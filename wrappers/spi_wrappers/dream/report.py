@@ -1,0 +1,119 @@
+"""What a check of a dream found, as numbers, as text and as a picture."""
+
+import json
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spi_plugins.errors import MissingDependencyError
+
+
+class Calibration(NamedTuple):
+    """Predictions of one step against what came, in bins of the prediction.
+
+    Attributes:
+        predicted: mean prediction of each bin that holds something.
+        observed: mean of what came.
+        size: steps in the bin.
+    """
+
+    predicted: list[float]
+    observed: list[float]
+    size: list[int]
+
+
+class DreamReport(NamedTuple):
+    """What ``DreamCheck`` found.
+
+    Attributes:
+        n_steps: real steps.
+        errors: after 1 to k steps under the real actions, see ``agents.open_loop.OpenLoop``.
+        reward: calibration of the reward.
+        cost: of the cost; ``None`` of a model without.
+        termination: of the probability of an end; ``None`` of a model without.
+        real_return: undiscounted returns of whole real episodes.
+        real_cost: their costs.
+        dream_return: returns of as many dreams from the same first states, under the same policy, cut off where the
+            longest real episode ended; ``None`` if the policy's observations cannot be dreamt.
+        dream_cost: their costs.
+    """
+
+    n_steps: int
+    errors: dict[str, list[float]]
+    reward: Calibration
+    cost: Calibration | None
+    termination: Calibration | None
+    real_return: list[float]
+    real_cost: list[float]
+    dream_return: list[float] | None
+    dream_cost: list[float] | None
+
+    def text(self) -> str:
+        """A table of errors and the two returns, for people."""
+        shown = sorted(
+            {1, 2, 5, 10, len(self.errors["share"])} & set(range(1, len(self.errors["share"]) + 1))
+        )
+        lines = [f"{self.n_steps} real steps, {len(self.real_return)} episodes", ""]
+        lines.append("steps ahead        " + "".join(f"{k:>10}" for k in shown))
+        for name, values in self.errors.items():
+            lines.append(f"{name.replace('_', ' '):<19}" + "".join(f"{values[k - 1]:>10.4g}" for k in shown))
+        lines += [
+            "",
+            _summary("return, real", self.real_return),
+            _summary("return, dream", self.dream_return),
+        ]
+        lines += [_summary("cost, real", self.real_cost), _summary("cost, dream", self.dream_cost)]
+        return "\n".join(lines)
+
+    def json(self) -> str:
+        """All numbers."""
+        parts = {
+            name: value._asdict() if isinstance(value, Calibration) else value
+            for name, value in self._asdict().items()
+        }
+        return json.dumps(parts, indent=1)
+
+    def save_png(self, path: str | os.PathLike[str]) -> None:
+        """Four panels: errors by steps ahead, calibration of reward and termination, returns.
+
+        Raises:
+            MissingDependencyError: matplotlib is not installed.
+        """
+        try:
+            import matplotlib as mpl
+        except ImportError as error:
+            raise MissingDependencyError.named("matplotlib", "Pictures of a dream's check", "plot") from error
+        mpl.use("Agg")
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(1, 4, figsize=(16, 3.8))
+        ahead = np.arange(1, len(self.errors["share"]) + 1)
+        for name, label in (("latent_error", "model"), ("latent_change", "staying where one is")):
+            axes[0].plot(ahead, self.errors[name], label=label)
+        axes[0].set(title="error of the latent", xlabel="steps ahead", ylim=(0, None))
+        axes[0].legend()
+        _draw_calibration(axes[1], "reward", self.reward)
+        _draw_calibration(axes[2], "probability of an end", self.termination)
+        worlds = [("real", self.real_return), ("dream", self.dream_return or [])]
+        axes[3].boxplot([values for _, values in worlds], tick_labels=[name for name, _ in worlds])
+        axes[3].set(title="return")
+        figure.tight_layout()
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+
+
+def _summary(name: str, values: list[float] | None) -> str:
+    if not values:
+        return f"{name:<15} not known"
+    return f"{name:<15} {np.mean(values):.4g} +- {np.std(values):.3g}, {len(values)} episodes"
+
+
+def _draw_calibration(axes: Any, title: str, calibration: Calibration | None) -> None:
+    axes.set(title=title, xlabel="predicted", ylabel="came")
+    if calibration is None:
+        axes.text(0.5, 0.5, "the model has none", ha="center")
+        return
+    both = [*calibration.predicted, *calibration.observed]
+    axes.plot([min(both), max(both)], [min(both), max(both)], color="grey", linestyle="--")
+    axes.plot(calibration.predicted, calibration.observed, marker="o")

@@ -1,0 +1,79 @@
+"""What both faces of a dream are made from."""
+
+import os
+from typing import Any, NamedTuple
+
+from gymnasium import spaces
+
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.open_dream import find_world_model, live_dream, open_dream
+from spi_plugins.spaces import action_space, observation_space
+from spi_plugins.types import Params
+from spi_plugins.world_model_file import StoredWorldModel
+from spi_plugins.world_models.fitted import FittedModel
+
+#: The factory that a face of a file is made from, and is made from again after pickling.
+FACTORY = "spi_plugins.open_dream:open_dream"
+
+
+class DreamSpaces(NamedTuple):
+    """Of one environment."""
+
+    observation: spaces.Space[Any]
+    action: spaces.Space[Any]
+
+
+def file_options(
+    model: str | os.PathLike[str], options: dict[str, Any], render_mode: str | None
+) -> dict[str, Any]:
+    """What ``FACTORY`` takes; pictures need the history of the episode."""
+    return {"model": os.fspath(model), "history": render_mode is not None, **options}
+
+
+def file_spaces(
+    model: str | os.PathLike[str], functional: FunctionalEnv, options: dict[str, Any]
+) -> DreamSpaces:
+    """What the dream shows, and the real environment's actions."""
+    return _stored_spaces(find_world_model(model), functional, options)
+
+
+def _stored_spaces(
+    stored: StoredWorldModel, functional: FunctionalEnv, options: dict[str, Any]
+) -> DreamSpaces:
+    shown = observation_space(functional.observation_spec)
+    if options.get("observation") == "decoded" and stored.decoded_space is not None:
+        shown = stored.decoded_space
+    return DreamSpaces(shown, stored.action_space)
+
+
+def from_object(
+    model: StoredWorldModel | FittedModel, starts: Any, options: dict[str, Any], render_mode: str | None
+) -> tuple[FunctionalEnv, DreamSpaces]:
+    """The dream of a live object, and its spaces.
+
+    Raises:
+        TypeError: ``model`` is neither a loaded file nor a fitted model, or ``starts`` are missing or too many.
+    """
+    options = {"history": render_mode is not None, **options}
+    if isinstance(model, StoredWorldModel):
+        if starts is not None:
+            raise TypeError("starts= is for a FittedModel; a loaded file has its own, chosen by start=.")
+        functional = open_dream(model, **options)
+        return functional, _stored_spaces(model, functional, options)
+    if not isinstance(model, FittedModel):
+        raise TypeError(
+            f"model must be a StoredWorldModel (load_world_model, fit_world_model) or a FittedModel "
+            f"(model.world_model), got {type(model).__name__}."
+        )
+    if starts is None:
+        raise TypeError("A FittedModel needs starts=, latents of real states to begin episodes in.")
+    functional = live_dream(model, starts, **options)
+    return functional, DreamSpaces(
+        observation_space(functional.observation_spec), action_space(functional.action_spec)
+    )
+
+
+def swapped(params: Any, model: Params, starts: Any) -> Any:
+    """A dream's parameters with others of the model, and with other starts unless they are ``None``."""
+    params = params._replace(model=model)
+    return params if starts is None else params._replace(starts=starts)

@@ -1,0 +1,54 @@
+"""Environments that plugins registered, functional or Gymnasium's own, as ``gymnasium.make`` wants them."""
+
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+from spi_plugins import plugins
+from spi_plugins.envs.base import FunctionalEnv
+from spi_wrappers.functional.single import FunctionalGymEnv
+from spi_wrappers.functional.vector import FunctionalVectorEnv
+
+
+def make_registered(env: str, render_mode: str | None = None, **env_kwargs: Any) -> gymnasium.Env[Any, Any]:
+    """Make one environment.
+
+    Args:
+        env: its registered name.
+        render_mode: of Gymnasium.
+        **env_kwargs: for the plugin's factory.
+
+    Raises:
+        UnknownPluginError: nothing is registered under the name.
+    """
+    if isinstance(plugins.make_env(env, **env_kwargs), FunctionalEnv):
+        return FunctionalGymEnv(env, render_mode, **env_kwargs)
+    rendering = {} if render_mode is None else {"render_mode": render_mode}
+    made: gymnasium.Env[Any, Any] = plugins.make_env(env, **rendering, **env_kwargs)
+    return made
+
+
+def make_registered_vec(
+    env: str,
+    num_envs: int,
+    *,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    render_mode: str | None = None,
+    **env_kwargs: Any,
+) -> VectorEnv[Any, Any, Any]:
+    """Make a vector of them: one program of functional ones, a ``SyncVectorEnv`` of others.
+
+    Args:
+        env: the registered name.
+        num_envs: how many.
+        autoreset_mode: of Gymnasium.
+        render_mode: of Gymnasium.
+        **env_kwargs: for the plugin's factory.
+    """
+    if isinstance(plugins.make_env(env, **env_kwargs), FunctionalEnv):
+        return FunctionalVectorEnv(
+            num_envs, env, autoreset_mode=autoreset_mode, render_mode=render_mode, **env_kwargs
+        )
+    one = [lambda: make_registered(env, render_mode, **env_kwargs)] * num_envs
+    return SyncVectorEnv(one, autoreset_mode=AutoresetMode(autoreset_mode))
