@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spi_plugins.algorithms.planner_policy import PlannerPolicy
     from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
     from spi_plugins.hookspecs import Target
-    from spi_plugins.open_dream import open_dream
+    from spi_plugins.dreaming import open_dream
     from spi_plugins.world_model_file import load_world_model
 
 __version__ = "0.1.0"
@@ -66,7 +66,7 @@ _LAZY = {
     "TDMPC2": "spi_plugins.algorithms.spowl",
     "fit_world_model": "spi_plugins.algorithms.fit_world_model",
     "load_world_model": "spi_plugins.world_model_file",
-    "open_dream": "spi_plugins.open_dream",
+    "open_dream": "spi_plugins.dreaming",
 }
 
 

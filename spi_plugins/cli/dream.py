@@ -151,7 +151,7 @@ def _eval(args: argparse.Namespace) -> int:
 def _register(args: argparse.Namespace) -> int:
     import spi_plugins  # noqa: F401 - registers the kept ones first
     from spi_plugins.dream_registry import dreams_file, remember_dream
-    from spi_plugins.open_dream import open_dream
+    from spi_plugins.dreaming import open_dream
 
     options = parse_pairs("--options", args.options or ())
     open_dream(args.model, **options)  # wrong options are told now, not by the first make

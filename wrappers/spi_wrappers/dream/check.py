@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spi_plugins.agents.open_loop import OpenLoop, open_loop
 from spi_plugins.buffers import Slot, Windows, windows
-from spi_plugins.open_dream import find_world_model
+from spi_plugins.dreaming import find_world_model
 from spi_plugins.spaces import from_action
 from spi_plugins.types import COST_KEY, Observation
 from spi_plugins.world_model_file import StoredWorldModel

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from spi_plugins.open_dream import find_world_model
+from spi_plugins.dreaming import find_world_model
 from spi_plugins.spaces import observation_space
 from spi_plugins.types import ArraySpec, Observation
 from spi_plugins.world_model_file import StoredWorldModel
