@@ -66,7 +66,7 @@ TASKS = {
     ),
     "safe_pendulum": Task(
         pendulum, 20_000, {"n_updates": 6000}, {"horizon": 50}, 600_000,
-        {**SHARED, "gamma": 0.95, "learning_rate": 1e-3, "ent_coef": 0.0}, bound=-500.0, limit=30.0, dream_limit=5.0,
+        {**SHARED, "gamma": 0.95, "learning_rate": 1e-3, "ent_coef": 0.0}, bound=-500.0, limit=20.0, dream_limit=5.0,
     ),
     "grid": Task(
         grid, 20_000, {"n_updates": 3000}, {"horizon": 20}, 200_000,

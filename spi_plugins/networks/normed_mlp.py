@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from spi_plugins.networks.hashed_bits import draw_seed, hashed_bits
+
 # Standard deviation before the truncation at two of them.
 _INIT_STD = 0.02
 _EPSILON = 1e-5
@@ -98,7 +100,8 @@ class NormedMLP(nnx.Module):
             kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
             x = jnp.matmul(x, kernel) + _to_rows(bias)
             if i == 0 and self.dropout > 0 and dropout_key is not None:
-                kept = jax.random.bernoulli(dropout_key, 1.0 - self.dropout, x.shape)
+                words = hashed_bits(draw_seed(dropout_key), x.shape)
+                kept = words >= jnp.uint32(round(self.dropout * 2**32))
                 x = jnp.where(kept, x / (1.0 - self.dropout), 0.0)
             last = i == self.n_layers - 1
             if last and self.simnorm_dim is None:

@@ -1,12 +1,11 @@
 """Reparameterized samples of the next latent: for fixed noise, functions of the latent and the action."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
+from spi_plugins.networks.hashed_bits import draw_seed, hashed_bits
 from spi_plugins.networks.transition import DensityOutputs, LipschitzOutputs, in_blocks
 
 SCALE_FLOOR = 1e-6
@@ -15,22 +14,11 @@ SCALE_FLOOR = 1e-6
 _QUANTILE = (1.2527766528318276, 0.3421448266140754, 0.0856475106978713, 0.3353749436371708)
 
 
-def _scramble(x: UInt32[Array, " *any"]) -> UInt32[Array, " *any"]:
-    """A bijection of 32-bit words in which every input bit flips every output bit about half of the time.
-
-    Two rounds of multiply and xor-shift with the constants of C. Wellons' search ("lowbias32").
-    """
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)
-
-
 def clipped_normal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, " *shape"]:
     """Standard normal noise clipped to [-1, 1]: a mass of 15.87 % lies on each end.
 
     Only the middle of the quantile function is ever needed, an odd polynomial in the uniform variable. The
-    uniform words are a hash of the entry's index and 64 bits drawn by ``key``, at a fraction of the cost of
-    JAX's generator.
+    uniform words are ``networks.hashed_bits``.
 
     Args:
         key: consumed.
@@ -39,12 +27,11 @@ def clipped_normal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, " 
     Returns:
         Array in [-1, 1] with mean 0 and variance 0.5161.
     """
-    return _noise(jax.random.bits(key, (2,), jnp.uint32), shape)
+    return _noise(draw_seed(key), shape)
 
 
 def _noise(seed: UInt32[Array, "2"], shape: tuple[int, ...]) -> Float[Array, " *shape"]:
-    index = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    words = _scramble(_scramble(index + seed[0]) ^ seed[1])
+    words = hashed_bits(seed, shape)
     t = lax.bitcast_convert_type(words, jnp.int32).astype(jnp.float32) * (1.0 / 2**31)
     square = jnp.square(t)
     value = jnp.full_like(t, _QUANTILE[-1])
@@ -104,7 +91,7 @@ def lipschitz_sample(
     weights = jnp.ones((1, 1, 1, 1, 1))
     if outputs.log_weights is not None:
         weights = in_blocks(jnp.exp(outputs.log_weights), batch)
-    seed = jax.random.bits(key, (2,), jnp.uint32)
+    seed = draw_seed(key)
     return 0.5 * constant * _noisy_blend(outputs.blocks, weights, seed)
 
 

@@ -72,7 +72,7 @@ def test_a_dream_runs_in_the_processes_of_stable_baselines(worlds, tmp_path):
     try:
         assert env.reset().shape == (2, 4)
         for _ in range(5):
-            obs, _, dones, infos = env.step([0, 1])
+            obs, _, _, infos = env.step([0, 1])
         assert obs.shape == (2, 4)
         assert all("cost" in info for info in infos)
     finally:

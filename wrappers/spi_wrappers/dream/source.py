@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from gymnasium import spaces
 
-from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.dreaming import find_world_model, live_dream, open_dream
+from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import Params
 from spi_plugins.world_model_file import StoredWorldModel
