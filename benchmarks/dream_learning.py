@@ -21,7 +21,7 @@ from stable_baselines3 import PPO
 import spi_plugins
 from spi_plugins.algorithms.vec_envs import as_vec_env
 from spi_plugins.world_model_file import StoredWorldModel
-from spi_wrappers import CostFromFn, CostMonitor, DreamVectorEnv, LatentObservation
+from spi_wrappers import CostFromFn, DreamVectorEnv, LatentObservation
 from spi_wrappers.vector import LagrangianReward
 
 N_DREAMS = 32
@@ -88,7 +88,7 @@ class Outcome(NamedTuple):
 
 
 def real_env(task: Task, stored: StoredWorldModel) -> Any:
-    return as_vec_env(CostMonitor(LatentObservation(task.make_env(), stored)))
+    return as_vec_env(LatentObservation(task.make_env(), stored))
 
 
 def evaluate(agent: Any, task: Task, stored: StoredWorldModel, n_episodes: int) -> tuple[float, float]:

@@ -3,15 +3,14 @@
 python benchmarks/dream_speed.py
 
 All contestants step the same world model of CartPole in turns; figures are the process' CPU time, medians over rounds.
-Training is PPO with 128 steps a copy, four minibatches, four epochs and the same widths, compiled inside the dream
-against Stable-Baselines3's.
+Training is PPO with the same batch, epochs and widths, compiled inside the dream against Stable-Baselines3's.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import jax
@@ -109,9 +108,28 @@ def stepping(world: StoredWorldModel, num_envs: int, rounds: int) -> dict[str, f
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def training(world: StoredWorldModel, num_envs: int, rounds: int) -> dict[str, float]:
+class Training(NamedTuple):
+    """Copies, steps of each in a rollout, transitions in a minibatch, passes."""
+
+    num_envs: int
+    n_steps: int
+    batch_size: int
+    n_epochs: int
+
+
+TRAININGS = (Training(8, 256, 64, 10), Training(8, 128, 256, 4), Training(64, 128, 2048, 4))
+
+
+def training(world: StoredWorldModel, setting: Training, rounds: int) -> dict[str, float]:
     """Environment steps per CPU second of PPO in the dream."""
-    shared = {"n_steps": 128, "batch_size": 32 * num_envs, "n_epochs": 4, "seed": 0, "device": "cpu"}
+    num_envs, n_steps, batch_size, n_epochs = setting
+    shared = {
+        "n_steps": n_steps,
+        "batch_size": batch_size,
+        "n_epochs": n_epochs,
+        "seed": 0,
+        "device": "cpu",
+    }
     widths = {"net_arch": {"pi": [64, 64], "vf": [64, 64]}}
     ours = spi_plugins.PPO(
         "MlpPolicy",
@@ -122,7 +140,7 @@ def training(world: StoredWorldModel, num_envs: int, rounds: int) -> dict[str, f
     )
     dream = as_vec_env(DreamVectorEnv.from_model(num_envs, world, horizon=HORIZON))
     theirs = PPO("MlpPolicy", dream, policy_kwargs=widths, **shared)
-    chunk, rates = 128 * num_envs, {"compiled PPO": [], "SB3 PPO": []}
+    chunk, rates = n_steps * num_envs, {"compiled PPO": [], "SB3 PPO": []}
     for model in (ours, theirs):
         model.learn(chunk)
     for _ in range(rounds):
@@ -139,7 +157,6 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--num-envs", type=int, nargs="+", default=[8, 128, 1024])
-    parser.add_argument("--training-envs", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--members", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -154,11 +171,13 @@ def main() -> None:
         print(
             f"| {num_envs} | {us['dream']:.0f} | {ratios} | {1e6 * num_envs / us['dream']:.0f} |", flush=True
         )
-    print("\n| training, copies | compiled PPO, steps per CPU-s | SB3 PPO | ratio |\n|---|---|---|---|")
-    for num_envs in args.training_envs:
-        rates = training(world, num_envs, args.rounds)
+    print("\n| training: copies x steps, batch, epochs | compiled PPO, steps per CPU-s | SB3 PPO | ratio |")
+    print("|---|---|---|---|")
+    for setting in TRAININGS:
+        rates = training(world, setting, args.rounds)
         ours, theirs = rates["compiled PPO"], rates["SB3 PPO"]
-        print(f"| {num_envs} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.1f} |", flush=True)
+        name = f"{setting.num_envs} x {setting.n_steps}, {setting.batch_size}, {setting.n_epochs}"
+        print(f"| {name} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -84,10 +84,10 @@ TASKS = {
         pendulum, 15_000, None, {**SMALL, "train_freq": 25}, {}, n_eval_episodes=32, methods=("tdmpc2",),
         has_costs=False,
     ),
-    # The published multipliers wake after 10^5 updates; here there are 3 * 10^4. A bound of 0.5 on the cost value gave
-    # costs of 10.9 and 7.5 with the first two seeds: the critic is too hopeful about the plans that are followed.
+    # The published multipliers wake after 10^5 updates; here there are 4 * 10^4. The critic is too hopeful about the
+    # plans that are followed, so the bound of the cost value is far below what the limit of an episode would be.
     "point_goal": Task(
-        point_goal, 30_000, 6.0, {**SMALL, "train_freq": 25},
+        point_goal, 40_000, 6.0, {**SMALL, "train_freq": 25},
         {"cost_limit": 0.1, "cost_gamma": 0.98, "loss_kwargs": {"penalty_init": 1e-4, "penalty_rate": 1e-5}},
         n_eval_episodes=64,
     ),
