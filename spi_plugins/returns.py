@@ -1,5 +1,7 @@
 """Returns and advantages, for rewards and costs alike."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -36,17 +38,69 @@ def generalized_advantages(
     Returns:
         The advantages. Add ``value`` for the critic's targets.
     """
-    delta = reward + discount * jnp.where(terminated, 0.0, next_value) - value
-    decay = discount * gae_lambda * (1.0 - done)
+    delta = one_step_errors(reward, value, next_value, terminated, discount=discount)
+    return _backward_sums(delta, discount * gae_lambda * (1.0 - done))
+
+
+def one_step_errors(
+    reward: Float[Array, "T B"],
+    value: Float[Array, "T B"],
+    next_value: Float[Array, "T B"],
+    terminated: Bool[Array, "T B"],
+    *,
+    discount: float,
+) -> Float[Array, "T B"]:
+    r""":math:`\delta_t = r_t + \gamma (1 - e_t) v_{t+1} - v_t` of what ``generalized_advantages`` takes."""
+    return reward + discount * jnp.where(terminated, 0.0, next_value) - value
+
+
+def _backward_sums(term: Float[Array, "T B"], decay: Float[Array, "T B"]) -> Float[Array, "T B"]:
+    """``s_t = term_t + decay_t s_{t+1}``, with nothing after the last row."""
 
     def backward(
         following: Float[Array, " B"], row: tuple[Float[Array, " B"], Float[Array, " B"]]
     ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-        delta_t, decay_t = row
-        advantage = delta_t + decay_t * following
-        return advantage, advantage
+        term_t, decay_t = row
+        total = term_t + decay_t * following
+        return total, total
 
-    return jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)[1]
+    return jax.lax.scan(backward, jnp.zeros_like(term[0]), (term, decay), reverse=True)[1]
+
+
+class VTrace(NamedTuple):
+    """What V-trace makes of rows that another policy has collected."""
+
+    correction: Float[Array, "T B"]  # add the critic's value for its target
+    advantage: Float[Array, "T B"]  # of the action taken over the critic's value, with what follows corrected
+
+
+def v_trace(
+    error: Float[Array, "T B"],
+    log_ratio: Float[Array, "T B"],
+    goes_on: Float[Array, "T B"],
+    *,
+    discount: float,
+    gae_lambda: float,
+) -> VTrace:
+    r"""V-trace of Espeholt et al. (2018), arXiv:1802.01561, Eq. 1, with :math:`\bar c = \bar\rho = 1` and a decay.
+
+    .. math:: x_t = \rho_t \delta_t + \gamma n_t c_t x_{t+1}, \qquad
+              \rho_t = \min(1, \pi/\mu), \quad c_t = \lambda \rho_t, \qquad
+              A_t = \delta_t + \gamma n_t x_{t+1}
+
+    On rows of the policy's own, :math:`v_t + x_t` is the target that ``generalized_advantages`` gives.
+
+    Args:
+        error: :math:`\delta_t` of ``one_step_errors``.
+        log_ratio: :math:`\log \pi(a_t|s_t) - \log \mu(a_t|s_t)` of the policy to learn and the one that acted.
+        goes_on: :math:`n_t`, 0 where the episode ended with the step, else 1.
+        discount: :math:`\gamma`.
+        gae_lambda: :math:`\lambda`.
+    """
+    weight = jnp.exp(jnp.minimum(log_ratio, 0.0))
+    correction = _backward_sums(weight * error, discount * gae_lambda * goes_on * weight)
+    following = jnp.concatenate([correction[1:], jnp.zeros_like(correction[:1])])
+    return VTrace(correction, error + discount * goes_on * following)
 
 
 def masked_mean(x: Float[Array, "*S"], valid: Bool[Array, "*S"]) -> Float[Array, ""]:

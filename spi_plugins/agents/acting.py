@@ -20,21 +20,23 @@ class Acting(NamedTuple):
     value: Callable[[Params, Observation], Array]
 
 
+def evaluate(parts: Parts, params: Params, obs: Observation) -> Evaluation:
+    """What actor and critic say of observations ``[B, ...]``."""
+    features = parts.policy.features(params["policy"], obs)
+    z = parts.policy.latent(params["policy"], features)
+    return parts.policy.evaluate(params["policy"], obs, features, z)
+
+
 def make_acting(parts: Parts) -> Acting:
     """Bind a policy's networks and its distribution.
 
     Args:
         parts: of which ``policy``, ``distribution`` and ``actions`` are used.
     """
-    policy, distribution, actions = parts.policy, parts.distribution, parts.actions
-
-    def forward(params: Params, obs: Observation) -> Evaluation:
-        features = policy.features(params["policy"], obs)
-        z = policy.latent(params["policy"], features)
-        return policy.evaluate(params["policy"], obs, features, z)
+    distribution, actions = parts.distribution, parts.actions
 
     def act(params: Params, obs: Observation, key: Array) -> Act:
-        out = forward(params, obs)
+        out = evaluate(parts, params, obs)
         action = distribution.sample(out.parameters, key)
         return Act(
             action=action,
@@ -44,8 +46,8 @@ def make_acting(parts: Parts) -> Acting:
         )
 
     def predict(params: Params, obs: Observation, key: Array, *, deterministic: bool) -> Array:
-        parameters = forward(params, obs).parameters
+        parameters = evaluate(parts, params, obs).parameters
         action = distribution.mode(parameters) if deterministic else distribution.sample(parameters, key)
         return executed_action(actions, action)
 
-    return Acting(act, predict, lambda params, obs: policy.value(params["policy"], obs))
+    return Acting(act, predict, lambda params, obs: parts.policy.value(params["policy"], obs))

@@ -6,7 +6,44 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.interface import DeepSPIConfig, DeepSPIMetrics
+from spi_plugins.agents.interface import Correction, DeepSPIConfig, DeepSPIMetrics
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplayConfig:
+    """Past rollouts, and how they are used.
+
+    Attributes:
+        size: steps to keep, at least a rollout.
+        n_steps: steps of each environment in a rollout.
+        n_envs: environments.
+        n_replays: rollouts' worth of past sequences that an update learns from.
+        correction: see ``replayed.corrected_rows``.
+    """
+
+    size: int
+    n_steps: int
+    n_envs: int
+    n_replays: int = 1
+    correction: Correction = "vtrace"
+
+    def __post_init__(self) -> None:
+        """Check the sizes.
+
+        Raises:
+            ValueError: there is no room for a rollout, or nothing is replayed.
+        """
+        if self.size < self.n_steps * self.n_envs:
+            raise ValueError(
+                f"size must be at least a rollout, {self.n_steps} * {self.n_envs} steps, got {self.size}"
+            )
+        if self.n_replays < 1:
+            raise ValueError(f"n_replays must be at least 1, got {self.n_replays}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Sequences in the ring, and steps of each."""
+        return self.size // self.n_steps, self.n_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +58,7 @@ class DreamSPIConfig:
         imagination_batch_size: imagined steps in a minibatch; must divide the rollout times the horizon.
         n_imagination_rollouts: times that dreams are made and learned from, each time from the same states.
         soft_termination: the predicted probability of an end discounts what follows; otherwise the end is drawn.
+        replay: past rollouts to learn from, too; ``None`` for none.
     """
 
     real: DeepSPIConfig = DeepSPIConfig()  # noqa: RUF009  frozen
@@ -30,6 +68,7 @@ class DreamSPIConfig:
     imagination_batch_size: int = 256
     n_imagination_rollouts: int = 1
     soft_termination: bool = False
+    replay: ReplayConfig | None = None
 
     def __post_init__(self) -> None:
         """Check the sizes, and that the world model is learned.
@@ -76,10 +115,14 @@ class DreamMetrics(NamedTuple):
 
     steps: DeepSPIMetrics  # of the gradient steps on dreams; without a model's losses
     imagined: Imagined
+    replayed: DeepSPIMetrics | None = None  # of the gradient steps on past rollouts
 
 
 def unpack_dream_metrics(packed: Iterable[Any]) -> DeepSPIMetrics:
     """The metrics whose leaves ``packed`` holds, of an agent that dreams."""
     values, n = list(packed), len(DeepSPIMetrics._fields) - 1
     real, steps = DeepSPIMetrics(*values[:n]), DeepSPIMetrics(*values[n : 2 * n])
-    return real._replace(dream=DreamMetrics(steps, Imagined(*values[2 * n :])))
+    rest = values[2 * n :]
+    imagined, replayed = rest[: len(Imagined._fields)], rest[len(Imagined._fields) :]
+    dream = DreamMetrics(steps, Imagined(*imagined), DeepSPIMetrics(*replayed) if replayed else None)
+    return real._replace(dream=dream)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from jaxtyping import Array, Float
 
@@ -10,6 +10,9 @@ from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.networks.actor_critic import ActorCritic
 from spi_plugins.types import Observation, Params, PyTree, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDP
+
+TerminationLoss: TypeAlias = Literal["smooth_l1", "cross_entropy"]
+Correction: TypeAlias = Literal["ratio", "vtrace"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class DeepSPIConfig:
         transition_loss_coef: :math:`alpha_P`; calibrated to a sum over the latent's dimensions.
         piecewise_auxiliary: subtract each sample's own model loss; false subtracts the minibatch mean.
         drift_coef: ``None`` for the clipped surrogate, else the weight of the drift formulation.
+        termination_loss: of a model that predicts termination. The official smooth-L1 has no gradient where the model
+            is sure and wrong, and ends are rare: "never" may be where it stays.
     """
 
     gamma: float = 0.99
@@ -49,6 +54,7 @@ class DeepSPIConfig:
     transition_loss_coef: float = 5e-4
     piecewise_auxiliary: bool = True
     drift_coef: float | None = None
+    termination_loss: TerminationLoss = "smooth_l1"
 
     @property
     def uses_world_model(self) -> bool:

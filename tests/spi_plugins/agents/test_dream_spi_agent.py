@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.dream_interface import DreamSPIConfig, unpack_dream_metrics
+from spi_plugins.agents.dream_interface import DreamSPIConfig, ReplayConfig, unpack_dream_metrics
 from spi_plugins.agents.dream_spi import make_dream_spi
 from spi_plugins.agents.interface import DeepSPIConfig
 from spi_plugins.agents.slices import split
@@ -20,6 +20,7 @@ POLICY = PolicyConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,))
 MODEL = DeepMDPConfig(transition_density="deterministic", termination=True, lipschitz=False)
 T, B = 4, 4
 ALL = (1e-3, 1e-3, 1e-3, 1e-3)
+REPLAY = ReplayConfig(size=3 * T * B, n_steps=T, n_envs=B, n_replays=2)
 
 
 def make_agent(actions=ACTIONS, policy=POLICY, model=MODEL, *, n_epochs=1, batch_size=T * B, **kwargs):
@@ -114,11 +115,10 @@ def test_dreams_begin_in_the_latents_of_the_encoder_that_has_just_learned():
     assert abs(old[np.asarray(rollout.valid)].mean() - mean) > 1e-2
 
 
-@pytest.mark.parametrize("soft_termination", [False, True])
-def test_what_a_reset_row_holds_changes_nothing(soft_termination):
+def test_what_a_reset_row_holds_changes_nothing():
     # Without the gradient penalty, for which any action on any latent will do.
     model = dataclasses.replace(MODEL, gradient_penalty_coef=0.0)
-    agent = make_agent(model=model, soft_termination=soft_termination, n_epochs=2, batch_size=8, dyna=True)
+    agent = make_agent(model=model, n_epochs=2, batch_size=8, dyna=True, replay=REPLAY)
     rollout = make_rollout(agent)
     garbage = rollout._replace(
         reward=rollout.reward.at[2, 0].set(100.0),
@@ -185,14 +185,33 @@ def test_metrics_survive_packing():
     assert_same(unpacked, metrics)
 
 
+def test_past_rollouts_are_learned_from_as_the_present_one_is():
+    agent = make_agent(replay=REPLAY, n_epochs=2)
+    update = jax.jit(agent.update, donate_argnums=0)
+    state = jax.jit(agent.init)(jax.random.key(0))
+    for seed in range(4):
+        rollout = make_rollout(agent, seed)
+        state, metrics = update(state, rollout, jnp.asarray(ALL), jnp.asarray([0.1, 0.1]))
+        assert state.replay.size == min(B * (seed + 1), 3 * B)
+    assert update._cache_size() == 1
+    # In each update one rollout and two replays of two epochs; of dreams 3 * 16 / 16 steps.
+    assert steps_taken(state) == {"representation": 24, "world_model": 24, "actor": 12, "critic": 12}
+    assert metrics.n_updates == 9
+    assert metrics.dream.replayed.n_updates == 4
+    assert metrics.dream.replayed.transition_loss > 0
+    assert np.isfinite(metrics.loss)
+    unpacked = unpack_dream_metrics(np.asarray(jax.tree.leaves(metrics)))
+    assert jax.tree.structure(unpacked) == jax.tree.structure(metrics)
+    assert_same(unpacked, metrics)
+
+
 VARIANTS = {
-    "box": {"actions": BOX},
+    "box, soft ends": {"actions": BOX, "soft_termination": True},
     "lipschitz mixture": {"model": DeepMDPConfig(termination=True)},
     "categorical": {
         "policy": PolicyConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,), categorical_latent=(3, 3)),
         "model": DeepMDPConfig(transition_density="categorical", termination=True, lipschitz=False),
     },
-    "shared layers": {"policy": PolicyConfig(encoder="mlp", pi=(8,), vf=None, latent=(6,))},
     "the observation as latent": {"policy": PolicyConfig(encoder="mlp", pi=(8,), vf=(8,), latent=())},
 }
 
@@ -215,5 +234,9 @@ def test_what_cannot_dream_is_refused():
         DreamSPIConfig(imagination_horizon=0)
     with pytest.raises(ValueError, match="transition_loss_coef must be above 0 to dream, got 0"):
         DreamSPIConfig(real=DeepSPIConfig(transition_loss_coef=0.0))
+    with pytest.raises(ValueError, match=r"size must be at least a rollout, 4 \* 4 steps, got 15"):
+        ReplayConfig(size=15, n_steps=4, n_envs=4)
+    with pytest.raises(ValueError, match="n_replays must be at least 1, got 0"):
+        ReplayConfig(size=16, n_steps=4, n_envs=4, n_replays=0)
     with pytest.raises(ValueError, match="auxiliary must be 'utility' or 'additive' to dream"):
         DreamSPIConfig(real=DeepSPIConfig(auxiliary="none"))
