@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
+    from spi_plugins.algorithms.dream_spi import DreamSPI
     from spi_plugins.algorithms.fit_world_model import fit_world_model
     from spi_plugins.algorithms.planner_policy import PlannerPolicy
     from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
-    from spi_plugins.hookspecs import Target
     from spi_plugins.dreaming import open_dream
+    from spi_plugins.hookspecs import Target
     from spi_plugins.world_model_file import load_world_model
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "TDMPC2",
     "DeepMDP",
     "DeepSPI",
+    "DreamSPI",
     "PlannerPolicy",
     "__version__",
     "fit_world_model",
@@ -60,6 +62,7 @@ __all__ = [
 _LAZY = {
     "DeepMDP": "spi_plugins.algorithms.deep_spi",
     "DeepSPI": "spi_plugins.algorithms.deep_spi",
+    "DreamSPI": "spi_plugins.algorithms.dream_spi",
     "PPO": "spi_plugins.algorithms.deep_spi",
     "PlannerPolicy": "spi_plugins.algorithms.planner_policy",
     "SPOWL": "spi_plugins.algorithms.spowl",

@@ -85,6 +85,11 @@ def register_algorithms(register: Register) -> None:
         "ppo", "spi_plugins.algorithms.deep_spi:PPO", summary="PPO on the same core, without a world model"
     )
     register(
+        "dream_spi",
+        "spi_plugins.algorithms.dream_spi:DreamSPI",
+        summary="Deep SPI's model-based variant: actor and critic learn in dreams",
+    )
+    register(
         "spowl",
         "spi_plugins.algorithms.spowl:SPOWL",
         summary="SPOWL: a safe policy and safe plans in a learned latent world",

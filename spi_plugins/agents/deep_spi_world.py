@@ -86,6 +86,9 @@ def _latent_bounds(config: PolicyConfig) -> tuple[float, float]:
     """What the last activation allows; a predicted latent may lie outside and is clipped by dreams."""
     if config.categorical_latent is not None:
         return 0.0, 1.0
-    if config.encoder != "cnn" and config.pi and config.activation == "tanh":
+    widths = config.latent
+    if widths is None and config.encoder != "cnn":
+        widths = config.pi
+    if widths and config.activation == "tanh":
         return -1.0, 1.0
     return -float("inf"), float("inf")
