@@ -12,8 +12,6 @@ from typing import Any
 
 import gymnasium
 
-from spi_plugins.archive import write_atomically, zip_path
-
 #: The dream whose model is an argument.
 DREAM_ID = "spi/Dream-v0"
 _ENTRY: dict[str, Any] = {
@@ -35,6 +33,8 @@ def register_dream(name: str, model: str | os.PathLike[str], **options: Any) -> 
         ValueError: the name is taken.
         gymnasium.error.Error: the name is no Gymnasium id.
     """
+    from spi_plugins.archive import zip_path  # here, because `import spi_plugins` reads this module
+
     file = zip_path(pathlib.Path(model), for_reading=True)
     if not file.is_file():
         raise FileNotFoundError(f"There is no world model file {file}.")
@@ -115,6 +115,8 @@ def forget_dream(name: str) -> None:
 
 
 def _write(dreams: dict[str, dict[str, Any]]) -> None:
+    from spi_plugins.archive import write_atomically
+
     text = json.dumps(dreams, indent=1, sort_keys=True) + "\n"
     write_atomically(dreams_file(), memoryview(text.encode()))
 
