@@ -58,7 +58,7 @@ SHARED = {"n_steps": 128, "batch_size": 512, "n_epochs": 8, "gae_lambda": 0.95, 
 TASKS = {
     "cartpole": Task(
         lambda: gymnasium.make("CartPole-v1"), 20_000, {"n_updates": 3000}, {"horizon": 50}, 200_000,
-        {**SHARED, "gamma": 0.99}, bound=300.0,
+        {**SHARED, "n_steps": 64, "batch_size": 256, "n_epochs": 10, "gamma": 0.99}, bound=300.0,
     ),
     "pendulum": Task(
         pendulum, 20_000, {"n_updates": 6000}, {"horizon": 50}, 600_000,
