@@ -220,11 +220,15 @@ def table(page, heading):
 
 
 @pytest.mark.parametrize(
-    ("heading", "of"),
-    [("### Of all three", spi_plugins.PPO), ("### Of DeepSPI and DeepMDP", spi_plugins.DeepSPI)],
+    ("page", "heading", "of"),
+    [
+        ("deep_spi.md", "### Of all three", spi_plugins.PPO),
+        ("deep_spi.md", "### Of DeepSPI and DeepMDP", spi_plugins.DeepSPI),
+        ("dream_spi.md", "### Of DreamSPI", spi_plugins.DreamSPI),
+    ],
 )
-def test_the_tables_of_arguments_are_complete_and_have_the_right_defaults(heading, of):
-    documented = table(ROOT / "docs/deep_spi.md", heading)
+def test_the_tables_of_arguments_are_complete_and_have_the_right_defaults(page, heading, of):
+    documented = table(ROOT / "docs" / page, heading)
     parameters = {
         name: parameter.default
         for name, parameter in inspect.signature(of.__init__).parameters.items()

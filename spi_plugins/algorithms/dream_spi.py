@@ -19,7 +19,10 @@ from spi_plugins.networks.actor_critic import PolicyConfig
 
 # In the order of agents.slices.SLICES.
 _LEARNING_RATES = (
-    *("encoder_learning_rate", "world_model_learning_rate", "actor_learning_rate", "critic_learning_rate"),
+    "encoder_learning_rate",
+    "world_model_learning_rate",
+    "actor_learning_rate",
+    "critic_learning_rate",
 )
 _CLIP_RANGES = ("wm_clip_range", "clip_range")
 # Arguments of DeepSPI that mean nothing here: four rates take the place of one, dreams need ends, and the KL divergence
@@ -30,9 +33,9 @@ _LOGGED = (
     *("loss", "policy_gradient_loss", "value_loss", "entropy_loss", "approx_kl", "clip_fraction"),
     *("grad_norm", "ratio_min", "ratio_max", "ratio_outside", "explained_variance"),
 )
-# Where a model file has them.
-_REPLAY = "run/replay/"
 _MODEL_LOSSES = ("reward_loss", "transition_loss", "termination_loss")
+# Where a model file has past rollouts.
+_REPLAY = "run/replay/"
 
 
 class DreamSPI(DeepSPI):

@@ -1,0 +1,195 @@
+"""Deep SPI's toy task: PPO, DeepMDP and DeepSPI on the confounding grid, evaluated exactly all along.
+
+python benchmarks/confounding_grid.py default narrow_84 --out docs/results
+python benchmarks/confounding_grid.py narrow --seeds 0 1 2 3 4 5 6 7 8 9 --out docs/results
+"""
+
+import argparse
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from learning import store
+from stable_baselines3.common.callbacks import BaseCallback
+
+import spi_plugins
+from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.confounding_grid_exact import (
+    all_observations,
+    corridor_policy,
+    exact_model,
+    start_value,
+)
+
+METHODS = ("ppo", "deep_mdp", "deep_spi")
+UP = 0
+
+
+class Task(NamedTuple):
+    """A run: arguments of the environment, of all methods, and of those with a world model."""
+
+    policy: str
+    env: dict[str, Any]
+    steps: int
+    arguments: dict[str, Any]
+    world_model: dict[str, Any]
+
+
+# The latent state is the actor's last hidden layer, two numbers; the critic shapes nothing of it.
+NARROW = {"learning_rate": 1e-3, "policy_kwargs": {"net_arch": {"pi": [64, 2], "vf": [64, 64]}}}
+COEFFICIENTS = {"reward_loss_coef": 0.1, "transition_loss_coef": 0.02}
+
+TASKS = {
+    # Published, whose learning rate falls over ten million steps and is as good as constant here.
+    "default": Task("CnnPolicy", {}, 32_000, {"learning_rate": 2.5e-4}, {}),
+    "narrow": Task("MlpPolicy", {"size": 24}, 200_000, NARROW, COEFFICIENTS),
+    "narrow_84": Task("MlpPolicy", {}, 200_000, NARROW, COEFFICIENTS),
+}
+
+
+class Point(NamedTuple):
+    """What the policy is after so many steps; values are discounted and exact."""
+
+    steps: int
+    value: float
+    up_above: float  # probability of UP at the upper !
+    up_below: float
+    distance: float  # mean-square difference of the latent states at the two !
+    spread: float  # the same, the mean over all pairs of states
+
+
+def make_judge(model: Any, env: FunctionalEnv) -> Callable[[], Point]:
+    """A function that evaluates the model as it is now, in every state of the grid."""
+    tables, observations = exact_model(env), jnp.asarray(all_observations(env))
+    policy = model.agent.policy
+
+    @jax.jit
+    def look(params: Any) -> tuple[jax.Array, jax.Array]:
+        features = policy.features(params, observations)
+        z = policy.latent(params, features)
+        logits = policy.evaluate(params, observations, features, z).parameters
+        return jax.nn.softmax(logits), z.reshape(z.shape[0], -1)
+
+    def judge() -> Point:
+        chances, z = (np.asarray(part, np.float64) for part in look(model._agent_state.params["policy"]))
+        above, below = tables.decisions
+        return Point(
+            steps=model.num_timesteps,
+            value=start_value(tables, chances),
+            up_above=float(chances[above, UP]),
+            up_below=float(chances[below, UP]),
+            distance=float(np.mean((z[above] - z[below]) ** 2)),
+            spread=float(np.mean((z[:, None] - z[None]) ** 2) * len(z) / (len(z) - 1)),
+        )
+
+    return judge
+
+
+class Curve(BaseCallback):
+    """A point an iteration."""
+
+    def __init__(self, judge: Callable[[], Point]) -> None:
+        super().__init__()
+        self.judge = judge
+        self.points = [judge()]
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.points.append(self.judge())
+
+
+class Outcome(NamedTuple):
+    """The last point of a curve, and its points as tuples."""
+
+    method: str
+    seed: int
+    value: float
+    up_above: float
+    up_below: float
+    distance: float
+    spread: float
+    cpu_seconds: float
+    curve: list[tuple[float, ...]]
+
+
+def run(task: Task, method: str, seed: int, steps: int | None = None) -> Outcome:
+    """Train one seed."""
+    cpu = time.process_time()
+    env = spi_plugins.make_env("spi/ConfoundingGrid-v0", **task.env)
+    arguments = task.arguments if method == "ppo" else {**task.arguments, **task.world_model}
+    model = spi_plugins.make(method, task.policy, env, seed=seed, **arguments)
+    curve = Curve(make_judge(model, env))
+    model.learn(steps or task.steps, callback=curve)
+    *_, last = curve.points
+    return Outcome(method, seed, *last[1:], time.process_time() - cpu, [tuple(p) for p in curve.points])
+
+
+def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    tables = exact_model(spi_plugins.make_env("spi/ConfoundingGrid-v0", **task.env))
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8))
+    for method, color in zip(METHODS, ("tab:blue", "tab:green", "tab:orange"), strict=True):
+        for i, outcome in enumerate(o for o in outcomes if o.method == method):
+            steps, value, _, _, distance, _ = np.asarray(outcome.curve).T
+            for axes, values in zip(panels, (value, distance), strict=True):
+                axes.plot(
+                    steps / 1000,
+                    values,
+                    color=color,
+                    alpha=0.6,
+                    linewidth=1,
+                    label=method if i == 0 else None,
+                )
+    for up, label in ((1.0, "best"), (0.0, "RIGHT everywhere")):
+        value = start_value(tables, corridor_policy(tables, up))
+        panels[0].axhline(value, color="grey", linestyle="--", linewidth=1)
+        panels[0].annotate(label, (0.0, value), color="grey", va="bottom", fontsize=8)
+    panels[0].set(title=f"{name}: exact value of the start")
+    panels[1].set(title="distance of the two ! in the latent space")
+    for axes in panels:
+        axes.set(xlabel="environment steps, thousands")
+    panels[1].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, help="environment steps, instead of the task's")
+    parser.add_argument("--out", type=pathlib.Path, help="folder for confounding_grid_NAME.png and .json")
+    args = parser.parse_args()
+    for name in args.tasks:
+        task = TASKS[name]
+        print(f"\n| {name} | seed | value | UP above, below | distance | spread | CPU-s |", flush=True)
+        print("|---|---|---|---|---|---|---|", flush=True)
+        for method in args.methods:
+            for seed in args.seeds:
+                out = run(task, method, seed, args.steps)
+                print(
+                    f"| {method} | {seed} | {out.value:.3f} | {out.up_above:.3f}, {out.up_below:.3f} | "
+                    f"{out.distance:.3f} | {out.spread:.3f} | {out.cpu_seconds:.0f} |",
+                    flush=True,
+                )
+                if args.out:
+                    outcomes = store([out], args.out / f"confounding_grid_{name}.json")
+                    draw(name, task, outcomes, args.out / f"confounding_grid_{name}.png")
+
+
+if __name__ == "__main__":
+    main()
