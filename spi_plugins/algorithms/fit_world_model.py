@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from spi_plugins import buffers, plugins
-from spi_plugins.agents.fit import fit
+from spi_plugins.agents.fit import fit, require_learner
 from spi_plugins.agents.open_loop import open_loop
 from spi_plugins.algorithms.checks import check_integer, check_number
 from spi_plugins.algorithms.environments import prepare_env
@@ -76,9 +76,8 @@ def fit_world_model(
     try:
         spaces = (vec_env.observation_space, vec_env.action_space)
         observations, actions = observation_spec(spaces[0]), action_spec(spaces[1])
-        factory(
-            observations, actions, **settings
-        )  # what is wrong with them is said before anything is stepped
+        # What is wrong with them is said before anything is stepped.
+        require_learner(factory(observations, actions, **settings))
         with _bar("stepping", n_steps, progress_bar) as show:
             gathered = gather(vec_env, policy, n_steps, seed, lambda done: show(done, {}))
     finally:

@@ -29,7 +29,6 @@ from spi_wrappers.cost.velocity import VelocityCost
 _DREAM = ("DreamCheck", "DreamEnv", "DreamVectorEnv", "LatentObservation", "LatentVectorObservation")
 
 __all__ = [
-    *_DREAM,
     "ActionRepeat",
     "ClipCost",
     "CostEnvError",

@@ -27,7 +27,6 @@ __all__ = [
     "DelayCost",
     "InfoToSixTuple",
     "LagrangianReward",
-    "LatentObservation",
     "MultiCost",
     "NormalizeCost",
     "SauteBudget",
