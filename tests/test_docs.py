@@ -48,7 +48,7 @@ def pages_with(*languages):
 
 
 @pytest.fixture
-def small(monkeypatch, tmp_path):
+def small(monkeypatch, tmp_path, own_dreams):
     """Pages say what people should type: 128 games, millions of steps. Here sizes are cut, and nothing else.
 
     Learning stops after at most 256 steps, default rollouts have 64 transitions instead of 1024, pools of

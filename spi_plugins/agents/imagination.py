@@ -85,8 +85,17 @@ def imagine(
     return Dream(*map(jax.lax.stop_gradient, dream))
 
 
+def _still_going(dream: Dream) -> Float[Array, "H N"]:
+    """How probable it is that no earlier step has ended the dream; of one whose ends are drawn, 0 or 1."""
+    lasts = jnp.cumprod(1.0 - dream.ended, axis=0)
+    return jnp.concatenate([jnp.ones((1, *lasts.shape[1:])), lasts[:-1]])
+
+
 def dream_rows(dream: Dream, config: DeepSPIConfig) -> Minibatch:
-    """Advantages, and time and dreams folded into one axis, time-major. The rows' ``obs`` are latents."""
+    """Advantages, and time and dreams folded into one axis, time-major. The rows' ``obs`` are latents.
+
+    A step's surrogate has the weight of how probable it is that the dream was still going on.
+    """
     goes_on = 1.0 - dream.ended
     value = dream.value[:-1]
     advantage = generalized_advantages(
@@ -109,6 +118,7 @@ def dream_rows(dream: Dream, config: DeepSPIConfig) -> Minibatch:
         valid=dream.valid,
         advantage=advantage,
         target=advantage + value,
+        weight=_still_going(dream),
     )
     folded: Minibatch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
     return folded
@@ -117,12 +127,11 @@ def dream_rows(dream: Dream, config: DeepSPIConfig) -> Minibatch:
 def describe_dream(dream: Dream, gamma: float) -> Imagined:
     """Return, length, share that ends and the critic's expectation, means over the dreams that began."""
     begun = dream.valid[0]
-    lasts = jnp.cumprod(1.0 - dream.ended, axis=0)
-    going = jnp.concatenate([jnp.ones((1, *begun.shape)), lasts[:-1]])
+    going = _still_going(dream)
     discount = gamma ** jnp.arange(len(going), dtype=jnp.float32)
     return Imagined(
         mean_return=masked_mean(jnp.sum(discount[:, None] * going * dream.reward, axis=0), begun),
         mean_length=masked_mean(jnp.sum(going, axis=0), begun),
-        ended=masked_mean(1.0 - lasts[-1], begun),
+        ended=masked_mean(1.0 - going[-1] * (1.0 - dream.ended[-1]), begun),
         mean_value=masked_mean(dream.value[0], begun),
     )

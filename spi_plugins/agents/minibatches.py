@@ -23,7 +23,7 @@ class Minibatch(NamedTuple):
     valid: Bool[Array, " B"]
     advantage: Float[Array, " B"]
     target: Float[Array, " B"]
-    weight: Float[Array, " B"] | None = None  # of the surrogate, on rows that another policy has collected
+    weight: Float[Array, " B"] | None = None  # of the surrogate, on replayed and imagined rows
 
 
 def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> tuple[Minibatch, Observation]:

@@ -14,14 +14,10 @@ from spi_wrappers import DreamEnv
 
 
 @pytest.fixture
-def path(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPI_DREAMS", str(tmp_path / "dreams.json"))
-    before = set(gymnasium.registry)
+def path(tmp_path, own_dreams):
     file = tmp_path / "world.zip"
     tiny_world().save(file)
-    yield file
-    for name in set(gymnasium.registry) - before:
-        del gymnasium.registry[name]
+    return file
 
 
 def test_a_registered_dream_is_made_by_its_name(path):

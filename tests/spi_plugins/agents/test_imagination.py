@@ -146,6 +146,19 @@ def test_a_soft_end_discounts_by_the_probability_of_going_on(dream_of):
     np.testing.assert_allclose(advantage[:, 0], expected, rtol=1e-6)
 
 
+def test_a_step_weighs_as_much_as_it_is_probable_to_be_reached(dream_of):
+    dream = dream_of(make_parts(p_end=0.5), soft=True)
+    weight = np.asarray(dream_rows(dream, CONFIG).weight).reshape(HORIZON, 3)
+    p = np.asarray(dream.ended, np.float64)
+    for t in range(HORIZON):
+        np.testing.assert_allclose(weight[t], np.prod(1 - p[:t], axis=0), rtol=1e-6)
+    assert 0 < weight[-1].max() < 1
+    drawn = dream_of(make_parts())
+    rows, begun = dream_rows(drawn, CONFIG), np.asarray(BEGUN)
+    going = np.asarray(rows.weight).reshape(HORIZON, 3)[:, begun]
+    np.testing.assert_array_equal(going, np.asarray(drawn.valid)[:, begun])
+
+
 def test_rows_are_time_major_and_their_observations_are_latents(dream_of):
     dream = dream_of(make_parts())
     rows = dream_rows(dream, CONFIG)

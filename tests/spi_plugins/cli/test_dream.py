@@ -5,13 +5,7 @@ import pytest
 from tiny_worlds import tiny_world
 
 
-@pytest.fixture(autouse=True)
-def dreams(tmp_path, monkeypatch):
-    monkeypatch.setenv("SPI_DREAMS", str(tmp_path / "dreams.json"))
-    before = set(gymnasium.registry)
-    yield
-    for name in set(gymnasium.registry) - before:
-        del gymnasium.registry[name]
+pytestmark = pytest.mark.usefixtures("own_dreams")
 
 
 @pytest.fixture
