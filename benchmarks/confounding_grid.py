@@ -46,8 +46,7 @@ class Task(NamedTuple):
 # The latent state is the actor's last hidden layer, two numbers; the critic shapes nothing of it.
 NARROW = {"learning_rate": 1e-3, "policy_kwargs": {"net_arch": {"pi": [64, 2], "vf": [64, 64]}}}
 COEFFICIENTS = {"reward_loss_coef": 0.1, "transition_loss_coef": 0.02}
-# The encoder is slow and the model's losses weigh much, or the surrogate of the first phase, which can only move the
-# policy by moving its latents, draws these to one point before the rewards have told them apart.
+# With less weight on the model's losses the two decisions come together in the latent space, sooner or later.
 RATES = {
     "encoder_learning_rate": LinearSchedule(2e-4, 0.0, 1.0),
     **dict.fromkeys(
@@ -61,8 +60,8 @@ DREAMS = {
     "wm_clip_range": 0.2,
     "imagination_horizon": 16,
     "lipschitz": False,
-    "reward_loss_coef": 10.0,
-    "transition_loss_coef": 1.0,
+    "reward_loss_coef": 1000.0,
+    "transition_loss_coef": 100.0,
     "policy_kwargs": {"net_arch": [64], "latent_arch": [64]},
 }
 

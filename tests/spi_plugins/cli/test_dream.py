@@ -4,7 +4,6 @@ import gymnasium
 import pytest
 from tiny_worlds import tiny_world
 
-
 pytestmark = pytest.mark.usefixtures("own_dreams")
 
 
