@@ -2,7 +2,7 @@
 
 python benchmarks/confounding_grid.py default narrow_84 --out docs/results
 python benchmarks/confounding_grid.py narrow --seeds 0 1 2 3 4 5 6 7 8 9 --out docs/results
-python benchmarks/confounding_grid.py dreams --out docs/results
+python benchmarks/confounding_grid.py dyna dreams dreams_24 --out docs/results
 """
 
 import argparse
@@ -46,7 +46,6 @@ class Task(NamedTuple):
 # The latent state is the actor's last hidden layer, two numbers; the critic shapes nothing of it.
 NARROW = {"learning_rate": 1e-3, "policy_kwargs": {"net_arch": {"pi": [64, 2], "vf": [64, 64]}}}
 COEFFICIENTS = {"reward_loss_coef": 0.1, "transition_loss_coef": 0.02}
-# With less weight on the model's losses the two decisions come together in the latent space, sooner or later.
 RATES = {
     "encoder_learning_rate": LinearSchedule(2e-4, 0.0, 1.0),
     **dict.fromkeys(
@@ -60,17 +59,21 @@ DREAMS = {
     "wm_clip_range": 0.2,
     "imagination_horizon": 16,
     "lipschitz": False,
-    "reward_loss_coef": 1000.0,
-    "transition_loss_coef": 100.0,
+    "reward_loss_coef": 10.0,
+    "transition_loss_coef": 1.0,
     "policy_kwargs": {"net_arch": [64], "latent_arch": [64]},
 }
+# On pixels, with less weight on the model's losses, the two decisions come together in the latent space.
+HEAVY = {"reward_loss_coef": 1000.0, "transition_loss_coef": 100.0}
 
 TASKS = {
     # Published, whose learning rate falls over ten million steps and is as good as constant here.
     "default": Task("CnnPolicy", {}, 32_000, {"learning_rate": 2.5e-4}, {}),
     "narrow": Task("MlpPolicy", {"size": 24}, 200_000, NARROW, COEFFICIENTS),
     "narrow_84": Task("MlpPolicy", {}, 200_000, NARROW, COEFFICIENTS),
-    "dreams": Task("MlpPolicy", {"size": 24}, 200_000, {}, DREAMS, ("dream_spi",)),
+    "dreams": Task("MlpPolicy", {"size": None}, 150_000, {}, DREAMS, ("dream_spi",)),
+    "dyna": Task("MlpPolicy", {"size": None}, 150_000, {}, {**DREAMS, "dyna": True}, ("dream_spi",)),
+    "dreams_24": Task("MlpPolicy", {"size": 24}, 200_000, {}, {**DREAMS, **HEAVY}, ("dream_spi",)),
 }
 
 
