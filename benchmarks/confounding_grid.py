@@ -195,7 +195,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tasks", nargs="+", choices=TASKS)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, help="some of the task's")
+    parser.add_argument("--methods", nargs="+", choices=COLORS, help="some of the task's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="environment steps, instead of the task's")
     parser.add_argument("--out", type=pathlib.Path, help="folder for confounding_grid_NAME.png and .json")
