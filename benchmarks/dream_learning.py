@@ -20,7 +20,7 @@ from stable_baselines3 import PPO
 
 import spi_plugins
 from spi_plugins.algorithms.vec_envs import as_vec_env
-from spi_plugins.world_model_file import StoredWorldModel
+from spi_plugins.dreams.file import StoredWorldModel
 from spi_wrappers import CostFromFn, DreamVectorEnv, LatentObservation
 from spi_wrappers.vector import LagrangianReward
 

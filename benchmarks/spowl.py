@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from spi_plugins import buffers
-from spi_plugins.agents.spowl import make_spowl
-from spi_plugins.agents.spowl_interface import SPOWLAgent, SPOWLConfig
+from spi_plugins.agents.planning import PlanningAgent
+from spi_plugins.agents.spowl.config import SPOWLConfig
+from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.planners.decision import adaptive
 from spi_plugins.planners.safe_improvement import make_safe_improvement
 from spi_plugins.types import ActionSpec, ArraySpec
@@ -51,7 +52,7 @@ SIZES = {
 }  # fmt: skip
 
 
-def make_agent(size: Size) -> SPOWLAgent:
+def make_agent(size: Size) -> PlanningAgent:
     config = SPOWLConfig(model=TDMPCConfig(**size.model), batch_size=size.batch_size)
     return make_spowl(OBSERVATIONS, ACTIONS, config, adaptive(make_safe_improvement(**size.planner)))
 
@@ -70,7 +71,7 @@ def filled_buffer() -> buffers.Buffer:
     return empty._replace(slots=slots, size=jnp.full(10, 1000, jnp.int32))
 
 
-def calls(agent: SPOWLAgent, size: Size) -> dict[str, tuple[Callable[[], Any], int]]:
+def calls(agent: PlanningAgent, size: Size) -> dict[str, tuple[Callable[[], Any], int]]:
     """What is timed, and how many times its work one call does."""
     state = jax.jit(agent.init)(jax.random.key(0))
     act = jax.jit(agent.act, static_argnames="deterministic")

@@ -11,7 +11,7 @@ import gymnasium
 
 from spi_plugins import builtins as _builtins
 from spi_plugins import plugins as _plugins
-from spi_plugins.dream_registry import register_dream, register_remembered_dreams
+from spi_plugins.dreams.ids import register_dream, register_remembered_dreams
 from spi_plugins.hookspecs import PLUGIN_API, hookimpl
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from spi_plugins.algorithms.fit_world_model import fit_world_model
     from spi_plugins.algorithms.planner_policy import PlannerPolicy
     from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
-    from spi_plugins.dreaming import open_dream
+    from spi_plugins.dreams.file import load_world_model
+    from spi_plugins.dreams.opening import open_dream
     from spi_plugins.hookspecs import Target
-    from spi_plugins.world_model_file import load_world_model
 
 __version__ = "0.1.0"
 
@@ -68,8 +68,8 @@ _LAZY = {
     "SPOWL": "spi_plugins.algorithms.spowl",
     "TDMPC2": "spi_plugins.algorithms.spowl",
     "fit_world_model": "spi_plugins.algorithms.fit_world_model",
-    "load_world_model": "spi_plugins.world_model_file",
-    "open_dream": "spi_plugins.dreaming",
+    "load_world_model": "spi_plugins.dreams.file",
+    "open_dream": "spi_plugins.dreams.opening",
 }
 
 

@@ -115,17 +115,17 @@ def register_world_models(register: Register) -> None:
     """World models that dreams are made of; those of agents are stored by them."""
     register(
         "deep_mdp",
-        "spi_plugins.agents.deep_mdp_learner:make_deep_mdp_world",
+        "spi_plugins.fitting.ensemble:make_deep_mdp_world",
         summary="An ensemble of latent models with termination and a decoder, for any action",
     )
     register(
         "deep_spi",
-        "spi_plugins.agents.deep_spi_world:make_deep_spi_world",
+        "spi_plugins.fitting.deep_mdp:make_deep_spi_world",
         summary="The latent model that Deep SPI learns with its policy",
     )
     register(
         "tdmpc",
-        "spi_plugins.agents.tdmpc_learner:make_tdmpc_world",
+        "spi_plugins.fitting.tdmpc:make_tdmpc_world",
         summary="SPOWL's and TD-MPC2's implicit model with costs, critics and a policy",
     )
 

@@ -18,8 +18,8 @@ import spi_integrations.envpool
 import spi_plugins
 from spi_plugins import plugins
 from spi_plugins.algorithms import deep_spi
-from spi_plugins.algorithms.off_policy import OffPolicyAlgorithm
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
+from spi_plugins.algorithms.planning import PlanningAlgorithm
 from spi_plugins.cli.dispatch import Parser
 from spi_plugins.testing import plugin_sandbox
 
@@ -70,7 +70,7 @@ def small(monkeypatch, tmp_path, own_dreams):
         return make_vec(env_id, min(num_envs, 4), **kwargs)
 
     monkeypatch.chdir(tmp_path)
-    for base in (OnPolicyAlgorithm, OffPolicyAlgorithm):
+    for base in (OnPolicyAlgorithm, PlanningAlgorithm):
         monkeypatch.setattr(base, "learn", learn_little(base.learn))
     monkeypatch.setattr(deep_spi, "DEFAULT_ROLLOUT", 64)
     monkeypatch.setattr(spi_integrations.envpool, "make_vec", make_few)

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from spi_plugins.agents.deep_mdp_learner import make_deep_mdp_world
+from spi_plugins.dreams.file import Experience, store_world_model
+from spi_plugins.fitting.ensemble import make_deep_mdp_world
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, ArraySpec
-from spi_plugins.world_model_file import Experience, store_world_model
 from spi_plugins.world_models.fitted import FittedModel
 from spi_plugins.world_models.interface import Model, ModelSpec, Step
 

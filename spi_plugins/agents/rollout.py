@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
 from spi_plugins.types import Observation, Params, PyTree, Rollout
 
 
@@ -42,7 +42,7 @@ class Storage(NamedTuple):
     key: Array
 
 
-def init_storage(agent: Agent, params: Params, obs: Observation, n_steps: int, key: Array) -> Storage:
+def init_storage(agent: OnPolicyAgent, params: Params, obs: Observation, n_steps: int, key: Array) -> Storage:
     """Empty storage shaped after one batch of observations."""
     act = jax.eval_shape(agent.act, params, obs, key)
 
@@ -59,7 +59,9 @@ def init_storage(agent: Agent, params: Params, obs: Observation, n_steps: int, k
     )
 
 
-def act_into(agent: Agent, params: Params, storage: Storage, obs: Observation) -> tuple[Storage, Array]:
+def act_into(
+    agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation
+) -> tuple[Storage, Array]:
     """Decide, remember, and return the environments' actions: all of a step but the environment.
 
     Jit with ``storage`` donated: its rows are then written in place.
@@ -71,7 +73,9 @@ def _with_obs(storage: Storage, obs: Observation, row: Array | int) -> Storage:
     return storage._replace(obs=jax.tree.map(lambda rows, x: rows.at[row].set(x), storage.obs, obs))
 
 
-def decide_into(agent: Agent, params: Params, storage: Storage, obs: Observation) -> tuple[Storage, Array]:
+def decide_into(
+    agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation
+) -> tuple[Storage, Array]:
     """``act_into`` where row ``t`` holds the observation already."""
     key, act_key = jax.random.split(storage.key)
     act = agent.act(params, obs, act_key)
@@ -86,12 +90,12 @@ def decide_into(agent: Agent, params: Params, storage: Storage, obs: Observation
     ), act.env_action
 
 
-def close_storage(agent: Agent, params: Params, storage: Storage, obs: Observation) -> Storage:
+def close_storage(agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation) -> Storage:
     """Add the observation after the last step and its value, and rewind."""
     return _with_last_value(agent, params, _with_obs(storage, obs, -1), obs)
 
 
-def _with_last_value(agent: Agent, params: Params, storage: Storage, obs: Observation) -> Storage:
+def _with_last_value(agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation) -> Storage:
     value = storage.value.at[-1].set(agent.value(params, obs))
     return storage._replace(value=value, t=jnp.zeros((), jnp.int32))
 
@@ -105,7 +109,7 @@ class Runner(NamedTuple):
 
 
 def collect(
-    agent: Agent, env_step: EnvFunction, runner: Runner, n_steps: int
+    agent: OnPolicyAgent, env_step: EnvFunction, runner: Runner, n_steps: int
 ) -> tuple[Runner, Rollout, EnvStep]:
     """``n_steps`` of every environment in one scan.
 
@@ -189,7 +193,7 @@ class Collected(NamedTuple):
     finite: Bool[Array, "T B"]
 
 
-def collect_checked(agent: Agent, env_step: EnvFunction, n_steps: int, runner: Runner) -> Collected:
+def collect_checked(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: Runner) -> Collected:
     """``collect``, and whether its observations are finite. Jit with ``runner`` donated."""
     runner, rollout, steps = collect(agent, env_step, runner, n_steps)
     finite = _all_finite(jax.tree.map(lambda x: x[1:], rollout.obs))
@@ -199,7 +203,12 @@ def collect_checked(agent: Agent, env_step: EnvFunction, n_steps: int, runner: R
 
 
 def iterate(
-    agent: Agent, env_step: EnvFunction, n_steps: int, runner: Runner, learning_rate: Array, clip_range: Array
+    agent: OnPolicyAgent,
+    env_step: EnvFunction,
+    n_steps: int,
+    runner: Runner,
+    learning_rate: Array,
+    clip_range: Array,
 ) -> Iteration:
     """Rollout and update as one program. Jit with ``runner`` donated."""
     runner, rollout, steps, finite = collect_checked(agent, env_step, n_steps, runner)

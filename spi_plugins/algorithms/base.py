@@ -13,7 +13,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from spi_plugins.algorithms.checks import check_integer
 from spi_plugins.algorithms.devices import resolve_device
 from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.model_file import ModelFile, PathOrFile, read_model_file, write_model_file
@@ -22,6 +21,7 @@ from spi_plugins.algorithms.saved_model import ResumePoint, describe, parse
 from spi_plugins.algorithms.schedules import Schedule, check_schedule
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, as_vec_env
 from spi_plugins.arrays import flatten_arrays, restore_arrays
+from spi_plugins.checks import check_integer
 from spi_plugins.errors import ModelFileError
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, PyTree

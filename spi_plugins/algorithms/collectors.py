@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
+from spi_plugins.agents.planning import SPOWLMetrics
 from spi_plugins.agents.rollout import (
     Storage,
     act_into,
     close_storage,
     init_storage,
 )
-from spi_plugins.agents.spowl_interface import SPOWLMetrics
-from spi_plugins.algorithms.checks import check_finite, to_device_dtype
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.vec_envs import NativeVecEnv
+from spi_plugins.checks import check_finite, to_device_dtype
 from spi_plugins.spaces import to_action
 from spi_plugins.types import Observation, Rollout
 
@@ -96,7 +96,11 @@ def pack(metrics: DeepSPIMetrics | SPOWLMetrics) -> jax.Array:
 
 
 def update_packed(
-    agent: Agent, state: DeepSPIState, rollout: Rollout, learning_rate: jax.Array, clip_range: jax.Array
+    agent: OnPolicyAgent,
+    state: DeepSPIState,
+    rollout: Rollout,
+    learning_rate: jax.Array,
+    clip_range: jax.Array,
 ) -> tuple[DeepSPIState, jax.Array]:
     """``agent.update`` with its scalars packed. Jit with ``state`` donated."""
     state, metrics = agent.update(state, rollout, learning_rate, clip_range)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.agents.interface import DeepSPIMetrics
+from spi_plugins.agents.on_policy import DeepSPIMetrics
 from spi_plugins.agents.rollout import Collected, Runner, collect_checked, iterate
 from spi_plugins.algorithms.collectors import (
     Infos,

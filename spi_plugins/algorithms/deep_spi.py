@@ -6,13 +6,14 @@ from typing import Any, ClassVar, Literal
 
 from stable_baselines3.common.utils import LinearSchedule
 
-from spi_plugins.agents.deep_spi import make_deep_spi
-from spi_plugins.agents.deep_spi_world import make_deep_spi_world
-from spi_plugins.agents.interface import Agent, DeepSPIConfig
-from spi_plugins.algorithms.checks import check_choice, check_integer, check_number
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.agents.deep_spi.update import make_deep_spi
+from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule, check_schedule
+from spi_plugins.checks import check_choice, check_integer, check_number
+from spi_plugins.fitting.deep_mdp import make_deep_spi_world
 from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.networks.actor_critic import PolicyConfig
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
@@ -202,7 +203,7 @@ class PPO(OnPolicyAlgorithm):
             **self._objective(),
         )
 
-    def _make_agent(self) -> Agent:
+    def _make_agent(self) -> OnPolicyAgent:
         self._choose_batches()
         return make_deep_spi(
             *self._specs(), self._policy_config(), self._agent_config(), self._world_model_config()

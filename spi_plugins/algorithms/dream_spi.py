@@ -6,15 +6,16 @@ from typing import Any, ClassVar
 import numpy as np
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 
-from spi_plugins.agents.dream_interface import DreamSPIConfig, ReplayConfig
-from spi_plugins.agents.dream_spi import make_dream_spi
-from spi_plugins.agents.interface import Agent, Correction, DeepSPIMetrics, TerminationLoss
-from spi_plugins.algorithms.checks import check_choice, check_integer, check_number
+from spi_plugins.agents.deep_spi.config import Correction, TerminationLoss
+from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
+from spi_plugins.agents.dream_spi.update import make_dream_spi
+from spi_plugins.agents.on_policy import DeepSPIMetrics, OnPolicyAgent
 from spi_plugins.algorithms.deep_spi import DeepSPI
 from spi_plugins.algorithms.model_file import ModelFile
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule, check_schedule, check_scheduled
 from spi_plugins.arrays import flatten_arrays
+from spi_plugins.checks import check_choice, check_integer, check_number
 from spi_plugins.networks.actor_critic import PolicyConfig
 
 # In the order of agents.slices.SLICES.
@@ -191,7 +192,7 @@ class DreamSPI(DeepSPI):
             replay=replay,
         )
 
-    def _make_agent(self) -> Agent:
+    def _make_agent(self) -> OnPolicyAgent:
         self._choose_batches()
         return make_dream_spi(
             *self._specs(), self._policy_config(), self._dream_config(), self._world_model_config()

@@ -5,8 +5,8 @@ from typing import Any
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.algorithms.checks import check_integer
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
+from spi_plugins.checks import check_integer
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_spec, observation_spec
 

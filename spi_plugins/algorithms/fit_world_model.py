@@ -8,16 +8,16 @@ import jax
 import numpy as np
 
 from spi_plugins import buffers, plugins
-from spi_plugins.agents.fit import fit, require_learner
-from spi_plugins.agents.open_loop import open_loop
-from spi_plugins.algorithms.checks import check_integer, check_number
 from spi_plugins.algorithms.environments import prepare_env
 from spi_plugins.algorithms.experience import Gathered, Predicts, gather
 from spi_plugins.buffers import Buffer
+from spi_plugins.checks import check_integer, check_number
+from spi_plugins.dreams.file import Experience, StoredWorldModel, store_world_model
 from spi_plugins.errors import EnvironmentNotSupportedError, MissingDependencyError
+from spi_plugins.fitting.fit import fit, require_learner
+from spi_plugins.fitting.open_loop import open_loop
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, Params
-from spi_plugins.world_model_file import Experience, StoredWorldModel, store_world_model
 from spi_plugins.world_models.interface import WorldModel
 
 # Steps of the longest prediction in a report, and windows that it is the mean of.

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 from stable_baselines3.common.utils import FloatSchedule
 
-from spi_plugins.agents.deep_spi_world import world_params
-from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
+from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
@@ -19,6 +18,7 @@ from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.algorithms.world_model_export import given_observations, last_observations, save_world
 from spi_plugins.archive import PathOrFile
+from spi_plugins.fitting.deep_mdp import world_params
 from spi_plugins.types import Observation, PyTree
 from spi_plugins.world_models.interface import WorldModel
 
@@ -27,14 +27,14 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     """``learn`` for agents that update on fresh rollouts. Subclasses build the agent in ``_make_agent``."""
 
     default_total_timesteps: ClassVar[int] = 10_000_000
-    agent: Agent
+    agent: OnPolicyAgent
     n_steps: int
     batch_size: int
     compiled: bool | None
     clip_range: Any
 
     @abstractmethod
-    def _make_agent(self) -> Agent:
+    def _make_agent(self) -> OnPolicyAgent:
         """The agent for the arguments, spaces and number of copies that the model has."""
 
     def _setup_model(self) -> None:

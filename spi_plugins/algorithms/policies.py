@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 
-from spi_plugins.algorithms.checks import check_choice, check_integer, check_number, to_batch
+from spi_plugins.checks import check_choice, check_integer, check_number, to_batch
 from spi_plugins.networks.actor_critic import EncoderKind, PolicyConfig
 from spi_plugins.networks.encoders import ConvLayers
 from spi_plugins.spaces import to_action

@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import buffers, host_buffers
-from spi_plugins.algorithms.checks import check_finite
 from spi_plugins.algorithms.collectors import check_rows, to_device
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.planning_policies import scale_action
 from spi_plugins.algorithms.stepping import Infos, Stepped, advance, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import costs_of
 from spi_plugins.buffers import Slot
+from spi_plugins.checks import check_finite
 from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import COST_KEY, Observation, PyTree
 
 if TYPE_CHECKING:
-    from spi_plugins.algorithms.off_policy import OffPolicyAlgorithm
+    from spi_plugins.algorithms.planning import PlanningAlgorithm
 
 
 class Standing(NamedTuple):
@@ -46,7 +46,7 @@ class Standing(NamedTuple):
 class ReplayCollector:
     """One environment step after the other; everything stands rightly whenever a callback is called."""
 
-    def __init__(self, model: "OffPolicyAlgorithm"):
+    def __init__(self, model: "PlanningAlgorithm"):
         assert model.env is not None
         self.model = model
         self.env = model.env

@@ -11,7 +11,7 @@ from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.host_buffers import HostBuffer
 
 if TYPE_CHECKING:
-    from spi_plugins.algorithms.off_policy import OffPolicyAlgorithm
+    from spi_plugins.algorithms.planning import PlanningAlgorithm
 
 # Of the device's memory: networks, plans and XLA's own need the rest.
 _SHARE = 0.5
@@ -25,7 +25,7 @@ def device_bytes(device: jax.Device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def empty_buffer(model: "OffPolicyAlgorithm") -> Buffer | HostBuffer:
+def empty_buffer(model: "PlanningAlgorithm") -> Buffer | HostBuffer:
     """The buffer that the model's arguments ask for."""
     observations, actions = model._specs()
     capacity = max(model.buffer_size // model.n_envs, 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
-from spi_plugins.algorithms.checks import check_number
+from spi_plugins.checks import check_number
 
 Schedule = Callable[[float], float]
 

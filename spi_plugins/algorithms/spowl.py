@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from spi_plugins import plugins
-from spi_plugins.agents.spowl import make_spowl
-from spi_plugins.agents.spowl_interface import SPOWLAgent, SPOWLConfig
-from spi_plugins.algorithms.checks import check_choice, check_integer, check_number
-from spi_plugins.algorithms.off_policy import OffPolicyAlgorithm
+from spi_plugins.agents.planning import PlanningAgent
+from spi_plugins.agents.spowl.config import SPOWLConfig
+from spi_plugins.agents.spowl.update import make_spowl
+from spi_plugins.algorithms.planning import PlanningAlgorithm
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule
+from spi_plugins.checks import check_choice, check_integer, check_number
 from spi_plugins.planners.decision import adaptive
 from spi_plugins.planners.interface import Planner
 from spi_plugins.world_models.tdmpc import TDMPCConfig
@@ -36,7 +37,7 @@ _OWN_FIELDS = {
 }
 
 
-class TDMPC2(OffPolicyAlgorithm):
+class TDMPC2(PlanningAlgorithm):
     """TD-MPC2 (arXiv:2310.16828): plan by MPPI in a learned latent world; costs are not looked at.
 
     The same agent as ``SPOWL`` without costs, so that the two compare. Steps are the environment's: wrap it in
@@ -80,7 +81,7 @@ class TDMPC2(OffPolicyAlgorithm):
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (
-        *OffPolicyAlgorithm.stored_arguments,
+        *PlanningAlgorithm.stored_arguments,
         *(
             "buffer_size",
             "buffer_device",
@@ -236,7 +237,7 @@ class TDMPC2(OffPolicyAlgorithm):
             planner = self.planner
         return planner if self.decision is None else adaptive(planner, rule=self.decision)
 
-    def _make_agent(self) -> SPOWLAgent:
+    def _make_agent(self) -> PlanningAgent:
         observations, actions = self._specs()
         self.policy_class.check_observations(observations)
         if actions.kind != "box":
@@ -246,7 +247,7 @@ class TDMPC2(OffPolicyAlgorithm):
         return make_spowl(observations, actions, self._config(), self._make_planner())
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
-        """See ``OffPolicyAlgorithm.learn``. Warns if the papers' size is trained on a CPU."""
+        """See ``PlanningAlgorithm.learn``. Warns if the papers' size is trained on a CPU."""
         if self.model_size == "5m" and self.jax_device.platform == "cpu":
             warnings.warn(
                 f"{type(self).__name__} of the papers' size (model_size='5m') on a CPU takes seconds for every "

@@ -150,8 +150,8 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _register(args: argparse.Namespace) -> int:
     import spi_plugins  # noqa: F401 - registers the kept ones first
-    from spi_plugins.dream_registry import dreams_file, remember_dream
-    from spi_plugins.dreaming import open_dream
+    from spi_plugins.dreams.ids import dreams_file, remember_dream
+    from spi_plugins.dreams.opening import open_dream
 
     options = parse_pairs("--options", args.options or ())
     open_dream(args.model, **options)  # wrong options are told now, not by the first make
@@ -161,7 +161,7 @@ def _register(args: argparse.Namespace) -> int:
 
 
 def _forget(args: argparse.Namespace) -> int:
-    from spi_plugins.dream_registry import forget_dream
+    from spi_plugins.dreams.ids import forget_dream
 
     forget_dream(args.name)
     sys.stdout.write(f"{args.name} is forgotten.\n")
@@ -170,7 +170,7 @@ def _forget(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     del args
-    from spi_plugins.dream_registry import remembered_dreams
+    from spi_plugins.dreams.ids import remembered_dreams
 
     for name, entry in sorted(remembered_dreams().items()):
         options = " ".join(f"{key}={value!r}" for key, value in entry.items() if key != "model")

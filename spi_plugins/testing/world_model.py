@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spi_plugins.buffers import Buffer, Slot
-from spi_plugins.dream import DreamConfig, make_dream
+from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.testing.actions import random_actions
 from spi_plugins.testing.functional_env import check_functional_env
 from spi_plugins.testing.requirement import require, require_equal

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from spi_plugins.agents.actions import executed_action
-from spi_plugins.agents.deep_spi import make_deep_spi
-from spi_plugins.agents.interface import DeepSPIConfig
-from spi_plugins.agents.minibatches import flatten_rollout, take_minibatch
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.agents.deep_spi.minibatches import flatten_rollout, take_minibatch
+from spi_plugins.agents.deep_spi.update import make_deep_spi
 from spi_plugins.networks.actor_critic import PolicyConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
 from spi_plugins.world_models.actions import model_action

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.dream_interface import DreamSPIConfig, ReplayConfig, unpack_dream_metrics
-from spi_plugins.agents.dream_spi import make_dream_spi
-from spi_plugins.agents.interface import DeepSPIConfig
-from spi_plugins.agents.slices import split
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig, unpack_dream_metrics
+from spi_plugins.agents.dream_spi.slices import split
+from spi_plugins.agents.dream_spi.update import make_dream_spi
 from spi_plugins.networks.actor_critic import PolicyConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.interface import DeepSPIConfig
-from spi_plugins.agents.minibatches import take_minibatch
-from spi_plugins.agents.objective import Parts, objective
-from spi_plugins.agents.replayed import LOG_RATIO_BOUND, corrected_rows
-from spi_plugins.agents.rollout_ring import Sequences
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.agents.deep_spi.loss import Parts, objective
+from spi_plugins.agents.deep_spi.minibatches import take_minibatch
+from spi_plugins.agents.dream_spi.replay import LOG_RATIO_BOUND, corrected_rows
+from spi_plugins.agents.dream_spi.rollout_ring import Sequences
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ArraySpec

@@ -6,9 +6,17 @@ import numpy as np
 import optax
 import pytest
 
-from spi_plugins.agents.interface import DeepSPIMetrics
-from spi_plugins.agents.slices import SLICES, Descent, descend, init_learner, join, make_optimizer, split
-from spi_plugins.agents.summary import StepStats
+from spi_plugins.agents.deep_spi.summary import StepStats
+from spi_plugins.agents.dream_spi.slices import (
+    SLICES,
+    Descent,
+    descend,
+    init_learner,
+    join,
+    make_optimizer,
+    split,
+)
+from spi_plugins.agents.on_policy import DeepSPIMetrics
 
 PARAMS = {
     "policy": {

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.spowl import make_spowl
-from spi_plugins.agents.spowl_interface import SPOWLConfig
+from spi_plugins.agents.spowl.config import SPOWLConfig
+from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.buffers import Windows
 from spi_plugins.losses.lagrangian import Multipliers
 from spi_plugins.planners.estimate import estimate

@@ -8,8 +8,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from spi_plugins import PlannerPolicy, buffers
-from spi_plugins.agents.fit import fit
-from spi_plugins.agents.tdmpc_learner import make_tdmpc_world
+from spi_plugins.fitting.fit import fit
+from spi_plugins.fitting.tdmpc import make_tdmpc_world
 from spi_plugins.types import ActionSpec, ArraySpec
 from spi_plugins.world_models.fitted import FittedModel
 from spi_plugins.world_models.interface import ModelSpec

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.spowl_interface import SPOWLConfig
-from spi_plugins.agents.spowl_losses import targets_of, world_model_objective
+from spi_plugins.agents.spowl.config import SPOWLConfig
+from spi_plugins.agents.spowl.loss import targets_of, world_model_objective
 from spi_plugins.buffers import Windows
 from spi_plugins.types import ActionSpec, ArraySpec
 from spi_plugins.world_models.tdmpc import TDMPCConfig, make_tdmpc

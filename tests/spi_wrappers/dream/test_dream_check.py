@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 from tiny_worlds import KNOWN_MODEL, known_world
 
-from spi_plugins.world_model_file import StoredWorldModel
+from spi_plugins.dreams.file import StoredWorldModel
 from spi_wrappers import DreamCheck
 
 SPACES = (spaces.Box(-100.0, 100.0, (1,), np.float32), spaces.Box(-1.0, 1.0, (1,), np.float32))

@@ -11,10 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from spi_plugins.dreaming import find_world_model
+from spi_plugins.dreams.file import StoredWorldModel
+from spi_plugins.dreams.opening import find_world_model
 from spi_plugins.spaces import observation_space
 from spi_plugins.types import ArraySpec, Observation
-from spi_plugins.world_model_file import StoredWorldModel
 
 _WorldModel = str | os.PathLike[str] | StoredWorldModel
 

@@ -5,15 +5,15 @@ from typing import Any, NamedTuple
 
 from gymnasium import spaces
 
-from spi_plugins.dreaming import find_world_model, live_dream, open_dream
+from spi_plugins.dreams.file import StoredWorldModel
+from spi_plugins.dreams.opening import find_world_model, live_dream, open_dream
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import Params
-from spi_plugins.world_model_file import StoredWorldModel
 from spi_plugins.world_models.fitted import FittedModel
 
 #: The factory that a face of a file is made from, and is made from again after pickling.
-FACTORY = "spi_plugins.dreaming:open_dream"
+FACTORY = "spi_plugins.dreams.opening:open_dream"
 
 
 class DreamSpaces(NamedTuple):

@@ -10,8 +10,8 @@ from tiny_models import tiny_deep_spi, tiny_ppo, tiny_spowl, tiny_tdmpc2
 from tiny_worlds import tiny_world
 
 import spi_plugins
+from spi_plugins.dreams.file import MAX_STARTS
 from spi_plugins.errors import ModelFileError
-from spi_plugins.world_model_file import MAX_STARTS
 from spi_wrappers import DreamEnv
 
 

@@ -1,16 +1,10 @@
-"""What SPOWL's agent is: its settings, its state and what it reports."""
+"""Hyperparameters of SPOWL and TD-MPC2."""
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from jaxtyping import Array, Float
-
-from spi_plugins.losses.lagrangian import Multipliers
-from spi_plugins.planners.interface import Planner
-from spi_plugins.types import Params, PyTree
-from spi_plugins.world_models.tdmpc import TDMPC, TDMPCConfig
+from spi_plugins.world_models.tdmpc import TDMPCConfig
 
 Aggregation = Literal["mean", "min", "max"]
 AGGREGATIONS = ("mean", "min", "max")
@@ -125,63 +119,3 @@ _NOT_NEGATIVE = (
     *("cost_weight", "encoder_lr_scale", "ent_coef", "cost_limit", "multiplier_init", "penalty_rate"),
     "minimal_cost",
 )
-
-
-class SPOWLState(NamedTuple):
-    """All that an update changes and a resume needs, beside the buffer."""
-
-    params: Params
-    targets: Params  # slow copies of the critics
-    opt_state: PyTree  # of the model and of the policy
-    multipliers: Multipliers
-    scale: Float[Array, ""]  # of the values, by which the policy's loss divides them
-    key: Array
-
-
-class SPOWLMetrics(NamedTuple):
-    """Scalars of an update: means over its gradient steps, but for the last three."""
-
-    model_loss: Float[Array, ""]
-    consistency_loss: Float[Array, ""]
-    reward_loss: Float[Array, ""]
-    cost_loss: Float[Array, ""]
-    value_loss: Float[Array, ""]
-    cost_value_loss: Float[Array, ""]
-    decoder_loss: Float[Array, ""]
-    value_target: Float[Array, ""]
-    cost_value_target: Float[Array, ""]
-    policy_loss: Float[Array, ""]
-    entropy: Float[Array, ""]
-    lagrangian: Float[Array, ""]  # psi, the cost's part of the policy's loss
-    cost_gap: Float[Array, ""]  # the policy's cost value above its limit
-    model_grad_norm: Float[Array, ""]
-    policy_grad_norm: Float[Array, ""]
-    multiplier: Float[Array, ""]
-    penalty: Float[Array, ""]
-    scale: Float[Array, ""]
-
-
-class SPOWLAgent(NamedTuple):
-    """Pure functions; wrap them in ``jit`` where they are called.
-
-    Attributes:
-        config: the settings.
-        world_model: the model behind it.
-        planner: what chooses the actions.
-        init: ``(key) -> SPOWLState``.
-        init_plan: ``(n_envs) -> plan state`` of as many environments, at the start of episodes.
-        act: ``(params, obs, plan_state, episode_start, key, *, deterministic) -> (action, plan_state, metrics)`` for
-            ``[B, *obs]``; actions in [-1, 1].
-        step: ``(state, windows, learning_rate, key) -> (state, SPOWLMetrics)``, one gradient step.
-        update: ``(state, data, n_updates, learning_rate) -> (state, SPOWLMetrics)``, ``n_updates`` of them, on windows
-            out of a ``Buffer`` or on given ones, ``Windows`` with an axis of at least so many steps in front.
-    """
-
-    config: SPOWLConfig
-    world_model: TDMPC
-    planner: Planner
-    init: Callable[[Array], SPOWLState]
-    init_plan: Callable[[int], PyTree]
-    act: Callable[..., tuple[Array, PyTree, dict[str, Array]]]
-    step: Callable[..., tuple[SPOWLState, SPOWLMetrics]]
-    update: Callable[..., tuple[SPOWLState, SPOWLMetrics]]

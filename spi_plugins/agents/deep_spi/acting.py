@@ -6,14 +6,14 @@ from typing import NamedTuple
 from jaxtyping import Array
 
 from spi_plugins.agents.actions import executed_action
-from spi_plugins.agents.interface import Act
-from spi_plugins.agents.objective import Parts
+from spi_plugins.agents.deep_spi.loss import Parts
+from spi_plugins.agents.on_policy import Act
 from spi_plugins.networks.actor_critic import Evaluation
 from spi_plugins.types import Observation, Params
 
 
 class Acting(NamedTuple):
-    """The part of an ``Agent`` that does not learn; see there."""
+    """The part of an ``OnPolicyAgent`` that does not learn; see there."""
 
     act: Callable[[Params, Observation, Array], Act]
     predict: Callable[..., Array]

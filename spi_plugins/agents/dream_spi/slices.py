@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.summary import StepStats
+from spi_plugins.agents.deep_spi.summary import StepStats
 from spi_plugins.types import Params, PyTree
 
 # Which parts of a policy each slice has; "world_model" has all of the model.

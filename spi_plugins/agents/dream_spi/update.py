@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.acting import make_acting
-from spi_plugins.agents.dream_interface import DreamSPIConfig, unpack_dream_metrics
-from spi_plugins.agents.interface import Agent, DeepSPIMetrics, DeepSPIState
-from spi_plugins.agents.minibatches import flatten_rollout
-from spi_plugins.agents.objective import Parts
-from spi_plugins.agents.phases import Rows, learn, make_dreaming, make_replaying
-from spi_plugins.agents.rollout_ring import add_rollout, init_ring
-from spi_plugins.agents.slices import Descent, Learner, init_learner, make_optimizer
+from spi_plugins.agents.deep_spi.acting import make_acting
+from spi_plugins.agents.deep_spi.loss import Parts
+from spi_plugins.agents.deep_spi.minibatches import flatten_rollout
+from spi_plugins.agents.dream_spi.config import DreamSPIConfig, unpack_dream_metrics
+from spi_plugins.agents.dream_spi.phases import Rows, learn, make_dreaming, make_replaying
+from spi_plugins.agents.dream_spi.rollout_ring import add_rollout, init_ring
+from spi_plugins.agents.dream_spi.slices import Descent, Learner, init_learner, make_optimizer
+from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Rollout
@@ -78,7 +78,7 @@ def make_dream_spi(
     policy_config: PolicyConfig,
     config: DreamSPIConfig,
     world_model_config: DeepMDPConfig,
-) -> Agent:
+) -> OnPolicyAgent:
     """Bind networks, world model and losses into an agent.
 
     Its ``update`` takes four learning rates, in the order of ``slices.SLICES``, and two clip ranges, of real steps and
@@ -115,7 +115,7 @@ def make_dream_spi(
         ring = () if config.replay is None else init_ring(observations, actions, *config.replay.shape)
         return DeepSPIState(learner.params, learner.opt_state, run_key, ring)
 
-    return Agent(
+    return OnPolicyAgent(
         init=init,
         act=acting.act,
         predict=acting.predict,

@@ -13,8 +13,9 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from spi_plugins import buffers
-from spi_plugins.agents.spowl_interface import SPOWLAgent, SPOWLConfig, SPOWLMetrics, SPOWLState
-from spi_plugins.agents.spowl_losses import policy_objective, targets_of, world_model_objective
+from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
+from spi_plugins.agents.spowl.config import SPOWLConfig
+from spi_plugins.agents.spowl.loss import policy_objective, targets_of, world_model_objective
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
 from spi_plugins.planners.batch import init_plans, plan_batch
@@ -129,7 +130,7 @@ def _make_update(
 
 def make_spowl(
     observations: ObservationSpec, actions: ActionSpec, config: SPOWLConfig, planner: Planner
-) -> SPOWLAgent:
+) -> PlanningAgent:
     """Bind world model, losses and planner into an agent.
 
     Args:
@@ -172,7 +173,7 @@ def make_spowl(
         )
 
     step = _make_step(config, world, optimizers)
-    return SPOWLAgent(
+    return PlanningAgent(
         config=config,
         world_model=world,
         planner=planner,

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from spi_plugins.agents.acting import make_acting
-from spi_plugins.agents.interface import Agent, DeepSPIConfig, DeepSPIMetrics, DeepSPIState
-from spi_plugins.agents.minibatches import flatten_rollout, shuffled, take_minibatch
-from spi_plugins.agents.objective import Parts, objective
-from spi_plugins.agents.summary import StepStats, summarize
+from spi_plugins.agents.deep_spi.acting import make_acting
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.agents.deep_spi.loss import Parts, objective
+from spi_plugins.agents.deep_spi.minibatches import flatten_rollout, shuffled, take_minibatch
+from spi_plugins.agents.deep_spi.summary import StepStats, summarize
+from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
@@ -83,7 +84,7 @@ def make_deep_spi(
     policy_config: PolicyConfig,
     config: DeepSPIConfig,
     world_model_config: DeepMDPConfig,
-) -> Agent:
+) -> OnPolicyAgent:
     """Bind networks, world model and losses into an agent.
 
     Args:
@@ -108,7 +109,7 @@ def make_deep_spi(
         return DeepSPIState(params, optimizer.init(params), run_key)
 
     acting = make_acting(parts)
-    return Agent(
+    return OnPolicyAgent(
         init=init,
         act=acting.act,
         predict=acting.predict,

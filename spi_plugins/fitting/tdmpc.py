@@ -5,8 +5,9 @@ from typing import Any
 
 from jaxtyping import Array
 
-from spi_plugins.agents.spowl import make_spowl
-from spi_plugins.agents.spowl_interface import SPOWLConfig, SPOWLState
+from spi_plugins.agents.planning import SPOWLState
+from spi_plugins.agents.spowl.config import SPOWLConfig
+from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.buffers import Buffer
 from spi_plugins.planners.policy import make_policy
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.dream_render import draw_dream
+from spi_plugins.dreams.render import draw_dream
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params, PyTree
 from spi_plugins.world_models.actions import world_action

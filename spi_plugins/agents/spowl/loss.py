@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from spi_plugins.agents.spowl_interface import Aggregation, SPOWLConfig, SPOWLState
+from spi_plugins.agents.planning import SPOWLState
+from spi_plugins.agents.spowl.config import Aggregation, SPOWLConfig
 from spi_plugins.buffers import Windows
 from spi_plugins.losses.lagrangian import augmented_lagrangian
 from spi_plugins.losses.tdmpc import consistency, imbalance_weights, over_window, td_target

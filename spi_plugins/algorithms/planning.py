@@ -9,8 +9,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import host_buffers
-from spi_plugins.agents.spowl_interface import SPOWLAgent, SPOWLMetrics, SPOWLState
-from spi_plugins.agents.tdmpc_learner import tdmpc_world
+from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import pack
 from spi_plugins.algorithms.environments import require_open
@@ -26,6 +25,7 @@ from spi_plugins.algorithms.world_model_export import given_observations, rememb
 from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.errors import ModelFileError
+from spi_plugins.fitting.tdmpc import tdmpc_world
 from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import Observation, PyTree
 from spi_plugins.world_models.fitted import FittedModel
@@ -36,7 +36,7 @@ _COST_METRICS = ("cost_loss", "cost_value_loss", "cost_value_target")
 _LAGRANGIAN_METRICS = ("lagrangian", "cost_gap", "multiplier", "penalty")
 
 
-class OffPolicyAlgorithm(JaxAlgorithm):
+class PlanningAlgorithm(JaxAlgorithm):
     """``learn`` for agents that update on a replay buffer. Subclasses build the agent in ``_make_agent``.
 
     Attributes:
@@ -46,7 +46,7 @@ class OffPolicyAlgorithm(JaxAlgorithm):
 
     policy_aliases: ClassVar[dict[str, Any]] = dict(PLANNING_POLICIES)
     default_total_timesteps: ClassVar[int] = 1_000_000
-    agent: SPOWLAgent
+    agent: PlanningAgent
     buffer_size: int
     buffer_device: str
     learning_starts: int
@@ -55,7 +55,7 @@ class OffPolicyAlgorithm(JaxAlgorithm):
     info_metrics: bool
 
     @abstractmethod
-    def _make_agent(self) -> SPOWLAgent:
+    def _make_agent(self) -> PlanningAgent:
         """The agent for the arguments and spaces that the model has."""
 
     def _setup_model(self) -> None:
@@ -375,7 +375,7 @@ class OffPolicyAlgorithm(JaxAlgorithm):
 
 
 def _update_packed(
-    agent: SPOWLAgent,
+    agent: PlanningAgent,
     state: SPOWLState,
     data: Buffer | Windows,
     n_updates: jax.Array,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_worlds import KNOWN_MODEL, known_world
 
-from spi_plugins.dream import DreamConfig, make_dream
+from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.envs import vector
 from spi_plugins.testing import check_functional_env
 

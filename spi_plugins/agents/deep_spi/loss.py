@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from spi_plugins.agents.interface import DeepSPIConfig, DeepSPIMetrics
-from spi_plugins.agents.minibatches import Minibatch
-from spi_plugins.certificates import ratio_diagnostics
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.agents.deep_spi.minibatches import Minibatch
+from spi_plugins.agents.on_policy import DeepSPIMetrics
 from spi_plugins.distributions import ActionDistribution
 from spi_plugins.losses.deep_mdp import termination_cross_entropy
 from spi_plugins.losses.deep_spi import auxiliary_loss, utility
 from spi_plugins.losses.ppo import approximate_kl, clipped_surrogate, drift_surrogate, value_loss
+from spi_plugins.losses.ratios import ratio_diagnostics
 from spi_plugins.networks.actor_critic import ActorCritic
 from spi_plugins.returns import masked_mean, normalize
 from spi_plugins.types import ActionSpec, Params

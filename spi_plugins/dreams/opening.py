@@ -7,10 +7,10 @@ import gymnasium
 import jax.numpy as jnp
 import numpy as np
 
-from spi_plugins.dream import DreamConfig, make_dream
-from spi_plugins.dream_registry import DREAM_ID
+from spi_plugins.dreams.env import DreamConfig, make_dream
+from spi_plugins.dreams.file import StoredWorldModel, latent_bounds, load_world_model
+from spi_plugins.dreams.ids import DREAM_ID
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.world_model_file import StoredWorldModel, latent_bounds, load_world_model
 from spi_plugins.world_models.fitted import FittedModel
 
 Start = Literal["buffer", "initial", "fixed"]
@@ -50,7 +50,7 @@ def open_dream(
         model: path of its file, name of a registered dream, or the loaded file.
         start: ``"buffer"`` begins episodes in any real state that the file holds, ``"initial"`` in those that began
             an episode in reality, ``"fixed"`` in the first of them.
-        **options: fields of ``spi_plugins.dream.DreamConfig`` but for the latent's bounds, which the file knows.
+        **options: fields of ``spi_plugins.dreams.env.DreamConfig`` but for the latent's bounds, which the file knows.
 
     Raises:
         FileNotFoundError: there is no such file or name.
@@ -90,7 +90,7 @@ def live_dream(fitted: FittedModel, starts: Any, **options: Any) -> FunctionalEn
     Args:
         fitted: model and parameters, for example ``model.world_model``.
         starts: latents of real states, ``[S, *Z]``.
-        **options: fields of ``spi_plugins.dream.DreamConfig``.
+        **options: fields of ``spi_plugins.dreams.env.DreamConfig``.
 
     Raises:
         ValueError: an option is out of range, the model lacks what it needs, or the starts are no latents of it.

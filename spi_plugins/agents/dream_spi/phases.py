@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.dream_interface import DreamMetrics, DreamSPIConfig, ReplayConfig
-from spi_plugins.agents.imagination import describe_dream, dream_rows, imagine
-from spi_plugins.agents.interface import DeepSPIMetrics
-from spi_plugins.agents.minibatches import Minibatch, shuffled, take_minibatch
-from spi_plugins.agents.objective import Parts, objective
-from spi_plugins.agents.replayed import corrected_rows
-from spi_plugins.agents.rollout_ring import Ring, draw
-from spi_plugins.agents.slices import Descent, Learner, descend
-from spi_plugins.agents.summary import StepStats, summarize
+from spi_plugins.agents.deep_spi.loss import Parts, objective
+from spi_plugins.agents.deep_spi.minibatches import Minibatch, shuffled, take_minibatch
+from spi_plugins.agents.deep_spi.summary import StepStats, summarize
+from spi_plugins.agents.dream_spi.config import DreamMetrics, DreamSPIConfig, ReplayConfig
+from spi_plugins.agents.dream_spi.imagination import describe_dream, dream_rows, imagine
+from spi_plugins.agents.dream_spi.replay import corrected_rows
+from spi_plugins.agents.dream_spi.rollout_ring import Ring, draw
+from spi_plugins.agents.dream_spi.slices import Descent, Learner, descend
+from spi_plugins.agents.on_policy import DeepSPIMetrics
 from spi_plugins.networks.actor_critic import ActorCritic
 from spi_plugins.types import Observation, Params
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from spi_plugins.agents.acting import evaluate
-from spi_plugins.agents.interface import Correction
-from spi_plugins.agents.minibatches import Minibatch
-from spi_plugins.agents.objective import Parts
-from spi_plugins.agents.rollout_ring import Sequences
+from spi_plugins.agents.deep_spi.acting import evaluate
+from spi_plugins.agents.deep_spi.config import Correction
+from spi_plugins.agents.deep_spi.loss import Parts
+from spi_plugins.agents.deep_spi.minibatches import Minibatch
+from spi_plugins.agents.dream_spi.rollout_ring import Sequences
 from spi_plugins.returns import VTrace, generalized_advantages, one_step_errors, v_trace
 from spi_plugins.types import Observation, Params
 

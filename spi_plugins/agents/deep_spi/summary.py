@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.interface import DeepSPIMetrics
-from spi_plugins.agents.minibatches import Minibatch
+from spi_plugins.agents.deep_spi.minibatches import Minibatch
+from spi_plugins.agents.on_policy import DeepSPIMetrics
 from spi_plugins.returns import masked_mean
 
 

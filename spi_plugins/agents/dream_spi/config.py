@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.interface import Correction, DeepSPIConfig, DeepSPIMetrics
+from spi_plugins.agents.deep_spi.config import Correction, DeepSPIConfig
+from spi_plugins.agents.on_policy import DeepSPIMetrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

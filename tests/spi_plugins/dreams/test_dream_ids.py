@@ -7,7 +7,7 @@ import pytest
 from tiny_worlds import tiny_world
 
 import spi_plugins
-from spi_plugins import dream_registry
+from spi_plugins.dreams import ids
 from spi_plugins.gymnasium_ids import register_plugin_envs
 from spi_plugins.testing import plugin_sandbox
 from spi_wrappers import DreamEnv
@@ -38,28 +38,28 @@ def test_names_that_are_taken_and_files_that_are_not_there_are_refused(path):
 
 
 def test_a_dream_that_is_kept_is_there_in_the_next_process(path):
-    dream_registry.remember_dream("mine/Kept-v0", path, horizon=4)
+    ids.remember_dream("mine/Kept-v0", path, horizon=4)
     code = (
         "import gymnasium, spi_plugins\n"
         "print(gymnasium.make('mine/Kept-v0').unwrapped.functional.max_episode_steps)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "4", done.stderr
-    dream_registry.remember_dream("mine/Kept-v0", path, horizon=5)
-    assert dream_registry.remembered_dreams()["mine/Kept-v0"]["horizon"] == 5
-    dream_registry.forget_dream("mine/Kept-v0")
+    ids.remember_dream("mine/Kept-v0", path, horizon=5)
+    assert ids.remembered_dreams()["mine/Kept-v0"]["horizon"] == 5
+    ids.forget_dream("mine/Kept-v0")
     assert "mine/Kept-v0" not in gymnasium.registry
     with pytest.raises(KeyError, match="No dream is kept under the name 'mine/Kept-v0'; there is: none"):
-        dream_registry.forget_dream("mine/Kept-v0")
+        ids.forget_dream("mine/Kept-v0")
 
 
 def test_a_damaged_list_of_dreams_is_a_warning_and_breaks_nothing(path):
-    dream_registry.dreams_file().write_text("{")
+    ids.dreams_file().write_text("{")
     with pytest.warns(UserWarning, match="not all registered"):
-        dream_registry.register_remembered_dreams()
-    dream_registry.dreams_file().write_text(json.dumps({"x": 3}))
+        ids.register_remembered_dreams()
+    ids.dreams_file().write_text(json.dumps({"x": 3}))
     with pytest.raises(ValueError, match="must hold an object of objects"):
-        dream_registry.remembered_dreams()
+        ids.remembered_dreams()
 
 
 def test_a_plugins_dream_is_a_gymnasium_id_too(path):

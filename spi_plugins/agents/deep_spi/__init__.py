@@ -1,0 +1,1 @@
+"""Deep SPI, DeepMDP and PPO as one pure agent."""

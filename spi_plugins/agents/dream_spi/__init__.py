@@ -1,0 +1,1 @@
+"""DreamSPI as a pure agent."""

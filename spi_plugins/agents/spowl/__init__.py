@@ -1,0 +1,1 @@
+"""SPOWL and TD-MPC2 as one pure agent."""

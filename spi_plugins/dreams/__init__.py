@@ -1,0 +1,1 @@
+"""Dreams: world models as environments, their ids and their files."""

@@ -1,0 +1,1 @@
+"""Fit world models to a replay buffer, without an agent that acts."""
