@@ -25,7 +25,7 @@ class Slot(NamedTuple):
     cost: Float[Array, "*B"]
     terminated: Bool[Array, "*B"]
     truncated: Bool[Array, "*B"]
-    first: Bool[Array, "*B"]  # the first observation of an episode, which no action led to
+    valid: Bool[Array, "*B"]  # a step led here; false for the first observation of an episode
 
 
 class Buffer(NamedTuple):
@@ -50,7 +50,7 @@ class Windows(NamedTuple):
     reward: Float[Array, "H N"]
     cost: Float[Array, "H N"]
     terminated: Bool[Array, "H N"]  # obs[t + 1] is terminal
-    reset: Bool[Array, "H N"]  # obs[t + 1] begins an episode: the step is no transition
+    valid: Bool[Array, "H N"]  # false where obs[t + 1] begins an episode: the step is not a transition
     done: Bool[Array, "H+1 N"]  # obs[t] is the last of its episode
 
 
@@ -86,7 +86,7 @@ def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity:
         cost=jnp.zeros(lead),
         terminated=jnp.zeros(lead, bool),
         truncated=jnp.zeros(lead, bool),
-        first=jnp.zeros(lead, bool),
+        valid=jnp.zeros(lead, bool),
     )
     return Buffer(slots, jnp.zeros(n_envs, jnp.int32), jnp.zeros(n_envs, jnp.int32))
 
@@ -126,7 +126,7 @@ def can_sample(buffer: Buffer, horizon: int) -> Bool[Array, ""]:
 def sample(buffer: Buffer, key: Array, batch_size: int, horizon: int) -> Windows:
     """Windows, uniformly and with replacement out of all there are; ``can_sample`` must hold.
 
-    They may cross the end of an episode: there ``reset`` masks the step.
+    They may cross the end of an episode: there ``valid`` is false.
 
     Args:
         buffer: the rings.
@@ -153,6 +153,6 @@ def windows(slots: Slot) -> Windows:
         reward=slots.reward[1:],
         cost=slots.cost[1:],
         terminated=slots.terminated[1:],
-        reset=slots.first[1:],
-        done=jnp.concatenate([slots.first[1:], (slots.terminated | slots.truncated)[-1:]]),
+        valid=slots.valid[1:],
+        done=jnp.concatenate([~slots.valid[1:], (slots.terminated | slots.truncated)[-1:]]),
     )

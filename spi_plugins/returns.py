@@ -104,7 +104,7 @@ def v_trace(
 
 
 def masked_mean(x: Float[Array, "*S"], valid: Bool[Array, "*S"]) -> Float[Array, ""]:
-    """Mean of ``x`` where ``valid``; zero if nothing is. A NaN in a masked place does not leak."""
+    """Mean of ``x`` where ``valid``; zero if nothing is. A NaN elsewhere does not leak."""
     return jnp.sum(jnp.where(valid, x, 0.0)) / jnp.maximum(jnp.sum(valid), 1)
 
 

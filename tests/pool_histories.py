@@ -44,12 +44,12 @@ def by_environment(env, steps, rows):
     for _ in range(steps):
         action = actions[clock, np.arange(env.num_envs)]
         if rows:
-            obs, reward, terminated, truncated, is_reset, infos = env.step_rows(action)
+            obs, reward, terminated, truncated, valid, infos = env.step_rows(action)
             done = terminated | truncated
         else:
             obs, reward, done, infos = env.step(action)
-            is_reset = np.zeros(env.num_envs, bool)
-        clock += ~is_reset
+            valid = np.ones(env.num_envs, bool)
+        clock += valid
         for i, info in enumerate(infos):
             reached = info.get("terminal_observation", obs[i])
             episode = info.get("episode", {})
@@ -61,7 +61,7 @@ def by_environment(env, steps, rows):
                 episode.get("r"),
                 episode.get("l"),
             )
-            seen[i].append((reached, None) if is_reset[i] else (reached, entry))
+            seen[i].append((reached, entry) if valid[i] else (reached, None))
             if done[i] and not rows:
                 seen[i].append((obs[i], None))
     return seen

@@ -24,7 +24,7 @@ class EnvStep(NamedTuple):
     reward: Float[Array, " B"]
     terminated: Bool[Array, " B"]
     truncated: Bool[Array, " B"]
-    is_reset: Bool[Array, " B"]  # this row is a next-step autoreset, no transition
+    valid: Bool[Array, " B"]  # false on the row of a next-step autoreset, which is not a transition
     info: PyTree  # arrays [B] for the host: episode statistics and the like
 
 
@@ -155,7 +155,7 @@ def collect(
         reward=steps.reward,
         terminated=steps.terminated,
         truncated=steps.truncated,
-        valid=~steps.is_reset,
+        valid=steps.valid,
         final_obs=steps.final_obs,
         final_value=final_value,
     )

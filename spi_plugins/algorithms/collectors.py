@@ -114,7 +114,7 @@ class _HostRows:
         self.reward = np.zeros((n_steps, n_envs), np.float32)
         self.terminated = np.zeros((n_steps, n_envs), bool)
         self.truncated = np.zeros((n_steps, n_envs), bool)
-        self.is_reset = np.zeros((n_steps, n_envs), bool)
+        self.valid = np.ones((n_steps, n_envs), bool)
         self.final_value = np.zeros((n_steps, n_envs), np.float32)
         self.final_obs: Observation | None = None
 
@@ -199,8 +199,8 @@ class StepCollector:
         actions = to_action(env.action_space, action)
         if self.has_reset_rows:
             assert isinstance(env, NativeVecEnv)
-            new_obs, rewards, terminated, truncated, is_reset, infos = env.step_rows(actions)
-            host.is_reset[t] = is_reset
+            new_obs, rewards, terminated, truncated, valid, infos = env.step_rows(actions)
+            host.valid[t] = valid
             dones = terminated | truncated
         else:
             new_obs, rewards, dones, infos = env.step(actions)
@@ -254,7 +254,7 @@ class StepCollector:
             reward=host.reward,
             terminated=host.terminated,
             truncated=host.truncated,
-            valid=~host.is_reset,
+            valid=host.valid,
             final_obs=host.final_obs,
             final_value=None if self.has_reset_rows else host.final_value,
         )

@@ -94,7 +94,7 @@ class _FunctionalEnv(CompiledEnv):
             reward=out.reward,
             terminated=out.terminated,
             truncated=out.truncated,
-            is_reset=jnp.zeros_like(out.terminated),
+            valid=jnp.ones_like(out.terminated),
             info={
                 "cost": out.cost,
                 "episode": {"r": out.episode_return, "l": out.episode_length, "c": out.episode_cost},
@@ -139,12 +139,12 @@ class _EnvPoolEnv(CompiledEnv):
             reward=rows.reward,
             terminated=rows.terminated,
             truncated=rows.truncated,
-            is_reset=rows.is_reset,
+            valid=rows.valid,
             info={"raw_reward": rows.raw_reward, "game_over": rows.game_over},
         )
 
     def host_rows(self, steps: EnvStep) -> HostRows:
-        rows = XlaRows(None, steps.reward, steps.terminated, steps.truncated, steps.is_reset, **steps.info)
+        rows = XlaRows(None, steps.reward, steps.terminated, steps.truncated, steps.valid, **steps.info)
         infos = self.vec_env.record(rows)
         reporting = [
             np.asarray([i for i, info in enumerate(row) if "episode" in info], np.intp) for row in infos

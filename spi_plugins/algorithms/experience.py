@@ -64,8 +64,8 @@ class Gathered(NamedTuple):
 
     def observations(self) -> tuple[Observation, NDArray[np.bool_]]:
         """All observations ``[S, ...]``, and which of them begin an episode."""
-        mask = np.arange(self.slots.first.shape[1])[None] < self.sizes[:, None]
-        return jax.tree.map(lambda x: x[mask], self.slots.obs), np.asarray(self.slots.first)[mask]
+        mask = np.arange(self.slots.valid.shape[1])[None] < self.sizes[:, None]
+        return jax.tree.map(lambda x: x[mask], self.slots.obs), ~np.asarray(self.slots.valid)[mask]
 
 
 def gather(
@@ -131,7 +131,7 @@ class _HostSlots(NamedTuple):
     cost: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
-    first: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
 
 
 class _Rings:
@@ -140,9 +140,9 @@ class _Rings:
     def __init__(self, n_envs: int, capacity: int, n_action: int):
         lead = (n_envs, capacity)
         reward, cost = (np.zeros(lead, np.float32) for _ in range(2))
-        terminated, truncated, first = (np.zeros(lead, bool) for _ in range(3))
+        terminated, truncated, valid = (np.zeros(lead, bool) for _ in range(3))
         action = np.zeros((*lead, n_action), np.float32)
-        self.slots = _HostSlots(None, action, reward, cost, terminated, truncated, first)
+        self.slots = _HostSlots(None, action, reward, cost, terminated, truncated, valid)
         self.sizes = np.zeros(n_envs, np.int64)
 
     def begin(self, obs: Observation, rows: NDArray[np.bool_]) -> None:
@@ -151,12 +151,12 @@ class _Rings:
             shape = self.slots.reward.shape
             empty = jax.tree.map(lambda x: np.zeros((*shape, *x.shape[1:]), x.dtype), obs)
             self.slots = self.slots._replace(obs=empty)
-        self._write(rows, obs, {"first": True})
+        self._write(rows, obs, {})
 
     def add(self, stepped: Stepped, action: NDArray[Any], cost: NDArray[np.float32]) -> None:
         """Write a step in all rows."""
         values = {"reward": stepped.reward, "cost": cost, "terminated": stepped.terminated,
-                  "truncated": stepped.truncated, "action": action.reshape(len(cost), -1)}  # fmt: skip
+                  "truncated": stepped.truncated, "valid": True, "action": action.reshape(len(cost), -1)}  # fmt: skip
         self._write(np.ones(len(cost), bool), stepped.obs, values)
 
     def _write(self, rows: NDArray[np.bool_], obs: Observation, values: dict[str, Any]) -> None:

@@ -98,10 +98,9 @@ class ReplayCollector:
         model.num_timesteps += env.num_envs
         check_rows(stepped.obs, stepped.reward, model.num_timesteps)
         slot = _slot(
-            stepped.obs, action, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.is_reset
+            stepped.obs, action, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.valid
         )
         dones = stepped.terminated | stepped.truncated
-        counted = ~stepped.is_reset
         with deferred_interrupt():
             self._write(slot, np.ones(env.num_envs, bool))
             if dones.any() and not self.has_reset_rows:
@@ -110,8 +109,8 @@ class ReplayCollector:
             self.standing = self.standing._replace(
                 plan=plan,
                 episode_start=dones,
-                total_cost=self.standing.total_cost + float(cost[counted].sum()),
-                total_steps=self.standing.total_steps + int(counted.sum()),
+                total_cost=self.standing.total_cost + float(cost[stepped.valid].sum()),
+                total_steps=self.standing.total_steps + int(stepped.valid.sum()),
             )
             model._last_obs, model._last_episode_starts = stepped.next_obs, dones
             self._seen = model._last_obs
@@ -175,13 +174,13 @@ class ReplayCollector:
         if not self.model.agent.config.model.n_costs:
             return np.zeros(n_envs, np.float32) if costs is None else np.nan_to_num(costs).astype(np.float32)
         for i, info in enumerate(stepped.infos):
-            if COST_KEY not in info and not stepped.is_reset[i]:
+            if COST_KEY not in info and stepped.valid[i]:
                 raise EnvironmentNotSupportedError(
                     f"info[{COST_KEY!r}] is missing in the step of environment {i}, and {type(self.model).__name__} "
                     "learns costs. Add them with a wrapper of spi_wrappers (CostFromFn, CostFromInfo, "
                     "SixTupleToInfo, VelocityCost), or use TDMPC2, which needs none."
                 )
-        assert costs is not None or stepped.is_reset.all()
+        assert costs is not None or not stepped.valid.any()
         values = np.zeros(n_envs, np.float32) if costs is None else costs.astype(np.float32)
         check_finite(f"at time step {self.model.num_timesteps + n_envs}: the cost", values)
         return values
@@ -190,7 +189,7 @@ class ReplayCollector:
         n_envs = self.env.num_envs
         size = self.model.agent.world_model.model.spec.action_size
         zeros, no = np.zeros(n_envs, np.float32), np.zeros(n_envs, bool)
-        return _slot(obs, np.zeros((n_envs, size), np.float32), zeros, zeros, no, no, ~no)
+        return _slot(obs, np.zeros((n_envs, size), np.float32), zeros, zeros, no, no, no)
 
     def _write(self, slot: Slot, written: NDArray[np.bool_]) -> None:
         buffer = self.model.replay_buffer

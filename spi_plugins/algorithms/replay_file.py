@@ -33,6 +33,8 @@ def write_replay_file(target: PathOrFile, buffer: Buffer | HostBuffer, num_times
         "size": np.asarray(buffer.size, np.int32),
     }
     arrays = {f"buffer/{key}": value for key, value in flatten_arrays(cut).items()}
+    # The format says where an episode begins.
+    arrays["buffer/slots/first"] = ~arrays.pop("buffer/slots/valid")
     content = io.BytesIO()
     capacity = buffer.slots.reward.shape[1]
     np.savez(content, format=FORMAT, capacity=capacity, num_timesteps=num_timesteps, **arrays)  # type: ignore[arg-type]
@@ -67,6 +69,7 @@ def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer:
         stored = {
             key.removeprefix("buffer/"): value for key, value in arrays.items() if key.startswith("buffer/")
         }
+        stored["slots/valid"] = ~stored.pop("slots/first")
         capacity, filled = like.slots.reward.shape[1], stored["slots/reward"].shape[1]
     except ModelFileError:
         raise

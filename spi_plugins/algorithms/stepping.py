@@ -22,7 +22,7 @@ class Stepped(NamedTuple):
     reward: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
-    is_reset: NDArray[np.bool_]
+    valid: NDArray[np.bool_]  # false on reset rows
     infos: Infos
 
 
@@ -52,6 +52,6 @@ def advance(env: VecEnv, actions: NDArray[Any], *, reset_rows: bool = False) -> 
         for i in np.flatnonzero(dones):
             last = to_device(space, infos[i]["terminal_observation"])
             jax.tree.map(lambda rows, row, i=i: rows.__setitem__(i, row), obs, last)
-    no_reset = np.zeros(env.num_envs, bool)
+    valid = np.ones(env.num_envs, bool)
     reward = np.asarray(rewards, np.float32)
-    return Stepped(obs, next_obs, reward, dones & ~truncated, truncated, no_reset, infos)
+    return Stepped(obs, next_obs, reward, dones & ~truncated, truncated, valid, infos)

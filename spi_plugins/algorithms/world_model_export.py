@@ -84,5 +84,5 @@ def remembered_observations(buffer: Buffer | HostBuffer | None) -> Experience:
     index = (env[chosen], place[chosen])
     return Experience(
         jax.tree.map(lambda ring: np.asarray(ring[index]), buffer.slots.obs),
-        np.asarray(buffer.slots.first[index]),
+        ~np.asarray(buffer.slots.valid[index]),
     )

@@ -40,7 +40,7 @@ def _statistics(parts: EnsembleParts, params: Params, buffer: Buffer) -> Params:
         return mean, jnp.where(spread < _DEVIATION_FLOOR, 1.0, spread)
 
     statistics = dict(params["statistics"])
-    is_step = (filled & ~slots.first).reshape(-1)
+    is_step = (filled & slots.valid).reshape(-1)
     statistics["reward_mean"], statistics["reward_deviation"] = moments(slots.reward.reshape(-1), is_step)
     if parts.encoder is None:
         obs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), slots.obs)
@@ -79,7 +79,7 @@ def _objective(
         return named
 
     shaped = action.reshape(-1, *parts.actions.shape) if parts.actions.kind == "box" else action
-    rows = (z, shaped, reward, next_z, windows.terminated[0], windows.cost[0], ~windows.reset[0])
+    rows = (z, shaped, reward, next_z, windows.terminated[0], windows.cost[0], windows.valid[0])
     keys = jax.random.split(key, config.n_members)
     by_member = jax.vmap(member)(trained["members"], tuple(map(split, rows)), keys)
     losses = {name: jnp.mean(values) for name, values in by_member.items()}

@@ -37,7 +37,7 @@ def open_loop(model: Model, params: Params, actions: ActionSpec, windows: Window
     shape = windows.done.shape
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), windows.obs)
     z = model.encode(params, rows).reshape(*shape, *model.spec.latent_shape)
-    inside = jnp.cumsum(windows.reset, axis=0) == 0
+    inside = jnp.cumprod(windows.valid, axis=0, dtype=bool)
 
     def one(predicted: Array, inputs: tuple[Array, ...]) -> tuple[Array, OpenLoop]:
         true_z, action, reward, cost, terminated, inside = inputs

@@ -1,7 +1,8 @@
 r"""Losses of an implicit world model on windows of ``H`` steps, SPOWL (arXiv:2506.04828) and TD-MPC2.
 
 Every loss is a mean over the samples of each step, then a sum over the steps with the weights
-:math:`\rho^t / H`. A step whose first observation is the last of its episode is no transition: it is masked.
+:math:`\rho^t / H`. Where a step begins at the last observation of an episode it is not a transition: ``valid`` is
+false there, and the step does not count.
 """
 
 import jax.numpy as jnp
@@ -11,20 +12,19 @@ _EPSILON = 1e-9
 
 
 def over_window(
-    loss: Float[Array, "H B"], masked: Bool[Array, "H B"], rho: float, entries: int = 1
+    loss: Float[Array, "H B"], valid: Bool[Array, "H B"], rho: float, entries: int = 1
 ) -> Float[Array, ""]:
-    r""":math:`\frac1H\sum_t \rho^t` times the mean of the unmasked entries of row ``t``.
+    r""":math:`\frac1H\sum_t \rho^t` times the mean of the valid entries of row ``t``.
 
     Args:
         loss: of each step of each window.
-        masked: the step is no transition.
+        valid: the step is a transition.
         rho: weight of a step in terms of the step before.
         entries: ``loss`` is a mean over that many entries, of which the official code's consistency loss takes only
-            one from the denominator for each masked row (``spowl.md`` 4.3); 1 counts rightly.
+            one from the denominator for each invalid row (``spowl.md`` 4.3); 1 counts rightly.
     """
-    kept = jnp.where(masked, 0.0, loss)
-    n_masked = jnp.sum(masked, axis=1)
-    denominator = loss.shape[1] * entries - n_masked
+    kept = jnp.where(valid, loss, 0.0)
+    denominator = loss.shape[1] * entries - jnp.sum(~valid, axis=1)
     means = jnp.sum(kept, axis=1) * entries / (denominator + _EPSILON)
     weights = rho ** jnp.arange(loss.shape[0], dtype=jnp.float32)
     return jnp.sum(weights * means) / loss.shape[0]

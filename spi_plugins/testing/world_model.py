@@ -176,7 +176,7 @@ def _data(observations: ObservationSpec, actions: ActionSpec) -> Buffer:
     reward = first.reshape(*time.shape, -1)[..., 0].astype(np.float32)
     drawn = random_actions(actions, rng, (_ENVS * _SLOTS,))
     stored = stored_action(actions, jnp.asarray(drawn)).reshape(_ENVS, _SLOTS, -1)
-    flags = (time == _EPISODE - 1, np.zeros(time.shape, bool), time == 0)
+    flags = (time == _EPISODE - 1, np.zeros(time.shape, bool), time > 0)
     cost = (reward > 0).astype(np.float32)
     slots = Slot(jax.tree.map(jnp.asarray, obs), stored, *(jnp.asarray(x) for x in (reward, cost, *flags)))
     return Buffer(slots, jnp.zeros(_ENVS, jnp.int32), jnp.full(_ENVS, _SLOTS, jnp.int32))

@@ -133,8 +133,8 @@ class TDMPC(NamedTuple):
         bins: of rewards, costs and values.
         init: ``(key) -> params``.
         model: what planners see.
-        rollout: ``(params, obs_0, action [H, B, A], reset [H, B], target [H, B, Z]) -> z [H + 1, B, Z]``: latents
-            under the actions; where ``reset``, the next latent is the target instead, the first of a new episode.
+        rollout: ``(params, obs_0, action [H, B, A], valid [H, B], target [H, B, Z]) -> z [H + 1, B, Z]``: latents
+            under the actions; where not ``valid``, the next latent is the target instead, the first of a new episode.
         heads: ``(params, z, action, key) -> Prediction``, the logits for the losses.
         critics: ``(params, z, action, members, key) -> (value [K, N], cost_value [E, N])`` with dropout, as the
             policy's loss takes them; ``members`` chooses heads of the first, ``None`` for all.
@@ -297,14 +297,14 @@ def make_tdmpc(
         params: Params,
         obs: Observation,
         action: Float[Array, "H B A"],
-        reset: Bool[Array, "H B"],
+        valid: Bool[Array, "H B"],
         target: Float[Array, "H B Z"],
     ) -> Float[Array, "H+1 B Z"]:
         z = [forward("encoder", params, obs)]
         # Unrolled: a window is a few steps, and a loop would keep XLA from working across them.
         for t in range(action.shape[0]):
             predicted = forward("dynamics", params, joint(z[-1], action[t]))
-            z.append(jnp.where(reset[t][:, None], target[t], predicted))
+            z.append(jnp.where(valid[t][:, None], predicted, target[t]))
         return jnp.stack(z)
 
     # Only a Box is decoded in its own units; a one-hot has none.

@@ -26,7 +26,7 @@ def sample(buffer, key, *, batch_size, horizon):
 def slot(number, first=False, terminated=False, truncated=False):
     """A slot of both environments whose every number tells when it was written, and where."""
     value = np.asarray([number, number + 100.0], np.float32)
-    flags = [np.full(N_ENVS, flag) for flag in (terminated, truncated, first)]
+    flags = [np.full(N_ENVS, flag) for flag in (terminated, truncated, not first)]
     return Slot(value[:, None], value[:, None], value, value, *flags)
 
 
@@ -66,7 +66,7 @@ def test_windows_are_drawn_uniformly_though_rings_differ():
 def test_the_step_into_a_new_episode_is_masked_and_the_terminal_one_is_told():
     buffer = filled([{"first": True}, {}, {"terminated": True}, {"first": True}, {}])
     windows = buffers.windows(jax.tree.map(lambda ring: jnp.moveaxis(ring[:, :5], 0, 1), buffer.slots))
-    np.testing.assert_array_equal(windows.reset[:, 0], [False, False, True, False])
+    np.testing.assert_array_equal(windows.valid[:, 0], [True, True, False, True])
     np.testing.assert_array_equal(windows.terminated[:, 0], [False, True, False, False])
     np.testing.assert_array_equal(windows.done[:, 0], [False, False, True, False, False])
 

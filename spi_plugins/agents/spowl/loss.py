@@ -12,6 +12,7 @@ from spi_plugins.agents.spowl.config import Aggregation, SPOWLConfig
 from spi_plugins.buffers import Windows
 from spi_plugins.losses.lagrangian import augmented_lagrangian
 from spi_plugins.losses.tdmpc import consistency, imbalance_weights, over_window, td_target
+from spi_plugins.returns import masked_mean
 from spi_plugins.types import Params
 from spi_plugins.world_models.tdmpc import TDMPC
 
@@ -99,7 +100,7 @@ def world_model_objective(
     """The weighted sum of the model's losses; beside it each of them, and the latents of the windows."""
     shape = windows.reward.shape
     first_obs = jax.tree.map(lambda x: x[0], windows.obs)
-    z = world.rollout(params, first_obs, windows.action, windows.reset, targets.z)
+    z = world.rollout(params, first_obs, windows.action, windows.valid, targets.z)
     # All steps at once: the heads are most of the work, and larger products run faster.
     heads = world.heads(params, _rows(z[:-1]), _rows(windows.action), key)
 
@@ -112,15 +113,15 @@ def world_model_objective(
             world.bins.cross_entropy(rows, jnp.broadcast_to(target, rows.shape[:-1])), axis=0
         )
         weighted = entropies if weights is None else entropies * weights
-        return over_window(weighted, windows.reset, config.rho)
+        return over_window(weighted, windows.valid, config.rho)
 
     entries = z.shape[-1] if config.official_consistency else 1
-    # A masked step has the target there, and error 0.
+    # A step that is not valid has the target there, and error 0.
     error = consistency(z[1:], targets.z)
     weights = imbalance_weights(windows.cost, config.minimal_cost, config.cost_weight)
     losses = ModelLosses(
         model_loss=jnp.zeros(()),
-        consistency_loss=over_window(error, windows.reset, config.rho, entries),
+        consistency_loss=over_window(error, windows.valid, config.rho, entries),
         reward_loss=loss(heads.reward, windows.reward),
         cost_loss=loss(heads.cost, windows.cost, weights),
         value_loss=loss(heads.value, targets.value),
@@ -173,14 +174,13 @@ def policy_objective(
     value, cost_value = world.critics(model, _rows(z), action, pair, dropout_key)
     q = jnp.mean(value, axis=0).reshape(shape)
     scale = _follow(state.scale, q[0], config)
-    masked = jnp.zeros(shape, bool) if config.official_boundaries else done
+    valid = jnp.ones(shape, bool) if config.official_boundaries else ~done
     entropy_term = config.ent_coef * log_prob.reshape(shape)
-    loss = over_window(entropy_term - q / scale, masked, config.rho)
+    loss = over_window(entropy_term - q / scale, valid, config.rho)
     gap = psi = jnp.zeros(())
     if config.uses_lagrangian:
         costs = aggregate(config.lagrangian_cost, cost_value).reshape(shape)
-        n_kept = jnp.maximum(jnp.sum(~masked), 1)
-        gap = jnp.sum(jnp.where(masked, 0.0, costs - config.cost_limit)) / n_kept
+        gap = masked_mean(costs - config.cost_limit, valid)
         psi = augmented_lagrangian(gap, state.multipliers)
     parts = PolicyParts(
         policy_loss=loss, entropy=-jnp.mean(log_prob), lagrangian=psi, cost_gap=gap, scale=scale

@@ -63,16 +63,16 @@ class EnvPoolVecEnv(NativeVecEnv):
         obs, info = self.pool.reset()
         return to_space(self.observation_space, obs), split_infos(info, self.num_envs, _BOOKKEEPING)
 
-    def _advance(self, actions: NDArray[Any], is_reset: NDArray[np.bool_]) -> RawStep:
+    def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         obs, reward, terminated, truncated, info = self.pool.step(
             actions.astype(self.pool_spec.action_dtype, copy=False)
         )
-        if self._xla is not None and np.any((info["elapsed_step"] == 0) & ~is_reset):
+        if self._xla is not None and np.any((info["elapsed_step"] == 0) & valid):
             raise RuntimeError(
                 "The pool was stepped without this adapter's knowledge: pass the rows of compiled steps to "
                 "record(rows), then step from Python."
             )
-        reward = np.where(is_reset, np.float32(0), reward)
+        reward = np.where(valid, reward, np.float32(0))
         score, over = reward, terminated | truncated
         if self.pool_spec.counts_lives:
             score, over = info["reward"], truncated | (info["terminated"] > 0)
@@ -139,9 +139,9 @@ class EnvPoolVecEnv(NativeVecEnv):
             RuntimeError: the rows do not follow on from the last step that is known here.
         """
         terminated, truncated = np.asarray(rows.terminated), np.asarray(rows.truncated)
-        is_reset, over = np.asarray(rows.is_reset), np.asarray(rows.game_over)
+        valid, over = np.asarray(rows.valid), np.asarray(rows.game_over)
         score, reward = np.asarray(rows.raw_reward), np.asarray(rows.reward)
-        if not np.array_equal(is_reset[0], self._ended):
+        if not np.array_equal(valid[0], ~self._ended):
             raise RuntimeError(
                 "The rows do not follow on from the last recorded step: their handle was taken before other "
                 "steps or a reset. Take a new handle() after those."
@@ -150,7 +150,7 @@ class EnvPoolVecEnv(NativeVecEnv):
         for t in range(len(terminated)):
             infos: Infos = [{} for _ in range(self.num_envs)]
             self._record(
-                RawStep(None, reward[t], terminated[t], truncated[t], infos, score[t], over[t]), is_reset[t]
+                RawStep(None, reward[t], terminated[t], truncated[t], infos, score[t], over[t]), valid[t]
             )
             recorded.append(infos)
         self._ended = terminated[-1] | truncated[-1]

@@ -42,7 +42,7 @@ class XlaRows(NamedTuple):
     reward: "jax.Array"  # float32 [B]
     terminated: "jax.Array"  # bool [B]
     truncated: "jax.Array"  # bool [B]
-    is_reset: "jax.Array"  # bool [B]
+    valid: "jax.Array"  # bool [B]
     raw_reward: "jax.Array"  # float32 [B]
     game_over: "jax.Array"  # bool [B]
 
@@ -76,16 +76,16 @@ def make_xla_functions(env: "EnvPoolVecEnv") -> XlaFunctions:
         after, (obs, reward, terminated, truncated, info) = native_step(
             handle.pool, action.astype(spec.action_dtype)
         )
-        is_reset = handle.ended
+        valid = ~handle.ended
         ended = terminated | truncated
         raw_reward = info["reward"] if spec.counts_lives else reward
         rows = XlaRows(
             obs=to_space(spec.observation_space, obs),
-            reward=jnp.where(is_reset, 0.0, reward),
+            reward=jnp.where(valid, reward, 0.0),
             terminated=terminated,
             truncated=truncated,
-            is_reset=is_reset,
-            raw_reward=jnp.where(is_reset, 0.0, raw_reward),
+            valid=valid,
+            raw_reward=jnp.where(valid, raw_reward, 0.0),
             game_over=truncated | (info["terminated"] > 0) if spec.counts_lives else ended,
         )
         return XlaHandle(after, ended), rows

@@ -124,7 +124,7 @@ class FunctionalVecEnv(NativeVecEnv):
         self._state, obs = _reset(self._static, self.params, keys)
         return self._to_host(obs), [{} for _ in range(self.num_envs)]
 
-    def _advance(self, actions: NDArray[Any], is_reset: NDArray[np.bool_]) -> RawStep:
+    def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         dtype = np.float32 if self.functional.action_spec.kind == "box" else np.int32
         action = jnp.asarray(actions, dtype)
         self._state, out = _step(self._static, self.params, self.get_state(), action)
@@ -152,7 +152,7 @@ class FunctionalVecEnv(NativeVecEnv):
             total, length, cost = (x[i].item() for x in sums)
             infos[i]["episode"] = {"r": round(total, 6), "l": length, "t": elapsed, "c": round(cost, 6)}
 
-    def _record(self, raw: RawStep, is_reset: NDArray[np.bool_]) -> None:
+    def _record(self, raw: RawStep, valid: NDArray[np.bool_]) -> None:
         """Mark time limits only: the sums of the running episodes are part of the state."""
         for info, truncated in zip(raw.infos, raw.truncated.tolist(), strict=True):
             info["TimeLimit.truncated"] = truncated

@@ -75,11 +75,11 @@ class GymVectorEnvAdapter(NativeVecEnv):
         obs, infos = self.env.reset(seed=seed, options=self._shared_options())
         return self._observation(obs), split_infos(infos, self.num_envs)
 
-    def _advance(self, actions: NDArray[Any], is_reset: NDArray[np.bool_]) -> RawStep:
+    def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         actions = actions.astype(self.action_space.dtype, copy=False)
         batch, reward, terminated, truncated, infos = self.env.step(actions)
         obs = self._observation(batch)
-        reward = np.where(is_reset, np.float32(0), np.asarray(reward, np.float32))
+        reward = np.where(valid, np.asarray(reward, np.float32), np.float32(0))
         terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         done = terminated | truncated
         if self.mode is AutoresetMode.SAME_STEP and done.any():

@@ -26,8 +26,8 @@ _SIMPLE = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
 class Rows(NamedTuple):
     """One raw step of ``B`` environments with next-step autoreset (Gymnasium's ``AutoresetMode.NEXT_STEP``).
 
-    Where an episode ended at the previous row, this row is its autoreset and no transition: ``is_reset`` is
-    true, the action was ignored, the reward is 0 and ``obs`` is the first observation of the new episode.
+    Where an episode ended at the previous row, this row is its autoreset and not a transition: ``valid`` is
+    false, the action was ignored, the reward is 0 and ``obs`` is the first observation of the new episode.
     Where an episode ends at this row, ``obs`` is its true last observation.
     """
 
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
     reward: NDArray[np.float32]  # [B]
     terminated: NDArray[np.bool_]  # [B]
     truncated: NDArray[np.bool_]  # [B]
-    is_reset: NDArray[np.bool_]  # [B]
+    valid: NDArray[np.bool_]  # [B]
     infos: Infos
 
 
@@ -98,7 +98,7 @@ class NativeVecEnv(VecEnv):
         """Reset every environment; consumes ``self._seeds`` and ``self._options``."""
 
     @abstractmethod
-    def _advance(self, actions: NDArray[Any], is_reset: NDArray[np.bool_]) -> RawStep:
+    def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         """Step every environment once. Arrays must be fresh, for the caller writes into ``obs``."""
 
     @abstractmethod
@@ -182,18 +182,18 @@ class NativeVecEnv(VecEnv):
     # Shared parts.
 
     def _step(self, actions: NDArray[Any]) -> Rows:
-        is_reset = self._ended
-        raw = self._advance(actions, is_reset)
+        valid = ~self._ended
+        raw = self._advance(actions, valid)
         self._ended = raw.terminated | raw.truncated
-        self._record(raw, is_reset)
-        return Rows(raw.obs, raw.reward, raw.terminated, raw.truncated, is_reset, raw.infos)
+        self._record(raw, valid)
+        return Rows(raw.obs, raw.reward, raw.terminated, raw.truncated, valid, raw.infos)
 
-    def _record(self, raw: RawStep, is_reset: NDArray[np.bool_]) -> None:
+    def _record(self, raw: RawStep, valid: NDArray[np.bool_]) -> None:
         time_limit = (raw.truncated & ~raw.terminated).tolist()
         for info, limited in zip(raw.infos, time_limit, strict=True):
             info["TimeLimit.truncated"] = limited
         for i, episode in self.statistics.update(
-            raw.score, raw.episode_over, costs_of(raw.infos), counts=~is_reset
+            raw.score, raw.episode_over, costs_of(raw.infos), counts=valid
         ):
             # A monitor inside adds to ours ("violation"), and saw the cost before it was scaled.
             inner = raw.infos[i].get("episode", {})

@@ -85,7 +85,7 @@ def stepped(golden, agent, state):
         reward=jnp.asarray(golden["reward"][..., 0]),
         cost=jnp.asarray(golden["cost"][..., 0]),
         terminated=jnp.asarray(golden["term"][..., 0]),
-        reset=jnp.asarray(done[:-1]),
+        valid=jnp.asarray(~done[:-1]),
         done=jnp.asarray(done),
     )
     return jax.jit(agent.step)(state, windows, jnp.float32(3e-4), jax.random.key(1))

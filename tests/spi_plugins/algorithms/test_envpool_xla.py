@@ -36,7 +36,7 @@ def test_compiled_steps_give_the_rows_of_python_bit_for_bit(env_id, steps, kwarg
         for mine, theirs in zip(jax.tree.leaves(got.obs), jax.tree.leaves(want.obs), strict=True):
             np.testing.assert_array_equal(mine, theirs)
             assert mine.dtype == theirs.dtype
-        for name in ("reward", "terminated", "truncated", "is_reset"):
+        for name in ("reward", "terminated", "truncated", "valid"):
             np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
             assert getattr(got, name).dtype == getattr(want, name).dtype
         for i, info in enumerate(want.infos):

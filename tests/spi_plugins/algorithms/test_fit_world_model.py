@@ -35,17 +35,17 @@ def test_steps_are_gathered_as_they_came():
     policy = Left()
     gathered = gather(env, policy, 60, seed=0)
     slots, sizes = gathered.slots, gathered.sizes
-    filled = np.arange(slots.first.shape[1])[None] < sizes[:, None]
-    assert (filled & ~slots.first).sum() == 60
-    assert slots.first[:, 0].all()
-    assert (slots.reward[filled & ~slots.first] == 1.0).all()
+    filled = np.arange(slots.valid.shape[1])[None] < sizes[:, None]
+    assert (filled & slots.valid).sum() == 60
+    assert ~slots.valid[:, 0].any()
+    assert (slots.reward[filled & slots.valid] == 1.0).all()
     assert (slots.action[filled] == 0.0).all()
     for row, size in enumerate(sizes):
         ends = np.flatnonzero(slots.terminated[row, :size])
         assert len(ends) >= 1
         # The slot after an end begins an episode, near the middle; the end itself is far from it.
         following = ends[ends + 1 < size] + 1
-        assert slots.first[row, following].all()
+        assert not slots.valid[row, following].any()
         assert (np.abs(slots.obs[row, following]) <= 0.05).all()
         assert (np.abs(slots.obs[row, ends, 2]) > 0.2).all()
     assert not gathered.has_costs
@@ -70,7 +70,7 @@ def test_costs_and_box_actions_are_gathered():
     env = prepare_env(make_point_goal(max_episode_steps=20), 2, 0)
     gathered = gather(env, None, 100, seed=0)
     assert gathered.has_costs
-    steps = gathered.slots.action[~gathered.slots.first & (gathered.slots.action != 0).any(axis=2)]
+    steps = gathered.slots.action[gathered.slots.valid & (gathered.slots.action != 0).any(axis=2)]
     assert steps.min() >= -1.0
     assert steps.max() <= 1.0
     assert steps.std() == pytest.approx(3**-0.5, abs=0.08)  # uniform in [-1, 1]

@@ -62,7 +62,7 @@ def test_rows_equal_a_loop_over_single_environments(scripts, dict_obs, seed):
         rows = mine.step_rows(actions)
         assert rows.reward.dtype == np.float32
         for i, env in enumerate(envs):
-            assert rows.is_reset[i] == ended[i]
+            assert rows.valid[i] != ended[i]
             if ended[i]:
                 obs, _ = env.reset()
                 reward, terminated, truncated, sums[i] = 0.0, False, False, [0.0, 0, 0.0]
@@ -106,7 +106,7 @@ def test_rows_after_step_have_nothing_left_to_reset():
     assert done[0]
     assert obs[0].tolist() == [0, 1, 0, -1]
     rows = mine.step_rows(np.array([2]))
-    assert not rows.is_reset[0]
+    assert rows.valid[0]
     assert rows.obs[0].tolist() == [0, 1, 1, 2]
 
 
@@ -116,7 +116,7 @@ def test_a_reset_forgets_pending_resets_and_running_episodes():
     mine.step_rows(np.array([0]))
     mine.reset()
     rows = mine.step_rows(np.array([0]))
-    assert not rows.is_reset[0]
+    assert rows.valid[0]
     mine = adapter([[(3, "end")]], AutoresetMode.NEXT_STEP, cost=True)
     mine.reset()
     mine.step(np.array([4]))
@@ -256,9 +256,9 @@ def test_step_is_refused_where_a_partial_reset_would_reset_everything():
     ended = np.zeros(2, bool)
     for _ in range(30):
         rows = mine.step_rows(np.array([0, 1]))
-        np.testing.assert_array_equal(rows.is_reset, ended)
+        np.testing.assert_array_equal(rows.valid, ~ended)
         ended = rows.terminated | rows.truncated
-        assert (np.abs(rows.obs[rows.is_reset]) <= 0.05).all()
+        assert (np.abs(rows.obs[~rows.valid]) <= 0.05).all()
 
 
 def test_a_class_may_say_that_it_honours_the_mask():

@@ -30,7 +30,7 @@ def data():
         obs = rng.normal(size=(4, 3)).astype(np.float32)
         action = rng.uniform(-1, 1, (4, 1)).astype(np.float32)
         cost = (obs[:, 0] > 0).astype(np.float32)
-        buffer = add(buffer, buffers.Slot(obs, action, -(action[:, 0] ** 2), cost, no, no, no), ~no)
+        buffer = add(buffer, buffers.Slot(obs, action, -(action[:, 0] ** 2), cost, no, no, ~no), ~no)
     return buffer
 
 

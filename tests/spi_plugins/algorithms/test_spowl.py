@@ -146,10 +146,10 @@ def test_next_step_and_same_step_resets_fill_the_buffer_alike():
     first, second = (model.replay_buffer for model in (same_step, next_step))
     filled = int(first.size[0])
     assert filled == 20 + 1 + 4  # steps, the first observation, those after four ends
-    for name in ("first", "terminated", "truncated", "cost", "reward"):
+    for name in ("valid", "terminated", "truncated", "cost", "reward"):
         one, two = (getattr(b.slots, name)[:, :filled] for b in (first, second))
         np.testing.assert_array_equal(one, two, err_msg=name)
-    firsts = np.asarray(first.slots.first[0, :filled])
+    firsts = ~np.asarray(first.slots.valid[0, :filled])
     assert np.flatnonzero(firsts).tolist() == [0, 6, 12, 18, 24]
     # Every second episode is cut by the limit, the others reach a terminal state.
     assert np.flatnonzero(first.slots.terminated[0]).tolist() == [5, 17]
@@ -168,7 +168,7 @@ def test_actions_reach_the_environment_within_its_bounds_and_the_buffer_between_
     model = tiny_spowl(DummyVecEnv([Note]), learning_starts=1000).learn(30)
     assert np.min(taken) < -1.5
     assert np.max(taken) > 3.0
-    firsts = np.asarray(model.replay_buffer.slots.first[0])
+    firsts = ~np.asarray(model.replay_buffer.slots.valid[0])
     stored = np.asarray(model.replay_buffer.slots.action[0])[~firsts][: len(taken)]
     np.testing.assert_allclose(np.asarray(taken), 3.0 * stored + 1.0, atol=1e-5)
 

@@ -6,23 +6,23 @@ from spi_plugins.losses.lagrangian import Multipliers, augmented_lagrangian, rai
 from spi_plugins.losses.tdmpc import consistency, imbalance_weights, over_window, td_target
 
 LOSS = np.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, np.nan]], np.float32)
-MASKED = np.asarray([[False, True, False], [False, False, True]])
+VALID = np.asarray([[True, False, True], [True, True, False]])
 
 
-def test_steps_weigh_by_rho_and_masked_ones_are_not_there():
+def test_steps_weigh_by_rho_and_invalid_ones_do_not_count():
     # Means of 1, 3 and of 4, 5; weights 1 and 1/2; divided by the two steps.
-    got = over_window(jnp.asarray(LOSS), jnp.asarray(MASKED), 0.5)
+    got = over_window(jnp.asarray(LOSS), jnp.asarray(VALID), 0.5)
     np.testing.assert_allclose(got, (2.0 + 0.5 * 4.5) / 2, rtol=1e-6)
 
 
-def test_the_official_denominator_counts_a_masked_row_as_one_entry():
+def test_the_official_denominator_counts_an_invalid_row_as_one_entry():
     # Means over 4 entries: sums 16 and 36 over 3 * 4 - 1 = 11.
-    got = over_window(jnp.asarray(LOSS), jnp.asarray(MASKED), 0.5, entries=4)
+    got = over_window(jnp.asarray(LOSS), jnp.asarray(VALID), 0.5, entries=4)
     np.testing.assert_allclose(got, (16 / 11 + 0.5 * 36 / 11) / 2, rtol=1e-6)
 
 
-def test_all_masked_is_zero():
-    assert over_window(jnp.ones((2, 3)), jnp.ones((2, 3), bool), 0.5) == 0.0
+def test_nothing_valid_is_zero():
+    assert over_window(jnp.ones((2, 3)), jnp.zeros((2, 3), bool), 0.5) == 0.0
 
 
 def test_consistency_is_the_mean_over_the_latent():

@@ -23,7 +23,7 @@ def objective(params, buffer):
     windows = buffers.sample(buffer, jax.random.key(0), 64, 1)
     found = step(params, windows.obs[0], None, None)
     errors = jnp.sum((found.next_z - windows.obs[1]) ** 2, axis=1) + (found.reward - windows.reward[0]) ** 2
-    return jnp.mean(jnp.where(windows.reset[0], 0.0, errors))
+    return jnp.mean(jnp.where(windows.valid[0], errors, 0.0))
 
 
 def update(state, buffer, n_updates, learning_rate):

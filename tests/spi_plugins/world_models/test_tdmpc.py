@@ -76,11 +76,11 @@ def windows(reset, done=None, spoil=0.0):
     action = rng.uniform(-1, 1, (3, 2, 2)).astype(np.float32)
     for array in (reward, cost, action):
         array[1, 0] += spoil
-    flags = np.zeros((3, 2), bool)
-    flags[1, 0] = reset
+    valid = np.ones((3, 2), bool)
+    valid[1, 0] = not reset
     ends = np.zeros((4, 2), bool) if done is None else done
     obs = rng.normal(size=(4, 2, 3)).astype(np.float32)
-    return Windows(*map(jnp.asarray, (obs, action, reward, cost, np.zeros((3, 2), bool), flags, ends)))
+    return Windows(*map(jnp.asarray, (obs, action, reward, cost, np.zeros((3, 2), bool), valid, ends)))
 
 
 def losses(world, params, batch):

@@ -34,7 +34,7 @@ class _Steps(NamedTuple):
     cost: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
-    first: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
 
 
 class DreamCheck:
@@ -109,11 +109,11 @@ class DreamCheck:
             raise ValueError(f"n_episodes must be at least 1, got {n_episodes}.")
         self.env.action_space.seed(seed)
         steps = self._play(n_episodes, seed)
-        episode = np.cumsum(steps.first) - 1
+        episode = np.cumsum(~steps.valid) - 1
         dream_return, dream_cost = self._dream(steps, n_episodes, seed)
         reward, cost, termination = self._calibrate(steps)
         return DreamReport(
-            n_steps=int((~steps.first).sum()),
+            n_steps=int(steps.valid.sum()),
             errors={
                 name: np.asarray(values, np.float64).round(6).tolist()
                 for name, values in self._errors(steps)._asdict().items()
@@ -134,13 +134,13 @@ class DreamCheck:
         nothing = np.zeros_like(self._indexed(self.env.action_space.sample()))
         for i in range(n_episodes):
             obs, _ = self.env.reset(seed=seed + i)
-            rows.append((obs, nothing, 0.0, 0.0, False, False, True))
+            rows.append((obs, nothing, 0.0, 0.0, False, False, False))
             state, start, ended = None, True, False
             while not ended:
                 action, state = self._decide(self._shown(obs), state, start)
                 obs, reward, terminated, truncated, info = self.env.step(action)
                 cost = float(info.get(COST_KEY, 0.0))
-                rows.append((obs, self._indexed(action), float(reward), cost, terminated, truncated, False))
+                rows.append((obs, self._indexed(action), float(reward), cost, terminated, truncated, True))
                 start, ended = False, terminated or truncated
         columns = list(zip(*rows, strict=True))
         obs = jax.tree.map(lambda *x: np.stack(x), *columns[0])
@@ -168,18 +168,18 @@ class DreamCheck:
     # ------------------------------------------------------------------ the model along it
 
     def _windows(self, steps: _Steps, horizon: int) -> Windows:
-        """Every window of consecutive slots, time first; what crosses an episode's end is masked by ``reset``."""
+        """Every window of consecutive slots, time first; what crosses an episode's end is not ``valid``."""
         actions = self.stored.fitted.actions
         rest = (jnp.asarray(column) for column in steps[2:])
         slots = Slot(steps.obs, stored_action(actions, jnp.asarray(steps.action)), *rest)
-        count = len(steps.first) - horizon
+        count = len(steps.valid) - horizon
         place = np.arange(horizon + 1)[:, None] + np.arange(max(count, 1))[None]
-        place = np.minimum(place, len(steps.first) - 1)
+        place = np.minimum(place, len(steps.valid) - 1)
         return windows(jax.tree.map(lambda x: jnp.asarray(x)[place], slots))
 
     def _errors(self, steps: _Steps) -> OpenLoop:
         fitted = self.stored.fitted
-        horizon = min(self.horizon, len(steps.first) - 1)
+        horizon = min(self.horizon, len(steps.valid) - 1)
         along = self._windows(steps, horizon)
         errors: OpenLoop = jax.jit(lambda params, x: open_loop(fitted.model, params, fitted.actions, x))(
             fitted.params, along
@@ -197,7 +197,7 @@ class DreamCheck:
             return fitted.model.step(params, z, restored_action(fitted.actions, one.action[0]), None)
 
         step = predict(fitted.params)
-        real = ~np.asarray(one.reset[0])
+        real = np.asarray(one.valid[0])
         cost = termination = None
         if spec.n_costs:
             cost = _calibration(np.mean(step.cost, axis=0)[real], np.asarray(one.cost[0])[real])
@@ -215,10 +215,10 @@ class DreamCheck:
         if shown == "decoded" and self.stored.fitted.model.decode is None:
             return None, None
         fitted = self.stored.fitted
-        beginnings = jax.tree.map(lambda x: x[steps.first], steps.obs)
+        beginnings = jax.tree.map(lambda x: x[~steps.valid], steps.obs)
         starts = np.asarray(jax.jit(fitted.model.encode)(fitted.params, beginnings))
         stored = self.stored._replace(starts=starts, first=np.ones(len(starts), bool))
-        longest = int(np.diff(np.append(np.flatnonzero(steps.first), len(steps.first))).max()) - 1
+        longest = int(np.diff(np.append(np.flatnonzero(~steps.valid), len(steps.valid))).max()) - 1
         env = DreamVectorEnv.from_model(
             n_episodes,
             stored,
