@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.types import Observation, ObservationSpec, PyTree
+from spi_plugins.types import Observation, ObservationSpec, PyTree, device_dtype
 
 
 class Slot(NamedTuple):
@@ -72,7 +72,7 @@ def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity:
     lead = (n_envs, capacity)
 
     def zeros(shape: tuple[int, ...], dtype: str) -> Array:
-        return jnp.zeros((*lead, *shape), _device_dtype(dtype))
+        return jnp.zeros((*lead, *shape), device_dtype(dtype))
 
     obs: PyTree
     if isinstance(observations, tuple):
@@ -89,10 +89,6 @@ def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity:
         valid=jnp.zeros(lead, bool),
     )
     return Buffer(slots, jnp.zeros(n_envs, jnp.int32), jnp.zeros(n_envs, jnp.int32))
-
-
-def _device_dtype(dtype: str) -> str:
-    return {"float64": "float32", "int64": "int32", "uint64": "uint32"}.get(dtype, dtype)
 
 
 def add(buffer: Buffer, slot: Slot, written: Bool[Array, " B"]) -> Buffer:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from spi_plugins.types import Observation
+from spi_plugins.types import Observation, device_dtype
 
 
 def check_integer(name: str, value: Any, *, low: int) -> None:
@@ -77,7 +77,7 @@ def _array_to_batch(space: spaces.Space[Any], value: Any, name: str) -> tuple[np
     if batch.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}.")
     check_finite(name, batch)
-    return to_device_dtype(batch, space.dtype), batched
+    return np.asarray(batch, device_dtype(space.dtype)), batched
 
 
 def _turn_channels(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
@@ -96,9 +96,3 @@ def check_finite(name: str, array: np.ndarray[Any, Any]) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
         raise ValueError(f"{name} of environment {row} is not finite: {array[row]}.")
-
-
-def to_device_dtype(array: np.ndarray[Any, Any], dtype: Any) -> np.ndarray[Any, Any]:
-    """The dtype in which the device keeps values of a space: no 64-bit numbers, the rest as declared."""
-    narrow = {"float64": np.float32, "int64": np.int32, "uint64": np.uint32}
-    return np.asarray(array, narrow.get(np.dtype(dtype).name, dtype))

@@ -56,7 +56,7 @@ def observation_spec(space: spaces.Space[Any]) -> ObservationSpec:
 def action_spec(space: spaces.Space[Any]) -> ActionSpec:
     """Describe an action space to the pure layers, which count discrete actions from 0.
 
-    ``MultiBinary`` becomes ``multi_discrete`` with two values an entry. See ``to_action`` for the way back.
+    ``MultiBinary`` becomes ``multi_discrete`` with two values an entry. ``actions.to_action`` converts back.
 
     Args:
         space: the space of *one* action, without an environment axis.
@@ -77,31 +77,6 @@ def action_spec(space: spaces.Space[Any]) -> ActionSpec:
             shape = tuple(map(int, space.shape))
             return ActionSpec(kind="box", shape=shape, low=tuple(low.tolist()), high=tuple(high.tolist()))
     raise EnvironmentNotSupportedError(f"The action space {space} is not supported. Allowed: {_ACTIONS}.")
-
-
-def to_action(space: spaces.Space[Any], action: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Turn actions of ``action_spec(space)`` into actions of the space itself: its ``start`` and its dtype.
-
-    Args:
-        space: the space of one action, without an environment axis.
-        action: ``[...]`` or ``[B, ...]``, counted from 0 for discrete kinds, in action units for ``Box``.
-
-    Returns:
-        An array of the same shape and of the space's dtype.
-    """
-    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
-        return (np.asarray(action) + space.start).astype(space.dtype)
-    return np.asarray(action, dtype=space.dtype)
-
-
-def from_action(space: spaces.Space[Any], action: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Turn actions of the space into actions of ``action_spec(space)``: int32 counted from 0, or float32.
-
-    The inverse of ``to_action``.
-    """
-    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
-        return (np.asarray(action) - space.start).astype(np.int32)
-    return np.asarray(action, np.int32 if isinstance(space, spaces.MultiBinary) else np.float32)
 
 
 def observation_space(spec: ObservationSpec) -> spaces.Space[Any]:

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 # A tree of arrays. Parameters are nested dicts of arrays, never framework objects.
@@ -16,6 +17,12 @@ Params: TypeAlias = Any
 Observation: TypeAlias = Any  # an array, or a dict of arrays for Dict spaces
 
 COST_KEY = "cost"
+
+
+def device_dtype(dtype: Any) -> str:
+    """Name the dtype in which JAX keeps an array of ``dtype``: 32 bits for 64, the rest as they are."""
+    name: str = np.dtype(dtype).name
+    return {"float64": "float32", "int64": "int32", "uint64": "uint32"}.get(name, name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

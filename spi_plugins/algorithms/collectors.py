@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins.actions import to_action
 from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
 from spi_plugins.agents.planning import SPOWLMetrics
 from spi_plugins.agents.rollout import (
@@ -25,9 +26,8 @@ from spi_plugins.agents.rollout import (
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.vec_envs import NativeVecEnv
-from spi_plugins.checks import check_finite, to_device_dtype
-from spi_plugins.spaces import to_action
-from spi_plugins.types import Observation, Rollout
+from spi_plugins.checks import check_finite
+from spi_plugins.types import Observation, Rollout, device_dtype
 
 if TYPE_CHECKING:
     from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
@@ -51,8 +51,8 @@ class Collector(Protocol):
 def to_device(space: Any, obs: Observation) -> Observation:
     """Observations in the dtypes of the device: 64-bit numbers narrowed, images left as bytes."""
     if isinstance(obs, dict):
-        return {key: to_device_dtype(value, space[key].dtype) for key, value in obs.items()}
-    return to_device_dtype(obs, space.dtype)
+        return {key: np.asarray(value, device_dtype(space[key].dtype)) for key, value in obs.items()}
+    return np.asarray(obs, device_dtype(space.dtype))
 
 
 def check_rows(obs: Observation, reward: NDArray[np.float32], num_timesteps: int) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins.actions import from_action, stored_action
 from spi_plugins.algorithms.collectors import check_rows, to_device
 from spi_plugins.algorithms.stepping import Stepped, advance
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.checks import check_finite
-from spi_plugins.spaces import action_spec, from_action
+from spi_plugins.spaces import action_spec
 from spi_plugins.types import COST_KEY, Observation
-from spi_plugins.world_models.actions import stored_action
 
 
 class Predicts(Protocol):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from gymnasium import spaces
 
+from spi_plugins.actions import scale_action
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.checks import to_batch
 from spi_plugins.types import Observation, PyTree
@@ -64,14 +65,6 @@ class PlanningPolicy(Policy):
         action, state = self._decide_with_plan(batch, state, starts, deterministic)
         action = scale_action(self.action_space, action)
         return (action if batched else action[0, ...]), state
-
-
-def scale_action(space: spaces.Space[Any], action: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Actions ``[B, A]`` in [-1, 1] as actions of a ``Box``, ``[B, *shape]`` in its dtype and bounds."""
-    assert isinstance(space, spaces.Box)
-    unit = action.reshape(-1, *space.shape)
-    scaled = space.low + 0.5 * (unit + 1.0) * (space.high - space.low)
-    return np.asarray(np.clip(scaled, space.low, space.high), space.dtype)
 
 
 class MlpPlanningPolicy(PlanningPolicy, MlpPolicy):

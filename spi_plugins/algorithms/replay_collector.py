@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import buffers, host_buffers
+from spi_plugins.actions import scale_action
 from spi_plugins.algorithms.collectors import check_rows, to_device
 from spi_plugins.algorithms.interrupts import deferred_interrupt
-from spi_plugins.algorithms.planning_policies import scale_action
 from spi_plugins.algorithms.stepping import Infos, Stepped, advance, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import costs_of
 from spi_plugins.buffers import Slot

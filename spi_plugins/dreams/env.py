@@ -16,10 +16,18 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Bool, Float, Int
 
+from spi_plugins.actions import model_action
 from spi_plugins.dreams.render import draw_dream
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params, PyTree
-from spi_plugins.world_models.actions import world_action
+from spi_plugins.types import (
+    ActionSpec,
+    ArraySpec,
+    Observation,
+    ObservationSpec,
+    Params,
+    PyTree,
+    device_dtype,
+)
 from spi_plugins.world_models.fitted import FittedModel
 from spi_plugins.world_models.interface import Model
 
@@ -218,7 +226,7 @@ def _functions(
 
     def transition(state: DreamState, action: Array, key: Array, params: DreamParams) -> DreamState:
         step_key, end_key = jax.random.split(key)
-        z, taken = state.z[None], world_action(actions, action[None])
+        z, taken = state.z[None], model_action(actions, action[None])
         step = model.step(params.model, z, taken, step_key if config.stochastic else None)
         uncertainty = jnp.zeros(())
         if model.uncertainty is not None:
@@ -278,13 +286,13 @@ def _observation(
     decode = model.decode
     assert decode is not None
     integer = np.issubdtype(np.dtype(observations.dtype), np.integer)
-    device_dtype = {"float64": "float32", "int64": "int32"}.get(observations.dtype, observations.dtype)
+    dtype = device_dtype(observations.dtype)
 
     def observe(state: DreamState, params: DreamParams) -> Observation:
         decoded = jnp.clip(
             jnp.nan_to_num(decode(params.model, state.z[None])[0]), params.obs_low, params.obs_high
         )
-        return (jnp.round(decoded) if integer else decoded).astype(device_dtype)
+        return (jnp.round(decoded) if integer else decoded).astype(dtype)
 
     return observe, observations
 

@@ -9,12 +9,12 @@ import optax
 from jaxtyping import Array
 
 from spi_plugins import buffers
+from spi_plugins.actions import restored_action
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.deep_mdp import reward_loss, termination_cross_entropy
 from spi_plugins.returns import masked_mean
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec, Params, PyTree
 from spi_plugins.world_models import ensemble
-from spi_plugins.world_models.actions import restored_action
 from spi_plugins.world_models.ensemble import EnsembleConfig, EnsembleParts
 from spi_plugins.world_models.interface import Learner, WorldModel, frozen_settings
 

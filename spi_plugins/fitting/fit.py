@@ -38,7 +38,7 @@ def fit(
 
     Args:
         world: of a kind that can be fitted alone.
-        buffer: see ``buffers``; actions as ``world_models.actions.stored_action`` gives them.
+        buffer: see ``buffers``; actions as ``actions.stored_action`` returns them.
         key: of initial parameters and batches.
         n_updates: gradient steps.
         learning_rate: of all parts.

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from spi_plugins.actions import restored_action
 from spi_plugins.buffers import Windows
 from spi_plugins.types import ActionSpec, Params
-from spi_plugins.world_models.actions import restored_action
 from spi_plugins.world_models.interface import Model
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spi_plugins.actions import random_actions
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.testing.actions import random_actions
 from spi_plugins.testing.requirement import require, require_equal
 from spi_plugins.types import ArraySpec, ObservationSpec
 

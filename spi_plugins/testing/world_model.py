@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spi_plugins.actions import model_action, random_actions, stored_action
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.dreams.env import DreamConfig, make_dream
-from spi_plugins.testing.actions import random_actions
 from spi_plugins.testing.functional_env import check_functional_env
 from spi_plugins.testing.requirement import require, require_equal
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec
-from spi_plugins.world_models.actions import stored_action, world_action
 from spi_plugins.world_models.fitted import FittedModel
 from spi_plugins.world_models.interface import Model, WorldModel
 
@@ -72,7 +71,7 @@ def check_world_model(
     buffer = _data(observations, actions)
     obs = jax.tree.map(lambda x: x[0, :8], buffer.slots.obs)
     drawn = jnp.asarray(random_actions(actions, np.random.default_rng(1), (8,)))
-    _check_model(world.model, params, obs, world_action(actions, drawn))
+    _check_model(world.model, params, obs, model_action(actions, drawn))
     if world.learner is not None:
         params = _check_learner(world, buffer, num_updates, learning_rate)
     starts = world.model.encode(params, obs)

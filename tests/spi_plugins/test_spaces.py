@@ -5,10 +5,8 @@ from gymnasium import spaces
 from spi_plugins.spaces import (
     action_space,
     action_spec,
-    from_action,
     observation_space,
     observation_spec,
-    to_action,
 )
 from spi_plugins.types import ActionSpec, ArraySpec
 
@@ -96,24 +94,6 @@ def test_a_box_action_keeps_its_bounds_in_flat_order():
 
 def test_binary_actions_are_two_valued_entries():
     assert action_spec(spaces.MultiBinary(3)) == ActionSpec(kind="multi_discrete", shape=(3,), nvec=(2, 2, 2))
-
-
-@pytest.mark.parametrize(
-    ("space", "spec_action", "space_action"),
-    [
-        (spaces.Discrete(3, start=-1), np.array([0, 2]), np.array([-1, 1])),
-        (spaces.MultiDiscrete([2, 3], start=[5, 1]), np.array([[0, 2]]), np.array([[5, 3]])),
-        (spaces.MultiBinary(2), np.array([0, 1]), np.array([0, 1])),
-        (spaces.Box(-1, 1, (1,), np.float64), np.array([0.5], np.float32), np.array([0.5])),
-    ],
-)
-def test_actions_are_translated_both_ways(space, spec_action, space_action):
-    translated = to_action(space, spec_action)
-    np.testing.assert_array_equal(translated, space_action)
-    assert translated.dtype == space.dtype
-    back = from_action(space, translated)
-    np.testing.assert_array_equal(back, spec_action)
-    assert back.dtype == (np.float32 if isinstance(space, spaces.Box) else np.int32)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array
 
-from spi_plugins.agents.actions import executed_action
+from spi_plugins.actions import executed_action
 from spi_plugins.agents.deep_spi.loss import Parts
 from spi_plugins.agents.on_policy import Act
 from spi_plugins.networks.actor_critic import Evaluation

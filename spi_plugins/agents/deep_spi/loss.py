@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from spi_plugins.actions import model_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.minibatches import Minibatch
 from spi_plugins.agents.on_policy import DeepSPIMetrics
@@ -17,7 +18,6 @@ from spi_plugins.losses.ratios import ratio_diagnostics
 from spi_plugins.networks.actor_critic import ActorCritic
 from spi_plugins.returns import masked_mean, normalize
 from spi_plugins.types import ActionSpec, Params
-from spi_plugins.world_models.actions import model_action
 from spi_plugins.world_models.deep_mdp import DeepMDP, ModelLosses
 
 

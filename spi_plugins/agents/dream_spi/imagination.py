@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from spi_plugins.actions import model_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.loss import Parts
 from spi_plugins.agents.deep_spi.minibatches import Minibatch
 from spi_plugins.agents.dream_spi.config import Imagined
 from spi_plugins.returns import generalized_advantages, masked_mean
 from spi_plugins.types import Params
-from spi_plugins.world_models.actions import model_action
 
 
 class Dream(NamedTuple):

@@ -5,13 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.actions import executed_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.minibatches import flatten_rollout, take_minibatch
 from spi_plugins.agents.deep_spi.update import make_deep_spi
 from spi_plugins.networks.actor_critic import PolicyConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
-from spi_plugins.world_models.actions import model_action
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
 
 OBS = ArraySpec(kind="box", shape=(3,), dtype="float32")
@@ -219,13 +217,6 @@ def test_update_is_traced_once():
     for seed in range(3):
         state, _ = update(state, make_rollout(seed), jnp.float32(1e-3), jnp.float32(0.1))
     assert update._cache_size() == 1
-
-
-def test_box_actions_are_clipped_for_the_environment_and_scaled_for_the_model():
-    spec = ActionSpec(kind="box", shape=(2,), low=(-2.0, 0.0), high=(2.0, 1.0))
-    action = jnp.asarray([[3.0, 0.5], [-1.0, -1.0]])
-    np.testing.assert_allclose(executed_action(spec, action), [[2.0, 0.5], [-1.0, 0.0]])
-    np.testing.assert_allclose(model_action(spec, action), [[1.0, 0.0], [-0.5, -1.0]])
 
 
 MULTI = ActionSpec(kind="multi_discrete", shape=(2,), nvec=(2, 3))

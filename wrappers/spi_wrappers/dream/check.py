@@ -10,13 +10,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from spi_plugins.actions import from_action, restored_action, stored_action
 from spi_plugins.buffers import Slot, Windows, windows
 from spi_plugins.dreams.file import StoredWorldModel
 from spi_plugins.dreams.opening import find_world_model
 from spi_plugins.fitting.open_loop import OpenLoop, open_loop
-from spi_plugins.spaces import from_action
 from spi_plugins.types import COST_KEY, Observation
-from spi_plugins.world_models.actions import restored_action, stored_action
 from spi_wrappers.dream.observation import View
 from spi_wrappers.dream.report import Calibration, DreamReport
 from spi_wrappers.dream.vector import DreamVectorEnv

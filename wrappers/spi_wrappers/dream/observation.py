@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spi_plugins.dreams.file import StoredWorldModel
 from spi_plugins.dreams.opening import find_world_model
 from spi_plugins.spaces import observation_space
-from spi_plugins.types import ArraySpec, Observation
+from spi_plugins.types import ArraySpec, Observation, device_dtype
 
 _WorldModel = str | os.PathLike[str] | StoredWorldModel
 
@@ -67,7 +67,7 @@ class View:
             box: Any = self.space
             seen: NDArray[Any] = np.clip(np.asarray(obs), box.low, box.high).astype(box.dtype)
             return seen
-        numbers = jax.tree.map(_narrowed, obs)
+        numbers = jax.tree.map(lambda x: np.asarray(x, device_dtype(np.asarray(x).dtype)), obs)
         z = np.asarray(self._encode(self._stored.fitted.params, numbers), np.float32)
         low, high = np.float32(self._stored.latent_low), np.float32(self._stored.latent_high)
         clipped: NDArray[Any] = np.clip(z, low, high)
@@ -76,14 +76,6 @@ class View:
     def turned(self, obs: Observation) -> Observation:
         """A batch with its channels where the model has them."""
         return obs if self._turned is None else np.moveaxis(np.asarray(obs), *self._turned)
-
-
-def _narrowed(array: Any) -> NDArray[Any]:
-    array = np.asarray(array)
-    narrow: NDArray[Any] = array.astype(
-        {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype), copy=False
-    )
-    return narrow
 
 
 def _turned(given: spaces.Space[Any], wanted: spaces.Space[Any]) -> tuple[int, int] | None:

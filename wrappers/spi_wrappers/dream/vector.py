@@ -7,8 +7,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from spi_plugins.actions import from_action
 from spi_plugins.dreams.file import StoredWorldModel
-from spi_plugins.spaces import from_action
 from spi_plugins.types import Params
 from spi_plugins.world_models.fitted import FittedModel
 from spi_wrappers.dream.source import FACTORY, DreamSpaces, file_options, file_spaces, from_object, swapped
