@@ -1,11 +1,11 @@
-"""Deep SPI's toy task: PPO, DeepMDP, DeepSPI and DreamSPI on the confounding grid, evaluated exactly all along.
+"""PPO, DeepMDP, DeepSPI and DreamSPI on Deep SPI's toy task, the confounding grid, evaluated exactly.
 
 python benchmarks/confounding_grid.py default narrow_84 --out docs/results
 python benchmarks/confounding_grid.py narrow --seeds 0 1 2 3 4 5 6 7 8 9 --out docs/results
 python benchmarks/confounding_grid.py dyna dreams dreams_24 --out docs/results
 """
 
-import argparse
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from learning import store
+from learning import command_line, keeper, subplots, sweep, write
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
@@ -33,7 +33,7 @@ UP = 0
 
 
 class Task(NamedTuple):
-    """A run: arguments of the environment, of all methods, and of those with a world model."""
+    """A run: the arguments of the environment, of all methods, and of methods with a world model."""
 
     policy: str
     env: dict[str, Any]
@@ -43,7 +43,7 @@ class Task(NamedTuple):
     methods: tuple[str, ...] = METHODS
 
 
-# The latent state is the actor's last hidden layer, two numbers; the critic shapes nothing of it.
+# The latent state is the actor's last hidden layer, two numbers. The critic does not shape it.
 NARROW = {"learning_rate": 1e-3, "policy_kwargs": {"net_arch": {"pi": [64, 2], "vf": [64, 64]}}}
 COEFFICIENTS = {"reward_loss_coef": 0.1, "transition_loss_coef": 0.02}
 RATES = {
@@ -63,11 +63,11 @@ DREAMS = {
     "transition_loss_coef": 1.0,
     "policy_kwargs": {"net_arch": [64], "latent_arch": [64]},
 }
-# On pixels, with less weight on the model's losses, the two decisions come together in the latent space.
+# On pixels, with less weight on the model's losses, the two decisions merge in the latent space.
 HEAVY = {"reward_loss_coef": 1000.0, "transition_loss_coef": 100.0}
 
 TASKS = {
-    # Published, whose learning rate falls over ten million steps and is as good as constant here.
+    # As published. That learning rate falls over ten million steps, so here it is nearly constant.
     "default": Task("CnnPolicy", {}, 32_000, {"learning_rate": 2.5e-4}, {}),
     "narrow": Task("MlpPolicy", {"size": 24}, 200_000, NARROW, COEFFICIENTS),
     "narrow_84": Task("MlpPolicy", {}, 200_000, NARROW, COEFFICIENTS),
@@ -78,18 +78,18 @@ TASKS = {
 
 
 class Point(NamedTuple):
-    """What the policy is after so many steps; values are discounted and exact."""
+    """The policy after so many steps. Values are discounted and exact."""
 
     steps: int
     value: float
     up_above: float  # probability of UP at the upper !
     up_below: float
     distance: float  # mean-square difference of the latent states at the two !
-    spread: float  # the same, the mean over all pairs of states
+    spread: float  # its mean over all pairs of states
 
 
 def make_judge(model: Any, env: FunctionalEnv) -> Callable[[], Point]:
-    """A function that evaluates the model as it is now, in every state of the grid."""
+    """Return a function that evaluates the current policy in every state of the grid."""
     tables, observations = exact_model(env), jnp.asarray(all_observations(env))
     policy = model.agent.policy
 
@@ -116,7 +116,7 @@ def make_judge(model: Any, env: FunctionalEnv) -> Callable[[], Point]:
 
 
 class Curve(BaseCallback):
-    """A point an iteration."""
+    """One point per iteration."""
 
     def __init__(self, judge: Callable[[], Point]) -> None:
         super().__init__()
@@ -157,13 +157,8 @@ def run(task: Task, method: str, seed: int, steps: int | None = None) -> Outcome
 
 
 def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     tables = exact_model(spi_plugins.make_env("spi/ConfoundingGrid-v0", **task.env))
-    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8))
+    figure, panels = subplots(1, 2, figsize=(10, 3.8))
     for method, color in COLORS.items():
         for i, outcome in enumerate(o for o in outcomes if o.method == method):
             steps, value, _, _, distance, _ = np.asarray(outcome.curve).T
@@ -185,36 +180,26 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     for axes in panels:
         axes.set(xlabel="environment steps, thousands")
     panels[1].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    write(figure, path)
+
+
+def row(out: Outcome) -> str:
+    """The columns of an outcome, between its seed and its CPU time."""
+    return f"{out.value:.3f} | {out.up_above:.3f}, {out.up_below:.3f} | {out.distance:.3f} | {out.spread:.3f}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("tasks", nargs="+", choices=TASKS)
-    parser.add_argument("--methods", nargs="+", choices=COLORS, help="some of the task's")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = command_line(__doc__, TASKS, "confounding_grid_NAME.png and .json")
+    parser.add_argument("--methods", nargs="+", choices=COLORS, help="a subset of the task's")
     parser.add_argument("--steps", type=int, help="environment steps, instead of the task's")
-    parser.add_argument("--out", type=pathlib.Path, help="folder for confounding_grid_NAME.png and .json")
     args = parser.parse_args()
     for name in args.tasks:
-        task = TASKS[name]
+        task, stem = TASKS[name], f"confounding_grid_{name}"
         print(f"\n| {name} | seed | value | UP above, below | distance | spread | CPU-s |", flush=True)
         print("|---|---|---|---|---|---|---|", flush=True)
-        for method in args.methods or task.methods:
-            for seed in args.seeds:
-                out = run(task, method, seed, args.steps)
-                print(
-                    f"| {method} | {seed} | {out.value:.3f} | {out.up_above:.3f}, {out.up_below:.3f} | "
-                    f"{out.distance:.3f} | {out.spread:.3f} | {out.cpu_seconds:.0f} |",
-                    flush=True,
-                )
-                if args.out:
-                    outcomes = store([out], args.out / f"confounding_grid_{name}.json")
-                    draw(name, task, outcomes, args.out / f"confounding_grid_{name}.png")
+        start = functools.partial(run, task, steps=args.steps)
+        keep = keeper(args.out, stem, functools.partial(draw, name, task))
+        sweep(args.methods or task.methods, args.seeds, start, row, keep)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""NatureCNN, forward and backward for minibatches of 256 frames inside ``lax.scan``, beside torch.
+"""NatureCNN, forward and backward on minibatches of 256 frames inside ``lax.scan``, against torch.
 
-Run ``python benchmarks/conv.py``. Every row is the median of rounds that alternate all contestants; CPU time
-is the process's. GFLOP are those of the convolutions and dense layers, the same for every contestant.
+Run ``python benchmarks/conv.py``. Every row is the median over rounds in which the contestants take turns; CPU time is
+that of the process. GFLOP count the convolutions and dense layers, the same for every contestant.
 """
 
 import argparse
@@ -28,7 +28,7 @@ WIDTHS = (84, 20, 9, 7)
 
 
 def gflop() -> float:
-    """Multiply-adds count two; no gradient of the frames."""
+    """A multiply-add counts as two. Frames have no gradient."""
     convs = [2 * BATCH * WIDTHS[n + 1] ** 2 * k * k * c * o for n, (k, _, c, o) in enumerate(LAYERS)]
     dense = 2 * BATCH * (3136 * 512 + 512 * 5)
     return (2 * convs[0] + 3 * (convs[1] + convs[2] + dense)) / 1e9
@@ -135,7 +135,7 @@ def main() -> None:
 
     print(f"{machine()}; jax {jax.__version__}, torch {torch.__version__}; load {os.getloadavg()[0]:.1f}")
     print(
-        f"{gflop():.1f} GFLOP a minibatch of {BATCH}; ratios are torch's time with 2 threads over the row's"
+        f"{gflop():.1f} GFLOP per minibatch of {BATCH}; ratios: time of torch with 2 threads over the row's"
     )
     columns = ("CPU ms", "wall ms", "GFLOP/CPU-s", "GFLOP/s", "CPU ratio", "wall ratio")
     print(" " * 20 + "".join(f"{name:>12s}" for name in columns))

@@ -1,12 +1,12 @@
-"""Learning under a limit on the cost: train, evaluate, print the table, draw the curves.
+"""Learning under a cost limit: train, evaluate, print the table, draw the curves.
 
-PPO without a limit beside PPO-Lagrangian, whose multiplier is that of a PID controller. The slow tests run the
-same tasks.
+Compares PPO without a limit to PPO-Lagrangian, whose multiplier a PID controller sets. The slow tests run the same
+tasks.
 
 python benchmarks/cost_learning.py point_goal swimmer --out docs/results
 """
 
-import argparse
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from learning import store
+from learning import command_line, keeper, subplots, sweep, write
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
@@ -28,7 +28,7 @@ COLORS = {"ppo": "tab:orange", "ppo_lagrangian": "tab:blue"}
 
 
 class Task(NamedTuple):
-    """A run. ``limit`` is of the mean cost of an episode, a quarter or less of what PPO without a limit has."""
+    """A run. ``limit`` bounds an episode's mean cost, at a quarter or less of what PPO costs without a limit."""
 
     make_env: Callable[[int], Any]
     steps: int
@@ -41,14 +41,14 @@ class Task(NamedTuple):
 
 
 def point_goal(seed: int) -> Any:
-    del seed  # of the first reset, which the model asks for
+    del seed  # the model seeds the first reset
     return gymnasium.make_vec("spi/PointGoal-v0", num_envs=64)
 
 
 def swimmer(seed: int) -> Any:
     import envpool
 
-    # Episodes of 250 steps instead of 1000, so that the multiplier hears of their costs four times as often.
+    # Episodes of 250 steps instead of 1000, so that the multiplier is updated four times as often.
     pool = envpool.make(
         "Swimmer-v5", env_type="gymnasium", num_envs=16, num_threads=1, seed=seed, max_episode_steps=250
     )
@@ -64,8 +64,8 @@ TASKS = {
         {**SHARED, "n_steps": 125, "batch_size": 1000, "gamma": 0.98},
         window=64, n_eval_episodes=512,
     ),
-    # Without this discount Swimmer is not learned. Its first costs are those of noise, not of speed: λ waits. A
-    # higher maximum drives some seeds into a slow stroke, which they keep when λ has fallen again.
+    # Swimmer is not learned without this discount. Its first costs come from noise rather than speed, so λ waits. A
+    # higher maximum drives some seeds into a slow stroke, which they keep after λ has fallen again.
     "swimmer": Task(
         swimmer, 600_000, 18.0,
         {"pid": {"kp": 0.003, "ki": 0.002, "kd": 0.0, "ema_p": 0.5}, "maximum": 0.6},
@@ -77,7 +77,7 @@ TASKS = {
 
 
 class Curve(BaseCallback):
-    """Steps, mean return, mean cost and multiplier, once an iteration; begins to move the multiplier, if any."""
+    """Steps, mean return, mean cost and multiplier, once per iteration. Frees the multiplier after the warm-up."""
 
     def __init__(self, multiplier: Multiplier | None, warm_up: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Curve(BaseCallback):
 
 
 class Outcome(NamedTuple):
-    """Means over the evaluation's episodes, actions sampled; the curve's points are those of ``Curve``."""
+    """Means over the evaluation's episodes, actions sampled. The curve is that of ``Curve``."""
 
     method: str
     seed: int
@@ -111,7 +111,7 @@ class Outcome(NamedTuple):
 
 
 def run(task: Task, method: str, seed: int) -> Outcome:
-    """Train one seed and evaluate it on fresh episodes, with sampled actions: the limit is on those."""
+    """Train one seed and evaluate it on fresh episodes, with sampled actions, since the limit applies to those."""
     cpu = time.process_time()
     env = task.make_env(seed)
     multiplier = None
@@ -136,12 +136,7 @@ def value_of(multiplier: Multiplier | None) -> float:
 
 
 def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(1, 3, figsize=(13, 3.8))
+    figure, panels = subplots(1, 3, figsize=(13, 3.8))
     for method in METHODS:
         for i, outcome in enumerate(o for o in outcomes if o.method == method):
             columns = np.asarray(outcome.curve).T
@@ -153,34 +148,24 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
         axes.set(title=f"{name}: {title}", xlabel="environment steps, thousands")
     panels[0].legend()
     panels[1].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    write(figure, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    parser = command_line(__doc__, TASKS, "cost_NAME.png and cost_NAME.json")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=pathlib.Path, help="folder for cost_NAME.png and cost_NAME.json")
     args = parser.parse_args()
     for name in args.tasks:
         task = TASKS[name]
         print(f"\n| {name}, limit {task.limit:g} | seed | return | cost | multiplier | CPU-s |")
         print("|---|---|---|---|---|---|", flush=True)
-        for method in args.methods:
-            for seed in range(args.seeds):
-                outcome = run(task, method, seed)
-                print(
-                    f"| {method} | {seed} | {outcome.mean_return:.2f} | {outcome.mean_cost:.2f} | "
-                    f"{outcome.multiplier:.3f} | {outcome.cpu_seconds:.0f} |",
-                    flush=True,
-                )
-                if args.out:
-                    outcomes = store([outcome], args.out / f"cost_{name}.json")
-                    draw(name, task, outcomes, args.out / f"cost_{name}.png")
+        sweep(
+            args.methods,
+            args.seeds,
+            functools.partial(run, task),
+            lambda out: f"{out.mean_return:.2f} | {out.mean_cost:.2f} | {out.multiplier:.3f}",
+            keeper(args.out, f"cost_{name}", functools.partial(draw, name, task)),
+        )
 
 
 if __name__ == "__main__":

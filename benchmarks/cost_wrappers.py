@@ -1,8 +1,8 @@
-"""What a stack of three cost wrappers adds to the step of 128 CartPoles.
+"""How much a stack of three cost wrappers adds to a step of 128 CartPoles.
 
-The stack makes a cost (the cart off the middle), clips it and monitors episodes. It and the bare environment take
-turns of 100 steps with the same actions. Each step is timed by itself, in CPU time of its thread; the overhead is the
-difference of the median steps over the bare one's, so that what else the machine does counts little.
+The stack computes a cost (the cart is off-center), clips it and monitors episodes. The stack and the bare environment
+take turns of 100 steps with the same actions. Each step is timed separately, in CPU time of its thread, and the
+overhead compares the medians, so other load on the machine matters little.
 """
 
 import argparse
@@ -20,7 +20,7 @@ TURN = 100
 
 
 def off_middle(observation, action, next_observation, info):
-    """1 where the cart is more than 5 cm from the middle."""
+    """1 where the cart is more than 5 cm off-center."""
     return np.abs(next_observation[:, 0]) > 0.05
 
 

@@ -1,13 +1,11 @@
-"""Agents of Stable-Baselines3 trained in dreams alone, evaluated in the real environment.
+"""Stable-Baselines3 agents trained only in dreams and evaluated in the real environment.
 
 python benchmarks/dream_learning.py cartpole pendulum grid --out docs/results
 
 Each seed fits a world model to at most 20 thousand real steps of uniform actions, trains SB3's PPO in its dream, and
-plays fresh episodes of the real environment, seen through ``LatentObservation``.
+plays fresh episodes of the real environment, observed through ``LatentObservation``.
 """
 
-import argparse
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +13,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import torch
-from learning import store
+from learning import command_line, store, sweep
 from stable_baselines3 import PPO
 
 import spi_plugins
@@ -28,7 +26,7 @@ N_DREAMS = 32
 
 
 class Task(NamedTuple):
-    """``bound`` is the mean return that every seed must reach, ``limit`` the bound of an episode's mean cost."""
+    """``bound`` is the mean return that every seed must reach, ``limit`` bounds an episode's mean cost."""
 
     make_env: Callable[[], gymnasium.Env[Any, Any]]
     n_steps: int  # real ones
@@ -38,11 +36,11 @@ class Task(NamedTuple):
     ppo: dict[str, Any]
     bound: float
     limit: float | None = None
-    dream_limit: float | None = None  # of the cost of a dream, for the multiplier
+    dream_limit: float | None = None  # of a dream's cost, for the multiplier
 
 
 def strong(obs: Any, action: Any, next_obs: Any, info: Any) -> float:
-    """1 for a torque above 1, half of the greatest."""
+    """1 for a torque above 1, half of the maximum."""
     return float(abs(action[0]) > 1.0)
 
 
@@ -76,7 +74,7 @@ TASKS = {
 
 
 class Outcome(NamedTuple):
-    """Means over 64 real episodes. A point of the curve is dream steps and real return."""
+    """Means over 64 real episodes. The curve has pairs of dream steps and real return."""
 
     task: str
     seed: int
@@ -127,22 +125,15 @@ def run(name: str, seed: int) -> Outcome:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("tasks", nargs="+", choices=TASKS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=pathlib.Path, help="folder for dream_learning.json")
-    args = parser.parse_args()
+    args = command_line(__doc__, TASKS, "dream_learning.json").parse_args()
     print("| task | seed | return of the data | real return | real cost | CPU-s |\n|---|---|---|---|---|---|")
-    for name in args.tasks:
-        for seed in args.seeds:
-            outcome = run(name, seed)
-            numbers = (outcome.data_return, outcome.mean_return, outcome.mean_cost)
-            print(f"| {name} | {seed} | " + " | ".join(f"{x:.2f}" for x in numbers), end=" | ")
-            print(f"{outcome.cpu_seconds:.0f} |", flush=True)
-            if args.out:
-                store([outcome], args.out / "dream_learning.json")
+    sweep(
+        args.tasks,
+        args.seeds,
+        run,
+        lambda out: f"{out.data_return:.2f} | {out.mean_return:.2f} | {out.mean_cost:.2f}",
+        lambda out: args.out and store([out], args.out / "dream_learning.json"),
+    )
 
 
 if __name__ == "__main__":

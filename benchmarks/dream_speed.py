@@ -1,9 +1,9 @@
-"""How fast dreams are: beside a bare jitted call, Gymnasium's FunctionalJaxVectorEnv, the real environment, and SB3.
+"""How fast dreams are, against a bare jitted call, Gymnasium's FunctionalJaxVectorEnv, the real environment and SB3.
 
 python benchmarks/dream_speed.py
 
-All contestants step the same world model of CartPole in turns; figures are the process' CPU time, medians over rounds.
-Training is PPO with the same batch, epochs and widths, compiled inside the dream against Stable-Baselines3's.
+All contestants take turns on the same world model of CartPole; figures are medians of CPU time over rounds. Training
+compares PPO compiled into the dream with Stable-Baselines3's, with the same batch, epochs and widths.
 """
 
 import argparse
@@ -32,7 +32,7 @@ HORIZON = 50
 
 
 class ArrayDream(FuncEnv[Any, Any, Any, Any, Any, Any, Any]):
-    """The dream for Gymnasium's class, whose states must be one array: latent, reward, end."""
+    """The dream for Gymnasium's class, whose state must be a single array: latent, reward, end."""
 
     def __init__(self, dream: FunctionalEnv, env: DreamVectorEnv) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class ArrayDream(FuncEnv[Any, Any, Any, Any, Any, Any, Any]):
 
 
 def bare(dream: FunctionalEnv, num_envs: int) -> Callable[[np.ndarray], None]:
-    """The jitted step alone, its results left on the device."""
+    """Only the jitted step; its results stay on the device."""
     calls = compile_env(dream._replace(params=()))
     keys = jax.random.key_data(jax.random.split(jax.random.key(0), num_envs))
     state, _ = calls.begin(dream.params, keys)
@@ -91,7 +91,7 @@ def contestants(world: StoredWorldModel, num_envs: int) -> dict[str, Callable[[n
 
 
 def stepping(world: StoredWorldModel, num_envs: int, rounds: int) -> dict[str, float]:
-    """CPU microseconds of a step of all environments."""
+    """CPU microseconds per step of all environments together."""
     rng, players = np.random.default_rng(0), contestants(world, num_envs)
     times: dict[str, list[float]] = {name: [] for name in players}
     for step in players.values():
@@ -109,7 +109,7 @@ def stepping(world: StoredWorldModel, num_envs: int, rounds: int) -> dict[str, f
 
 
 class Training(NamedTuple):
-    """Copies, steps of each in a rollout, transitions in a minibatch, passes."""
+    """Copies, steps per copy in a rollout, transitions in a minibatch, epochs."""
 
     num_envs: int
     n_steps: int

@@ -1,20 +1,19 @@
-"""DreamSPI on CartPole, and what each of its parts does there.
+"""DreamSPI on CartPole, and the effect of each of its parts.
 
 python benchmarks/dream_spi.py dream_spi dyna soft replay_ratio replay_vtrace --out docs/results
 python benchmarks/dream_spi.py smooth_l1 not_residual short official --out docs/results
 """
 
-import argparse
-import pathlib
+import functools
 from typing import Any
 
-from learning import Outcome, Task, draw, functional_env, run, store
+from learning import Outcome, Task, command_line, draw, functional_env, keeper, run, sweep
 from stable_baselines3.common.utils import LinearSchedule
 
 RATE = LinearSchedule(1e-3, 0.0, 1.0)
 RATES = ("encoder_learning_rate", "world_model_learning_rate", "actor_learning_rate", "critic_learning_rate")
-# The published settings are for Atari. Here the latent has 64 numbers instead of 3136, and an error of the model that
-# is as small as a step's change of the state matters: hence coefficients of another size.
+# The published settings are for Atari. Here the latent has 64 numbers instead of 3136, and model errors as small as the
+# change of the state in one step matter, so the coefficients are much larger.
 ARGUMENTS: dict[str, Any] = {
     **dict.fromkeys(RATES, RATE),
     "n_steps": 32,
@@ -33,7 +32,7 @@ ARGUMENTS: dict[str, Any] = {
     "world_model_kwargs": {"residual": True},
     "policy_kwargs": {"net_arch": [64], "latent_arch": [64]},
 }
-# What each changes of that.
+# What each method changes.
 METHODS: dict[str, dict[str, Any]] = {
     "dream_spi": {},
     "dyna": {"dyna": True},
@@ -61,24 +60,11 @@ def outcome(method: str, seed: int) -> Outcome:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("methods", nargs="+", choices=METHODS)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=pathlib.Path, help="folder for dream_spi.png and dream_spi.json")
-    args = parser.parse_args()
-    outcomes: list[Any] = []
+    args = command_line(__doc__, METHODS, "dream_spi.png and dream_spi.json").parse_args()
+    drawn = task("dream_spi")._replace(algorithms=("dream_spi", "dyna", "replay_vtrace"))
+    keep = keeper(args.out, "dream_spi", functools.partial(draw, "spi/CartPole-v0", drawn))
     print("| method | seed | mean return, 100 episodes | CPU-s |\n|---|---|---|---|", flush=True)
-    for method in args.methods:
-        for seed in range(args.seeds):
-            last = outcome(method, seed)
-            outcomes.append(last)
-            print(f"| {method} | {seed} | {last.mean_return:.1f} | {last.cpu_seconds:.0f} |", flush=True)
-            if args.out:
-                known = store(outcomes, args.out / "dream_spi.json")
-                drawn = task("dream_spi")._replace(algorithms=("dream_spi", "dyna", "replay_vtrace"))
-                draw("spi/CartPole-v0", drawn, known, args.out / "dream_spi.png")
+    sweep(args.tasks, args.seeds, outcome, lambda out: f"{out.mean_return:.1f}", keep)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ python benchmarks/learning.py cartpole acrobot pendulum pixel_goal --out docs/re
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import spi_plugins
 
 
 class Task(NamedTuple):
-    """A run. ``bound`` is the mean return that every seed must reach; ``random`` is that of uniform actions."""
+    """A run. ``bound`` is the mean return that every seed must reach; ``random`` is what uniform actions earn."""
 
     policy: str
     make_env: Callable[[int], Any]
@@ -63,7 +64,7 @@ TASKS = {
          "learning_rate": LinearSchedule(1e-3, 0.0, 1.0), "clip_range": 0.2},
         bound=-500.0, random=-1200.0,
     ),
-    # A CPU learns it in minutes: a 36 x 36 image, one convolution window to a cell. Goal and hazards move from episode
+    # Learned in minutes on a CPU: 36 x 36 images, one convolution window per cell. Goal and hazards move from episode
     # to episode, so the encoder must tell them apart.
     "pixel_goal": Task(
         "CnnPolicy", functional_env("spi/PixelGoal-v0", 64), 150_000,
@@ -75,7 +76,7 @@ TASKS = {
 
 
 class Curve(BaseCallback):
-    """Mean return of the last episodes, once an iteration."""
+    """Mean return of the last episodes, once per iteration."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,9 +113,8 @@ def random_return(task: Task) -> float:
     """Mean return of uniformly random actions."""
     env = task.make_env(0)
     env.reset()
-    each = -(
-        -200 // env.num_envs
-    )  # the same number of episodes of each copy, else short ones count too often
+    # The same number of episodes from each copy; otherwise short ones count too often.
+    each = -(-200 // env.num_envs)
     returns: list[list[float]] = [[] for _ in range(env.num_envs)]
     while min(map(len, returns)) < each:
         _, _, _, infos = env.step(np.stack([env.action_space.sample() for _ in range(env.num_envs)]))
@@ -124,13 +124,27 @@ def random_return(task: Task) -> float:
     return float(np.mean([mine[:each] for mine in returns]))
 
 
-def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
+def subplots(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """Matplotlib's, without a display."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 4))
+    return plt.subplots(*args, **kwargs)
+
+
+def write(figure: Any, path: pathlib.Path) -> None:
+    """Store a figure and free it."""
+    import matplotlib.pyplot as plt
+
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
+    figure, axes = subplots(figsize=(6, 4))
     for algorithm, color in zip(task.algorithms, ("tab:blue", "tab:orange", "tab:green"), strict=False):
         for i, outcome in enumerate(o for o in outcomes if o.algorithm == algorithm):
             steps, returns = np.asarray(outcome.curve).T
@@ -138,12 +152,11 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     axes.axhline(task.bound, color="grey", linestyle="--", label="bound")
     axes.set(title=name, xlabel="environment steps, thousands", ylabel="mean return of the last 100 episodes")
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    write(figure, path)
 
 
 def store(outcomes: list[Any], path: pathlib.Path) -> list[Any]:
-    """Add to the file's outcomes, replacing those with the same first two fields; all of them are returned."""
+    """Merge outcomes into the file, replacing those with the same first two fields, and return all of them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = type(outcomes[0])
     known = [kind(**row) for row in json.loads(path.read_text())] if path.exists() else []
@@ -158,14 +171,46 @@ def store(outcomes: list[Any], path: pathlib.Path) -> list[Any]:
     return list(merged.values())
 
 
+def command_line(doc: str | None, tasks: Iterable[str], name: str) -> argparse.ArgumentParser:
+    """The options of all learning benchmarks; ``name`` is that of the files they write."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="+", choices=tasks)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=pathlib.Path, help=f"folder for {name}")
+    return parser
+
+
+Keeper = Callable[[Any], Any]
+
+
+def sweep(
+    methods: Iterable[str],
+    seeds: Iterable[int],
+    run: Callable[[str, int], Any],
+    row: Callable[[Any], str],
+    keep: Keeper,
+) -> None:
+    """Run each method with each seed, print a row of its table, and keep the outcome before the next one starts."""
+    for method in methods:
+        for seed in seeds:
+            outcome = run(method, seed)
+            print(f"| {method} | {seed} | {row(outcome)} | {outcome.cpu_seconds:.0f} |", flush=True)
+            keep(outcome)
+
+
+def keeper(out: pathlib.Path | None, name: str, draw: Callable[[list[Any], pathlib.Path], None]) -> Keeper:
+    """Return a function that adds an outcome to ``NAME.json`` in the folder, if any, and redraws ``NAME.png``."""
+
+    def keep(outcome: Any) -> None:
+        if out is not None:
+            draw(store([outcome], out / f"{name}.json"), out / f"{name}.png")
+
+    return keep
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    parser = command_line(__doc__, TASKS, "NAME.png and NAME.json")
     parser.add_argument("--algorithms", nargs="+")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=pathlib.Path, help="folder for NAME.png and NAME.json")
     parser.add_argument("--random", action="store_true", help="only measure uniformly random actions")
     args = parser.parse_args()
     for name in args.tasks:
@@ -173,19 +218,14 @@ def main() -> None:
         if args.random:
             print(f"{name}: random {random_return(task):.2f}")
             continue
-        outcomes = []
         print(f"\n| {name} | seed | mean return, 100 episodes | CPU-s |\n|---|---|---|---|", flush=True)
-        for algorithm in args.algorithms or task.algorithms:
-            for seed in range(args.seeds):
-                outcome = run(task, algorithm, seed)
-                outcomes.append(outcome)
-                print(
-                    f"| {algorithm} | {seed} | {outcome.mean_return:.2f} | {outcome.cpu_seconds:.0f} |",
-                    flush=True,
-                )
-        if args.out:
-            outcomes = store(outcomes, args.out / f"{name}.json")
-            draw(name, task, outcomes, args.out / f"{name}.png")
+        sweep(
+            args.algorithms or task.algorithms,
+            args.seeds,
+            functools.partial(run, task),
+            lambda outcome: f"{outcome.mean_return:.2f}",
+            keeper(args.out, name, functools.partial(draw, name, task)),
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python benchmarks/planning.py point_goal --methods policy_only plan_only ccem --
 python benchmarks/planning.py safety_point_goal --methods spowl --seeds 0 --checkpoint runs/spg1 --out docs/results
 """
 
-import argparse
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from learning import store
+from learning import command_line, keeper, subplots, sweep, write
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -24,7 +24,7 @@ from spi_integrations.stable_baselines3 import evaluate_policy_with_cost
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_wrappers import ActionRepeat, CostMonitor
 
-# What a method changes of "spowl"'s arguments, except for "tdmpc2", which has none of the costs'.
+# How each method changes the arguments of "spowl". "tdmpc2" takes none of the arguments for costs.
 METHODS: dict[str, dict[str, Any]] = {
     "tdmpc2": {},
     "spowl": {},
@@ -42,7 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 class Task(NamedTuple):
-    """A run. ``limit`` is of an episode's mean cost; ``None`` where the environment has none."""
+    """A run. ``limit`` bounds an episode's mean cost; ``None`` if there is no limit."""
 
     make_env: Callable[[int], Any]
     steps: int
@@ -63,7 +63,7 @@ def point_goal(seed: int) -> Any:
 
 
 def repeated(env_id: str) -> gymnasium.Env[Any, Any]:
-    """One task of safety-gymnasium as the papers run it: each action for 5 frames."""
+    """A safety-gymnasium task as the papers run it: each action is repeated for 5 frames."""
     return CostMonitor(ActionRepeat(gymnasium.make(env_id), 5))
 
 
@@ -84,14 +84,14 @@ TASKS = {
         pendulum, 15_000, None, {**SMALL, "train_freq": 25}, {}, n_eval_episodes=32, methods=("tdmpc2",),
         has_costs=False,
     ),
-    # The published multipliers wake after 10^5 updates; here there are 4 * 10^4. The critic is too hopeful about the
-    # plans that are followed, so the bound of the cost value is far below what the limit of an episode would be.
+    # The published multipliers take effect after 10^5 updates; this run has 4 * 10^4. The critic underestimates the
+    # true cost, so the bound on its value is far below what the limit of an episode corresponds to.
     "point_goal": Task(
         point_goal, 40_000, 6.0, {**SMALL, "train_freq": 25},
         {"cost_limit": 0.1, "cost_gamma": 0.98, "loss_kwargs": {"penalty_init": 1e-4, "penalty_rate": 1e-5}},
         n_eval_episodes=64,
     ),
-    # 300 thousand frames, the published settings but for the sizes.
+    # 300 thousand frames, with the published settings except for the sizes.
     "safety_point_goal": Task(safety_point_goal, 60_000, None, SMALL, {}, n_eval_episodes=20),
 }  # fmt: skip
 
@@ -126,7 +126,7 @@ class Curve(BaseCallback):
 
 
 class Outcome(NamedTuple):
-    """Means over the evaluation's episodes; the curve's points are those of ``Curve``."""
+    """Means over the evaluation's episodes. The curve is that of ``Curve``."""
 
     method: str
     seed: int
@@ -147,7 +147,7 @@ def build(task: Task, method: str, seed: int) -> Any:
 def run(
     task: Task, method: str, seed: int, steps: int | None = None, checkpoint: pathlib.Path | None = None
 ) -> Outcome:
-    """Train one seed, or go on with its checkpoint, and evaluate it on fresh episodes."""
+    """Train one seed, or resume it from its checkpoint, and evaluate it on fresh episodes."""
     cpu, steps = time.process_time(), steps or task.steps
     model = build(task, method, seed)
     if checkpoint is not None and (checkpoint / "model.zip").is_file():
@@ -167,15 +167,10 @@ def run(
 
 
 def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     titles = ["return"]
     if task.has_costs:
         titles += ["cost of an episode", "share of planned actions", "cost of all steps so far, per step"]
-    figure, grid = plt.subplots(1, len(titles), figsize=(1 + 4 * len(titles), 3.8), squeeze=False)
+    figure, grid = subplots(1, len(titles), figsize=(1 + 4 * len(titles), 3.8), squeeze=False)
     panels = grid[0]
     for index, method in enumerate(METHODS):
         for i, outcome in enumerate(o for o in outcomes if o.method == method):
@@ -188,37 +183,25 @@ def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> 
     for axes, title in zip(panels, titles, strict=True):
         axes.set(title=f"{name}: {title}", xlabel="environment steps, thousands")
     panels[0].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    write(figure, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    parser = command_line(__doc__, TASKS, "planning_NAME.png and planning_NAME.json")
     parser.add_argument("--methods", nargs="+", choices=METHODS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="environment steps, instead of the task's")
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="folder to save to, and to go on from")
-    parser.add_argument(
-        "--out", type=pathlib.Path, help="folder for planning_NAME.png and planning_NAME.json"
-    )
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="folder to save to and resume from")
     args = parser.parse_args()
     for name in args.tasks:
         task = TASKS[name]
         print(f"\n| {name} | seed | return | cost | CPU-s |\n|---|---|---|---|---|", flush=True)
-        for method in args.methods or task.methods:
-            for seed in args.seeds:
-                outcome = run(task, method, seed, args.steps, args.checkpoint)
-                print(
-                    f"| {method} | {seed} | {outcome.mean_return:.2f} | {outcome.mean_cost:.2f} | "
-                    f"{outcome.cpu_seconds:.0f} |",
-                    flush=True,
-                )
-                if args.out:
-                    outcomes = store([outcome], args.out / f"planning_{name}.json")
-                    draw(name, task, outcomes, args.out / f"planning_{name}.png")
+        sweep(
+            args.methods or task.methods,
+            args.seeds,
+            functools.partial(run, task, steps=args.steps, checkpoint=args.checkpoint),
+            lambda out: f"{out.mean_return:.2f} | {out.mean_cost:.2f}",
+            keeper(args.out, f"planning_{name}", functools.partial(draw, name, task)),
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""PPO and DeepSPI beside Stable-Baselines3 and SBX: environment steps per CPU-second and per second of wall time.
+"""PPO and DeepSPI against Stable-Baselines3 and SBX: environment steps per CPU-second and per wall-clock second.
 
-Every measurement is a process of its own, and the libraries take turns, so that a machine whose speed drifts is
-unfair to none. Compilation and the first iterations are not counted. The ratio is against SB3 in the same round;
-medians over the rounds are printed.
+Every measurement runs in a fresh process, and the libraries take turns, so a machine whose speed drifts treats them
+alike. Compilation and the first iterations are not counted. Ratios are to SB3 in the same round; the tables show
+medians over the rounds.
 
     make bench                                        # everything, about half an hour on two cores
     .venv-bench/bin/python benchmarks/ppo.py --setting cartpole-8 --rounds 3
@@ -41,7 +41,7 @@ SETTINGS = {
 
 
 def build(library: str, setting: Setting) -> Any:
-    """The model of one library; all have the same network, batch and number of epochs."""
+    """Make the model of one library. All have the same network, batch and number of epochs."""
     common: dict[str, Any] = {
         "n_steps": setting.n_steps, "batch_size": setting.batch_size, "n_epochs": setting.n_epochs,
         "learning_rate": 2.5e-4, "ent_coef": 0.01, "seed": 0,
@@ -76,7 +76,7 @@ def build(library: str, setting: Setting) -> Any:
 
 
 def measure(library: str, setting: Setting, threads: int | None) -> dict[str, float]:
-    """Run in this process: warm up two iterations, then count."""
+    """Measure in this process, after two iterations of warm-up."""
     if library.startswith("sb3") and threads:
         import torch
 
@@ -90,7 +90,7 @@ def measure(library: str, setting: Setting, threads: int | None) -> dict[str, fl
 
 
 def run_child(library: str, name: str, cores: int, first: int) -> dict[str, float] | None:
-    """One measurement in a fresh process on ``cores`` processors."""
+    """Measure once in a fresh process, pinned to ``cores`` processors."""
     command = [sys.executable, __file__, "--child", library, "--setting", name, "--cores", str(cores)]
     command += ["--first-core", str(first)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}

@@ -1,10 +1,10 @@
-"""Steps per CPU-second and milliseconds per reset of safety-gymnasium's tasks, as they are and as we run them.
+"""Steps per CPU-second and milliseconds per reset of safety-gymnasium's tasks, upstream's way and ours.
 
     python benchmarks/safety_tasks.py --tasks PointGoal1 CarGoal1 --steps 3000
 
-One environment, random actions, CPU time, so that a busy machine tells little. `plain` is upstream's own Python
-with its textures; `lean` drops the textures; `fast`, the default, also computes observations and costs with fewer
-calls into MuJoCo. `physics` is MuJoCo alone, what no Python can save.
+One environment, random actions, CPU time, so that a busy machine matters little. `plain` is upstream's own Python with
+its textures; `lean` drops the textures; `fast`, the default, also computes observations and costs with fewer calls into
+MuJoCo. `physics` is MuJoCo alone, which no Python code can speed up.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""SPOWL's decisions and gradient steps in CPU time, beside the official code's figures and a matrix product's speed.
+"""CPU time of SPOWL's decisions and gradient steps, against the official code's figures and a matrix product's speed.
 
 python benchmarks/spowl.py small 5m
 
-The official figures (AIRI-Institute/SPOWL, commit 967e6cb) were taken on a shared two-core Xeon with AVX-512; on
-another machine only the share of the floor means something.
+The official figures (AIRI-Institute/SPOWL, commit 967e6cb) were taken on a shared two-core Xeon with AVX-512. On other
+machines only the share of the floor is meaningful.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class Size(NamedTuple):
     rounds: int
     steps: int  # gradient steps in a call
     official: dict[str, float]  # CPU-seconds
-    gflop: dict[str, float]  # by XLA's count of the default sizes; performance floor
+    gflop: dict[str, float]  # of the default sizes, as XLA counts them: the floor
 
 
 SIZES = {
@@ -58,7 +58,7 @@ def make_agent(size: Size) -> PlanningAgent:
 
 
 def filled_buffer() -> buffers.Buffer:
-    """10 environments of 1000 slots: small rewards, a cost of 3 at one step in twenty."""
+    """10 environments of 1000 slots: small rewards, and a cost of 3 at one step in twenty."""
     rng = np.random.default_rng(0)
     empty = buffers.init(OBSERVATIONS, 2, 10, 1000)
     shape = (10, 1000)
@@ -72,7 +72,7 @@ def filled_buffer() -> buffers.Buffer:
 
 
 def calls(agent: PlanningAgent, size: Size) -> dict[str, tuple[Callable[[], Any], int]]:
-    """What is timed, and how many times its work one call does."""
+    """What is timed, and how many units of work one call does."""
     state = jax.jit(agent.init)(jax.random.key(0))
     act = jax.jit(agent.act, static_argnames="deterministic")
     update = jax.jit(agent.update)
@@ -91,7 +91,7 @@ def calls(agent: PlanningAgent, size: Size) -> dict[str, tuple[Callable[[], Any]
 
 
 def cpu_seconds(call: Callable[[], Any], rounds: int) -> float:
-    """Median of the CPU time of a call, compilation not counted."""
+    """Median CPU time of a call, without compilation."""
     jax.block_until_ready(call())
     times = []
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""What a start costs: import, help, and the compilation of a first and of a second ``spi train``.
+"""What startup costs: the import, the help, and compilation in a first and a second ``spi train``.
 
 python benchmarks/startup.py
 """
@@ -33,7 +33,7 @@ def cpu_seconds(command: list[str]) -> float:
 
 
 def compile_seconds(words: list[str], cache: str) -> float:
-    """Wall time that JAX spent in compiling, or in loading what was compiled, of one ``spi`` command."""
+    """Wall time that JAX spends on compiling, or on loading compiled programs, in one ``spi`` command."""
     environment = os.environ | {"XDG_CACHE_HOME": cache, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", CHILD, *words], env=environment, check=True, capture_output=True, text=True

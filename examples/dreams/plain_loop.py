@@ -1,23 +1,22 @@
-"""A policy gradient in fifty lines of torch, in the manner of CleanRL, on ``gymnasium.make_vec`` of a dream.
+"""A policy gradient in fifty lines of torch, CleanRL style, on the dream that ``gymnasium.make_vec`` makes.
 
 python examples/dreams/plain_loop.py
 """
 
-import argparse
 import pathlib
 import tempfile
 
 import gymnasium as gym
 import numpy as np
 import torch
+from recipe import fit, parser
 from torch import nn
 
-import spi_plugins
 from spi_wrappers import LatentObservation
 
 
 def returns_to_go(reward: np.ndarray, done: np.ndarray, last: np.ndarray, gamma: float) -> np.ndarray:
-    """Discounted sums ``[T, B]``, from the critic's value where the rollout was cut."""
+    """Discounted sums ``[T, B]``, bootstrapped with the critic's value where the rollout was cut."""
     total, sums = last, np.zeros_like(reward)
     for t in reversed(range(len(reward))):
         total = reward[t] + gamma * total * (1.0 - done[t])
@@ -26,23 +25,13 @@ def returns_to_go(reward: np.ndarray, done: np.ndarray, last: np.ndarray, gamma:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--env", default="CartPole-v1")
-    parser.add_argument("--real-steps", type=int, default=10_000)
-    parser.add_argument("--updates", type=int, default=2_000)
-    parser.add_argument("--iterations", type=int, default=300)
-    parser.add_argument("--n-envs", type=int, default=32)
-    args = parser.parse_args()
+    args = parser(__doc__, real_steps=10_000, updates=2_000, iterations=300, n_envs=32).parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
 
     path = pathlib.Path(tempfile.mkdtemp()) / "world.zip"
-    spi_plugins.fit_world_model(args.env, n_steps=args.real_steps, n_updates=args.updates, n_envs=4).save(
-        path
-    )
-    # Same-step autoreset: every row is a transition, and the observation after an end is a new episode's first.
+    fit(args).save(path)
+    # Same-step autoreset: every row is a transition; after an episode's end comes the first observation of the next.
     dream = gym.make_vec(
         "spi/Dream-v0", num_envs=args.n_envs, model=str(path), horizon=50, autoreset_mode="SameStep"
     )

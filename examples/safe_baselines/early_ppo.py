@@ -1,37 +1,21 @@
-"""Early-terminated PPO: an episode ends in the step that brings its cost above the limit.
+"""Early-terminated PPO: an episode ends at the step that takes its cost over the limit.
 
 python examples/safe_baselines/early_ppo.py
 """
 
-import argparse
-
-import gymnasium as gym
+from recipe import evaluate, make_env, parser
 from stable_baselines3 import PPO
 
-import spi_wrappers  # noqa: F401  registers spi/PointGoal-v0
-from spi_integrations.stable_baselines3 import CostLogCallback, as_vec_env, evaluate_policy_with_cost
+from spi_integrations.stable_baselines3 import CostLogCallback, as_vec_env
 from spi_wrappers.vector import CostLimit
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--env", default="spi/PointGoal-v0")
-    parser.add_argument("--cost-limit", type=float, default=5.0)
-    parser.add_argument("--timesteps", type=int, default=500_000)
-    parser.add_argument("--n-envs", type=int, default=16)
-    parser.add_argument("--episodes", type=int, default=64)
-    args = parser.parse_args()
-
-    env = CostLimit(gym.make_vec(args.env, num_envs=args.n_envs), args.cost_limit)
-    model = PPO(
-        "MlpPolicy", as_vec_env(env), n_steps=128, batch_size=32 * args.n_envs, gamma=0.98, seed=0, verbose=1
-    )
+    args = parser(__doc__).parse_args()
+    env = as_vec_env(CostLimit(make_env(args), args.cost_limit))
+    model = PPO("MlpPolicy", env, n_steps=128, batch_size=32 * args.n_envs, gamma=0.98, seed=0, verbose=1)
     model.learn(args.timesteps, callback=CostLogCallback(args.cost_limit))
-
-    # Evaluated on whole episodes: what the policy costs when nobody stops it.
-    fresh = gym.make_vec(args.env, num_envs=args.n_envs)
-    result = evaluate_policy_with_cost(model, fresh, args.episodes, deterministic=False)
-    print(f"return {result.mean_return:.2f}, cost {result.mean_cost:.2f}")
+    evaluate(model, args)  # without the wrapper: what the policy costs when nothing stops it
 
 
 if __name__ == "__main__":

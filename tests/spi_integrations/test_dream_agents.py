@@ -99,7 +99,7 @@ def test_the_examples_run(script, words):
 
 
 def test_every_example_is_run():
-    assert {path.name for path in SCRIPTS.glob("*.py")} == {
+    assert {path.name for path in SCRIPTS.glob("*.py")} - {"recipe.py"} == {
         "train_in_a_dream.py",
         "plain_loop.py",
         "compiled.py",
