@@ -51,7 +51,7 @@ class PlanningAgent(NamedTuple):
 
     Attributes:
         config: the settings.
-        world_model: the model behind it.
+        world: the model behind it.
         planner: what chooses the actions.
         init: ``(key) -> SPOWLState``.
         init_plan: ``(n_envs) -> plan state`` of as many environments, at the start of episodes.
@@ -63,7 +63,7 @@ class PlanningAgent(NamedTuple):
     """
 
     config: SPOWLConfig
-    world_model: TDMPC
+    world: TDMPC
     planner: Planner
     init: Callable[[Array], SPOWLState]
     init_plan: Callable[[int], PyTree]

@@ -77,7 +77,7 @@ class PlanningAlgorithm(JaxAlgorithm):
 
     def _plan_metric_names(self) -> tuple[str, ...]:
         """What the planner reports, sorted."""
-        model, planner = self.agent.world_model.model, self.agent.planner
+        model, planner = self.agent.world.model, self.agent.planner
         key = jax.random.key(0)
 
         def decide(params: PyTree, z: jax.Array) -> Any:
@@ -148,7 +148,7 @@ class PlanningAlgorithm(JaxAlgorithm):
     @property
     def world_model(self) -> FittedModel:
         """The world model as it is now, for a ``PlannerPolicy`` of another planner."""
-        model = self.agent.world_model.model
+        model = self.agent.world.model
         return FittedModel(model, self._agent_state.params, *self._specs())
 
     def save_world_model(self, path: PathOrFile, observations: Observation | None = None) -> None:
@@ -165,7 +165,7 @@ class PlanningAlgorithm(JaxAlgorithm):
             seen = remembered_observations(self.replay_buffer)
         else:
             seen = given_observations(self, observations)
-        save_world(self, tdmpc_world(self.agent.world_model), self._agent_state.params, path, seen)
+        save_world(self, tdmpc_world(self.agent.world), self._agent_state.params, path, seen)
 
     # ------------------------------------------------------------------ training
 

@@ -53,7 +53,7 @@ class ReplayCollector:
         self.has_reset_rows = has_reset_rows(self.env)
         self._act = jax.jit(functools.partial(_act, model.agent), static_argnames="deterministic")
         self._explore = jax.jit(
-            functools.partial(_explore, (self.env.num_envs, model.agent.world_model.model.spec.action_size))
+            functools.partial(_explore, (self.env.num_envs, model.agent.world.spec.action_size))
         )
         self._add = jax.jit(functools.partial(buffers.add), donate_argnums=0)
         self._seen: Any = None
@@ -187,7 +187,7 @@ class ReplayCollector:
 
     def _first_slot(self, obs: Observation) -> Slot:
         n_envs = self.env.num_envs
-        size = self.model.agent.world_model.model.spec.action_size
+        size = self.model.agent.world.spec.action_size
         zeros, no = np.zeros(n_envs, np.float32), np.zeros(n_envs, bool)
         return _slot(obs, np.zeros((n_envs, size), np.float32), zeros, zeros, no, no, no)
 

@@ -156,6 +156,11 @@ class TDMPC(NamedTuple):
     decoded_of: Callable[[Observation], Array] | None
     targets: Callable[[Params], Params]
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What planners know of the model."""
+        return self.model.spec
+
 
 class _Encoder(nnx.Module):
     """Observations to latents: features, then a normed MLP."""

@@ -4,13 +4,14 @@
 TD-MPC2 (arXiv:2310.16828). Where this differs from the published code is numbered in ``docs/spowl.md``.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
 from spi_plugins import buffers
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
@@ -20,7 +21,7 @@ from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
 from spi_plugins.planners.batch import init_plans, plan_batch
 from spi_plugins.planners.interface import Planner, check_parts
-from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params, PyTree
+from spi_plugins.types import ActionSpec, ObservationSpec, Params
 from spi_plugins.world_models.tdmpc import TDMPC, make_tdmpc
 
 
@@ -143,7 +144,7 @@ def make_spowl(
         ValueError: the actions are no box, or the planner needs what the model lacks.
     """
     world = make_tdmpc(observations, actions, config.model)
-    check_parts(planner, world.model.spec)
+    check_parts(planner, world.spec)
     optimizers = _optimizers(config)
 
     def init(key: Array) -> SPOWLState:
@@ -159,27 +160,14 @@ def make_spowl(
             key=run_key,
         )
 
-    def act(
-        params: Params,
-        obs: Observation,
-        plans: PyTree,
-        episode_start: Bool[Array, " B"],
-        key: Array,
-        *,
-        deterministic: bool,
-    ) -> tuple[Float[Array, "B A"], PyTree, dict[str, Array]]:
-        return plan_batch(
-            planner, world.model, params, obs, plans, episode_start, key, deterministic=deterministic
-        )
-
     step = _make_step(config, world, optimizers)
     return PlanningAgent(
         config=config,
-        world_model=world,
+        world=world,
         planner=planner,
         init=init,
-        init_plan=lambda n_envs: init_plans(planner, world.model.spec, n_envs),
-        act=act,
+        init_plan=functools.partial(init_plans, planner, world.spec),
+        act=functools.partial(plan_batch, planner, world.model),
         step=step,
         update=_make_update(config, step),
     )

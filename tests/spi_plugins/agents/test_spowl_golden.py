@@ -132,7 +132,7 @@ def test_a_step_changes_the_parameters_by_more_than_the_tolerance(state, stepped
 
 
 def test_forward_passes_are_the_official_ones(golden, agent, state):
-    model, params = agent.world_model.model, state.params
+    model, params = agent.world.model, state.params
     z = model.encode(params, jnp.asarray(golden["obs"][0]))
     action = jnp.asarray(golden["action"][0])
     step = model.step(params, z, action, jax.random.key(0))
@@ -157,6 +157,6 @@ def test_the_trajectory_estimate_is_the_official_one(golden, agent, state):
         plan = dict(file)
     z = jnp.asarray(golden["fwd.z0"][0])
     actions = jnp.asarray(plan["estimate.actions"])
-    found = estimate(agent.world_model.model, state.params, z, actions, jax.random.key(0), with_cost=True)
+    found = estimate(agent.world.model, state.params, z, actions, jax.random.key(0), with_cost=True)
     for ours, theirs in [("value", "value"), ("cost_value", "cost_value"), ("local_cost", "local_cost")]:
         np.testing.assert_allclose(getattr(found, ours), plan[f"estimate.{theirs}"], atol=1e-5, err_msg=ours)
