@@ -1,6 +1,11 @@
 """What is built in, registered through the same hooks as everybody else's."""
 
+from collections.abc import Mapping
+
 from spi_plugins.hookspecs import Register, RegisterEnv, RegisterWrapper, hookimpl
+
+#: Names that were changed, by what they name: the old ones still work, with a warning.
+RENAMED: Mapping[str, Mapping[str, str]] = {"world_models": {"deep_spi": "deep_mdp"}}
 
 _WRAPPERS = {
     "ActionRepeat": "Each action several times; sums reward and cost",
@@ -114,14 +119,14 @@ def register_planners(register: Register) -> None:
 def register_world_models(register: Register) -> None:
     """World models that dreams are made of; those of agents are stored by them."""
     register(
-        "deep_mdp",
-        "spi_plugins.fitting.ensemble:make_deep_mdp_world",
+        "ensemble",
+        "spi_plugins.fitting.ensemble:make_ensemble_world",
         summary="An ensemble of latent models with termination and a decoder, for any action",
     )
     register(
-        "deep_spi",
-        "spi_plugins.fitting.deep_mdp:make_deep_spi_world",
-        summary="The latent model that Deep SPI learns with its policy",
+        "deep_mdp",
+        "spi_plugins.fitting.deep_mdp:make_deep_mdp_world",
+        summary="The latent model that DeepSPI and DeepMDP learn with their policy",
     )
     register(
         "tdmpc",

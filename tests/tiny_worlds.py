@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 
 from spi_plugins.dreams.file import Experience, store_world_model
-from spi_plugins.fitting.ensemble import make_deep_mdp_world
+from spi_plugins.fitting.ensemble import make_ensemble_world
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, ArraySpec
 from spi_plugins.world_models.fitted import FittedModel
@@ -20,9 +20,9 @@ SETTINGS = {"hidden": (8,), "n_members": 2, "batch_size": 16}
 
 
 def tiny_world(observation_space=CARTPOLE_SPACE, action_space=TWO, *, seed=0, n=32, **settings):
-    """A ``"deep_mdp"`` world that was never fitted, with random start states, the first four of episodes."""
+    """An ``"ensemble"`` world that was never fitted, with random start states, the first four of episodes."""
     observations, actions = observation_spec(observation_space), action_spec(action_space)
-    world = make_deep_mdp_world(observations, actions, **{**SETTINGS, **settings})
+    world = make_ensemble_world(observations, actions, **{**SETTINGS, **settings})
     rng = np.random.default_rng(seed)
     if observation_space.dtype == np.uint8:
         obs = rng.integers(256, size=(n, *observation_space.shape), dtype=np.uint8)

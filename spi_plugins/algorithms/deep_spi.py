@@ -13,7 +13,7 @@ from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule, check_schedule
 from spi_plugins.checks import check_choice, check_integer, check_number
-from spi_plugins.fitting.deep_mdp import make_deep_spi_world
+from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
 from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.networks.actor_critic import PolicyConfig
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
@@ -176,7 +176,7 @@ class PPO(OnPolicyAlgorithm):
         if self.agent.world_model is None:
             return None
         observations, actions = self._specs()
-        return make_deep_spi_world(
+        return make_deep_mdp_world(
             observations,
             actions,
             encoder=dataclasses.asdict(self._policy_config()),

@@ -23,6 +23,8 @@ from spi_plugins.world_models.interface import WorldModel
 # Steps of the longest prediction in a report, and windows that it is the mean of.
 _REPORT_STEPS = 15
 _REPORT_WINDOWS = 512
+# The registered "deep_mdp" is an agent's model, which cannot be fitted here: whoever asks for it means the ensemble.
+_FITTED_ALONE = {"deep_mdp": "ensemble"}
 
 
 def fit_world_model(
@@ -30,7 +32,7 @@ def fit_world_model(
     policy: Predicts | None = None,
     *,
     n_steps: int = 20_000,
-    kind: str = "deep_mdp",
+    kind: str = "ensemble",
     n_updates: int = 5_000,
     learning_rate: float = 1e-3,
     n_envs: int | None = None,
@@ -47,7 +49,7 @@ def fit_world_model(
         policy: whose steps to learn from, anything with SB3's ``predict``, which acts stochastically; uniform
             actions by default.
         n_steps: environment steps, all copies together.
-        kind: ``"deep_mdp"``, an ensemble with termination and a decoder, for any action; ``"tdmpc"``, SPOWL's
+        kind: ``"ensemble"``, an ensemble with termination and a decoder, for any action; ``"tdmpc"``, SPOWL's
             implicit model for actions in a ``Box``, with policy and critics, without termination; or a plugin's.
         n_updates: gradient steps.
         learning_rate: of these.
@@ -70,6 +72,7 @@ def fit_world_model(
     check_integer("seed", seed, low=0)
     check_number("learning_rate", learning_rate, low=0.0, open_low=True)
     check_number("held_out", held_out, low=0.0, high=0.9)
+    kind = plugins.current_name("world model", kind, _FITTED_ALONE)
     factory = plugins.resolve("world_models", kind)
     owned = not hasattr(env, "step")
     vec_env = prepare_env(env, n_envs, seed)
@@ -84,7 +87,7 @@ def fit_world_model(
         if owned:
             vec_env.close()
     if gathered.has_costs:
-        settings.setdefault("n_costs", 1 if kind == "deep_mdp" else 5)
+        settings.setdefault("n_costs", 1 if kind == "ensemble" else 5)
     elif settings.get("n_costs"):
         raise EnvironmentNotSupportedError(
             f"n_costs={settings['n_costs']} needs info['cost'] at every step; this environment does not give it."

@@ -44,7 +44,7 @@ def _configure_fit(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--n-updates", type=positive, default=5_000, metavar="N", help="(default: 5000)")
     parser.add_argument("--n-envs", type=positive, metavar="N", help="copies of the environment")
-    parser.add_argument("--kind", default="deep_mdp", metavar="KIND", help="(default: deep_mdp)")
+    parser.add_argument("--kind", default="ensemble", metavar="KIND", help="(default: ensemble)")
     parser.add_argument("-p", "--params", nargs="+", action="extend", metavar="KEY=VALUE", help="of the kind")
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
     parser.set_defaults(action=_fit)

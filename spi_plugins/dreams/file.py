@@ -23,7 +23,9 @@ from spi_plugins.types import Observation, Params
 from spi_plugins.world_models.fitted import FittedModel
 from spi_plugins.world_models.interface import Model, WorldModel
 
-_FORMAT = Format("spi-plugins world model", 1, "world model")
+_FORMAT = Format("spi-plugins world model", 2, "world model")
+# What version 1 called the kinds.
+_KINDS_OF_VERSION_1 = {"deep_mdp": "ensemble", "deep_spi": "deep_mdp"}
 # Start states that a file keeps at most.
 MAX_STARTS = 4096
 
@@ -212,6 +214,8 @@ def _parse(file: Archive, name: str) -> StoredWorldModel:
         observation_space = decode_space(file.data["observation_space"])
         action_space = decode_space(file.data["action_space"])
         kind, settings = str(file.data["kind"]), dict(file.data["settings"])
+        if file.data["format_version"] == 1:
+            kind = _KINDS_OF_VERSION_1.get(kind, kind)
         observations, actions = observation_spec(observation_space), action_spec(action_space)
         world: WorldModel = plugins.resolve("world_models", kind)(observations, actions, **settings)
         starts, first = np.asarray(file.arrays["starts"], np.float32), file.arrays["first"].astype(bool)

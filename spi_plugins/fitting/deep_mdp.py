@@ -1,4 +1,4 @@
-"""The world that a ``DeepSPI`` agent has learned, without its actor and critic: the kind ``"deep_spi"``."""
+"""The world that a ``DeepSPI`` agent has learned, without its actor and critic: the kind ``"deep_mdp"``."""
 
 import dataclasses
 from typing import Any
@@ -22,7 +22,7 @@ def world_params(params: Params) -> Params:
     return {"encoder": encoder, "world_model": params["world_model"]}
 
 
-def make_deep_spi_world(
+def make_deep_mdp_world(
     observations: ObservationSpec,
     actions: ActionSpec,
     *,
@@ -30,7 +30,7 @@ def make_deep_spi_world(
     model: dict[str, Any],
     gamma: float = 0.99,
 ) -> WorldModel:
-    """The world model ``"deep_spi"``, which only an agent fits.
+    """The world model ``"deep_mdp"``, which only an agent fits.
 
     Args:
         observations: what the encoder reads.
@@ -79,7 +79,7 @@ def make_deep_spi_world(
         "model": dataclasses.asdict(config),
         "gamma": gamma,
     }
-    return WorldModel("deep_spi", settings, Model(spec=spec, encode=encode, step=step), init)
+    return WorldModel("deep_mdp", settings, Model(spec=spec, encode=encode, step=step), init)
 
 
 def _latent_bounds(config: PolicyConfig) -> tuple[float, float]:

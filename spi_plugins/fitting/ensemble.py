@@ -1,4 +1,4 @@
-"""Fits the latent ensemble ``"deep_mdp"`` to a replay buffer."""
+"""Fits the world model ``"ensemble"`` to a replay buffer."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -130,8 +130,8 @@ def _make_learner(parts: EnsembleParts) -> Learner:
     return Learner(init=init, update=update, params=lambda state: state.params)
 
 
-def make_deep_mdp_world(observations: ObservationSpec, actions: ActionSpec, **settings: Any) -> WorldModel:
-    """The world model ``"deep_mdp"``.
+def make_ensemble_world(observations: ObservationSpec, actions: ActionSpec, **settings: Any) -> WorldModel:
+    """The world model ``"ensemble"``.
 
     Args:
         observations: numbers (also in a Dict), or one image.
@@ -145,7 +145,7 @@ def make_deep_mdp_world(observations: ObservationSpec, actions: ActionSpec, **se
     config = EnsembleConfig(**frozen_settings(settings))
     parts = ensemble.make_parts(observations, actions, config)
     return WorldModel(
-        kind="deep_mdp",
+        kind="ensemble",
         settings=dataclasses.asdict(config),
         model=ensemble.make_model(parts),
         init=lambda key: ensemble.init(parts, key),

@@ -79,7 +79,9 @@ class PluginHost:
             return admission.record
 
     def _clear(self) -> None:
-        self._registries: dict[Kind, Registry] = {kind: Registry(kind) for kind in KINDS}
+        self._registries: dict[Kind, Registry] = {
+            kind: Registry(kind, builtins.RENAMED.get(kind, {})) for kind in KINDS
+        }
         self._records: list[PluginRecord] = []
 
     def _load(self) -> None:

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import threading
+import warnings
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -88,10 +89,16 @@ class Registry:
 
     A name that two plugins claim belongs to neither: asking for it raises, because which one came first is
     chance, and an experiment must not depend on it.
+
+    Args:
+        kind: what the names stand for, for example ``"algorithms"``.
+        renamed: old names and what they are called now; an old name works, with a warning, unless a plugin
+            registers it.
     """
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, renamed: Mapping[str, str] = MappingProxyType({})) -> None:
         self.kind: Kind = kind
+        self._renamed = renamed
         self._lock = threading.Lock()
         self._registrations: dict[str, Registration] = {}
         self._contested: dict[str, DuplicatePluginError] = {}
@@ -153,6 +160,8 @@ class Registry:
             UnknownPluginError: there is none; the closest names are given.
             DuplicatePluginError: several plugins claim the name.
         """
+        if name in self._renamed and name not in self.names():
+            name = current_name(SINGULAR[self.kind], name, self._renamed)
         registration = self.peek(name)
         with self._lock:
             if name in self._contested:
@@ -169,6 +178,22 @@ class Registry:
         """
         registration = self.get(name)
         return resolve_target(registration, registration.target)
+
+
+def current_name(noun: str, name: str, renamed: Mapping[str, str]) -> str:
+    """What ``name`` is called now, with a ``DeprecationWarning`` if it is an old name.
+
+    Args:
+        noun: what the name stands for, in the singular.
+        name: what came.
+        renamed: old names and what they are called now.
+    """
+    if name not in renamed:
+        return name
+    new = renamed[name]
+    # The warning names what to replace; no fixed stack level would point at the line that has it.
+    warnings.warn(f"The {noun} {name!r} is now called {new!r}.", DeprecationWarning, stacklevel=2)
+    return new
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -101,7 +101,7 @@ def flat_numbers(spec: ObservationSpec, obs: Observation) -> Float[Array, "N F"]
 def _n_numbers(spec: ObservationSpec) -> int:
     parts = [("", spec)] if isinstance(spec, ArraySpec) else list(spec)
     if any(part.kind == "image" for _, part in parts):
-        raise ValueError("The world model 'deep_mdp' takes one image or numbers, not images in a Dict.")
+        raise ValueError("The world model 'ensemble' takes one image or numbers, not images in a Dict.")
     return sum(flat_size(part) for _, part in parts)
 
 

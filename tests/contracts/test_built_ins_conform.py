@@ -27,8 +27,8 @@ NUMBERS = ArraySpec(kind="box", shape=(4,), dtype="float32")
 THREE = ActionSpec(kind="discrete", nvec=(3,))
 FORCE = ActionSpec(kind="box", shape=(2,), low=(-1.0, 0.0), high=(1.0, 4.0))
 WORLD_MODELS = {
-    "deep_mdp": (NUMBERS, THREE, {"hidden": (16,), "n_members": 3, "n_costs": 1, "batch_size": 32}),
-    "deep_spi": (
+    "ensemble": (NUMBERS, THREE, {"hidden": (16,), "n_members": 3, "n_costs": 1, "batch_size": 32}),
+    "deep_mdp": (
         NUMBERS,
         THREE,
         {

@@ -135,7 +135,7 @@ def test_an_agent_of_stable_baselines_trains_in_a_dream_and_comes_back():
         ({"n_updates": 1.5}, ValueError, "n_updates must be an integer"),
         ({"learning_rate": 0.0}, ValueError, "learning_rate must be a number above 0"),
         ({"held_out": 0.95}, ValueError, "held_out must be a number at least 0 and at most 0.9"),
-        ({"kind": "deep_mpd"}, UnknownPluginError, "deep_mdp"),
+        ({"kind": "ensembel"}, UnknownPluginError, "ensemble"),
         ({"n_members": 0}, ValueError, "n_members must be at least 1, got 0"),
         ({"depth": 3}, TypeError, "depth"),
         ({"kind": "tdmpc", "hidden": (8,)}, TypeError, "n_members"),
@@ -149,5 +149,14 @@ def test_wrong_arguments_are_refused(changes, error, message):
 
 def test_a_kind_that_only_an_agent_fits_is_refused():
     settings = {"encoder": {"encoder": "mlp", "pi": (8,), "vf": (8,)}, "model": {}}
-    with pytest.raises(ValueError, match="'deep_spi' is fitted by its agent only"):
+    with (
+        pytest.raises(ValueError, match="'deep_mdp' is fitted by its agent only"),
+        pytest.warns(DeprecationWarning, match="The world model 'deep_spi' is now called 'deep_mdp'"),
+    ):
         spi_plugins.fit_world_model(CARTPOLE, n_steps=20, n_envs=2, kind="deep_spi", **settings)
+
+
+def test_the_ensembles_old_name_still_fits_it_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="The world model 'deep_mdp' is now called 'ensemble'"):
+        stored = spi_plugins.fit_world_model("CartPole-v1", **{**QUICK, "kind": "deep_mdp"})
+    assert stored.kind == "ensemble"

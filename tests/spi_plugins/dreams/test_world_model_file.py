@@ -1,4 +1,5 @@
 import json
+import pathlib
 import zipfile
 
 import gymnasium
@@ -13,6 +14,8 @@ import spi_plugins
 from spi_plugins.dreams.file import MAX_STARTS
 from spi_plugins.errors import ModelFileError
 from spi_wrappers import DreamEnv
+
+FORMAT_1 = pathlib.Path(__file__).parents[2] / "data" / "format_1"
 
 
 @pytest.fixture
@@ -64,6 +67,19 @@ def test_nothing_in_the_file_is_a_pickle(path):
         assert sorted(archive.namelist()) == ["data", "state.npz"]
         with archive.open("state.npz") as file:
             assert all(array.dtype != object for array in np.load(file, allow_pickle=False).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("world_ensemble", "ensemble"),
+        ("world_deep_spi", "deep_mdp"),
+        ("world_dream_spi", "deep_mdp"),
+        ("world_spowl", "tdmpc"),
+    ],
+)
+def test_a_file_of_version_1_is_of_the_kind_by_its_present_name(name, kind):
+    assert spi_plugins.load_world_model(FORMAT_1 / name).kind == kind
 
 
 def test_a_file_keeps_few_starts_and_the_first_ones_of_episodes():

@@ -43,6 +43,20 @@ def test_an_object_stands_for_itself(registry):
     assert registry.resolve("mppi") is sorted
 
 
+def test_an_old_name_finds_what_it_is_called_now_with_a_warning_that_names_both():
+    registry = Registry("planners", renamed={"mppi_1": "mppi"})
+    registry.add(entry())
+    with pytest.warns(DeprecationWarning, match="The planner 'mppi_1' is now called 'mppi'"):
+        assert registry.get("mppi_1") is registry.get("mppi")
+    assert registry.names() == ("mppi",)
+
+
+def test_an_old_name_that_a_plugin_registers_is_that_plugins():
+    registry = Registry("planners", renamed={"mppi_1": "mppi"})
+    registry.add(entry("mppi_1", owner=THEIRS))
+    assert registry.get("mppi_1").owner == THEIRS
+
+
 def test_an_unknown_name_gets_the_closest_and_all_known_ones(registry):
     registry.add(entry("mppi"))
     registry.add(entry("cem"))
