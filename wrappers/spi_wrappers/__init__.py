@@ -9,7 +9,8 @@ import importlib
 from typing import Any
 
 from spi_wrappers import registration as _registration
-from spi_wrappers.cost.check import check_cost_env
+from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
+from spi_wrappers.cost.check import CostEnvError, CostReport, check_cost_env
 from spi_wrappers.cost.clip import ClipCost, DelayCost
 from spi_wrappers.cost.from_fn import CostFromFn
 from spi_wrappers.cost.from_info import CostFromInfo
@@ -17,10 +18,8 @@ from spi_wrappers.cost.lagrangian import LagrangianReward
 from spi_wrappers.cost.limit import CostLimit, CostToTermination
 from spi_wrappers.cost.monitor import CostMonitor
 from spi_wrappers.cost.multi import MultiCost
-from spi_wrappers.cost.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.normalize import NormalizeCost
 from spi_wrappers.cost.repeat import ActionRepeat
-from spi_wrappers.cost.report import CostEnvError, CostReport
 from spi_wrappers.cost.saute import SauteBudget
 from spi_wrappers.cost.shaping import CostPenalty
 from spi_wrappers.cost.six_tuple import InfoToSixTuple, SixTupleToInfo

@@ -9,13 +9,13 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from spi_integrations.stable_baselines3.episode_costs import COST_KEY, Infos
-from spi_wrappers.cost import checks
-from spi_wrappers.cost.account import Account, Entries, MakeAccount, StepOutcome, StepRows
-from spi_wrappers.cost.features import extended, extended_space
+from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import Account, Entries, MakeAccount, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.features import extended, extended_space
 
 
 class InfoList:
-    """A ``VecEnv``'s infos, as ``spi_wrappers.cost.account.InfoRows``."""
+    """A ``VecEnv``'s infos, as ``spi_wrappers.cost.accounts.account.InfoRows``."""
 
     def __init__(self, infos: Infos) -> None:
         self._infos = infos

@@ -6,7 +6,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_integrations.stable_baselines3.episode_costs import EndedEpisode, EpisodeCosts
-from spi_wrappers.cost.arguments import real, whole
+from spi_wrappers.cost.accounts.arguments import real, whole
 
 
 class EpisodeCostCallback(BaseCallback):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, is_vecenv_wrapped
 
-from spi_wrappers.cost import checks
+from spi_wrappers.cost.accounts import checks
 
 Infos = list[dict[str, Any]]
 

@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import sync_envs_normalization
 
 from spi_integrations.stable_baselines3.evaluation import CostEvaluation, evaluate_policy_with_cost
 from spi_plugins.algorithms.vec_envs import as_vec_env
-from spi_wrappers.cost.arguments import real
+from spi_wrappers.cost.accounts.arguments import real
 
 
 class CostEvalCallback(EvalCallback):

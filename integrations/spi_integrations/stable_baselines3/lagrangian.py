@@ -8,8 +8,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_integrations.stable_baselines3.callbacks import EpisodeCostCallback
 from spi_integrations.stable_baselines3.episode_costs import EndedEpisode
+from spi_wrappers.cost.accounts.multiplier import Multiplier
 from spi_wrappers.cost.lagrangian import MultiplierAccess
-from spi_wrappers.cost.multiplier import Multiplier
 
 
 class LagrangianCallback(EpisodeCostCallback):

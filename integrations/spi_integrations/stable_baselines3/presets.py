@@ -15,8 +15,8 @@ from spi_plugins.algorithms.environments import prepare_env
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, GymVectorEnvAdapter, as_vec_env
 from spi_wrappers import CostLimit
-from spi_wrappers.cost.arguments import real
-from spi_wrappers.cost.multiplier import DEFAULT_LR, Multiplier, PIDGains
+from spi_wrappers.cost.accounts.arguments import real
+from spi_wrappers.cost.accounts.multiplier import DEFAULT_LR, Multiplier, PIDGains
 from spi_wrappers.vector import CostLimit as VectorCostLimit
 
 _Wrapper = TypeVar("_Wrapper", bound=VecEnvWrapper)

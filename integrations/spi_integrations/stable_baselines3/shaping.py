@@ -6,8 +6,8 @@ from typing import Any
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_integrations.stable_baselines3.account_env import AccountVecEnv
+from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.lagrangian import LagrangianAccount, MultiplierAccess, choose_multiplier
-from spi_wrappers.cost.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.saute import SauteAccount
 
 

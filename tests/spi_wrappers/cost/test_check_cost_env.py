@@ -17,7 +17,7 @@ from spi_wrappers import (
     check_cost_env,
 )
 from spi_wrappers import vector as twins
-from spi_wrappers.cost.report import CostEnvError
+from spi_wrappers.cost.check import CostEnvError
 
 
 def spoiled(**changes):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spi_wrappers.cost.multiplier import Multiplier, PIDGains
+from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
 
 costs = st.lists(st.lists(st.floats(0, 200), min_size=1, max_size=4), min_size=1, max_size=25)
 fraction = st.floats(0, 0.99)

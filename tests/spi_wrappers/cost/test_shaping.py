@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from spi_wrappers import CostPenalty, LagrangianReward, SauteBudget
 from spi_wrappers import vector as twins
-from spi_wrappers.cost.multiplier import Multiplier
+from spi_wrappers.cost.accounts.multiplier import Multiplier
 
 WRAPPERS = [
     pytest.param("CostPenalty", {"coef": 0.5}, id="penalty"),

@@ -10,7 +10,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import spi_wrappers
 from spi_wrappers import vector
-from spi_wrappers.cost.multiplier import Multiplier
+from spi_wrappers.cost.accounts.multiplier import Multiplier
 
 FIXED = Multiplier(1.0, init=0.6)
 FIXED.frozen = True

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import (
+from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
     Bools,
@@ -15,8 +15,8 @@ from spi_wrappers.cost.account import (
     StepRows,
     zero_cost,
 )
-from spi_wrappers.cost.arguments import boolean, real, whole
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.accounts.arguments import boolean, real, whole
+from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class ClipAccount(Account):

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost import checks
-from spi_wrappers.cost.account import (
+from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
     Bools,
@@ -18,8 +18,8 @@ from spi_wrappers.cost.account import (
     StepRows,
     zero_cost,
 )
-from spi_wrappers.cost.functions import FunctionOrName, function_of, name_of
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.accounts.functions import FunctionOrName, function_of, name_of
+from spi_wrappers.cost.wrapper import CostWrapper
 
 #: The costs of a step's rows, float64 ``[n]``.
 Costs: TypeAlias = Callable[[StepRows], Floats]

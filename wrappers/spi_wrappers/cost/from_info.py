@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import (
+from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
     Bools,
@@ -19,8 +19,8 @@ from spi_wrappers.cost.account import (
     StepRows,
     zero_cost,
 )
-from spi_wrappers.cost.arguments import real
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.accounts.arguments import real
+from spi_wrappers.cost.wrapper import CostWrapper
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,

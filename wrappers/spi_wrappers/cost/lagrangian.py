@@ -6,11 +6,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
-from spi_wrappers.cost.arguments import boolean
-from spi_wrappers.cost.multiplier import Multiplier, PIDGains
+from spi_wrappers.cost.accounts.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.arguments import boolean
+from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.shaping import raw_reward
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class LagrangianAccount(Account):

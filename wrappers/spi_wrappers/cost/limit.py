@@ -5,9 +5,9 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
-from spi_wrappers.cost.arguments import real
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.accounts.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.arguments import real
+from spi_wrappers.cost.wrapper import CostWrapper
 
 Ending = Literal["terminate", "truncate"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import (
+from spi_wrappers.cost.accounts.account import (
     RESTARTED,
     UNCHANGED,
     Account,
@@ -16,7 +16,7 @@ from spi_wrappers.cost.account import (
     StepOutcome,
     StepRows,
 )
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class MonitorAccount(Account):

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import (
+from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
     Bools,
@@ -17,8 +17,8 @@ from spi_wrappers.cost.account import (
     StepOutcome,
     StepRows,
 )
-from spi_wrappers.cost.arguments import boolean, real
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.accounts.arguments import boolean, real
+from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class RunningVariance:

@@ -5,10 +5,10 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost import checks
-from spi_wrappers.cost.account import COST_KEY, Account, StepOutcome, StepRows
-from spi_wrappers.cost.arguments import whole
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.arguments import whole
+from spi_wrappers.cost.wrapper import CostWrapper
 
 #: How many steps of the environment a step of ``ActionRepeat`` took.
 REPEATS_KEY = "n_repeats"

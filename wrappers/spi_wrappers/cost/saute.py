@@ -5,10 +5,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import Account, Bools, Feature, InfoRows, RestartOutcome, StepOutcome, StepRows
-from spi_wrappers.cost.arguments import real
+from spi_wrappers.cost.accounts.account import (
+    Account,
+    Bools,
+    Feature,
+    InfoRows,
+    RestartOutcome,
+    StepOutcome,
+    StepRows,
+)
+from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.shaping import raw_reward
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.wrapper import CostWrapper
 
 # What is left after many steps with gamma < 1 can leave float32's range.
 _LARGEST = float(np.finfo(np.float32).max)

@@ -4,9 +4,9 @@ from typing import Any
 
 import gymnasium as gym
 
-from spi_wrappers.cost.account import Account, Floats, StepOutcome, StepRows
-from spi_wrappers.cost.arguments import real
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.accounts.account import Account, Floats, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.arguments import real
+from spi_wrappers.cost.wrapper import CostWrapper
 
 RAW_REWARD_KEY = "reward_raw"
 

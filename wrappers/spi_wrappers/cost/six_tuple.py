@@ -4,9 +4,9 @@ from typing import Any, SupportsFloat
 
 import gymnasium as gym
 
-from spi_wrappers.cost import checks
-from spi_wrappers.cost.account import COST_KEY, Account, Bools, InfoRows, RestartOutcome, zero_cost
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, Bools, InfoRows, RestartOutcome, zero_cost
+from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class GivenCostAccount(Account):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import (
+from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
     Bools,
@@ -16,9 +16,9 @@ from spi_wrappers.cost.account import (
     StepRows,
     zero_cost,
 )
-from spi_wrappers.cost.arguments import real
+from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.from_info import numbers_of
-from spi_wrappers.cost.single import CostWrapper
+from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class SpeedLimit(NamedTuple):

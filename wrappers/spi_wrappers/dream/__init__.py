@@ -1,10 +1,10 @@
 """Learned worlds as Gymnasium environments, the way back to the real one, and a check of one against the other."""
 
 from spi_wrappers.dream.check import DreamCheck
+from spi_wrappers.dream.env import DreamEnv
 from spi_wrappers.dream.observation import LatentObservation, LatentVectorObservation
 from spi_wrappers.dream.report import Calibration, DreamReport
-from spi_wrappers.dream.single import DreamEnv
-from spi_wrappers.dream.vector import DreamVectorEnv
+from spi_wrappers.dream.vector_env import DreamVectorEnv
 
 __all__ = [
     "Calibration",

@@ -7,8 +7,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from spi_plugins import plugins
 from spi_plugins.envs.base import FunctionalEnv
-from spi_wrappers.functional.single import FunctionalGymEnv
-from spi_wrappers.functional.vector import FunctionalVectorEnv
+from spi_wrappers.functional.gym_env import FunctionalGymEnv
+from spi_wrappers.functional.vector_env import FunctionalVectorEnv
 
 
 def make_registered(env: str, render_mode: str | None = None, **env_kwargs: Any) -> gymnasium.Env[Any, Any]:

@@ -7,13 +7,13 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from spi_wrappers.cost import checks
-from spi_wrappers.cost.account import Account, Floats, StepRows
-from spi_wrappers.cost.batches import row_of
+from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import Account, Floats, StepRows
+from spi_wrappers.cost.accounts.batches import row_of
+from spi_wrappers.cost.accounts.functions import FunctionOrName, function_of, name_of
+from spi_wrappers.cost.accounts.infos import row_of_infos
 from spi_wrappers.cost.from_fn import FnAccount, SingleCost
-from spi_wrappers.cost.functions import FunctionOrName, function_of, name_of
-from spi_wrappers.cost.infos import row_of_infos
-from spi_wrappers.cost.vector import CostVectorWrapper
+from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
 class CostFromFn(CostVectorWrapper):

@@ -5,7 +5,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from spi_wrappers.cost.monitor import MonitorAccount, MonitorStatistics
-from spi_wrappers.cost.vector import CostVectorWrapper
+from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
 class CostMonitor(MonitorStatistics, CostVectorWrapper):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from gymnasium.vector import VectorEnv
 
 from spi_wrappers.cost.multi import MultiAccount, Term
-from spi_wrappers.cost.vector import CostVectorWrapper
+from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
 class MultiCost(CostVectorWrapper):

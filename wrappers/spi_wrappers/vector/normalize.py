@@ -5,7 +5,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from spi_wrappers.cost.normalize import NormalizeAccount, NormalizeStatistics
-from spi_wrappers.cost.vector import CostVectorWrapper
+from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
 class NormalizeCost(NormalizeStatistics, CostVectorWrapper):

@@ -7,12 +7,12 @@ import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
-from spi_wrappers.cost.account import Bools, Floats
-from spi_wrappers.cost.batches import row_of, with_rows
-from spi_wrappers.cost.infos import FINAL_KEYS, Infos, VectorInfo, mask_of, overlaid, without
+from spi_wrappers.cost.accounts.account import Bools, Floats
+from spi_wrappers.cost.accounts.batches import row_of, with_rows
+from spi_wrappers.cost.accounts.infos import FINAL_KEYS, Infos, VectorInfo, mask_of, overlaid, without
+from spi_wrappers.cost.accounts.rows import HELD_KEY, Step, check_rows_can_be_reset, held, reset_rows
 from spi_wrappers.cost.repeat import RepeatAccount
-from spi_wrappers.cost.rows import HELD_KEY, Step, check_rows_can_be_reset, held, reset_rows
-from spi_wrappers.cost.vector import CostVectorWrapper
+from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
 class _Window(NamedTuple):

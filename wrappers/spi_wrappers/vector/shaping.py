@@ -6,11 +6,11 @@ from typing import Any
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 
+from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.lagrangian import LagrangianAccount, MultiplierAccess, choose_multiplier
-from spi_wrappers.cost.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.saute import SauteAccount
 from spi_wrappers.cost.shaping import PenaltyAccount
-from spi_wrappers.cost.vector import CostVectorWrapper
+from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
 class SauteBudget(CostVectorWrapper):

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from spi_wrappers.cost import checks
-from spi_wrappers.cost.account import COST_KEY, Account, Bools, Floats, StepOutcome, StepRows
-from spi_wrappers.cost.infos import Infos, put
-from spi_wrappers.cost.rows import Step
+from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, Bools, Floats, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.infos import Infos, put
+from spi_wrappers.cost.accounts.rows import Step
 from spi_wrappers.cost.six_tuple import GivenCostAccount, six_of
-from spi_wrappers.cost.vector import CostVectorWrapper
+from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
 class SixTupleToInfo(CostVectorWrapper):

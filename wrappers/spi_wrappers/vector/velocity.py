@@ -4,7 +4,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from spi_wrappers.cost.vector import CostVectorWrapper
+from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 from spi_wrappers.cost.velocity import VelocityAccount, speed_limit
 
 

@@ -10,8 +10,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from spi_wrappers.cost import checks
-from spi_wrappers.cost.account import (
+from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
     Bools,
@@ -22,11 +22,26 @@ from spi_wrappers.cost.account import (
     StepOutcome,
     StepRows,
 )
-from spi_wrappers.cost.batches import row_of, with_rows
-from spi_wrappers.cost.features import extended, extended_rows, extended_space
-from spi_wrappers.cost.infos import FINAL_KEYS, Infos, VectorInfo, aligned, every_row, mask_of, overlaid, put
-from spi_wrappers.cost.order import refuse_wrong_order
-from spi_wrappers.cost.rows import HELD_KEY, Step, check_rows_can_be_reset, reset_rows, step_and_reset
+from spi_wrappers.cost.accounts.batches import row_of, with_rows
+from spi_wrappers.cost.accounts.features import extended, extended_rows, extended_space
+from spi_wrappers.cost.accounts.infos import (
+    FINAL_KEYS,
+    Infos,
+    VectorInfo,
+    aligned,
+    every_row,
+    mask_of,
+    overlaid,
+    put,
+)
+from spi_wrappers.cost.accounts.order import refuse_wrong_order
+from spi_wrappers.cost.accounts.rows import (
+    HELD_KEY,
+    Step,
+    check_rows_can_be_reset,
+    reset_rows,
+    step_and_reset,
+)
 
 
 class LastStep(NamedTuple):

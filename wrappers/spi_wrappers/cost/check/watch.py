@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.account import COST_KEY
-from spi_wrappers.cost.order import layers
-from spi_wrappers.cost.report import CostReport
+from spi_wrappers.cost.accounts.account import COST_KEY
+from spi_wrappers.cost.accounts.order import layers
+from spi_wrappers.cost.check.report import CostReport
 
 RAW_COST_KEY = "cost_raw"
 TERMS_KEY = "cost_terms"

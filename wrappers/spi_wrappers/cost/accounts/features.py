@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from spi_wrappers.cost.account import Feature
+from spi_wrappers.cost.accounts.account import Feature
 
 
 def extended_space(space: spaces.Space[Any], feature: Feature, wrapper: str) -> spaces.Space[Any]:

@@ -8,11 +8,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from spi_wrappers.cost import checks
-from spi_wrappers.cost.account import COST_KEY, Account, Entries, MakeAccount, StepOutcome, StepRows
-from spi_wrappers.cost.features import extended, extended_space
-from spi_wrappers.cost.infos import SingleInfo
-from spi_wrappers.cost.order import refuse_wrong_order
+from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, Entries, MakeAccount, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.features import extended, extended_space
+from spi_wrappers.cost.accounts.infos import SingleInfo
+from spi_wrappers.cost.accounts.order import refuse_wrong_order
 
 _ALL = np.ones(1, np.bool_)
 _NO_COST = np.zeros(1)

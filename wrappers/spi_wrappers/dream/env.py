@@ -8,7 +8,7 @@ from spi_plugins.dreams.file import StoredWorldModel
 from spi_plugins.types import Observation, Params
 from spi_plugins.world_models.fitted import FittedModel
 from spi_wrappers.dream.source import FACTORY, DreamSpaces, file_options, file_spaces, from_object, swapped
-from spi_wrappers.functional.single import FunctionalGymEnv
+from spi_wrappers.functional.gym_env import FunctionalGymEnv
 
 
 class DreamEnv(FunctionalGymEnv):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spi_wrappers.cost.account import Bools, Floats
+from spi_wrappers.cost.accounts.account import Bools, Floats
 
 _MAKERS = "CostFromInfo, CostFromFn, VelocityCost or SixTupleToInfo"
 

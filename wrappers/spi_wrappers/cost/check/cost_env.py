@@ -7,11 +7,11 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from spi_wrappers.cost.arguments import boolean, whole
-from spi_wrappers.cost.order import layers, wrong_orders
-from spi_wrappers.cost.report import CostEnvError, CostReport
-from spi_wrappers.cost.vector_watch import VectorWatch
-from spi_wrappers.cost.watch import SingleWatch
+from spi_wrappers.cost.accounts.arguments import boolean, whole
+from spi_wrappers.cost.accounts.order import layers, wrong_orders
+from spi_wrappers.cost.check.report import CostEnvError, CostReport
+from spi_wrappers.cost.check.vector_watch import VectorWatch
+from spi_wrappers.cost.check.watch import SingleWatch
 
 
 def check_cost_env(

@@ -8,8 +8,8 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from spi_wrappers.cost.account import Bools, Floats
-from spi_wrappers.cost.infos import Infos, overlaid
+from spi_wrappers.cost.accounts.account import Bools, Floats
+from spi_wrappers.cost.accounts.infos import Infos, overlaid
 
 #: Says which rows were held in a step; it never leaves the outermost of our wrappers.
 HELD_KEY = "spi_held"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spi_wrappers.cost.account import Bools
+from spi_wrappers.cost.accounts.account import Bools
 
 Infos = dict[str, Any]
 

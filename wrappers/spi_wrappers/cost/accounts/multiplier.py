@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spi_wrappers.cost.arguments import boolean, real, whole
+from spi_wrappers.cost.accounts.arguments import boolean, real, whole
 
 DEFAULT_LR = 0.05
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from spi_wrappers.cost.account import COST_KEY, Bools, Floats
-from spi_wrappers.cost.infos import Infos, VectorInfo, mask_of
-from spi_wrappers.cost.watch import MAKE_ONE, RAW_COST_KEY, TERMS_KEY, Watch, judge, kind_of
+from spi_wrappers.cost.accounts.account import COST_KEY, Bools, Floats
+from spi_wrappers.cost.accounts.infos import Infos, VectorInfo, mask_of
+from spi_wrappers.cost.check.watch import MAKE_ONE, RAW_COST_KEY, TERMS_KEY, Watch, judge, kind_of
 
 
 class VectorWatch(Watch):
