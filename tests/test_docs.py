@@ -185,6 +185,33 @@ def test_the_files_that_a_page_names_exist(page):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
+def tree():
+    """Paths of the tree on the page of the layout, folders with a slash at the end."""
+    page = ROOT / "docs/layout.md"
+    (block,) = blocks(page, "text")
+    parents, paths = [], []
+    for line in block.text.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        parents = [*parents[:depth], name]
+        paths.append("".join(parents))
+    return paths
+
+
+def test_the_tree_of_the_layout_names_nothing_that_is_missing():
+    assert [path for path in tree() if not (ROOT / path).exists()] == []
+
+
+def test_the_tree_of_the_layout_has_every_package_and_every_module_at_the_top():
+    core = ROOT / "spi_plugins"
+    packages = [core, ROOT / "wrappers/spi_wrappers", ROOT / "integrations/spi_integrations"]
+    rooms = [init.parent for package in packages for init in package.rglob("__init__.py")]
+    modules = [path for path in core.glob("*.py") if path.stem != "__init__"]
+    expected = {f"{path.relative_to(ROOT).as_posix()}/" for path in rooms}
+    expected |= {path.relative_to(ROOT).as_posix() for path in modules}
+    assert expected - set(tree()) == set()
+
+
 # Decisions also name what was not done.
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.parent.name != "decisions"], ids=lambda page: page.stem
