@@ -25,14 +25,11 @@ from spi_plugins.agents.rollout import (
 )
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.saved_model import ResumePoint
-from spi_plugins.algorithms.vec_envs import NativeVecEnv
-from spi_plugins.checks import check_finite
-from spi_plugins.types import Observation, Rollout, device_dtype
+from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows, to_device
+from spi_plugins.types import Observation, Rollout
 
 if TYPE_CHECKING:
     from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
-
-Infos = list[dict[str, Any]]
 
 
 class Collector(Protocol):
@@ -46,21 +43,6 @@ class Collector(Protocol):
 
     def resume_point(self) -> ResumePoint | None:
         """What ``save`` stores within an iteration; ``None`` if that is how the model stands."""
-
-
-def to_device(space: Any, obs: Observation) -> Observation:
-    """Observations in the dtypes of the device: 64-bit numbers narrowed, images left as bytes."""
-    if isinstance(obs, dict):
-        return {key: np.asarray(value, device_dtype(space[key].dtype)) for key, value in obs.items()}
-    return np.asarray(obs, device_dtype(space.dtype))
-
-
-def check_rows(obs: Observation, reward: NDArray[np.float32], num_timesteps: int) -> None:
-    """Refuse an observation or reward that is not finite, naming environment and time step."""
-    where = f"at time step {num_timesteps}: the "
-    for key, value in obs.items() if isinstance(obs, dict) else [("", obs)]:
-        check_finite(f"{where}observation{f'[{key!r}]' if key else ''}", value)
-    check_finite(f"{where}reward", reward)
 
 
 def check_iteration(reward: NDArray[np.float32], finite: NDArray[np.bool_], num_timesteps: int) -> None:
@@ -132,7 +114,7 @@ class StepCollector:
         env = model.env
         assert env is not None
         self.env: VecEnv = env
-        self.has_reset_rows = isinstance(env, NativeVecEnv) and env.has_reset_rows
+        self.has_reset_rows = has_reset_rows(env)
         agent = model.agent
         self._keeps_final = agent.world_model is not None and not self.has_reset_rows
         self._act = jax.jit(functools.partial(act_into, agent), donate_argnums=1)
@@ -197,47 +179,38 @@ class StepCollector:
         """Step the environments with row ``t``'s actions, fill the host's row, call the callbacks."""
         model, env, host = self.model, self.env, self._host
         actions = to_action(env.action_space, action)
-        if self.has_reset_rows:
-            assert isinstance(env, NativeVecEnv)
-            new_obs, rewards, terminated, truncated, valid, infos = env.step_rows(actions)
-            host.valid[t] = valid
-            dones = terminated | truncated
-        else:
-            new_obs, rewards, dones, infos = env.step(actions)
-            truncated = np.zeros_like(dones)
-            for i in np.flatnonzero(dones):
-                truncated[i] = infos[i].get("TimeLimit.truncated", False)
-            terminated = dones & ~truncated
-        host.reward[t], host.terminated[t], host.truncated[t] = rewards, terminated, truncated
-        obs = to_device(env.observation_space, new_obs)
+        stepped = advance(env, actions, reset_rows=self.has_reset_rows)
+        dones = stepped.done
+        host.reward[t], host.terminated[t], host.truncated[t], host.valid[t] = (
+            stepped.reward,
+            stepped.terminated,
+            stepped.truncated,
+            stepped.valid,
+        )
         model.num_timesteps += env.num_envs
-        check_rows(obs, rewards, model.num_timesteps)
-        callbacks.update_locals({"env": env, "new_obs": new_obs, "rewards": rewards, "dones": dones,
-                                 "infos": infos, "actions": actions, "n_steps": t + 1})  # fmt: skip
+        check_rows(stepped.next_obs, stepped.reward, model.num_timesteps)
+        callbacks.update_locals({"env": env, "new_obs": stepped.raw_obs, "rewards": stepped.reward,
+                                 "dones": dones, "infos": stepped.infos, "actions": actions,
+                                 "n_steps": t + 1})  # fmt: skip
         go_on = callbacks.on_step()
-        model._update_info_buffer(infos, dones)
+        model._update_info_buffer(stepped.infos, dones)
         if go_on and not self.has_reset_rows:
-            self._keep_final(t, obs, dones, truncated, infos)
+            self._keep_final(t, stepped)
         # Also when a callback stops the run: the environment stands there.
-        self._obs = obs
-        model._last_obs, model._last_episode_starts = new_obs, dones
+        self._obs = stepped.next_obs
+        model._last_obs, model._last_episode_starts = stepped.raw_obs, dones
         return go_on
 
-    def _keep_final(
-        self, t: int, obs: Observation, dones: NDArray[Any], truncated: NDArray[Any], infos: Infos
-    ) -> None:
+    def _keep_final(self, t: int, stepped: Stepped) -> None:
         """Keep row ``t``'s successors and, at time limits, their values: the environment resets itself."""
-        host = self._host
+        host, limited = self._host, stepped.truncated.any()
         host.final_value[t] = 0.0
-        if not (self._keeps_final or truncated.any()):
+        if not (self._keeps_final or limited):
             return
-        final = jax.tree.map(np.array, obs) if dones.any() else obs
-        for i in np.flatnonzero(dones):
-            terminal = to_device(self.env.observation_space, infos[i]["terminal_observation"])
-            jax.tree.map(lambda rows, row, i=i: rows.__setitem__(i, row), final, terminal)
-        if truncated.any():
+        final = stepped.reached(self.env.observation_space)
+        if limited:
             values = np.asarray(self._value(self.model._agent_state.params, final))
-            host.final_value[t] = np.where(truncated, values, 0.0)
+            host.final_value[t] = np.where(stepped.truncated, values, 0.0)
         if self._keeps_final:
             if host.final_obs is None:
                 shape = (self.model.n_steps,)

@@ -16,17 +16,12 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.agents.on_policy import DeepSPIMetrics
 from spi_plugins.agents.rollout import Collected, Runner, collect_checked, iterate
-from spi_plugins.algorithms.collectors import (
-    Infos,
-    check_iteration,
-    check_loss,
-    pack,
-    to_device,
-    update_packed,
-)
+from spi_plugins.algorithms.collectors import check_iteration, check_loss, pack, update_packed
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.saved_model import ResumePoint
+from spi_plugins.algorithms.stepping import to_device
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.types import Observation, PyTree
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.actions import from_action, stored_action
-from spi_plugins.algorithms.collectors import check_rows, to_device
-from spi_plugins.algorithms.stepping import Stepped, advance
+from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, to_device
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.checks import check_finite
 from spi_plugins.spaces import action_spec
@@ -101,18 +100,19 @@ def gather(
         else:
             action, state = policy.predict(obs, state=state, episode_start=starts, deterministic=False)
         stepped = advance(env, action)
-        check_rows(stepped.obs, stepped.reward, done)
+        reached = stepped.reached(env.observation_space)
+        check_rows(reached, stepped.reward, done)
         has_costs &= all(COST_KEY in info for info in stepped.infos)
         cost = np.asarray([info.get(COST_KEY, 0.0) for info in stepped.infos], np.float32)
         check_finite(f"at time step {done}: the cost", cost)
-        rings.add(stepped, np.asarray(from_action(space, np.asarray(action))), cost)
-        ended = stepped.terminated | stepped.truncated
+        rings.add(stepped, reached, np.asarray(from_action(space, np.asarray(action))), cost)
+        ended = stepped.done
         returns += stepped.reward
         finished += returns[ended].tolist()
         returns[ended] = 0.0
         if ended.any():
-            rings.begin(to_device(env.observation_space, stepped.next_obs), ended)
-        obs, starts = stepped.next_obs, ended
+            rings.begin(stepped.next_obs, ended)
+        obs, starts = stepped.raw_obs, ended
         if on_progress is not None:
             on_progress(min(done, n_steps))
     actions = rings.slots.action.reshape(-1, *spec.shape)
@@ -153,11 +153,13 @@ class _Rings:
             self.slots = self.slots._replace(obs=empty)
         self._write(rows, obs, {})
 
-    def add(self, stepped: Stepped, action: NDArray[Any], cost: NDArray[np.float32]) -> None:
+    def add(
+        self, stepped: Stepped, reached: Observation, action: NDArray[Any], cost: NDArray[np.float32]
+    ) -> None:
         """Write a step in all rows."""
         values = {"reward": stepped.reward, "cost": cost, "terminated": stepped.terminated,
                   "truncated": stepped.truncated, "valid": True, "action": action.reshape(len(cost), -1)}  # fmt: skip
-        self._write(np.ones(len(cost), bool), stepped.obs, values)
+        self._write(np.ones(len(cost), bool), reached, values)
 
     def _write(self, rows: NDArray[np.bool_], obs: Observation, values: dict[str, Any]) -> None:
         place = (np.flatnonzero(rows), self.sizes[rows])

@@ -11,10 +11,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import scale_action
-from spi_plugins.algorithms.collectors import check_rows, to_device
 from spi_plugins.algorithms.interrupts import deferred_interrupt
-from spi_plugins.algorithms.stepping import Infos, Stepped, advance, has_reset_rows
-from spi_plugins.algorithms.vec_envs.vector_infos import costs_of
+from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows, to_device
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of
 from spi_plugins.buffers import Slot
 from spi_plugins.checks import check_finite
 from spi_plugins.errors import EnvironmentNotSupportedError
@@ -96,28 +95,28 @@ class ReplayCollector:
         stepped = advance(env, env_action, reset_rows=self.has_reset_rows)
         cost = self._costs(stepped)
         model.num_timesteps += env.num_envs
-        check_rows(stepped.obs, stepped.reward, model.num_timesteps)
+        reached = stepped.reached(env.observation_space)
+        check_rows(reached, stepped.reward, model.num_timesteps)
         slot = _slot(
-            stepped.obs, action, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.valid
+            reached, action, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.valid
         )
-        dones = stepped.terminated | stepped.truncated
+        dones = stepped.done
         with deferred_interrupt():
             self._write(slot, np.ones(env.num_envs, bool))
-            if dones.any() and not self.has_reset_rows:
-                next_obs = to_device(env.observation_space, stepped.next_obs)
-                self._write(self._first_slot(next_obs), dones)
+            if stepped.restarted.any():
+                self._write(self._first_slot(stepped.next_obs), stepped.restarted)
             self.standing = self.standing._replace(
                 plan=plan,
                 episode_start=dones,
                 total_cost=self.standing.total_cost + float(cost[stepped.valid].sum()),
                 total_steps=self.standing.total_steps + int(stepped.valid.sum()),
             )
-            model._last_obs, model._last_episode_starts = stepped.next_obs, dones
+            model._last_obs, model._last_episode_starts = stepped.raw_obs, dones
             self._seen = model._last_obs
         self._report(reported, stepped.infos)
         self._sum_costs(cost, dones, stepped.infos)
         model._update_info_buffer(stepped.infos, dones)
-        callbacks.update_locals({"env": env, "new_obs": stepped.next_obs, "rewards": stepped.reward,
+        callbacks.update_locals({"env": env, "new_obs": stepped.raw_obs, "rewards": stepped.reward,
                                  "dones": dones, "infos": stepped.infos, "actions": env_action})  # fmt: skip
         return callbacks.on_step()
 

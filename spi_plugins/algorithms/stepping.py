@@ -1,4 +1,4 @@
-"""One step of any ``VecEnv`` as learners store it: the state that was reached, and the one to act on next."""
+"""One step of any ``VecEnv`` in either autoreset mode, in the dtypes of the device."""
 
 from typing import Any, NamedTuple
 
@@ -7,27 +7,42 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.algorithms.collectors import to_device
 from spi_plugins.algorithms.vec_envs import NativeVecEnv
-from spi_plugins.types import Observation
-
-Infos = list[dict[str, Any]]
+from spi_plugins.algorithms.vec_envs.native import put_rows
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.checks import check_finite
+from spi_plugins.types import Observation, device_dtype
 
 
 class Stepped(NamedTuple):
-    """A step of all environments in either autoreset mode."""
+    """A step of ``B`` environments."""
 
-    obs: Observation  # reached; the last one of an episode where it ended
-    next_obs: Observation  # that the next decision sees
+    raw_obs: Observation  # as the environment returned it
+    next_obs: Observation  # the same in the device's dtypes: what the next decision sees
     reward: NDArray[np.float32]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
-    valid: NDArray[np.bool_]  # false on reset rows
+    valid: NDArray[np.bool_]  # false on the row of a next-step autoreset, which is not a transition
+    restarted: NDArray[np.bool_]  # ``next_obs`` begins a new episode already
     infos: Infos
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Where an episode ended."""
+        return self.terminated | self.truncated
+
+    def reached(self, space: Any) -> Observation:
+        """The observations that the actions led to: the last one of each episode that ended."""
+        if not self.restarted.any():
+            return self.next_obs
+        obs = jax.tree.map(np.array, self.next_obs)
+        for i in np.flatnonzero(self.restarted):
+            put_rows(obs, i, to_device(space, self.infos[i]["terminal_observation"]))
+        return obs
 
 
 def has_reset_rows(env: VecEnv) -> bool:
-    """Whether an environment resets itself in the step after an episode's end, a row that is no transition."""
+    """Whether the environment resets itself in the step after an episode's end."""
     return isinstance(env, NativeVecEnv) and env.has_reset_rows
 
 
@@ -35,23 +50,37 @@ def advance(env: VecEnv, actions: NDArray[Any], *, reset_rows: bool = False) -> 
     """Step all environments.
 
     Args:
-        env: any; terminal observations are put where they were reached.
-        actions: of the environment's action space, ``[B, ...]``.
-        reset_rows: let the environment reset itself in the next step, where ``has_reset_rows`` says that it can.
+        env: the environments.
+        actions: ``[B, ...]``, in the action space.
+        reset_rows: let environments reset themselves in the next step; requires ``has_reset_rows(env)``.
     """
-    space = env.observation_space
+    none = np.zeros(env.num_envs, bool)
     if reset_rows:
         assert isinstance(env, NativeVecEnv)
-        rows = env.step_rows(actions)
-        return Stepped(to_device(space, rows.obs), rows.obs, *rows[1:])
-    next_obs, rewards, dones, infos = env.step(actions)
-    truncated = np.asarray([info.get("TimeLimit.truncated", False) for info in infos], bool) & dones
-    obs = to_device(space, next_obs)
-    if dones.any():
-        obs = jax.tree.map(np.array, obs)
-        for i in np.flatnonzero(dones):
-            last = to_device(space, infos[i]["terminal_observation"])
-            jax.tree.map(lambda rows, row, i=i: rows.__setitem__(i, row), obs, last)
-    valid = np.ones(env.num_envs, bool)
-    reward = np.asarray(rewards, np.float32)
-    return Stepped(obs, next_obs, reward, dones & ~truncated, truncated, valid, infos)
+        obs, reward, terminated, truncated, valid, infos = env.step_rows(actions)
+        restarted = none
+    else:
+        obs, reward, dones, infos = env.step(actions)
+        done = np.asarray(dones, bool)
+        truncated = np.zeros_like(none)
+        for i in np.flatnonzero(done):
+            truncated[i] = infos[i].get("TimeLimit.truncated", False)
+        terminated, valid, restarted = done & ~truncated, ~none, done
+    next_obs = to_device(env.observation_space, obs)
+    reward = np.asarray(reward, np.float32)
+    return Stepped(obs, next_obs, reward, terminated, truncated, valid, restarted, infos)
+
+
+def to_device(space: Any, obs: Observation) -> Observation:
+    """Observations in the device's dtypes: 64-bit numbers narrowed, images left as bytes."""
+    if isinstance(obs, dict):
+        return {key: np.asarray(value, device_dtype(space[key].dtype)) for key, value in obs.items()}
+    return np.asarray(obs, device_dtype(space.dtype))
+
+
+def check_rows(obs: Observation, reward: NDArray[np.float32], num_timesteps: int) -> None:
+    """Refuse observations and rewards that are not finite, naming environment and time step."""
+    where = f"at time step {num_timesteps}: the "
+    for key, value in obs.items() if isinstance(obs, dict) else [("", obs)]:
+        check_finite(f"{where}observation{f'[{key!r}]' if key else ''}", value)
+    check_finite(f"{where}reward", reward)
