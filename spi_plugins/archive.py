@@ -1,15 +1,16 @@
-"""Files of JSON and plain arrays: a zip whose entries are ``data`` and ``state.npz``, nothing that is unpickled.
+"""Files of JSON and plain arrays: a zip with the entries ``data`` and ``state.npz``. Nothing is unpickled.
 
-Loading a stranger's file can run no code. Writes are atomic: a killed process leaves the old file or the new one.
+Loading an untrusted file cannot run code. Writes are atomic: a killed process leaves the old file or the new one.
 """
 
+import contextlib
 import io
 import json
 import os
 import pathlib
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,33 +24,48 @@ class Format(NamedTuple):
     """A kind of file.
 
     Attributes:
-        name: stands in the file.
-        version: the newest that this release reads, and the one that it writes.
-        what: for messages, as in "no spi-plugins model".
+        name: stored in the file.
+        version: the one written, and the newest that can be read.
+        what: the noun used in messages, such as ``"world model"``.
+        otherwise: what to say about a file of another kind.
+        suffix: appended to a path that has none.
     """
 
     name: str
     version: int
     what: str
+    otherwise: str = ""
+    suffix: str = ".zip"
 
 
 class Archive(NamedTuple):
-    """What a file holds."""
+    """The contents of a file."""
 
     data: dict[str, Any]
     arrays: dict[str, np.ndarray[Any, Any]]
 
     def part(self, prefix: str) -> dict[str, np.ndarray[Any, Any]]:
-        """The arrays whose name begins with ``prefix``, without it."""
+        """The arrays whose names begin with ``prefix``, named without it."""
         return {key[len(prefix) :]: value for key, value in self.arrays.items() if key.startswith(prefix)}
 
 
-def zip_path(path: str | pathlib.Path, *, for_reading: bool) -> pathlib.Path:
-    """SB3's habit: ``.zip`` is appended where there is no suffix."""
+def existing_file(path: str | os.PathLike[str], what: str, suffix: str = ".zip") -> pathlib.Path:
+    """The file at ``path``, which may lack its suffix; ``what`` is the noun for messages.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+    """
+    file = pathlib.Path(path)
+    if not file.is_file():
+        file = _with_suffix(file, suffix)
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no {what} file {file}.")
+    return file
+
+
+def _with_suffix(path: str | os.PathLike[str], suffix: str) -> pathlib.Path:
     path = pathlib.Path(path)
-    if path.suffix == "" and not (for_reading and path.is_file()):
-        path = path.with_name(path.name + ".zip")
-    return path
+    return path if path.suffix else path.with_name(path.name + suffix)
 
 
 def write_archive(
@@ -57,43 +73,48 @@ def write_archive(
     kind: Format,
     data: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray[Any, Any]],
-    texts: Mapping[str, str],
+    texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write to a path (atomically, missing folders are made) or into an open binary file.
+    """Write to a path (atomically, creating missing folders) or into an open binary file.
 
     Args:
-        target: where; ``.zip`` is appended to a path without a suffix.
-        kind: of the file.
-        data: what JSON can hold.
-        arrays: by name.
+        target: the path or file; a path without a suffix gets that of ``kind``.
+        kind: the file's format.
+        data: the description, which JSON must be able to hold.
+        arrays: arrays by name.
         texts: further entries by name.
     """
-    packed = io.BytesIO()
-    np.savez(packed, **dict(arrays))  # type: ignore[arg-type]
-    content = io.BytesIO()
+    if isinstance(target, str | os.PathLike):
+        with _replacing(_with_suffix(target, kind.suffix)) as file:
+            write_archive(file, kind, data, arrays, texts)
+        return
     # Trained weights do not compress; storing them keeps frequent checkpoints cheap.
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         header = {"format": kind.name, "format_version": kind.version}
         archive.writestr("data", json.dumps({**header, **data}, indent=1, allow_nan=True))
-        archive.writestr("state.npz", packed.getvalue())
-        for name, text in texts.items():
+        with archive.open("state.npz", "w", force_zip64=True) as state:
+            np.savez(state, **dict(arrays))  # type: ignore[arg-type]
+        for name, text in (texts or {}).items():
             archive.writestr(name, text)
-    if isinstance(target, str | os.PathLike):
-        write_atomically(zip_path(target, for_reading=False), content.getbuffer())
-    else:
-        target.write(content.getbuffer())
 
 
 def write_atomically(path: pathlib.Path, content: memoryview) -> None:
-    """Write a file so that a killed process leaves the old one or the new one; missing folders are made."""
+    """Write a file so that a killed process leaves the old one or the new one; missing folders are created."""
+    with _replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """An open file that takes the place of ``path`` once it is written in full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files that only the owner can read; give the usual permissions instead.
+        # mkstemp makes files that only their owner can read; restore the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
@@ -108,44 +129,74 @@ def write_atomically(path: pathlib.Path, content: memoryview) -> None:
         os.close(directory)
 
 
-def read_archive(source: PathOrFile, kind: Format, *, otherwise: str) -> Archive:
+def read_archive(source: PathOrFile, kind: Format) -> Archive:
     """Read what ``write_archive`` wrote.
 
     Args:
-        source: a path, with or without ``.zip``, or an open binary file.
-        kind: that it must be.
-        otherwise: what to say of a file of another kind.
+        source: a path, with or without its suffix, or an open binary file.
+        kind: the format that the file must have.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ModelFileError: the file is damaged, of another kind, or comes from a newer version.
+        FileNotFoundError: the file does not exist.
+        ModelFileError: the file is damaged, of another kind, or from a newer version.
     """
-    name = str(source)
     if isinstance(source, str | os.PathLike):
-        path = zip_path(source, for_reading=True)
-        name = str(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no {kind.what} file {name}.")
-        source = io.BytesIO(path.read_bytes())
+        source = existing_file(source, kind.what, kind.suffix)
     try:
         with zipfile.ZipFile(source) as archive:
-            names = archive.namelist()
-            data = json.loads(archive.read("data")) if "data" in names else {}
-            if not isinstance(data, dict) or data.get("format") != kind.name:
+            if "format.npy" in archive.namelist():
+                file = _bare(archive)
+            elif "data" in archive.namelist():
+                file = Archive(json.loads(archive.read("data")), {})
+            else:
+                file = Archive({}, {})
+            if not isinstance(file.data, dict) or file.data.get("format") != kind.name:
                 raise ModelFileError(
-                    f"{name} is no spi-plugins {kind.what}, or damaged; its entries: {sorted(names)[:8]}. {otherwise}"
+                    f"{source} is not a spi-plugins {kind.what} file, or is damaged; its entries: "
+                    f"{sorted(archive.namelist())[:8]}. {kind.otherwise}".rstrip()
                 )
-            if data["format_version"] > kind.version:
+            if file.data["format_version"] > kind.version:
                 raise ModelFileError(
-                    f"{name} has format version {data['format_version']}; this release reads up to "
+                    f"{source} has format version {file.data['format_version']}; this release reads up to "
                     f"{kind.version}. Upgrade spi-plugins."
                 )
-            with np.load(io.BytesIO(archive.read("state.npz")), allow_pickle=False) as stored:
-                arrays = {key: stored[key] for key in stored.files}
+            if not file.arrays:
+                with zipfile.ZipFile(io.BytesIO(archive.read("state.npz"))) as state:
+                    file = file._replace(arrays=_arrays(state))
+            return file
     except ModelFileError:
         raise
     except Exception as error:  # zip, JSON and npy readers raise a dozen different types on damaged input
         raise ModelFileError(
-            f"{name} is damaged or no {kind.what} file: {type(error).__name__}: {error}."
+            f"{source} is damaged or not a {kind.what} file: {type(error).__name__}: {error}."
         ) from error
-    return Archive(data, arrays)
+
+
+def _arrays(archive: zipfile.ZipFile) -> dict[str, np.ndarray[Any, Any]]:
+    # Each entry is read whole, which checks its checksum.
+    return {
+        name.removesuffix(".npy"): np.lib.format.read_array(
+            io.BytesIO(archive.read(name)), allow_pickle=False
+        )
+        for name in archive.namelist()
+    }
+
+
+def _bare(archive: zipfile.ZipFile) -> Archive:
+    """A replay buffer of format version 1: arrays only, the numbers that describe it among them."""
+    arrays = _arrays(archive)
+    scalars = {name: array.item() for name, array in arrays.items() if array.ndim == 0}
+    name, _, version = str(scalars["format"]).rpartition(" ")
+    data = {**scalars, "format": name, "format_version": int(version)}
+    return Archive(data, {name: array for name, array in arrays.items() if array.ndim})
+
+
+@contextlib.contextmanager
+def describing(name: Any) -> Iterator[None]:
+    """Turn the errors of decoding the description in the file ``name`` into ``ModelFileError``."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(
+            f"{name} is damaged, its description is incomplete or garbled: {type(error).__name__}: {error}."
+        ) from error

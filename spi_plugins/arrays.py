@@ -1,4 +1,4 @@
-"""Pytrees of arrays as named arrays, and back: what files hold."""
+"""Pytrees as named arrays, the form in which files hold them, and back."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from spi_plugins.types import PyTree
 
 
 def flatten_arrays(tree: PyTree) -> dict[str, np.ndarray[Any, Any]]:
-    """A pytree's leaves by path. Typed PRNG keys become their raw words."""
+    """The leaves of a pytree by path; typed PRNG keys become their raw words."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): _to_numpy(leaf) for path, leaf in leaves}
 
 
 def restore_arrays(target: PyTree, arrays: dict[str, np.ndarray[Any, Any]], *, what: str) -> PyTree:
-    """A pytree like ``target`` with the leaves that ``flatten_arrays`` named.
+    """A pytree like ``target`` made of the leaves that ``flatten_arrays`` named; ``what`` starts the error message.
 
     Raises:
-        ModelFileError: a leaf is missing, left over, of another shape or no numbers; the first are listed.
+        ModelFileError: arrays are missing, unexpected, of another shape, or not numbers; the first few are listed.
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(target)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
@@ -54,5 +54,5 @@ def _from_numpy(array: np.ndarray[Any, Any], like: Any) -> jax.Array:
     if _is_key(like):
         key: jax.Array = jax.random.wrap_key_data(jnp.array(array, np.uint32), impl=jax.random.key_impl(like))
         return key
-    # A copy: on the CPU JAX may otherwise alias the buffer, which donation would then hand to XLA.
+    # Copy: on the CPU, JAX may alias the NumPy buffer, and donation would then hand it to XLA.
     return jnp.array(array, dtype=like.dtype)

@@ -114,13 +114,8 @@ def _starts(buffer: Buffer, horizon: int) -> Int[Array, " B"]:
     return jnp.maximum(buffer.size - horizon, 0)
 
 
-def can_sample(buffer: Buffer, horizon: int) -> Bool[Array, ""]:
-    """Whether there is a window of ``horizon`` steps."""
-    return jnp.any(_starts(buffer, horizon) > 0)
-
-
 def sample(buffer: Buffer, key: Array, batch_size: int, horizon: int) -> Windows:
-    """Windows, uniformly and with replacement out of all there are; ``can_sample`` must hold.
+    """Windows, uniformly and with replacement out of all there are; there must be one.
 
     They may cross the end of an episode: there ``valid`` is false.
 

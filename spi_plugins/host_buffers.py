@@ -1,7 +1,7 @@
-"""``buffers`` in files that are mapped into memory: for what does not fit on the device.
+"""``buffers`` in files mapped into memory, for buffers that do not fit on the device.
 
-The layout is that of ``buffers``, and so is the meaning of every function; but slots are written in place, windows
-are drawn by NumPy, and those of many gradient steps are sent to the device at once. The files go with the process.
+Layout and functions are those of ``buffers``, except that slots are written in place, and that NumPy draws the windows
+of many gradient steps, to be sent to the device at once. The files disappear with the process.
 """
 
 import functools
@@ -18,12 +18,12 @@ from spi_plugins.types import ObservationSpec
 
 
 class HostBuffer(NamedTuple):
-    """The rings of all environments, NumPy arrays over mapped files.
+    """The rings of all environments as NumPy arrays over mapped files.
 
     Attributes:
         slots: arrays ``[B, capacity, ...]``.
         position: where each ring is written next, ``[B]``.
-        size: slots in each ring that hold something, ``[B]``.
+        size: filled slots of each ring, ``[B]``.
     """
 
     slots: Slot
@@ -32,11 +32,11 @@ class HostBuffer(NamedTuple):
 
 
 def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity: int) -> HostBuffer:
-    """An empty buffer; see ``buffers.init``. The files are sparse: only what is written takes room on the disk."""
+    """An empty buffer. Its files are sparse: only slots that were written take disk space."""
     like = jax.eval_shape(functools.partial(buffers.init, observations, action_size, n_envs, capacity))
 
     def mapped(leaf: Any) -> Any:
-        # Has no name any more: its room is free again when the array is gone, or the process.
+        # The file has no name: its space is freed when the array or the process is gone.
         with tempfile.TemporaryFile(prefix="spi-plugins-replay-") as file:
             return np.memmap(file, leaf.dtype, "w+", shape=leaf.shape)
 
@@ -60,27 +60,22 @@ def add(buffer: HostBuffer, slot: Slot, written: NDArray[np.bool_]) -> HostBuffe
 
 
 def fill(buffer: HostBuffer, stored: Buffer) -> HostBuffer:
-    """Write all that another buffer of the same shape holds."""
+    """Copy another buffer of the same shape."""
     jax.tree.map(lambda ring, new: ring.__setitem__(..., new), buffer.slots, stored.slots)
     return buffer._replace(position=np.array(stored.position, np.int64), size=np.array(stored.size, np.int64))
-
-
-def can_sample(buffer: HostBuffer, horizon: int) -> bool:
-    """Whether there is a window of ``horizon`` steps."""
-    return bool((buffer.size > horizon).any())
 
 
 def sample(
     buffer: HostBuffer, seed: NDArray[np.uint32], n_batches: int, batch_size: int, horizon: int
 ) -> Windows:
-    """Windows for ``n_batches`` gradient steps, one more axis in front of those of ``buffers.sample``.
+    """Windows for ``n_batches`` gradient steps, which add an axis in front of those of ``buffers.sample``.
 
     Args:
         buffer: the rings.
-        seed: words that the choice depends on.
-        n_batches: gradient steps.
-        batch_size: windows of each.
-        horizon: steps of a window.
+        seed: words that seed the choice.
+        n_batches: the number of gradient steps.
+        batch_size: windows per gradient step.
+        horizon: steps per window.
     """
     capacity = buffer.slots.reward.shape[1]
     ends = np.cumsum(np.maximum(buffer.size - horizon, 0))

@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as JSON, and back."""
+"""Gymnasium spaces as JSON, and back."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from spi_plugins.errors import ModelFileError
 
 
 def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
-    """JSON form of a space."""
+    """The JSON form of a space."""
     if isinstance(space, spaces.Box):
         return {
             "type": "Box",
@@ -28,15 +28,15 @@ def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
             "dtype": str(space.dtype),
         }
     if isinstance(space, spaces.MultiBinary):
-        # Spaces of n=2 and n=(2,) have the same shape, but are not equal.
+        # n=2 and n=(2,) have the same shape, but Gymnasium does not count them as equal.
         return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
     if isinstance(space, spaces.Dict):
         return {"type": "Dict", "spaces": {key: encode_space(value) for key, value in space.spaces.items()}}
-    raise TypeError(f"A model file cannot describe the space {space}.")
+    raise TypeError(f"Model files cannot describe the space {space}.")
 
 
 def _bounds(bound: np.ndarray[Any, Any]) -> Any:
-    """One number where all elements agree, so that an image's bounds stay short."""
+    """A single number if all elements agree, which keeps the bounds of images short."""
     return bound.flat[0].item() if bound.size and (bound == bound.flat[0]).all() else bound.tolist()
 
 

@@ -15,11 +15,12 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from spi_plugins.algorithms.devices import resolve_device
 from spi_plugins.algorithms.environments import is_template, prepare_env
-from spi_plugins.algorithms.model_file import ModelFile, PathOrFile, read_model_file, write_model_file
+from spi_plugins.algorithms.model_file import read_model_file, write_model_file
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.algorithms.saved_model import ResumePoint, describe, parse
 from spi_plugins.algorithms.schedules import Schedule, check_schedule
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, as_vec_env
+from spi_plugins.archive import Archive, PathOrFile
 from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.checks import check_integer
 from spi_plugins.errors import ModelFileError
@@ -299,7 +300,7 @@ class JaxAlgorithm(BaseAlgorithm):
             self._state, dict.fromkeys(self._parameter_groups(self._state), ())
         )
 
-    def _restore(self, file: ModelFile) -> None:
+    def _restore(self, file: Archive) -> None:
         """Take all arrays of a file."""
         self.set_parameters(_by_group(file))
         groups = self._parameter_groups(self._state)
@@ -367,7 +368,7 @@ class JaxAlgorithm(BaseAlgorithm):
         model._resume_env(file, force_reset)
         return model
 
-    def _resume_env(self, file: ModelFile, force_reset: bool | None) -> None:
+    def _resume_env(self, file: Archive, force_reset: bool | None) -> None:
         """Put a functional environment where it was; give any other fresh seeds, not the first again."""
         if self.env is None:
             return
@@ -390,7 +391,7 @@ class JaxAlgorithm(BaseAlgorithm):
 _GROUPS = "parameters/"
 
 
-def _by_group(file: ModelFile) -> Parameters:
+def _by_group(file: Archive) -> Parameters:
     """A file's parameters as ``get_parameters`` gives them."""
     groups: Parameters = {}
     for key, value in file.part(_GROUPS).items():

@@ -11,9 +11,9 @@ from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
 from spi_plugins.agents.dream_spi.update import make_dream_spi
 from spi_plugins.agents.on_policy import DeepSPIMetrics, OnPolicyAgent
 from spi_plugins.algorithms.deep_spi import DeepSPI
-from spi_plugins.algorithms.model_file import ModelFile
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule, check_schedule, check_scheduled
+from spi_plugins.archive import Archive
 from spi_plugins.arrays import flatten_arrays
 from spi_plugins.checks import check_choice, check_integer, check_number
 from spi_plugins.networks.actor_critic import PolicyConfig
@@ -198,7 +198,7 @@ class DreamSPI(DeepSPI):
             *self._specs(), self._policy_config(), self._dream_config(), self._world_model_config()
         )
 
-    def _restore(self, file: ModelFile) -> None:
+    def _restore(self, file: Archive) -> None:
         """Take all arrays of a file; of past rollouts only such as this model would have collected."""
         own = {f"{_REPLAY}{key}": value for key, value in flatten_arrays(self._agent_state.replay).items()}
         stored = {key: value for key, value in file.arrays.items() if key.startswith(_REPLAY)}

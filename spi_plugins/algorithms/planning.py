@@ -14,7 +14,6 @@ from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import pack
 from spi_plugins.algorithms.environments import require_open
 from spi_plugins.algorithms.interrupts import deferred_interrupt
-from spi_plugins.algorithms.model_file import ModelFile, PathOrFile
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
 from spi_plugins.algorithms.progress import record_progress
 from spi_plugins.algorithms.replay_collector import ReplayCollector, Standing
@@ -22,6 +21,7 @@ from spi_plugins.algorithms.replay_file import read_replay_file, write_replay_fi
 from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, training_data
 from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.algorithms.world_model_export import given_observations, remembered_observations, save_world
+from spi_plugins.archive import Archive, PathOrFile
 from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.errors import ModelFileError
@@ -355,7 +355,7 @@ class PlanningAlgorithm(JaxAlgorithm):
         standing = self._collector.standing._asdict()
         return {f"collector/{key}": value for key, value in flatten_arrays(standing).items()}
 
-    def _resume_env(self, file: ModelFile, force_reset: bool | None) -> None:
+    def _resume_env(self, file: Archive, force_reset: bool | None) -> None:
         super()._resume_env(file, force_reset)
         arrays = file.part("collector/")
         if self.env is None or not arrays:

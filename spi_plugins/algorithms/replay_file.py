@@ -1,30 +1,26 @@
-"""The file of a replay buffer: plain arrays, as many slots as are filled, written atomically."""
+"""The file of a replay buffer: the filled slots as plain arrays."""
 
-import io
-import os
-import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from spi_plugins.archive import PathOrFile, write_atomically
+from spi_plugins.archive import Format, PathOrFile, describing, read_archive, write_archive
 from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.buffers import Buffer
 from spi_plugins.errors import ModelFileError
 from spi_plugins.host_buffers import HostBuffer
 
-FORMAT = "spi-plugins replay 1"
+_FORMAT = Format("spi-plugins replay", 2, "replay buffer", suffix="")
 
 
 def write_replay_file(target: PathOrFile, buffer: Buffer | HostBuffer, num_timesteps: int) -> None:
-    """Write a buffer to a path (atomically, missing folders are made) or into an open binary file.
+    """Write a buffer to a path (atomically, creating missing folders) or into an open binary file.
 
     Args:
-        target: where.
-        buffer: its rings are cut after the fullest one's last slot.
-        num_timesteps: of the model that it belongs to.
+        target: the path or file.
+        buffer: what to write; all rings are cut behind the last slot of the fullest one.
+        num_timesteps: the environment steps of the model that the buffer belongs to.
     """
     filled = int(np.max(buffer.size, initial=0))
     cut = {
@@ -33,15 +29,8 @@ def write_replay_file(target: PathOrFile, buffer: Buffer | HostBuffer, num_times
         "size": np.asarray(buffer.size, np.int32),
     }
     arrays = {f"buffer/{key}": value for key, value in flatten_arrays(cut).items()}
-    # The format says where an episode begins.
-    arrays["buffer/slots/first"] = ~arrays.pop("buffer/slots/valid")
-    content = io.BytesIO()
-    capacity = buffer.slots.reward.shape[1]
-    np.savez(content, format=FORMAT, capacity=capacity, num_timesteps=num_timesteps, **arrays)  # type: ignore[arg-type]
-    if isinstance(target, str | os.PathLike):
-        write_atomically(pathlib.Path(target), content.getbuffer())
-    else:
-        target.write(content.getbuffer())
+    data = {"capacity": buffer.slots.reward.shape[1], "num_timesteps": num_timesteps}
+    write_archive(target, _FORMAT, data, arrays)
 
 
 def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer:
@@ -49,50 +38,34 @@ def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer:
 
     Args:
         source: what ``write_replay_file`` wrote.
-        like: an empty buffer of the model that takes it; its capacity may be another if all fits.
+        like: an empty buffer of the model that loads it; another capacity is fine if everything fits.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ModelFileError: it is damaged, or does not fit the model.
+        FileNotFoundError: the file does not exist.
+        ModelFileError: the file is damaged or does not fit the model.
     """
-    if isinstance(source, str | os.PathLike) and not pathlib.Path(source).is_file():
-        raise FileNotFoundError(f"There is no replay buffer {source}.")
-    try:
-        # Read whole: of a damaged file, NumPy would leave the file open.
-        content = (
-            pathlib.Path(source).read_bytes() if isinstance(source, str | os.PathLike) else source.read()
-        )
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        if str(arrays.get("format")) != FORMAT:
-            raise ModelFileError(f"{source} is no replay buffer of spi-plugins.")
-        stored = {
-            key.removeprefix("buffer/"): value for key, value in arrays.items() if key.startswith("buffer/")
-        }
-        stored["slots/valid"] = ~stored.pop("slots/first")
-        capacity, filled = like.slots.reward.shape[1], stored["slots/reward"].shape[1]
-    except ModelFileError:
-        raise
-    except Exception as error:  # zip and npy readers raise a dozen different types on damaged input
+    file = read_archive(source, _FORMAT)
+    stored = file.part("buffer/")
+    with describing(source):
+        if file.data["format_version"] == 1:
+            stored["slots/valid"] = ~stored.pop("slots/first")
+        capacity, old_capacity = like.slots.reward.shape[1], int(file.data["capacity"])
+        _, filled = stored["slots/reward"].shape
+    if capacity != old_capacity == filled:
         raise ModelFileError(
-            f"{source} is damaged or no replay buffer: {type(error).__name__}: {error}."
-        ) from error
-    if capacity != int(arrays["capacity"]) and filled == int(arrays["capacity"]):
-        raise ModelFileError(
-            f"{source} holds full rings of {filled} slots for each environment, this model's have {capacity}; "
-            "load it with the buffer_size and the number of environments that it was made with."
+            f"{source} holds full rings of {filled} slots per environment, but this model's have {capacity}; "
+            "load it with the buffer_size and the number of environments that it was written with."
         )
     if filled > capacity:
         raise ModelFileError(
-            f"{source} has {filled} slots for each environment, this model room for {capacity}."
+            f"{source} has {filled} slots per environment, but this model has room for {capacity}."
         )
     padded = {
         key: _pad(value, capacity) if key.startswith("slots/") else value for key, value in stored.items()
     }
-    shapes = jax.eval_shape(
-        lambda: Buffer(like.slots, *(jnp.zeros(len(like.size), jnp.int32) for _ in range(2)))
-    )
-    buffer: Buffer = restore_arrays(shapes, padded, what=f"The arrays of {source}")
+    counts = np.zeros(len(like.size), np.int32)
+    target = {"slots": like.slots, "position": counts, "size": counts}
+    buffer = Buffer(**restore_arrays(target, padded, what=f"The arrays of {source}"))
     # Rings that were not full may be now.
     return buffer._replace(position=buffer.position % capacity)
 

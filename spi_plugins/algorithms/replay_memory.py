@@ -1,4 +1,4 @@
-"""Where the replay buffer lies: on the device, or in mapped files where it would not fit."""
+"""Where the replay buffer lives: on the device, or in mapped files if it would not fit."""
 
 import os
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ from spi_plugins.host_buffers import HostBuffer
 if TYPE_CHECKING:
     from spi_plugins.algorithms.planning import PlanningAlgorithm
 
-# Of the device's memory: networks, plans and XLA's own need the rest.
+# The share of the device's memory that a buffer may take; networks, plans and XLA need the rest.
 _SHARE = 0.5
 
 
 def device_bytes(device: jax.Device) -> int:
-    """Memory of a device; of the CPU, what the machine has."""
+    """A device's memory; for the CPU, the machine's."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
@@ -40,16 +40,14 @@ def empty_buffer(model: "PlanningAlgorithm") -> Buffer | HostBuffer:
 
 
 def can_sample(buffer: Buffer | HostBuffer, horizon: int) -> bool:
-    """Whether there is a window of ``horizon`` steps."""
-    if isinstance(buffer, HostBuffer):
-        return host_buffers.can_sample(buffer, horizon)
-    return bool(buffers.can_sample(buffer, horizon))
+    """Whether the buffer holds a window of ``horizon`` steps."""
+    return bool((np.asarray(buffer.size) > horizon).any())
 
 
 def training_data(
     buffer: Buffer | HostBuffer, key: jax.Array, n_updates: int, batch_size: int, horizon: int
 ) -> Buffer | Windows:
-    """What ``agent.update`` takes for some gradient steps: the buffer, or windows that are drawn here."""
+    """What ``agent.update`` takes for ``n_updates`` gradient steps: a device buffer, or windows of a host buffer."""
     if isinstance(buffer, Buffer):
         return buffer
     seed = np.asarray(jax.random.key_data(key)).ravel()

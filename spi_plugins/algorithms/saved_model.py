@@ -8,8 +8,8 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.utils import FloatSchedule
 
-from spi_plugins.algorithms.model_file import ModelFile
 from spi_plugins.algorithms.schedules import decode_schedule, encode_schedule
+from spi_plugins.archive import Archive, describing
 from spi_plugins.arrays import flatten_arrays
 from spi_plugins.errors import ModelFileError
 from spi_plugins.space_json import decode_space, encode_space
@@ -96,7 +96,7 @@ def describe(model: "JaxAlgorithm", point: ResumePoint) -> dict[str, Any]:
     }
 
 
-def parse(file: ModelFile, path: Any, cls: "type[JaxAlgorithm]", replaced: Mapping[str, Any]) -> SavedModel:
+def parse(file: Archive, path: Any, cls: "type[JaxAlgorithm]", replaced: Mapping[str, Any]) -> SavedModel:
     """Check and decode a file's description.
 
     Args:
@@ -113,7 +113,7 @@ def parse(file: ModelFile, path: Any, cls: "type[JaxAlgorithm]", replaced: Mappi
         raise ModelFileError(
             f"{path} holds a {data.get('algorithm')} model; load it with that class, not {cls.__name__}."
         )
-    try:
+    with describing(path):
         arguments = {name: data["arguments"][name] for name in cls.stored_arguments}
         for name in cls.schedules:
             if name not in replaced:
@@ -129,10 +129,6 @@ def parse(file: ModelFile, path: Any, cls: "type[JaxAlgorithm]", replaced: Mappi
             ep_info=list(data["ep_info_buffer"]),
             ep_success=list(data["ep_success_buffer"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(
-            f"{path} is damaged, its description is incomplete or garbled: {type(error).__name__}: {error}."
-        ) from error
 
 
 def to_json(value: Any) -> Any:

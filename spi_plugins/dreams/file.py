@@ -1,7 +1,4 @@
-"""A fitted world model as a file: parameters, settings, spaces, start states, statistics and the report of its fit.
-
-JSON and arrays only, as in model files: nothing in it is unpickled, and writes are atomic.
-"""
+"""A fitted world model as a file: parameters, settings, spaces, start states, statistics and a report of the fit."""
 
 import functools
 import math
@@ -14,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from spi_plugins import plugins
-from spi_plugins.archive import Archive, Format, PathOrFile, read_archive, write_archive, zip_path
+from spi_plugins.archive import Format, PathOrFile, describing, existing_file, read_archive, write_archive
 from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.errors import ModelFileError, PluginError
 from spi_plugins.space_json import decode_space, encode_space
@@ -23,30 +20,33 @@ from spi_plugins.types import Observation, Params
 from spi_plugins.world_models.fitted import FittedModel
 from spi_plugins.world_models.interface import Model, WorldModel
 
-_FORMAT = Format("spi-plugins world model", 2, "world model")
+_OTHERWISE = (
+    "Load a model that learn() trained with its class; save_world_model() writes its world model alone."
+)
+_FORMAT = Format("spi-plugins world model", 2, "world model", _OTHERWISE)
 # What version 1 called the kinds.
 _KINDS_OF_VERSION_1 = {"deep_mdp": "ensemble", "deep_spi": "deep_mdp"}
-# Start states that a file keeps at most.
+# The most start states that a file keeps.
 MAX_STARTS = 4096
 
 
 class StoredWorldModel(NamedTuple):
-    """What a file of a world model holds; dreams, planners and wrappers take it.
+    """The contents of a world-model file, which dreams, planners and wrappers take.
 
     Attributes:
-        kind: the registered world model that it is of.
-        settings: of the kind's factory.
+        kind: the name under which the kind of world model is registered.
+        settings: the arguments of the kind's factory.
         fitted: functions and parameters.
-        observation_space: of the real environment, one observation.
-        action_space: of the real environment.
+        observation_space: that of the real environment.
+        action_space: that of the real environment.
         starts: latents of real states, float32 ``[S, *Z]``.
-        first: bool ``[S]``, which of them begin an episode.
-        latent_low: no latent of the data is below it, nor will a dream's be.
-        latent_high: nor above it.
-        decoded_space: what decoded observations are in: the real space, but finite, by the range of the data where the
-            real one is not; ``None`` if observations are no Box.
+        first: which of ``starts`` begin an episode, bool ``[S]``.
+        latent_low: lower bound of the latents, in the data and in dreams.
+        latent_high: upper bound of the latents.
+        decoded_space: the space of decoded observations: the real one, with the range of the data in place of infinite
+            bounds; ``None`` unless observations are a Box.
         statistics: numbers about the data.
-        report: how the fit went: losses, errors on data that was held out, where the data came from.
+        report: how the fit went: losses, held-out errors, and the origin of the data.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class StoredWorldModel(NamedTuple):
     report: dict[str, Any]
 
     def save(self, path: PathOrFile) -> None:
-        """Write the file; ``.zip`` is appended to a path without a suffix, missing folders are made."""
+        """Write the file; a path without a suffix gets ``.zip``, and missing folders are created."""
         data = {
             "kind": self.kind,
             "settings": self.settings,
@@ -77,15 +77,15 @@ class StoredWorldModel(NamedTuple):
         }
         parameters = {f"params/{name}": array for name, array in flatten_arrays(self.fitted.params).items()}
         arrays = {**parameters, "starts": self.starts, "first": self.first}
-        write_archive(path, _FORMAT, data, arrays, {})
+        write_archive(path, _FORMAT, data, arrays)
 
 
 class Experience(NamedTuple):
-    """Real observations out of which a file's start states are made.
+    """Real observations, which become the start states of a file.
 
     Attributes:
         obs: observations ``[S, ...]``, at least one.
-        first: bool ``[S]``, which of them begin an episode.
+        first: which of them begin an episode, bool ``[S]``.
     """
 
     obs: Observation
@@ -99,23 +99,23 @@ def store_world_model(
     experience: Experience,
     report: dict[str, Any],
 ) -> StoredWorldModel:
-    """Put together what a file holds.
+    """Assemble the contents of a file.
 
     Args:
         world: kind and functions.
-        params: its parameters.
+        params: the parameters of ``world``.
         spaces_: observation and action space of the real environment.
-        experience: real states; ``MAX_STARTS`` of them, evenly spaced, are kept.
-        report: how the fit went, what JSON can hold.
+        experience: real observations, of which ``MAX_STARTS`` are kept, evenly spaced.
+        report: how the fit went, as JSON values.
 
     Raises:
-        ValueError: there is no observation.
+        ValueError: there are no observations.
     """
     total = len(experience.first)
     if not total:
-        raise ValueError("A world model's file needs at least one real observation to start dreams from.")
+        raise ValueError("A world-model file needs at least one real observation for dreams to start from.")
     rows = np.unique(np.linspace(0, total - 1, min(total, MAX_STARTS)).round().astype(int))
-    # The first observations of episodes are few, and dreams may begin with them alone.
+    # First observations are few, and start="initial" uses only them.
     beginnings = np.flatnonzero(experience.first)[: MAX_STARTS // 4]
     rows = np.union1d(rows, beginnings)
     kept = jax.tree.map(lambda x: np.asarray(x)[rows], experience.obs)
@@ -125,7 +125,7 @@ def store_world_model(
          for i in range(0, len(rows), 512)]
     )  # fmt: skip
     low, high = latent_bounds(world.model, starts)
-    observations, actions = (observation_spec(spaces_[0]), action_spec(spaces_[1]))
+    observations, actions = observation_spec(spaces_[0]), action_spec(spaces_[1])
     return StoredWorldModel(
         kind=world.kind,
         settings=world.settings,
@@ -158,15 +158,8 @@ def _finite_space(space: spaces.Space[Any], obs: Observation) -> spaces.Box | No
     return spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)
 
 
-def _box(stored: dict[str, Any] | None) -> spaces.Box | None:
-    space = None if stored is None else decode_space(stored)
-    if space is not None and not isinstance(space, spaces.Box):
-        raise ValueError(f"decoded_space is no Box: {space}")
-    return space
-
-
 def latent_bounds(model: Model, latents: NDArray[np.float32]) -> tuple[float, float]:
-    """What the model's last layer allows, else the range of real latents, widened by half of it on either side."""
+    """The bounds of the model's last layer or, without any, the range of ``latents`` widened by half on either side."""
     low, high = model.spec.latent_low, model.spec.latent_high
     if math.isfinite(low) and math.isfinite(high):
         return low, high
@@ -179,50 +172,49 @@ def load_world_model(path: PathOrFile) -> StoredWorldModel:
     """Read a file that ``save_world_model`` or ``StoredWorldModel.save`` wrote.
 
     Args:
-        path: with or without ``.zip``; or an open binary file.
+        path: the path, with or without ``.zip``, or an open binary file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ModelFileError: the file is damaged, is no world model, comes from a newer version, or is of a kind that no
-            plugin here knows.
+        FileNotFoundError: the file does not exist.
+        ModelFileError: the file is damaged, not a world model, from a newer version, or of a kind that no installed
+            plugin provides.
     """
     if not isinstance(path, str | pathlib.Path):
-        return _parse(_read(path), str(path))
-    file = zip_path(path, for_reading=True)
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no world model file {file}.")
+        return _read(path)
+    file = existing_file(path, _FORMAT.what)
     stat = file.stat()
     return _load(str(file.resolve()), stat.st_mtime_ns, stat.st_size)
 
 
-# Cached, so that the copies in a vector environment share one model, and with it their compilations.
+# Cached, so that the copies in a vector environment share one model and its compilations.
 @functools.lru_cache(maxsize=16)
 def _load(path: str, mtime: int, size: int) -> StoredWorldModel:
     del mtime, size  # only tell one version of the file from the next
-    return _parse(_read(path), path)
+    return _read(path)
 
 
-def _read(source: PathOrFile) -> Archive:
-    otherwise = (
-        "A model that learn() trained is loaded by its class; its world model is saved by save_world_model()."
-    )
-    return read_archive(source, _FORMAT, otherwise=otherwise)
-
-
-def _parse(file: Archive, name: str) -> StoredWorldModel:
-    try:
+def _read(source: PathOrFile) -> StoredWorldModel:
+    file = read_archive(source, _FORMAT)
+    with describing(source):
         observation_space = decode_space(file.data["observation_space"])
         action_space = decode_space(file.data["action_space"])
         kind, settings = str(file.data["kind"]), dict(file.data["settings"])
         if file.data["format_version"] == 1:
             kind = _KINDS_OF_VERSION_1.get(kind, kind)
         observations, actions = observation_spec(observation_space), action_spec(action_space)
-        world: WorldModel = plugins.resolve("world_models", kind)(observations, actions, **settings)
+        try:
+            factory = plugins.resolve("world_models", kind)
+        except PluginError as error:
+            raise ModelFileError(f"{source} holds a world model of the kind {kind!r}: {error}") from error
+        world: WorldModel = factory(observations, actions, **settings)
         starts, first = np.asarray(file.arrays["starts"], np.float32), file.arrays["first"].astype(bool)
         if starts.shape[1:] != world.model.spec.latent_shape or first.shape != starts.shape[:1]:
             raise ValueError(f"start states of shape {starts.shape} are not latents of the model")
+        decoded_space = file.data["decoded_space"] and decode_space(file.data["decoded_space"])
+        if not isinstance(decoded_space, spaces.Box | None):
+            raise ValueError(f"decoded_space is not a Box: {decoded_space}")
         like = jax.eval_shape(world.init, jax.random.key(0))
-        params = restore_arrays(like, file.part("params/"), what=f"The parameters in {name}")
+        params = restore_arrays(like, file.part("params/"), what=f"The parameters in {source}")
         return StoredWorldModel(
             kind=kind,
             settings=settings,
@@ -233,15 +225,7 @@ def _parse(file: Archive, name: str) -> StoredWorldModel:
             first=first,
             latent_low=float(file.data["latent_low"]),
             latent_high=float(file.data["latent_high"]),
-            decoded_space=_box(file.data["decoded_space"]),
+            decoded_space=decoded_space,
             statistics=dict(file.data["statistics"]),
             report=dict(file.data["report"]),
         )
-    except PluginError as error:
-        raise ModelFileError(
-            f"{name} holds a world model of the kind {file.data.get('kind')!r}: {error}"
-        ) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(
-            f"{name} is damaged, its description is incomplete or garbled: {type(error).__name__}: {error}."
-        ) from error

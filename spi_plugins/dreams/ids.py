@@ -1,7 +1,7 @@
-"""Dreams by name: where a world model's file is, and the functional environment that is dreamt of it.
+"""Dreams by name: Gymnasium ids for world-model files.
 
-``register_dream`` makes a Gymnasium id for this process; ``remember_dream`` also keeps it in a file of the user's,
-which ``import spi_plugins`` reads. Neither imports JAX.
+``register_dream`` makes an id for this process; ``remember_dream`` also writes it to the user's ``dreams.json``, which
+``import spi_plugins`` reads. Neither imports JAX.
 """
 
 import json
@@ -12,33 +12,31 @@ from typing import Any
 
 import gymnasium
 
-#: The dream whose model is an argument.
+from spi_plugins.archive import existing_file, write_atomically
+
+#: The dream that takes its model as an argument.
 DREAM_ID = "spi/Dream-v0"
+DREAM_ENTRY = "spi_wrappers.dream:DreamEnv"
 _ENTRY: dict[str, Any] = {
-    "entry_point": "spi_wrappers.dream:DreamEnv",
+    "entry_point": DREAM_ENTRY,
     "vector_entry_point": "spi_wrappers.dream:DreamVectorEnv",
 }
 
 
 def register_dream(name: str, model: str | os.PathLike[str], **options: Any) -> None:
-    """Make ``gymnasium.make(name)`` a dream, and ``make_vec`` its vector environment, in this process.
+    """Register a dream with Gymnasium for this process, so that ``make`` and ``make_vec`` find it.
 
     Args:
-        name: as in Gymnasium, ``"MyDream-v0"`` or ``"mine/MyDream-v0"``.
-        model: path of the world model's file, which must exist.
-        **options: of ``spi_wrappers.DreamEnv``, such as ``horizon=30``; ``gymnasium.make`` may override them.
+        name: a Gymnasium id, such as ``"MyDream-v0"`` or ``"mine/MyDream-v0"``.
+        model: path of the world-model file, which must exist.
+        **options: arguments of ``spi_wrappers.DreamEnv``, such as ``horizon=30``; ``gymnasium.make`` may override them.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the name is taken.
-        gymnasium.error.Error: the name is no Gymnasium id.
+        gymnasium.error.Error: the name is not a Gymnasium id.
     """
-    from spi_plugins.archive import zip_path  # here, because `import spi_plugins` reads this module
-
-    file = zip_path(pathlib.Path(model), for_reading=True)
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no world model file {file}.")
-    _register(name, str(file.resolve()), options)
+    _register(name, str(existing_file(model, "world model").resolve()), options)
 
 
 def _register(name: str, path: str, options: dict[str, Any]) -> None:
@@ -51,7 +49,7 @@ def _register(name: str, path: str, options: dict[str, Any]) -> None:
 
 
 def dreams_file() -> pathlib.Path:
-    """Where the user's dreams are kept: ``$SPI_DREAMS``, else ``dreams.json`` in the configuration folder."""
+    """The file of the user's dreams: ``$SPI_DREAMS``, or ``dreams.json`` in the configuration folder."""
     named = os.environ.get("SPI_DREAMS")
     if named:
         return pathlib.Path(named)
@@ -60,10 +58,10 @@ def dreams_file() -> pathlib.Path:
 
 
 def remembered_dreams() -> dict[str, dict[str, Any]]:
-    """The user's dreams: name to ``{"model": path, **options}``.
+    """The user's dreams: each name with its ``{"model": path, **options}``.
 
     Raises:
-        ValueError: the file is no JSON object of objects.
+        ValueError: the file is damaged.
     """
     file = dreams_file()
     if not file.is_file():
@@ -71,25 +69,27 @@ def remembered_dreams() -> dict[str, dict[str, Any]]:
     try:
         stored = json.loads(file.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged: {error}. Mend or delete it.") from error
+        raise ValueError(f"{file} is damaged: {error}. Fix or delete it.") from error
     if not isinstance(stored, dict) or not all(
         isinstance(entry, dict) and isinstance(entry.get("model"), str) for entry in stored.values()
     ):
-        raise ValueError(f"{file} must hold an object of objects with a path as 'model'. Mend or delete it.")
+        raise ValueError(
+            f"{file} must hold an object of objects, each with a path as its 'model'. Fix or delete it."
+        )
     return stored
 
 
 def remember_dream(name: str, model: str | os.PathLike[str], **options: Any) -> None:
-    """``register_dream``, and keep it for later processes; a name that was kept before is replaced.
+    """Register a dream for this process and later ones, in place of any dream remembered under the same name.
 
     Args:
         name: as in ``register_dream``.
-        model: as there.
-        **options: as there, what JSON can hold.
+        model: as in ``register_dream``.
+        **options: as in ``register_dream``, but only JSON values.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: something else has the name, or the user's file is damaged.
+        FileNotFoundError: the world-model file does not exist.
+        ValueError: the name belongs to something else, or the file of dreams is damaged.
     """
     kept = remembered_dreams()
     if name in kept:
@@ -100,29 +100,27 @@ def remember_dream(name: str, model: str | os.PathLike[str], **options: Any) -> 
 
 
 def forget_dream(name: str) -> None:
-    """Take a dream out of the user's file, and its id out of this process.
+    """Remove a dream from the user's file and from this process.
 
     Raises:
-        KeyError: there is none of that name.
+        KeyError: no dream is remembered under that name.
     """
     kept = remembered_dreams()
     if name not in kept:
         known = ", ".join(sorted(kept)) or "none"
-        raise KeyError(f"No dream is kept under the name {name!r}; there is: {known}.")
+        raise KeyError(f"No dream is remembered under the name {name!r}; remembered: {known}.")
     del kept[name]
     gymnasium.registry.pop(name, None)
     _write(kept)
 
 
 def _write(dreams: dict[str, dict[str, Any]]) -> None:
-    from spi_plugins.archive import write_atomically
-
     text = json.dumps(dreams, indent=1, sort_keys=True) + "\n"
     write_atomically(dreams_file(), memoryview(text.encode()))
 
 
 def register_remembered_dreams() -> None:
-    """Register ``DREAM_ID`` and the user's dreams with Gymnasium; a damaged file is a warning."""
+    """Register ``DREAM_ID`` and the user's dreams with Gymnasium; warn if the file is damaged."""
     if DREAM_ID not in gymnasium.registry:
         gymnasium.register(id=DREAM_ID, **_ENTRY)
     try:

@@ -1,4 +1,4 @@
-"""A dream out of a file: what Gymnasium's faces make, and what compiled training takes as its environment."""
+"""Open a world-model file as a dream, for the Gymnasium environments and for compiled training."""
 
 import os
 from typing import Any, Literal
@@ -9,7 +9,7 @@ import numpy as np
 
 from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.dreams.file import StoredWorldModel, latent_bounds, load_world_model
-from spi_plugins.dreams.ids import DREAM_ID
+from spi_plugins.dreams.ids import DREAM_ENTRY, DREAM_ID
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.world_models.fitted import FittedModel
 
@@ -18,10 +18,10 @@ STARTS = ("buffer", "initial", "fixed")
 
 
 def find_world_model(model: str | os.PathLike[str]) -> StoredWorldModel:
-    """The world model behind a path, or behind the name of a registered dream.
+    """Load a world model by path or by the name of a registered dream.
 
     Raises:
-        FileNotFoundError: it is neither.
+        FileNotFoundError: ``model`` is neither.
         ModelFileError: the file is damaged.
     """
     spec = gymnasium.registry.get(str(model))
@@ -30,32 +30,30 @@ def find_world_model(model: str | os.PathLike[str]) -> StoredWorldModel:
     try:
         return load_world_model(str(model))
     except FileNotFoundError as error:
-        names = [name for name, known in gymnasium.registry.items() if _is_dream(known) and name != DREAM_ID]
+        dreams = (name for name, spec in gymnasium.registry.items() if spec.entry_point == DREAM_ENTRY)
+        names = sorted(name for name in dreams if name != DREAM_ID)
         raise FileNotFoundError(
-            f"model={str(model)!r} is neither a world model's file nor a registered dream; registered: "
-            f"{', '.join(sorted(names)) or 'none'}."
+            f"model={str(model)!r} is neither a world-model file nor a registered dream; registered: "
+            f"{', '.join(names) or 'none'}."
         ) from error
-
-
-def _is_dream(spec: Any) -> bool:
-    return str(spec.entry_point).startswith("spi_wrappers.dream:")
 
 
 def open_dream(
     model: str | os.PathLike[str] | StoredWorldModel, *, start: Start = "buffer", **options: Any
 ) -> FunctionalEnv:
-    """A functional environment out of a world model.
+    """Make a functional environment from a world model.
 
     Args:
-        model: path of its file, name of a registered dream, or the loaded file.
-        start: ``"buffer"`` begins episodes in any real state that the file holds, ``"initial"`` in those that began
-            an episode in reality, ``"fixed"`` in the first of them.
-        **options: fields of ``spi_plugins.dreams.env.DreamConfig`` but for the latent's bounds, which the file knows.
+        model: the path of a file, the name of a registered dream, or a loaded file.
+        start: where episodes begin: ``"buffer"`` in any real state of the file, ``"initial"`` in those that began an
+            episode, ``"fixed"`` always in the first of these.
+        **options: fields of ``spi_plugins.dreams.env.DreamConfig``, except the bounds of the latent, which the file
+            sets.
 
     Raises:
         FileNotFoundError: there is no such file or name.
         ModelFileError: the file is damaged.
-        ValueError: an option is out of range, or the model lacks what it needs.
+        ValueError: an option is out of range, or needs a part that the model lacks.
         TypeError: an option is unknown.
     """
     stored = model if isinstance(model, StoredWorldModel) else find_world_model(model)
@@ -69,7 +67,7 @@ def open_dream(
 def choose_starts(
     starts: np.ndarray[Any, Any], first: np.ndarray[Any, Any], start: str
 ) -> np.ndarray[Any, Any]:
-    """Those of the start states that ``start`` means.
+    """Select the start states; ``start`` is that of ``open_dream``.
 
     Raises:
         ValueError: ``start`` is unknown, or no state begins an episode.
@@ -79,13 +77,13 @@ def choose_starts(
     if start == "buffer":
         return starts
     if not first.any():
-        raise ValueError(f"start={start!r} needs a state that began an episode; the model's file has none.")
+        raise ValueError(f"start={start!r} needs a state that began an episode; the file has none.")
     beginnings: np.ndarray[Any, Any] = starts[first]
     return beginnings if start == "initial" else beginnings[:1]
 
 
 def live_dream(fitted: FittedModel, starts: Any, **options: Any) -> FunctionalEnv:
-    """A functional environment out of a model that is still being trained.
+    """Make a functional environment from a model that is still being trained.
 
     Args:
         fitted: model and parameters, for example ``model.world_model``.
@@ -93,7 +91,8 @@ def live_dream(fitted: FittedModel, starts: Any, **options: Any) -> FunctionalEn
         **options: fields of ``spi_plugins.dreams.env.DreamConfig``.
 
     Raises:
-        ValueError: an option is out of range, the model lacks what it needs, or the starts are no latents of it.
+        ValueError: an option is out of range or needs a part that the model lacks, or ``starts`` are not latents of
+            the model.
         TypeError: an option is unknown.
     """
     if "latent_low" not in options and "latent_high" not in options:

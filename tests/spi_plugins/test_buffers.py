@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spi_plugins import buffers, host_buffers
+from spi_plugins.algorithms.replay_memory import can_sample
 from spi_plugins.buffers import Slot
 from spi_plugins.types import ArraySpec
 
@@ -48,7 +49,7 @@ def test_each_ring_holds_its_last_slots_and_every_window_is_consecutive(written)
     ]
     assert buffer.size.tolist() == [len(ring) for ring in rings]
     possible = {tuple(ring[i : i + HORIZON + 1]) for ring in rings for i in range(len(ring) - HORIZON)}
-    assert bool(buffers.can_sample(buffer, HORIZON)) == bool(possible)
+    assert can_sample(buffer, HORIZON) == bool(possible)
     if possible:
         windows = sample(buffer, jax.random.key(len(written)), batch_size=300, horizon=HORIZON)
         got = {tuple(column) for column in np.asarray(windows.obs[..., 0]).T.tolist()}
@@ -104,8 +105,8 @@ def test_a_buffer_in_mapped_files_holds_the_same_and_draws_from_the_same_windows
     for number, mask in enumerate(written):
         host = host_buffers.add(host, slot(number), np.asarray(mask))
     jax.tree.map(np.testing.assert_array_equal, host.slots, jax.tree.map(np.asarray, device.slots))
-    assert host_buffers.can_sample(host, HORIZON) == bool(buffers.can_sample(device, HORIZON))
-    if host_buffers.can_sample(host, HORIZON):
+    assert can_sample(host, HORIZON) == can_sample(device, HORIZON)
+    if can_sample(host, HORIZON):
         drawn = host_buffers.sample(host, np.asarray([len(written)], np.uint32), 3, 200, HORIZON)
         assert drawn.obs.shape == (3, HORIZON + 1, 200, 1)
         windows = sample(device, jax.random.key(len(written)), batch_size=600, horizon=HORIZON)

@@ -199,7 +199,7 @@ def test_pickles_in_a_file_are_never_executed(trained, path, tmp_path):
     np.savez(objects, **{"run/key": np.array([Bomb(tmp_path / "boom")], dtype=object)})
     for name, content in (("data", armed), ("state.npz", armed), ("state.npz", objects.getvalue())):
         rewrite(path, entries={name: content})
-        with pytest.raises(ModelFileError, match="is damaged or no model file"):
+        with pytest.raises(ModelFileError, match="is damaged or not a model file"):
             PPO.load(path)
         trained.save(path)
     # SB3 would unpickle this value of its JSON.
@@ -214,7 +214,7 @@ def test_pickles_in_a_file_are_never_executed(trained, path, tmp_path):
 def test_a_truncated_file_is_refused(path, size):
     content = path.read_bytes()
     path.write_bytes(content[: int(size * len(content)) if isinstance(size, float) else size])
-    with pytest.raises(ModelFileError, match=r"model\.zip is (damaged or no|no spi-plugins) model"):
+    with pytest.raises(ModelFileError, match=r"model\.zip is (damaged or not a|not a spi-plugins) model"):
         PPO.load(path)
 
 
@@ -229,9 +229,9 @@ def test_a_flipped_byte_is_noticed(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"leave_out": ["data"]}, "is no spi-plugins model"),
+        ({"leave_out": ["data"]}, "is not a spi-plugins model"),
         ({"leave_out": ["state.npz"]}, r"is damaged.*state\.npz"),
-        ({"data": lambda d: d.update(format="other")}, "is no spi-plugins model"),
+        ({"data": lambda d: d.update(format="other")}, "is not a spi-plugins model"),
         (
             {"data": lambda d: d.update(format_version=FORMAT_VERSION + 1)},
             "format version 2; this release reads up",
@@ -257,16 +257,16 @@ def test_garbled_descriptions_are_refused(path, change, message):
 
 def test_files_of_other_kinds_are_refused(tmp_path, trained, path):
     (tmp_path / "text.zip").write_text("hello")
-    with pytest.raises(ModelFileError, match=r"text\.zip is damaged or no model file: BadZipFile"):
+    with pytest.raises(ModelFileError, match=r"text\.zip is damaged or not a model file: BadZipFile"):
         PPO.load(tmp_path / "text")
     stable_baselines3.PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8).save(tmp_path / "sb3")
-    with pytest.raises(ModelFileError, match=r"no spi-plugins model.*policy\.pth.*stable-baselines3"):
+    with pytest.raises(ModelFileError, match=r"not a spi-plugins model.*policy\.pth.*stable-baselines3"):
         PPO.load(tmp_path / "sb3")
     with pytest.raises(ModelFileError, match="holds a PPO model; load it with that class, not DeepSPI"):
         DeepSPI.load(path)
     with pytest.raises(FileNotFoundError, match=r"no model file .*nothing\.zip"):
         PPO.load(tmp_path / "nothing")
-    with pytest.raises(ModelFileError, match="is no spi-plugins model"):
+    with pytest.raises(ModelFileError, match="is not a spi-plugins model"):
         trained.set_parameters(tmp_path / "sb3")
 
 

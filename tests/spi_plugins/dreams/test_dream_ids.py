@@ -49,7 +49,9 @@ def test_a_dream_that_is_kept_is_there_in_the_next_process(path):
     assert ids.remembered_dreams()["mine/Kept-v0"]["horizon"] == 5
     ids.forget_dream("mine/Kept-v0")
     assert "mine/Kept-v0" not in gymnasium.registry
-    with pytest.raises(KeyError, match="No dream is kept under the name 'mine/Kept-v0'; there is: none"):
+    with pytest.raises(
+        KeyError, match="No dream is remembered under the name 'mine/Kept-v0'; remembered: none"
+    ):
         ids.forget_dream("mine/Kept-v0")
 
 

@@ -91,7 +91,7 @@ def test_a_file_keeps_few_starts_and_the_first_ones_of_episodes():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data.update(format="other"), "is no spi-plugins world model"),
+        (lambda data: data.update(format="other"), "is not a spi-plugins world model"),
         (lambda data: data.update(format_version=99), "has format version 99"),
         (lambda data: data.update(kind="crystal_ball"), "world model of the kind 'crystal_ball'"),
         (lambda data: data.pop("settings"), "incomplete or garbled: KeyError: 'settings'"),
@@ -108,7 +108,7 @@ def test_a_damaged_description_is_an_error_that_says_where(path, change, message
 
 def test_a_file_that_is_cut_off_or_missing_is_an_error(path, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ModelFileError, match="is damaged or no world model file"):
+    with pytest.raises(ModelFileError, match="is damaged or not a world model file"):
         spi_plugins.load_world_model(path)
     with pytest.raises(FileNotFoundError, match="There is no world model file"):
         spi_plugins.load_world_model(tmp_path / "nothing.zip")
@@ -116,7 +116,7 @@ def test_a_file_that_is_cut_off_or_missing_is_an_error(path, tmp_path):
 
 def test_a_trained_model_is_no_world_model_and_the_other_way_round(path, tmp_path):
     tiny_ppo().save(tmp_path / "ppo.zip")
-    with pytest.raises(ModelFileError, match="is loaded by its class"):
+    with pytest.raises(ModelFileError, match="with its class"):
         spi_plugins.load_world_model(tmp_path / "ppo.zip")
     with pytest.raises(ModelFileError, match=r"spi_plugins\.load_world_model"):
         spi_plugins.PPO.load(path)
