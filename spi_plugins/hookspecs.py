@@ -78,7 +78,7 @@ def register_planners(register: Register) -> None:
     """Offer planners that search in a learned world model.
 
     Each target is a factory: called with the planner's settings as keyword arguments, it returns a
-    ``spi_plugins.planners.interface.Planner``, a named tuple of pure functions. It is found by
+    ``spi_plugins.planners.planner.Planner``, a named tuple of pure functions. It is found by
     ``spi_plugins.get_planner(name)``, and ``spi_plugins.testing.check_planner`` checks what it builds.
 
     Args:
@@ -101,7 +101,7 @@ def register_world_models(register: Register) -> None:
     """Offer world models: latent dynamics, rewards and costs that are fitted to data.
 
     Each target is a factory, called as ``target(observations, actions, **settings)`` with the specifications of
-    ``spi_plugins.types``; it returns a ``spi_plugins.world_models.interface.WorldModel``: pure functions for planners
+    ``spi_plugins.types``; it returns a ``spi_plugins.world_models.model.WorldModel``: pure functions for planners
     and dreams, how they are fitted to a replay buffer, and all settings, from which the same factory builds the same
     model again when a file is loaded. ``spi_plugins.fit_world_model(env, kind=name)`` uses it, its files are dreams,
     and ``spi_plugins.testing.check_world_model`` checks it.

@@ -9,8 +9,7 @@ from spi_plugins.dreams.file import Experience, store_world_model
 from spi_plugins.fitting.ensemble import make_ensemble_world
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, ArraySpec
-from spi_plugins.world_models.fitted import FittedModel
-from spi_plugins.world_models.interface import Model, ModelSpec, Step
+from spi_plugins.world_models.model import FittedModel, Model, ModelSpec, Step
 
 CARTPOLE_SPACE = spaces.Box(
     np.array([-4.8, -np.inf, -0.42, -np.inf], np.float32), np.array([4.8, np.inf, 0.42, np.inf], np.float32)

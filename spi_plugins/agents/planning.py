@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from spi_plugins.agents.spowl.config import SPOWLConfig
 from spi_plugins.losses.lagrangian import Multipliers
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 from spi_plugins.types import Params, PyTree
 from spi_plugins.world_models.tdmpc import TDMPC
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spi_plugins.agents.rollout import EnvStep
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, XlaRows
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.types import PyTree
 
 
@@ -87,7 +87,7 @@ class _FunctionalEnv(CompiledEnv):
         self.vec_env.adopt_state(state)
 
     def step(self, params: PyTree, state: PyTree, action: jax.Array) -> tuple[PyTree, EnvStep]:
-        state, out = vector.step(self.vec_env.functional, params, state, action)
+        state, out = autoreset.step(self.vec_env.functional, params, state, action)
         return state, EnvStep(
             obs=out.obs,
             final_obs=out.final_obs,

@@ -15,9 +15,9 @@ from spi_plugins.algorithms.schedules import Schedule, check_schedule
 from spi_plugins.checks import check_choice, check_integer, check_number
 from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
 from spi_plugins.losses.deep_spi import Auxiliary
-from spi_plugins.networks.actor_critic import PolicyConfig
+from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
-from spi_plugins.world_models.interface import WorldModel
+from spi_plugins.world_models.model import WorldModel
 
 TransitionDensity = Literal["deterministic", "normal", "mixture", "categorical"]
 DENSITIES = ("deterministic", "normal", "mixture", "categorical")
@@ -184,7 +184,7 @@ class PPO(OnPolicyAlgorithm):
             gamma=self.gamma,
         )
 
-    def _policy_config(self) -> PolicyConfig:
+    def _policy_config(self) -> ActorCriticConfig:
         return self.policy_class.config(self._specs()[0], self.policy_kwargs)
 
     def _agent_config(self) -> DeepSPIConfig:

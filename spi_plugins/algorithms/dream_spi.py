@@ -16,7 +16,7 @@ from spi_plugins.algorithms.schedules import Schedule, check_schedule, check_sch
 from spi_plugins.archive import Archive
 from spi_plugins.arrays import flatten_arrays
 from spi_plugins.checks import check_choice, check_integer, check_number
-from spi_plugins.networks.actor_critic import PolicyConfig
+from spi_plugins.networks.actor_critic import ActorCriticConfig
 
 # In the order of agents.slices.SLICES.
 _LEARNING_RATES = (
@@ -163,7 +163,7 @@ class DreamSPI(DeepSPI):
     def _objective(self) -> dict[str, Any]:
         return {**super()._objective(), "termination_loss": self.termination_loss}
 
-    def _policy_config(self) -> PolicyConfig:
+    def _policy_config(self) -> ActorCriticConfig:
         # Actor and critic stand on the latent: the feature map, or a layer of its own on vectors.
         latent: list[int] = [] if self.policy_class.encoder == "cnn" else [64]
         return self.policy_class.config(self._specs()[0], {"latent_arch": latent, **self.policy_kwargs})

@@ -18,7 +18,7 @@ from spi_plugins.fitting.fit import fit, require_learner
 from spi_plugins.fitting.open_loop import open_loop
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, Params
-from spi_plugins.world_models.interface import WorldModel
+from spi_plugins.world_models.model import WorldModel
 
 # Steps of the longest prediction in a report, and windows that it is the mean of.
 _REPORT_STEPS = 15

@@ -20,7 +20,7 @@ from spi_plugins.algorithms.world_model_export import given_observations, last_o
 from spi_plugins.archive import PathOrFile
 from spi_plugins.fitting.deep_mdp import world_params
 from spi_plugins.types import Observation, PyTree
-from spi_plugins.world_models.interface import WorldModel
+from spi_plugins.world_models.model import WorldModel
 
 
 class OnPolicyAlgorithm(JaxAlgorithm):

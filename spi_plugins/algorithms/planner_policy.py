@@ -8,10 +8,10 @@ import numpy as np
 from spi_plugins import plugins
 from spi_plugins.algorithms.planning_policies import PlanningPolicy
 from spi_plugins.planners.batch import init_plans, plan_batch
-from spi_plugins.planners.interface import Planner, check_parts
+from spi_plugins.planners.planner import Planner, check_parts
 from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import Observation, PyTree
-from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.world_models.model import FittedModel
 
 
 class PlannerPolicy(PlanningPolicy):

@@ -28,7 +28,7 @@ from spi_plugins.errors import ModelFileError
 from spi_plugins.fitting.tdmpc import tdmpc_world
 from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import Observation, PyTree
-from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.world_models.model import FittedModel
 
 # Gradient steps that run as one program; an interrupt waits for no more than these.
 _CHUNK = 50

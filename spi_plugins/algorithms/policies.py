@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from spi_plugins.actions import to_action
 from spi_plugins.checks import check_choice, check_integer, check_number, to_batch
-from spi_plugins.networks.actor_critic import EncoderKind, PolicyConfig
+from spi_plugins.networks.actor_critic import ActorCriticConfig, EncoderKind
 from spi_plugins.networks.encoders import ConvLayers
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
@@ -89,7 +89,7 @@ class Policy:
         self._decide = decide
 
     @classmethod
-    def config(cls, spec: ObservationSpec, policy_kwargs: Mapping[str, Any]) -> PolicyConfig:
+    def config(cls, spec: ObservationSpec, policy_kwargs: Mapping[str, Any]) -> ActorCriticConfig:
         """Translate ``policy_kwargs``.
 
         Raises:
@@ -112,7 +112,7 @@ class Policy:
             check_choice(name, value, (True, False))
         image_features = policy_kwargs.get("image_features", 256)
         check_integer("image_features", image_features, low=1)
-        return PolicyConfig(
+        return ActorCriticConfig(
             encoder=cls.encoder,
             pi=pi,
             vf=vf,

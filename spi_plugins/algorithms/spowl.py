@@ -14,7 +14,7 @@ from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule
 from spi_plugins.checks import check_choice, check_integer, check_number
 from spi_plugins.planners.decision import adaptive
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 from spi_plugins.world_models.tdmpc import TDMPCConfig
 
 ModelSize = Literal["5m", "small"]

@@ -13,7 +13,7 @@ from spi_plugins.checks import to_batch
 from spi_plugins.dreams.file import MAX_STARTS, Experience, store_world_model
 from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import Observation, Params
-from spi_plugins.world_models.interface import WorldModel
+from spi_plugins.world_models.model import WorldModel
 
 
 def save_world(

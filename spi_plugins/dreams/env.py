@@ -28,8 +28,7 @@ from spi_plugins.types import (
     PyTree,
     device_dtype,
 )
-from spi_plugins.world_models.fitted import FittedModel
-from spi_plugins.world_models.interface import Model
+from spi_plugins.world_models.model import FittedModel, Model
 
 DreamObservation = Literal["latent", "decoded"]
 Termination = Literal["model", "none"]

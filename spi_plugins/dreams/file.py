@@ -17,8 +17,7 @@ from spi_plugins.errors import ModelFileError, PluginError
 from spi_plugins.space_json import decode_space, encode_space
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import Observation, Params
-from spi_plugins.world_models.fitted import FittedModel
-from spi_plugins.world_models.interface import Model, WorldModel
+from spi_plugins.world_models.model import FittedModel, Model, WorldModel
 
 _OTHERWISE = (
     "Load a model that learn() trained with its class; save_world_model() writes its world model alone."

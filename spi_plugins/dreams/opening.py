@@ -11,7 +11,7 @@ from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.dreams.file import StoredWorldModel, latent_bounds, load_world_model
 from spi_plugins.dreams.ids import DREAM_ENTRY, DREAM_ID
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.world_models.model import FittedModel
 
 Start = Literal["buffer", "initial", "fixed"]
 STARTS = ("buffer", "initial", "fixed")

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
+from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
-from spi_plugins.world_models.interface import Model, ModelSpec, Step, WorldModel, frozen_settings
+from spi_plugins.world_models.model import Model, ModelSpec, Step, WorldModel, frozen_settings
 
 # Of the agent's policy, what leads to the latent.
 _ENCODER = ("extractor", "latent")
@@ -35,7 +35,7 @@ def make_deep_mdp_world(
     Args:
         observations: what the encoder reads.
         actions: of any kind.
-        encoder: fields of ``networks.actor_critic.PolicyConfig``; those of actor and critic do not matter.
+        encoder: fields of ``networks.actor_critic.ActorCriticConfig``; those of actor and critic do not matter.
         model: fields of ``world_models.deep_mdp.DeepMDPConfig``.
         gamma: the agent's discount per step.
 
@@ -43,7 +43,7 @@ def make_deep_mdp_world(
         ValueError: a setting is out of range.
         TypeError: a setting is unknown.
     """
-    policy_config = PolicyConfig(**frozen_settings(encoder))
+    policy_config = ActorCriticConfig(**frozen_settings(encoder))
     config = DeepMDPConfig(**frozen_settings(model))
     policy = make_actor_critic(observations, actions, policy_config)
     deep_mdp = make_deep_mdp(policy.latent_shape, actions, config)
@@ -82,7 +82,7 @@ def make_deep_mdp_world(
     return WorldModel("deep_mdp", settings, Model(spec=spec, encode=encode, step=step), init)
 
 
-def _latent_bounds(config: PolicyConfig) -> tuple[float, float]:
+def _latent_bounds(config: ActorCriticConfig) -> tuple[float, float]:
     """What the last activation allows; a predicted latent may lie outside and is clipped by dreams."""
     if config.categorical_latent is not None:
         return 0.0, 1.0

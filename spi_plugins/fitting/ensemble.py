@@ -16,7 +16,7 @@ from spi_plugins.returns import masked_mean
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec, Params, PyTree
 from spi_plugins.world_models import ensemble
 from spi_plugins.world_models.ensemble import EnsembleConfig, EnsembleParts
-from spi_plugins.world_models.interface import Learner, WorldModel, frozen_settings
+from spi_plugins.world_models.model import Learner, WorldModel, frozen_settings
 
 _DEVIATION_FLOOR = 1e-3
 

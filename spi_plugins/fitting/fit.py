@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from spi_plugins.buffers import Buffer
 from spi_plugins.types import Params
-from spi_plugins.world_models.interface import Learner, WorldModel
+from spi_plugins.world_models.model import Learner, WorldModel
 
 # Gradient steps that run as one program, after which progress is reported.
 _CHUNK = 100

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from spi_plugins.actions import restored_action
 from spi_plugins.buffers import Windows
 from spi_plugins.types import ActionSpec, Params
-from spi_plugins.world_models.interface import Model
+from spi_plugins.world_models.model import Model
 
 
 class OpenLoop(NamedTuple):

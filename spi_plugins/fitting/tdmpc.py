@@ -11,7 +11,7 @@ from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.buffers import Buffer
 from spi_plugins.planners.policy import make_policy
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec
-from spi_plugins.world_models.interface import Learner, WorldModel, frozen_settings
+from spi_plugins.world_models.model import Learner, WorldModel, frozen_settings
 from spi_plugins.world_models.tdmpc import TDMPC, TDMPCConfig, make_tdmpc
 
 #: Sizes that a CPU fits in minutes; the paper's are those of ``TDMPCConfig``.

@@ -34,7 +34,7 @@ EncoderKind = Literal["mlp", "cnn", "multi_input"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
+class ActorCriticConfig:
     """Sizes of the networks. Frozen and hashable.
 
     Attributes:
@@ -125,7 +125,7 @@ def _rows(x: Array) -> Array:
     return x.reshape(x.shape[0], -1)
 
 
-def _extractor(spec: ObservationSpec, config: PolicyConfig) -> tuple[Network, tuple[int, ...]]:
+def _extractor(spec: ObservationSpec, config: ActorCriticConfig) -> tuple[Network, tuple[int, ...]]:
     def build(rngs: nnx.Rngs) -> FlattenExtractor | ConvExtractor | CombinedExtractor:
         if config.encoder == "mlp":
             assert isinstance(spec, ArraySpec)
@@ -155,7 +155,7 @@ class _Parts(NamedTuple):
 
 
 def _build_parts(
-    spec: ObservationSpec, actions: ActionSpec, config: PolicyConfig
+    spec: ObservationSpec, actions: ActionSpec, config: ActorCriticConfig
 ) -> tuple[_Parts, tuple[int, ...]]:
     extractor, features_shape = _extractor(spec, config)
     n_features = math.prod(features_shape)
@@ -202,7 +202,7 @@ def _init(network: Network, key: Array) -> Params:
     return network.init(key)
 
 
-def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: PolicyConfig) -> ActorCritic:
+def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorCriticConfig) -> ActorCritic:
     """Build the networks for an observation and an action space.
 
     Raises:

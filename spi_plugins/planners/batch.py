@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 from spi_plugins.types import Observation, Params, PyTree
-from spi_plugins.world_models.interface import Model, ModelSpec
+from spi_plugins.world_models.model import Model, ModelSpec
 
 
 def init_plans(planner: Planner, spec: ModelSpec, n_envs: int) -> PyTree:

@@ -18,10 +18,10 @@ from jaxtyping import Array, Bool, Float, Shaped
 from numpy.typing import NDArray
 
 from spi_plugins.planners.estimate import draw_heads
-from spi_plugins.planners.interface import PlanMetrics, Planner, check_parts
+from spi_plugins.planners.planner import PlanMetrics, Planner, check_parts
 from spi_plugins.planners.refit import rounding
 from spi_plugins.types import Params, PyTree
-from spi_plugins.world_models.interface import Model, ModelSpec
+from spi_plugins.world_models.model import Model, ModelSpec
 
 Rule: TypeAlias = Literal["bootstrap", "mean"]
 RULES = ("bootstrap", "mean")

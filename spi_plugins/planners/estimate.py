@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from spi_plugins.types import Params
-from spi_plugins.world_models.interface import Model
+from spi_plugins.world_models.model import Model
 
 CostAggregation: TypeAlias = Literal["mean", "max"]
 COST_AGGREGATIONS = ("mean", "max")
@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
     ]  # undiscounted cost within the horizon, the highest of the heads at each step
 
 
-class Imagined(NamedTuple):
+class Unrolled(NamedTuple):
     """The parts of an estimate, by head of the critic, so that heads can be chosen later."""
 
     actions: Float[Array, "H N A"]
@@ -76,7 +76,7 @@ def draw_pairs(key: Array, n_heads: int, n: int) -> Int[Array, "n 2"] | None:
     return jnp.stack([first, (first + 1 + offset) % n_heads], axis=1)
 
 
-def imagine(
+def unroll(
     model: Model,
     params: Params,
     z: Float[Array, " N *Z"],
@@ -86,7 +86,7 @@ def imagine(
     members: Int[Array, " M"] | None = None,
     with_cost: bool,
     cost_aggregation: CostAggregation = "mean",
-) -> Imagined:
+) -> Unrolled:
     """Roll action sequences out in the model and sum up what happens.
 
     Args:
@@ -140,7 +140,7 @@ def imagine(
         steps = (given, gammas[:-1], cost_gammas[:-1], step_keys, act_keys)
         sums, taken = jax.lax.scan(advance, sums, steps)
     tails, cost_tail = _terminal(model, params, sums, taken[-1], value_key, members, with_cost)
-    return Imagined(
+    return Unrolled(
         actions=taken,
         rewards=sums.rewards,
         tails=gammas[-1] * tails,
@@ -198,13 +198,13 @@ def estimate(
         with_cost: whether costs are computed; else they are 0.
         cost_aggregation: of the heads of the immediate cost in ``cost_value``.
     """
-    heads_key, imagine_key = jax.random.split(key)
-    return imagine(
+    heads_key, unroll_key = jax.random.split(key)
+    return unroll(
         model,
         params,
         repeat_latent(z, actions.shape[1]),
         actions,
-        imagine_key,
+        unroll_key,
         members=draw_heads(heads_key, model.spec.n_values),
         with_cost=with_cost,
         cost_aggregation=cost_aggregation,

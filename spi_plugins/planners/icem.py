@@ -16,9 +16,9 @@ from jaxtyping import Array, Float, Shaped
 
 from spi_plugins.planners.config import check_counts, check_horizon, configured
 from spi_plugins.planners.estimate import estimate
-from spi_plugins.planners.interface import PlanMetrics, Planner
+from spi_plugins.planners.planner import PlanMetrics, Planner
 from spi_plugins.types import Params
-from spi_plugins.world_models.interface import Model, ModelSpec
+from spi_plugins.world_models.model import Model, ModelSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from spi_plugins.planners.config import SearchConfig, configured
 from spi_plugins.planners.estimate import Estimate
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 from spi_plugins.planners.refit import Selection, highest
 from spi_plugins.planners.search import Recipe, make_search_planner
 

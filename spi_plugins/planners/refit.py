@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from spi_plugins.planners.interface import PlanMetrics
+from spi_plugins.planners.planner import PlanMetrics
 
 
 class Selection(NamedTuple):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from spi_plugins.planners.config import SearchConfig, check_choice, check_counts, configured
 from spi_plugins.planners.estimate import COST_AGGREGATIONS, CostAggregation, Estimate
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 from spi_plugins.planners.refit import Selection, highest, rounding
 from spi_plugins.planners.search import Recipe, make_search_planner
 

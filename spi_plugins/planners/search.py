@@ -16,15 +16,15 @@ from spi_plugins.planners.config import SearchConfig
 from spi_plugins.planners.estimate import (
     CostAggregation,
     Estimate,
-    Imagined,
+    Unrolled,
     draw_pairs,
-    imagine,
     repeat_latent,
+    unroll,
 )
-from spi_plugins.planners.interface import PlanMetrics, Planner, check_parts
+from spi_plugins.planners.planner import PlanMetrics, Planner, check_parts
 from spi_plugins.planners.refit import Selection, elite_weights, sample_sequences, shift, weighted_moments
 from spi_plugins.types import Params
-from spi_plugins.world_models.interface import Model, ModelSpec
+from spi_plugins.world_models.model import Model, ModelSpec
 
 # Of N candidates, the prior's first, those to fit the next mean to.
 Select: TypeAlias = Callable[[Estimate], Selection]
@@ -70,7 +70,7 @@ class _Draws(NamedTuple):
     """What an iteration draws with."""
 
     sample_key: Array
-    imagine_key: Array
+    unroll_key: Array
     choice_key: Array
     members: Array | None  # the pair of heads
 
@@ -79,7 +79,7 @@ class _Problem(NamedTuple):
     model: Model
     params: Params
     z: Shaped[Array, "*Z"]
-    prior: Imagined | None
+    prior: Unrolled | None
 
 
 class _Candidates(NamedTuple):
@@ -107,9 +107,9 @@ def make_search_planner(recipe: Recipe) -> Planner:
         check_parts(planner, model.spec)
         keys = jax.random.split(key, 3 * (1 + config.iterations))
         prior_key, noise_key, heads_key = keys[:3]
-        sample_keys, imagine_keys, choice_keys = keys[3:].reshape(3, config.iterations)
+        sample_keys, unroll_keys, choice_keys = keys[3:].reshape(3, config.iterations)
         pairs = draw_pairs(heads_key, model.spec.n_values, config.iterations)
-        prior = _imagine_prior(recipe, model, params, z, prior_key) if config.num_prior else None
+        prior = _unroll_prior(recipe, model, params, z, prior_key) if config.num_prior else None
         problem = _Problem(model, params, z, prior)
 
         def iterate(progress: _Progress, draws: _Draws) -> tuple[_Progress, PlanMetrics]:
@@ -119,7 +119,7 @@ def make_search_planner(recipe: Recipe) -> Planner:
         mean = shift(state.mean)
         zero = jnp.zeros(())
         start = _Progress(mean, jnp.full_like(mean, config.max_std), mean[0], zero, zero)
-        end, metrics = jax.lax.scan(iterate, start, _Draws(sample_keys, imagine_keys, choice_keys, pairs))
+        end, metrics = jax.lax.scan(iterate, start, _Draws(sample_keys, unroll_keys, choice_keys, pairs))
         action = end.action
         if not deterministic:
             action = action + end.std[0] * jax.random.normal(noise_key, action.shape)
@@ -134,11 +134,11 @@ def make_search_planner(recipe: Recipe) -> Planner:
     return planner
 
 
-def _imagine_prior(
+def _unroll_prior(
     recipe: Recipe, model: Model, params: Params, z: Shaped[Array, "*Z"], key: Array
-) -> Imagined:
+) -> Unrolled:
     """Sequences of the policy, summed up on the way, by all heads: each iteration then averages its own two."""
-    return imagine(
+    return unroll(
         model,
         params,
         repeat_latent(z, recipe.config.num_prior),
@@ -153,12 +153,12 @@ def _candidates(recipe: Recipe, problem: _Problem, progress: _Progress, draws: _
     """The prior, then Gaussian sequences, all estimated by the same heads of the critic."""
     model, params, z, prior = problem
     n = recipe.config.num_samples - recipe.config.num_prior
-    sampled = imagine(
+    sampled = unroll(
         model,
         params,
         repeat_latent(z, n),
         sample_sequences(progress.mean, progress.std, n, draws.sample_key),
-        draws.imagine_key,
+        draws.unroll_key,
         members=draws.members,
         with_cost=recipe.with_cost,
         cost_aggregation=recipe.cost_aggregation,

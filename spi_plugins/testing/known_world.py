@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from spi_plugins.types import Params
-from spi_plugins.world_models.interface import PARTS, Model, ModelSpec, Step
+from spi_plugins.world_models.model import PARTS, Model, ModelSpec, Step
 
 # Actions have two entries. The reward is the negative squared distance to BEST, which moves a little with the
 # latent; first entries above LIMIT cost 1. The policy stays near MODE, which costs nothing and gives about -1.
@@ -24,7 +24,7 @@ def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
     """Build the world with some of the parts that a model may have; its parameters are ``known_params()``.
 
     Args:
-        parts: of ``world_models.interface.PARTS``.
+        parts: of ``world_models.model.PARTS``.
     """
     counts: dict[str, Any] = {field: count for part, (field, count) in _COUNTS.items() if part in parts}
     flags = {f"has_{part}": part in parts for part in _FLAGS}

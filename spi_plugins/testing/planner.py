@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spi_plugins.planners.interface import Planner, check_parts
+from spi_plugins.planners.planner import Planner, check_parts
 from spi_plugins.testing.known_world import (
     MODE,
     best_action,
@@ -16,7 +16,7 @@ from spi_plugins.testing.known_world import (
     make_known_world,
 )
 from spi_plugins.testing.requirement import ConformanceError, require, require_equal
-from spi_plugins.world_models.interface import PARTS, Model, ModelSpec
+from spi_plugins.world_models.model import PARTS, Model, ModelSpec
 
 _ENVS = 16
 _DECISIONS = 2

@@ -15,8 +15,7 @@ from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.testing.functional_env import check_functional_env
 from spi_plugins.testing.requirement import require, require_equal
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec
-from spi_plugins.world_models.fitted import FittedModel
-from spi_plugins.world_models.interface import Model, WorldModel
+from spi_plugins.world_models.model import FittedModel, Model, WorldModel
 
 # The data: so many environments and slots of each, an episode of so many.
 _ENVS, _SLOTS, _EPISODE = 4, 65, 13

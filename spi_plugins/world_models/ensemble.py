@@ -22,7 +22,7 @@ from spi_plugins.networks.normed_mlp import NormedMLP
 from spi_plugins.networks.reward import RewardNet
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
 from spi_plugins.world_models.deep_mdp import DeepMDP, DeepMDPConfig, make_deep_mdp
-from spi_plugins.world_models.interface import Model, ModelSpec, Step
+from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

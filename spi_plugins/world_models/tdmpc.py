@@ -31,7 +31,7 @@ from spi_plugins.networks.encoders import (
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.normed_mlp import NormedMLP
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
-from spi_plugins.world_models.interface import Model, ModelSpec, Step
+from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 _WIDTHS = ("encoder_hidden", "hidden")
 

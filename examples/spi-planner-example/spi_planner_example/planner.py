@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from spi_plugins.planners.config import configured
 from spi_plugins.planners.estimate import estimate
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

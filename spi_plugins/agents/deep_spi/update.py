@@ -19,7 +19,7 @@ from spi_plugins.agents.deep_spi.minibatches import flatten_rollout, shuffled, t
 from spi_plugins.agents.deep_spi.summary import StepStats, summarize
 from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
 from spi_plugins.distributions import action_distribution
-from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
+from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
 
@@ -81,7 +81,7 @@ def _make_update(
 def make_deep_spi(
     observations: ObservationSpec,
     actions: ActionSpec,
-    policy_config: PolicyConfig,
+    policy_config: ActorCriticConfig,
     config: DeepSPIConfig,
     world_model_config: DeepMDPConfig,
 ) -> OnPolicyAgent:

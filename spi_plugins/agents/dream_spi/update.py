@@ -25,7 +25,7 @@ from spi_plugins.agents.dream_spi.rollout_ring import add_rollout, init_ring
 from spi_plugins.agents.dream_spi.slices import Descent, Learner, init_learner, make_optimizer
 from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
 from spi_plugins.distributions import action_distribution
-from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
+from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
 
@@ -75,7 +75,7 @@ def _make_update(
 def make_dream_spi(
     observations: ObservationSpec,
     actions: ActionSpec,
-    policy_config: PolicyConfig,
+    policy_config: ActorCriticConfig,
     config: DreamSPIConfig,
     world_model_config: DeepMDPConfig,
 ) -> OnPolicyAgent:

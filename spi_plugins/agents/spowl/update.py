@@ -20,7 +20,7 @@ from spi_plugins.agents.spowl.loss import policy_objective, targets_of, world_mo
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
 from spi_plugins.planners.batch import init_plans, plan_batch
-from spi_plugins.planners.interface import Planner, check_parts
+from spi_plugins.planners.planner import Planner, check_parts
 from spi_plugins.types import ActionSpec, ObservationSpec, Params
 from spi_plugins.world_models.tdmpc import TDMPC, make_tdmpc
 
@@ -138,7 +138,7 @@ def make_spowl(
         observations: what the environment shows.
         actions: what it takes; a box.
         config: see ``SPOWLConfig``.
-        planner: see ``planners.interface``.
+        planner: see ``planners.planner``.
 
     Raises:
         ValueError: the actions are no box, or the planner needs what the model lacks.

@@ -14,15 +14,15 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
+from spi_plugins.envs.autoreset import VectorState, VectorStep
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.envs.vector import VectorState, VectorStep
 from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import COST_KEY, Observation, PyTree
 
 # The environment is static, so adapters of the same one (training, evaluation) compile once.
-_reset = jax.jit(vector.reset, static_argnums=0)
-_step = jax.jit(vector.step, static_argnums=0)
+_reset = jax.jit(autoreset.reset, static_argnums=0)
+_step = jax.jit(autoreset.step, static_argnums=0)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -86,7 +86,7 @@ class FunctionalVecEnv(NativeVecEnv):
             ValueError: the state is of another environment or of another number of copies.
         """
         keys = jax.eval_shape(self._keys, 0)
-        want, _ = jax.eval_shape(functools.partial(vector.reset, self._static), self.params, keys)
+        want, _ = jax.eval_shape(functools.partial(autoreset.reset, self._static), self.params, keys)
         structures: list[Any] = [jax.tree.structure(state), jax.tree.structure(want)]
         if structures[0] != structures[1]:
             raise ValueError(f"The state is not one of {self._name()}: its structure differs.")

@@ -8,13 +8,13 @@ import pytest
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.minibatches import flatten_rollout, take_minibatch
 from spi_plugins.agents.deep_spi.update import make_deep_spi
-from spi_plugins.networks.actor_critic import PolicyConfig
+from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
 
 OBS = ArraySpec(kind="box", shape=(3,), dtype="float32")
 ACTIONS = ActionSpec(kind="discrete", nvec=(2,))
-POLICY = PolicyConfig(encoder="mlp", pi=(8,), vf=(8,))
+POLICY = ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,))
 T, B = 4, 4
 
 
@@ -248,7 +248,7 @@ def test_every_action_kind_and_density_updates(spec, density):
 
 
 def test_a_categorical_latent_updates():
-    policy = PolicyConfig(encoder="mlp", pi=(8,), vf=(8,), categorical_latent=(4, 4))
+    policy = ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,), categorical_latent=(4, 4))
     model = DeepMDPConfig(transition_density="categorical", lipschitz=False)
     agent = make_deep_spi(OBS, ACTIONS, policy, DeepSPIConfig(n_epochs=1, batch_size=T * B), model)
     _, metrics = run_update(agent, make_rollout())

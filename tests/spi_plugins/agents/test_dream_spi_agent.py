@@ -9,14 +9,14 @@ from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig, unpack_dream_metrics
 from spi_plugins.agents.dream_spi.slices import split
 from spi_plugins.agents.dream_spi.update import make_dream_spi
-from spi_plugins.networks.actor_critic import PolicyConfig
+from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
 
 OBS = ArraySpec(kind="box", shape=(3,), dtype="float32")
 ACTIONS = ActionSpec(kind="discrete", nvec=(2,))
 BOX = ActionSpec(kind="box", shape=(2,), low=(-1.0, -1.0), high=(1.0, 1.0))
-POLICY = PolicyConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,))
+POLICY = ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,))
 MODEL = DeepMDPConfig(transition_density="deterministic", termination=True, lipschitz=False)
 T, B = 4, 4
 ALL = (1e-3, 1e-3, 1e-3, 1e-3)
@@ -209,10 +209,10 @@ VARIANTS = {
     "box, soft ends": {"actions": BOX, "soft_termination": True},
     "lipschitz mixture": {"model": DeepMDPConfig(termination=True)},
     "categorical": {
-        "policy": PolicyConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,), categorical_latent=(3, 3)),
+        "policy": ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,), categorical_latent=(3, 3)),
         "model": DeepMDPConfig(transition_density="categorical", termination=True, lipschitz=False),
     },
-    "the observation as latent": {"policy": PolicyConfig(encoder="mlp", pi=(8,), vf=(8,), latent=())},
+    "the observation as latent": {"policy": ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,), latent=())},
 }
 
 
@@ -227,7 +227,7 @@ def test_every_kind_of_action_density_and_latent_updates(name):
 
 def test_what_cannot_dream_is_refused():
     with pytest.raises(ValueError, match=r"latent_arch=None leaves the critic on the observation"):
-        make_agent(policy=PolicyConfig(encoder="mlp", pi=(8,), vf=(8,)))
+        make_agent(policy=ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,)))
     with pytest.raises(ValueError, match="termination=False leaves dreams without an end"):
         make_agent(model=DeepMDPConfig())
     with pytest.raises(ValueError, match="imagination_horizon must be at least 1, got 0"):

@@ -13,12 +13,12 @@ from spi_plugins.agents.deep_spi.minibatches import take_minibatch
 from spi_plugins.agents.dream_spi.replay import LOG_RATIO_BOUND, corrected_rows
 from spi_plugins.agents.dream_spi.rollout_ring import Sequences
 from spi_plugins.distributions import action_distribution
-from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
+from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ArraySpec
 
 OBS = ArraySpec(kind="box", shape=(3,), dtype="float32")
 ACTIONS = ActionSpec(kind="discrete", nvec=(2,))
-POLICY = make_actor_critic(OBS, ACTIONS, PolicyConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,)))
+POLICY = make_actor_critic(OBS, ACTIONS, ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,)))
 CONFIG = DeepSPIConfig(auxiliary="none", gamma=0.9, gae_lambda=0.8, normalize_advantage=False)
 PARTS = Parts(CONFIG, ACTIONS, POLICY, action_distribution(ACTIONS), None)
 PARAMS = {"policy": POLICY.init(jax.random.key(0))}

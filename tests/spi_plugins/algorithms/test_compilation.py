@@ -14,7 +14,7 @@ from spi_plugins import PPO
 from spi_plugins.agents.rollout import Runner, init_storage
 from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import ActionSpec, ArraySpec
 
@@ -132,7 +132,7 @@ def held(program):
 def test_1024_atari_environments_need_half_as_much_memory_again_as_their_rollout():
     model = atari_ppo()
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), N_ENVS))
-    env_state, obs = jax.eval_shape(lambda keys: vector.reset(model.env.functional, (), keys), keys)
+    env_state, obs = jax.eval_shape(lambda keys: autoreset.reset(model.env.functional, (), keys), keys)
     state = jax.eval_shape(lambda: model._agent_state)
     rate = jax.ShapeDtypeStruct((), jnp.float32)
     runner = Runner(state, env_state, obs)

@@ -11,7 +11,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.cartpole import make_cartpole
 from spi_plugins.envs.probe import make_box_target, make_cost_conflict, make_dict_rule, make_time_limit
 
@@ -26,10 +26,10 @@ def test_step_equals_stepping_and_resetting_by_hand():
     env = FunctionalVecEnv(CARTPOLE, 4, seed=3)
     obs = env.reset()
     assert obs.dtype == np.float32
-    step_one = jax.jit(functools.partial(vector.step_without_reset, CARTPOLE))
-    reset_some = jax.jit(functools.partial(vector.reset_where, CARTPOLE))
+    step_one = jax.jit(functools.partial(autoreset.step_without_reset, CARTPOLE))
+    reset_some = jax.jit(functools.partial(autoreset.reset_where, CARTPOLE))
     keys = jax.random.split(jax.random.key(3), 4)
-    state, want = vector.reset(CARTPOLE, CARTPOLE.params, keys)
+    state, want = autoreset.reset(CARTPOLE, CARTPOLE.params, keys)
     np.testing.assert_allclose(obs, want, atol=1e-6)
     totals, ends, limits = np.zeros(4, int), 0, 0
     for action in actions_for(90, 4):

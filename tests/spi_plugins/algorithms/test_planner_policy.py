@@ -11,8 +11,7 @@ from spi_plugins import PlannerPolicy, buffers
 from spi_plugins.fitting.fit import fit
 from spi_plugins.fitting.tdmpc import make_tdmpc_world
 from spi_plugins.types import ActionSpec, ArraySpec
-from spi_plugins.world_models.fitted import FittedModel
-from spi_plugins.world_models.interface import ModelSpec
+from spi_plugins.world_models.model import FittedModel, ModelSpec
 
 OBSERVATIONS = ArraySpec(kind="box", shape=(3,), dtype="float32", low=-8.0, high=8.0)
 ACTIONS = ActionSpec(kind="box", shape=(1,), low=(-2.0,), high=(2.0,))

@@ -20,7 +20,7 @@ from spi_plugins import SPOWL, TDMPC2, buffers
 from spi_plugins.algorithms import replay_memory
 from spi_plugins.errors import ModelFileError, SPIError
 from spi_plugins.host_buffers import HostBuffer
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 
 BOX = spaces.Box(-2.0, 4.0, (2,), np.float32)
 

@@ -5,7 +5,7 @@ import pytest
 from tiny_worlds import KNOWN_MODEL, known_world
 
 from spi_plugins.dreams.env import DreamConfig, make_dream
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.testing import check_functional_env
 
 BOUNDS = {"latent_low": -50.0, "latent_high": 50.0}
@@ -17,11 +17,11 @@ def dream(world=None, starts=((1.0,),), **options):
 
 def play(env, action, n_steps, *, n_envs=1, seed=0):
     """The steps of copies that take the same action over and over, without resets."""
-    state, _ = vector.reset(env, env.params, jax.random.split(jax.random.key(seed), n_envs))
+    state, _ = autoreset.reset(env, env.params, jax.random.split(jax.random.key(seed), n_envs))
     actions = jnp.full((n_envs, 1), action, jnp.float32)
     steps = []
     for _ in range(n_steps):
-        state, out = vector.step_without_reset(env, env.params, state, actions)
+        state, out = autoreset.step_without_reset(env, env.params, state, actions)
         steps.append(out)
     return jax.tree.map(lambda *x: np.stack(x), *steps)
 
@@ -96,7 +96,7 @@ def test_steps_are_counted():
 
 def test_episodes_begin_in_the_start_states_and_in_all_of_them():
     env = dream(starts=[[1.0], [2.0], [3.0]])
-    _, obs = vector.reset(env, env.params, jax.random.split(jax.random.key(0), 300))
+    _, obs = autoreset.reset(env, env.params, jax.random.split(jax.random.key(0), 300))
     values, counts = np.unique(obs, return_counts=True)
     assert values.tolist() == [1.0, 2.0, 3.0]
     assert counts.min() > 60  # 100 each; five standard deviations are 41
@@ -128,8 +128,8 @@ def test_parameters_may_be_swapped_without_a_retrace():
     def reward(params):
         nonlocal traces
         traces += 1
-        state, _ = vector.reset(env, params, jax.random.split(jax.random.key(0), 2))
-        return vector.step_without_reset(env, params, state, jnp.zeros((2, 1)))[1].reward
+        state, _ = autoreset.reset(env, params, jax.random.split(jax.random.key(0), 2))
+        return autoreset.step_without_reset(env, params, state, jnp.zeros((2, 1)))[1].reward
 
     assert (reward(env.params) == 1.0).all()
     assert (reward(env.params._replace(starts=jnp.asarray(np.full((1, 1), 5.0, np.float32)))) == 5.0).all()

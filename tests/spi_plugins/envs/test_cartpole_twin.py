@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.cartpole import CartPoleParams, make_cartpole
 
 ENV = make_cartpole()
@@ -67,20 +67,20 @@ def test_the_thresholds_are_2_4_meters_and_12_degrees(state, terminal):
 
 
 def test_an_episode_starts_within_5_hundredths():
-    _, obs = vector.reset(ENV, ENV.params, jax.random.split(jax.random.key(0), 500))
+    _, obs = autoreset.reset(ENV, ENV.params, jax.random.split(jax.random.key(0), 500))
     assert float(jnp.abs(obs).max()) <= 0.05
     np.testing.assert_allclose(jnp.abs(obs).mean(axis=0), 0.025, atol=0.003)
 
 
 def test_no_observation_leaves_the_declared_bounds_under_the_wildest_pushes():
-    state, _ = vector.reset(ENV, ENV.params, jax.random.split(jax.random.key(0), 64))
+    state, _ = autoreset.reset(ENV, ENV.params, jax.random.split(jax.random.key(0), 64))
     # Constant pushes reach the highest speeds before the limits; random ones as a control.
     signs = jnp.tile(jnp.array([0, 1]), 32)
 
     def body(state, key):
         noise = jax.random.bernoulli(key, 0.2, (64,)).astype(jnp.int32)
         action = jnp.where(jnp.arange(64) < 32, signs, (signs + noise) % 2)
-        state, out = vector.step(ENV, ENV.params, state, action)
+        state, out = autoreset.step(ENV, ENV.params, state, action)
         return state, jnp.abs(out.final_obs).max()
 
     _, largest = jax.jit(lambda s: jax.lax.scan(body, s, jax.random.split(jax.random.key(1), 500)))(state)

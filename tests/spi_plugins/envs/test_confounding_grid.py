@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.confounding_grid import make_confounding_grid
 from spi_plugins.envs.confounding_grid_exact import all_observations, exact_model
 
@@ -72,12 +72,12 @@ def test_played_at_random_it_does_what_the_tables_say():
 
     def body(state, key):
         action = jax.random.randint(key, (n_envs,), 0, 4)
-        after, out = vector.step(env, env.params, state, action)
+        after, out = autoreset.step(env, env.params, state, action)
         return after, (state.env, action, out.final_obs, out.reward, out.terminated)
 
     @jax.jit
     def run(key):
-        state, _ = vector.reset(env, env.params, jax.random.split(key, n_envs))
+        state, _ = autoreset.reset(env, env.params, jax.random.split(key, n_envs))
         return jax.lax.scan(body, state, jax.random.split(jax.random.key(1), 250))[1]
 
     state, action, after, reward, terminated = (np.ravel(part) for part in run(jax.random.key(0)))
@@ -99,9 +99,9 @@ def test_played_at_random_it_does_what_the_tables_say():
 
 def test_the_step_limit_truncates_and_an_end_does_not():
     env = make_confounding_grid(n_path=2, max_episode_steps=4, size=None)
-    step = jax.jit(functools.partial(vector.step, env))
+    step = jax.jit(functools.partial(autoreset.step, env))
     # I, @, >, ! takes three steps: the fourth reaches W for those who go right, and is one too many for others.
-    state, _ = vector.reset(env, env.params, jax.random.split(jax.random.key(0), 2))
+    state, _ = autoreset.reset(env, env.params, jax.random.split(jax.random.key(0), 2))
     for t in range(4):
         state, out = step(env.params, state, jnp.array([RIGHT, LEFT]))
         assert out.terminated.tolist() == [t == 3, False]
@@ -176,8 +176,8 @@ def test_grids_made_alike_are_equal_and_survive_pickling():
 
 def test_probability_and_discount_change_without_a_retrace():
     env = make_confounding_grid(size=None)
-    step = jax.jit(functools.partial(vector.step, env))
-    start, _ = vector.reset(env, env.params, jax.random.split(jax.random.key(0), 4))
+    step = jax.jit(functools.partial(autoreset.step, env))
+    start, _ = autoreset.reset(env, env.params, jax.random.split(jax.random.key(0), 4))
     for epsilon, branch in ((0.0, 1), (1.0, 10)):
         params = env.params._replace(epsilon=epsilon)
         state, _ = step(params, start, jnp.full(4, RIGHT))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.cartpole import make_cartpole
 from spi_plugins.envs.cost_cartpole import make_cost_cartpole
 
@@ -31,9 +31,9 @@ def test_all_but_the_cost_is_cart_poles():
 
 def test_costs_add_up_along_episodes():
     env = make_cost_cartpole(0.05)
-    reset = jax.jit(functools.partial(vector.reset, env))
+    reset = jax.jit(functools.partial(autoreset.reset, env))
     state, _ = reset(env.params, jax.random.split(jax.random.key(0), 8))
-    step = jax.jit(functools.partial(vector.step, env))
+    step = jax.jit(functools.partial(autoreset.step, env))
     total, ends = np.zeros(8), 0
     for t in range(60):
         state, out = step(env.params, state, jnp.full(8, t % 3 > 0, jnp.int32))

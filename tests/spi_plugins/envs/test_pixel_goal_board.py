@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.pixel_goal import PixelGoalState, make_pixel_goal
 
 FLOOR, HAZARD, GOAL, AGENT = (24, 24, 48), (208, 48, 48), (48, 208, 96), (240, 240, 240)
@@ -60,12 +60,12 @@ def play(policy, episodes=2000):
     env = make_pixel_goal()
 
     def body(state, key):
-        state, out = vector.step(env, env.params, state, policy(state.env, key))
+        state, out = autoreset.step(env, env.params, state, policy(state.env, key))
         return state, (out.terminated, out.truncated, out.episode_return)
 
     @jax.jit
     def run(key):
-        state, _ = vector.reset(env, env.params, jax.random.split(key, episodes))
+        state, _ = autoreset.reset(env, env.params, jax.random.split(key, episodes))
         return jax.lax.scan(body, state, jax.random.split(key, 50))[1]
 
     terminated, truncated, totals = map(np.asarray, run(jax.random.key(0)))
@@ -156,7 +156,7 @@ def test_an_episode_starts_on_distinct_cells_everywhere():
 
 def test_the_specification_is_what_comes_out():
     for env in (make_pixel_goal(), make_pixel_goal(size=10, scale=1, num_hazards=0)):
-        _, obs = jax.jit(functools.partial(vector.reset, env))(env.params, KEYS)
+        _, obs = jax.jit(functools.partial(autoreset.reset, env))(env.params, KEYS)
         assert obs.shape == (2, *env.observation_spec.shape)
         assert obs.dtype == env.observation_spec.dtype
 
@@ -175,8 +175,8 @@ def test_boards_made_alike_are_equal_and_survive_pickling():
 
 
 def test_probabilities_and_rewards_change_without_a_retrace():
-    step = jax.jit(functools.partial(vector.step, SURE))
-    start, _ = jax.jit(functools.partial(vector.reset, SURE))(SURE.params, KEYS)
+    step = jax.jit(functools.partial(autoreset.step, SURE))
+    start, _ = jax.jit(functools.partial(autoreset.reset, SURE))(SURE.params, KEYS)
     for penalty in (0.5, 0.25):
         params = SURE.params._replace(goal_reward=0.0, step_penalty=penalty)
         _, out = step(params, start, jnp.zeros(2, jnp.int32))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.point_goal import PointGoalState, make_point_goal
 
 ARENAS = {level: make_point_goal(level) for level in (0, 1, 2)}
@@ -228,12 +228,12 @@ def play(level):
         actions = [policy(state.env, key) for policy in POLICIES.values()]
         turn = jnp.arange(num)[:, None] // EPISODES
         action = jnp.select([turn == i for i in range(len(actions))], actions)
-        state, out = vector.step(env, env.params, state, action)
+        state, out = autoreset.step(env, env.params, state, action)
         return state, (out.episode_return, out.episode_cost, out.obs.min(axis=0), out.obs.max(axis=0))
 
     @jax.jit
     def run(key):
-        state, _ = vector.reset(env, env.params, jax.random.split(key, num))
+        state, _ = autoreset.reset(env, env.params, jax.random.split(key, num))
         _, rows = jax.lax.scan(body, state, jax.random.split(key, env.max_episode_steps))
         return rows[0][-1], rows[1][-1], rows[2].min(axis=0), rows[3].max(axis=0)
 
@@ -279,8 +279,8 @@ def test_levels_differ_in_size_and_hazards():
 
 def test_episodes_are_truncated_and_each_has_its_own_arena():
     env = make_point_goal(num_hazards=1, max_episode_steps=2)
-    state, _ = jax.jit(functools.partial(vector.reset, env))(env.params, jax.random.split(KEY, 2))
-    advance = jax.jit(functools.partial(vector.step, env))
+    state, _ = jax.jit(functools.partial(autoreset.reset, env))(env.params, jax.random.split(KEY, 2))
+    advance = jax.jit(functools.partial(autoreset.step, env))
     hazards, ends = [], []
     for _ in range(4):
         hazards.append(np.asarray(state.env.hazards))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.probe import PROBES, make_probe
 
 NUM = 512
@@ -18,13 +18,13 @@ def play(kind, policy, steps=1):
 
     def body(carry, key):
         state, obs = carry
-        state, out = vector.step(env, env.params, state, policy(obs, key))
+        state, out = autoreset.step(env, env.params, state, policy(obs, key))
         return (state, out.obs), (obs, out)
 
     @jax.jit
     def run(key):
         keys = jax.random.split(key, NUM)
-        return jax.lax.scan(body, vector.reset(env, env.params, keys), jax.random.split(key, steps))[1]
+        return jax.lax.scan(body, autoreset.reset(env, env.params, keys), jax.random.split(key, steps))[1]
 
     rows = jax.tree.map(np.asarray, run(jax.random.key(0)))
     return [jax.tree.map(lambda x, t=t: x[t], rows) for t in range(steps)]
@@ -127,7 +127,7 @@ def test_cost_conflict():
 @pytest.mark.parametrize("kind", PROBES)
 def test_observations_are_as_declared(kind):
     env = make_probe(kind)
-    _, obs = jax.jit(functools.partial(vector.reset, env))(env.params, KEYS)
+    _, obs = jax.jit(functools.partial(autoreset.reset, env))(env.params, KEYS)
     spec = env.observation_spec if isinstance(env.observation_spec, tuple) else (("", env.observation_spec),)
     parts = obs if isinstance(obs, dict) else {"": obs}
     assert list(parts) == [key for key, _ in spec]

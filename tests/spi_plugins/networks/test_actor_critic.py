@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.networks.actor_critic import PolicyConfig, make_actor_critic
+from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ArraySpec
 
 NUMBERS = ArraySpec(kind="box", shape=(3,), dtype="float32")
@@ -38,7 +38,7 @@ CONFIGS = {
 @pytest.mark.parametrize("where", CONFIGS)
 def test_the_latent_lies_where_the_configuration_says_and_is_all_that_a_judge_of_latents_reads(where):
     spec, fields, latent_shape, judges = CONFIGS[where]
-    policy = make_actor_critic(spec, ACTIONS, PolicyConfig(**fields))
+    policy = make_actor_critic(spec, ACTIONS, ActorCriticConfig(**fields))
     assert policy.latent_shape == latent_shape
     assert (policy.judge is not None) is judges
     params = policy.init(jax.random.key(0))
@@ -55,7 +55,7 @@ def test_the_latent_lies_where_the_configuration_says_and_is_all_that_a_judge_of
 
 
 def test_the_observation_as_latent_is_the_observation_itself():
-    config = PolicyConfig(encoder="mlp", pi=(5,), vf=(7,), latent=())
+    config = ActorCriticConfig(encoder="mlp", pi=(5,), vf=(7,), latent=())
     policy = make_actor_critic(NUMBERS, ACTIONS, config)
     params = policy.init(jax.random.key(0))
     obs = jnp.asarray([[1.0, -2.0, 3.0]])
@@ -63,7 +63,7 @@ def test_the_observation_as_latent_is_the_observation_itself():
 
 
 def test_the_critics_output_on_a_latent_is_its_layers_applied_to_it():
-    config = PolicyConfig(encoder="mlp", pi=(5,), vf=(7,), latent=(4,), activation="relu")
+    config = ActorCriticConfig(encoder="mlp", pi=(5,), vf=(7,), latent=(4,), activation="relu")
     policy = make_actor_critic(NUMBERS, ACTIONS, config)
     params = policy.init(jax.random.key(0))
     z = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -74,7 +74,7 @@ def test_the_critics_output_on_a_latent_is_its_layers_applied_to_it():
 
 
 def test_a_critic_on_the_latent_has_no_extractor_of_its_own():
-    config = PolicyConfig(
+    config = ActorCriticConfig(
         **{**SMALL_CNN, "pi": (5,), "vf": (7,), "latent": (6,)}, share_features_extractor=False
     )
     with pytest.raises(ValueError, match=r"share_features_extractor=False .* latent_arch=\[6\]"):
@@ -83,4 +83,4 @@ def test_a_critic_on_the_latent_has_no_extractor_of_its_own():
 
 def test_widths_of_the_latent_are_positive_integers():
     with pytest.raises(ValueError, match=r"latent_arch needs positive integers, got latent=\(8, 0\)"):
-        PolicyConfig(encoder="mlp", pi=(5,), vf=(7,), latent=(8, 0))
+        ActorCriticConfig(encoder="mlp", pi=(5,), vf=(7,), latent=(8, 0))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from spi_plugins.planners.decision import HeadValues, adaptive, bootstrap_interval, compare
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 from spi_plugins.planners.policy import make_policy
-from spi_plugins.world_models.interface import Model, ModelSpec, Step
+from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 interval = jax.jit(bootstrap_interval)
 decide = jax.jit(compare, static_argnames="rule")

@@ -9,7 +9,7 @@ import pytest
 import spi_plugins
 from spi_plugins.planners.decision import adaptive
 from spi_plugins.planners.safe_improvement import SafeImprovementConfig
-from spi_plugins.world_models.interface import Model, ModelSpec, Step
+from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 NAMES = ("ccem", "cem", "icem", "mppi", "policy", "safe_improvement")
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.planners.estimate import draw_heads, estimate, imagine
-from spi_plugins.world_models.interface import Model, ModelSpec, Step
+from spi_plugins.planners.estimate import draw_heads, estimate, unroll
+from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 COST_HEADS = np.array([0.5, 1.0, 3.0], np.float32)
 VALUE_HEADS = np.array([-2.0, 0.0, 1.0, 4.0, 7.0], np.float32)
@@ -153,8 +153,8 @@ def test_the_policys_sequences_are_estimated_while_they_are_rolled_out():
 
     @jax.jit
     def both(key):
-        own = imagine(model, {}, z, 3, key, with_cost=True)
-        again = imagine(model, {}, z, own.actions, key, members=members, with_cost=True)
+        own = unroll(model, {}, z, 3, key, with_cost=True)
+        again = unroll(model, {}, z, own.actions, key, members=members, with_cost=True)
         return own.estimate(members), again.estimate()
 
     for left, right in zip(*both(jax.random.key(0)), strict=True):
@@ -165,7 +165,7 @@ def test_the_actions_of_a_policy_that_went_wrong_do_not_spread():
     model = make_model()._replace(
         policy=lambda params, z, key, *, deterministic: jnp.full(z.shape, jnp.nan).at[:, 1].set(7.0)
     )
-    own = jax.jit(lambda key: imagine(model, {}, jnp.zeros((4, 2)), 3, key, with_cost=True).actions)
+    own = jax.jit(lambda key: unroll(model, {}, jnp.zeros((4, 2)), 3, key, with_cost=True).actions)
     np.testing.assert_array_equal(own(jax.random.key(0)), np.broadcast_to([0.0, 1.0], (3, 4, 2)))
 
 

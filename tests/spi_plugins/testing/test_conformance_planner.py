@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.planners.interface import Planner
+from spi_plugins.planners.planner import Planner
 from spi_plugins.testing import ConformanceError, check_planner
 from spi_plugins.testing.known_world import BEST, LIMIT, MODE
 

@@ -5,7 +5,7 @@ import pytest
 from spi_plugins import buffers
 from spi_plugins.testing import ConformanceError, check_world_model
 from spi_plugins.types import ActionSpec, ArraySpec
-from spi_plugins.world_models.interface import Learner, Model, ModelSpec, Step, WorldModel
+from spi_plugins.world_models.model import Learner, Model, ModelSpec, Step, WorldModel
 
 OBSERVATIONS = ArraySpec(kind="box", shape=(3,), dtype="float32", low=-2.0, high=2.0)
 ACTIONS = ActionSpec(kind="discrete", nvec=(2,))

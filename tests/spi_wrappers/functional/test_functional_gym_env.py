@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import spi_plugins  # noqa: F401 - registers the ids
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.cartpole import make_cartpole
 from spi_plugins.envs.pixel_goal import make_pixel_goal
 from spi_plugins.envs.probe import make_probe
@@ -57,8 +57,8 @@ def test_it_steps_as_the_machinery_does():
     env = FunctionalGymEnv(BOARD)
     obs, info = env.reset(seed=3)
     key = jax.random.wrap_key_data(draw_key_data(np.random.Generator(np.random.PCG64(3))))
-    state, expected = jax.jit(functools.partial(vector.reset, BOARD))(BOARD.params, key[None])
-    step = jax.jit(functools.partial(vector.step, BOARD))
+    state, expected = jax.jit(functools.partial(autoreset.reset, BOARD))(BOARD.params, key[None])
+    step = jax.jit(functools.partial(autoreset.step, BOARD))
     np.testing.assert_array_equal(obs, expected[0])
     assert info == {"cost": 0.0}
     for action in (0, 3, 1, 2, 0, 1, 1, 3, 2, 1):

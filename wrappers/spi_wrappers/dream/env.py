@@ -6,7 +6,7 @@ from typing import Any, Self
 from spi_plugins.actions import from_action
 from spi_plugins.dreams.file import StoredWorldModel
 from spi_plugins.types import Observation, Params
-from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.world_models.model import FittedModel
 from spi_wrappers.dream.source import FACTORY, DreamSpaces, file_options, file_spaces, from_object, swapped
 from spi_wrappers.functional.gym_env import FunctionalGymEnv
 

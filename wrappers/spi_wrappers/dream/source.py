@@ -10,7 +10,7 @@ from spi_plugins.dreams.opening import find_world_model, live_dream, open_dream
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import Params
-from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.world_models.model import FittedModel
 
 #: The factory that a face of a file is made from, and is made from again after pickling.
 FACTORY = "spi_plugins.dreams.opening:open_dream"

@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 from spi_plugins.actions import from_action
 from spi_plugins.dreams.file import StoredWorldModel
 from spi_plugins.types import Params
-from spi_plugins.world_models.fitted import FittedModel
+from spi_plugins.world_models.model import FittedModel
 from spi_wrappers.dream.source import FACTORY, DreamSpaces, file_options, file_spaces, from_object, swapped
 from spi_wrappers.functional.vector_env import FunctionalVectorEnv, StepResult
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from spi_plugins.envs.vector import VectorState
+from spi_plugins.envs.autoreset import VectorState
 from spi_plugins.types import COST_KEY, ActionSpec, ArraySpec, Observation, ObservationSpec, PyTree
 from spi_wrappers.functional.compiled import Signals, compile_env, unpack
 from spi_wrappers.functional.source import Source

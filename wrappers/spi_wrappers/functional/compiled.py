@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import Observation, PyTree
 
@@ -52,27 +52,27 @@ def compile_env(env: FunctionalEnv) -> Compiled:
         env: without its parameters (``params=()``), which may be arrays and are no part of its identity.
     """
 
-    def begin(params: PyTree, key_data: jax.Array) -> tuple[vector.VectorState, Observation]:
-        return vector.reset(env, params, _keys(key_data))
+    def begin(params: PyTree, key_data: jax.Array) -> tuple[autoreset.VectorState, Observation]:
+        return autoreset.reset(env, params, _keys(key_data))
 
     def restart(
-        params: PyTree, state: vector.VectorState, mask: jax.Array, seeded: jax.Array, key_data: jax.Array
-    ) -> tuple[vector.VectorState, Observation]:
+        params: PyTree, state: autoreset.VectorState, mask: jax.Array, seeded: jax.Array, key_data: jax.Array
+    ) -> tuple[autoreset.VectorState, Observation]:
         key = jnp.where(mask & seeded, _keys(key_data), state.key)
-        return vector.reset_where(env, params, state._replace(key=key), mask)
+        return autoreset.reset_where(env, params, state._replace(key=key), mask)
 
-    def step(params: PyTree, state: vector.VectorState, action: jax.Array) -> Any:
-        state, out = vector.step_without_reset(env, params, state, action)
+    def step(params: PyTree, state: autoreset.VectorState, action: jax.Array) -> Any:
+        state, out = autoreset.step_without_reset(env, params, state, action)
         return state, out.obs, _pack(env, out)
 
     def step_or_reset(
-        params: PyTree, state: vector.VectorState, action: jax.Array, resetting: jax.Array
+        params: PyTree, state: autoreset.VectorState, action: jax.Array, resetting: jax.Array
     ) -> Any:
-        state, out = vector.step_or_reset(env, params, state, action, resetting)
+        state, out = autoreset.step_or_reset(env, params, state, action, resetting)
         return state, out.obs, _pack(env, out)
 
-    def step_and_reset(params: PyTree, state: vector.VectorState, action: jax.Array) -> Any:
-        state, out = vector.step(env, params, state, action)
+    def step_and_reset(params: PyTree, state: autoreset.VectorState, action: jax.Array) -> Any:
+        state, out = autoreset.step(env, params, state, action)
         return state, out.obs, out.final_obs, _pack(env, out)
 
     return Compiled(
@@ -103,6 +103,6 @@ def _keys(key_data: jax.Array) -> jax.Array:
     return keys
 
 
-def _pack(env: FunctionalEnv, out: vector.VectorStep) -> jax.Array:
+def _pack(env: FunctionalEnv, out: autoreset.VectorStep) -> jax.Array:
     flags = out.terminated.astype(jnp.float32), out.truncated.astype(jnp.float32)
     return jnp.stack([out.reward, out.cost, *flags, *(out.info[name] for name, _ in env.info_dtypes)])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
-from spi_plugins.types import Observation, Params, PyTree
+from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params, PyTree
 
 PARTS = ("cost", "value", "cost_value", "policy", "termination", "decoder", "uncertainty")
 
@@ -145,6 +145,22 @@ class WorldModel(NamedTuple):
     model: Model
     init: Callable[[Array], Params]
     learner: Learner | None = None
+
+
+class FittedModel(NamedTuple):
+    """A model with its parameters: what is left when the agent that fitted it is gone.
+
+    Attributes:
+        model: pure functions.
+        params: their parameters.
+        observations: what the model encodes.
+        actions: what the environment takes; ``actions.model_action`` turns them into the model's.
+    """
+
+    model: Model
+    params: Params
+    observations: ObservationSpec
+    actions: ActionSpec
 
 
 def frozen_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 from jaxtyping import Array, Float
 
 from spi_plugins.types import PyTree
-from spi_plugins.world_models.interface import ModelSpec
+from spi_plugins.world_models.model import ModelSpec
 
 # What a decision reports: scalars by name, the same names at every decision. Names in use: "value" and
 # "cost_value" (estimates of what was chosen), "value_threshold", "cost_threshold", "n_feasible" (candidates that
@@ -19,7 +19,7 @@ class Planner(NamedTuple):
 
     Attributes:
         name: under which it is registered.
-        requires: parts of the model that it uses, of ``world_models.interface.PARTS``.
+        requires: parts of the model that it uses, of ``world_models.model.PARTS``.
         init: ``(spec) -> state``, the pytree that goes from one decision of an episode to the next, at an
             episode's start; for one environment.
         plan: ``(model, params, z, state, key, *, deterministic) -> (action, state, metrics)`` for one latent

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.envs import vector
+from spi_plugins.envs import autoreset
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import ActionSpec, ArraySpec
 
@@ -44,7 +44,7 @@ def counter(*, max_episode_steps: int | None = None) -> FunctionalEnv:
 @pytest.fixture(params=["eager", "jit"])
 def step(request):
     env = counter(max_episode_steps=4)
-    function = functools.partial(vector.step, env)
+    function = functools.partial(autoreset.step, env)
     return function if request.param == "eager" else jax.jit(function)
 
 
@@ -52,8 +52,8 @@ PARAMS = {"end": jnp.int32(3)}
 KEYS = jax.random.split(jax.random.key(7), 3)
 
 
-def start(env: FunctionalEnv) -> vector.VectorState:
-    return jax.jit(functools.partial(vector.reset, env))(PARAMS, KEYS)[0]
+def start(env: FunctionalEnv) -> autoreset.VectorState:
+    return jax.jit(functools.partial(autoreset.reset, env))(PARAMS, KEYS)[0]
 
 
 def test_an_episode_by_hand(step):
@@ -84,7 +84,7 @@ def test_a_terminal_state_at_the_time_limit_is_not_truncated():
     env = counter(max_episode_steps=3)
     state = start(env)
     for _ in range(3):
-        state, out = vector.step(env, PARAMS, state, jnp.array([1, 1, 0]))
+        state, out = autoreset.step(env, PARAMS, state, jnp.array([1, 1, 0]))
     np.testing.assert_array_equal(out.terminated, [True, True, False])
     np.testing.assert_array_equal(out.truncated, [False, False, True])
 
@@ -92,7 +92,7 @@ def test_a_terminal_state_at_the_time_limit_is_not_truncated():
 def test_without_a_limit_nothing_is_truncated():
     env = counter()
     state = start(env)
-    step = jax.jit(functools.partial(vector.step, env))
+    step = jax.jit(functools.partial(autoreset.step, env))
     for _ in range(50):
         state, out = step(PARAMS, state, jnp.zeros(3, jnp.int32))
     assert not out.truncated.any()
@@ -114,10 +114,10 @@ def assert_trees_equal(actual, expected):
 
 def test_many_environments_equal_single_ones_with_the_same_keys():
     env = counter(max_episode_steps=4)
-    reset = jax.jit(functools.partial(vector.reset, env))
+    reset = jax.jit(functools.partial(autoreset.reset, env))
     many, obs = reset(PARAMS, KEYS)
     singles = [reset(PARAMS, KEYS[i : i + 1]) for i in range(3)]
-    step = jax.jit(functools.partial(vector.step, env))
+    step = jax.jit(functools.partial(autoreset.step, env))
     for i in range(3):
         assert_trees_equal(jax.tree.map(lambda x, i=i: x[i : i + 1], obs), singles[i][1])
     states = [state for state, _ in singles]
@@ -136,7 +136,12 @@ def test_all_three_ways_to_reset_see_the_same_episodes():
     env = counter(max_episode_steps=4)
     step, step_without_reset, step_or_reset, reset_where = (
         jax.jit(functools.partial(function, env, PARAMS))
-        for function in (vector.step, vector.step_without_reset, vector.step_or_reset, vector.reset_where)
+        for function in (
+            autoreset.step,
+            autoreset.step_without_reset,
+            autoreset.step_or_reset,
+            autoreset.reset_where,
+        )
     )
     same = manual = following = start(env)
     for action in actions(20):
@@ -168,7 +173,7 @@ def test_parameters_change_without_a_retrace():
     traces = []
     env = counter()
     env = env._replace(terminal=lambda state, params: traces.append(1) or state.count >= params["end"])
-    step = jax.jit(functools.partial(vector.step, env))
+    step = jax.jit(functools.partial(autoreset.step, env))
     state = start(env)
     _, early = step({"end": jnp.int32(1)}, state, jnp.ones(3, jnp.int32))
     _, late = step({"end": jnp.int32(2)}, state, jnp.ones(3, jnp.int32))
@@ -182,12 +187,12 @@ def test_a_rollout_scans():
 
     @jax.jit
     def rollout(state, table):
-        return jax.lax.scan(functools.partial(vector.step, env, PARAMS), state, table)
+        return jax.lax.scan(functools.partial(autoreset.step, env, PARAMS), state, table)
 
     table = actions(8)
     last, rows = rollout(start(env), table)
     state = start(env)
-    step = jax.jit(functools.partial(vector.step, env))
+    step = jax.jit(functools.partial(autoreset.step, env))
     for t, action in enumerate(table):
         state, out = step(PARAMS, state, action)
         assert_trees_equal(jax.tree.map(lambda x, t=t: x[t], rows), out)
