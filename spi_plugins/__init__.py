@@ -1,7 +1,7 @@
 """Algorithms, plugin host and pure JAX cores for safe policy improvement.
 
 Importing this package registers its Gymnasium ids and imports neither JAX nor torch; plugins and algorithms
-are loaded when they are first asked for.
+are loaded on first use.
 """
 
 import importlib
@@ -111,44 +111,30 @@ def list_wrappers() -> list[str]:
 
 
 def get_algorithm(name: str) -> "type[BaseAlgorithm]":
-    """The class registered under ``name``.
+    """The algorithm class registered under ``name``.
 
     Raises:
-        UnknownPluginError: there is none; the closest names are given.
-        PluginLoadError: it cannot be imported; its plugin is named.
+        UnknownPluginError: there is none; the message names the closest.
+        DuplicatePluginError: several plugins claim the name.
+        PluginLoadError: it cannot be imported; the message names its plugin.
         MissingDependencyError: it needs an optional package.
     """
-    algorithm: type[BaseAlgorithm] = _plugins.resolve("algorithms", name)
-    return algorithm
+    return _plugins.resolve("algorithms", name)  # type: ignore[return-value]
 
 
 def get_planner(name: str) -> "Callable[..., Any]":
     """The planner factory registered under ``name``; raises as ``get_algorithm`` does."""
-    factory: Callable[..., Any] = _plugins.resolve("planners", name)
-    return factory
+    return _plugins.resolve("planners", name)
 
 
 def get_world_model(name: str) -> "Callable[..., Any]":
     """The world-model factory registered under ``name``; raises as ``get_algorithm`` does."""
-    factory: Callable[..., Any] = _plugins.resolve("world_models", name)
-    return factory
+    return _plugins.resolve("world_models", name)
 
 
 def get_callback(name: str) -> "Callable[..., Any]":
-    """The training callback's factory registered under ``name``; raises as ``get_algorithm`` does."""
-    factory: Callable[..., Any] = _plugins.resolve("callbacks", name)
-    return factory
-
-
-def get_wrapper(name: str, *, vector: bool = False) -> "Callable[..., Any]":
-    """The wrapper class registered under ``name``, or with ``vector`` its twin for vector environments.
-
-    Raises:
-        UnknownPluginError: there is none, or it has no twin.
-        PluginLoadError: it cannot be imported; its plugin is named.
-    """
-    wrapper: Callable[..., Any] = _plugins.resolve_wrapper(name, vector=vector)
-    return wrapper
+    """The factory of the training callback registered under ``name``; raises as ``get_algorithm`` does."""
+    return _plugins.resolve("callbacks", name)
 
 
 def make(name: str, policy: Any, env: Any, **kwargs: Any) -> "BaseAlgorithm":
@@ -156,12 +142,9 @@ def make(name: str, policy: Any, env: Any, **kwargs: Any) -> "BaseAlgorithm":
 
     Args:
         name: the algorithm's registered name.
-        policy: what the algorithm's constructor takes, most often ``"MlpPolicy"`` or ``"CnnPolicy"``.
+        policy: what the algorithm's constructor takes, usually ``"MlpPolicy"`` or ``"CnnPolicy"``.
         env: an environment that the algorithm accepts, or a Gymnasium id.
         **kwargs: hyperparameters.
-
-    Returns:
-        The algorithm, ready for ``learn``.
 
     Raises:
         UnknownPluginError: no algorithm has that name.
@@ -170,14 +153,15 @@ def make(name: str, policy: Any, env: Any, **kwargs: Any) -> "BaseAlgorithm":
     return get_algorithm(name)(policy, env, **kwargs)
 
 
+get_wrapper = _plugins.resolve_wrapper
 make_env = _plugins.make_env
 
 
 def _register_gymnasium_ids() -> None:
     """Register our functional environments, and safety-gymnasium's tasks, with Gymnasium.
 
-    It discovers nothing by itself. Strings only, so nothing is imported; ids that are there already (a reload,
-    or ``import spi_wrappers``) are left alone.
+    Loads no plugin and imports no environment. Ids that exist already (after a reload, or ``import spi_wrappers``)
+    are left alone.
     """
 
     def register(name: str, target: "Target", *, summary: str = "", family: bool = False) -> None:

@@ -1,26 +1,26 @@
-"""What is built in, registered through the same hooks as everybody else's."""
+"""What this package offers, registered through the same hooks as any plugin's."""
 
 from collections.abc import Mapping
 
 from spi_plugins.hookspecs import Register, RegisterEnv, RegisterWrapper, hookimpl
 
-#: Names that were changed, by what they name: the old ones still work, with a warning.
+#: Old names and their replacements by kind; the old ones still work, with a warning.
 RENAMED: Mapping[str, Mapping[str, str]] = {"world_models": {"deep_spi": "deep_mdp"}}
 
 _WRAPPERS = {
-    "ActionRepeat": "Each action several times; sums reward and cost",
-    "ClipCost": "Costs within bounds",
-    "CostFromFn": "A cost that a function of the transition computes",
-    "CostFromInfo": "A cost out of another key of the info",
-    "CostLimit": "End episodes that cost more than a limit",
-    "CostMonitor": "The cost of each episode, its rate and violations",
-    "CostPenalty": "Reward minus cost at a fixed price",
-    "CostToTermination": "End episodes at a step that costs too much",
-    "DelayCost": "Costs that are reported late",
-    "LagrangianReward": "Reward minus cost at a price that is learned, by gradient ascent or PID",
-    "MultiCost": "Several costs with names and limits",
-    "NormalizeCost": "Costs scaled by the deviation of their discounted sums",
-    "SauteBudget": "The budget that is left becomes part of the observation",
+    "ActionRepeat": "Repeat each action; sum reward and cost",
+    "ClipCost": "Clip costs to bounds",
+    "CostFromFn": "Compute the cost from the transition",
+    "CostFromInfo": "Read the cost from another key of info",
+    "CostLimit": "End episodes whose total cost exceeds a limit",
+    "CostMonitor": "Record each episode's cost, cost rate and violations",
+    "CostPenalty": "Subtract the cost from the reward at a fixed price",
+    "CostToTermination": "End episodes at a step whose cost is too high",
+    "DelayCost": "Report costs late",
+    "LagrangianReward": "Subtract the cost at a learned price (gradient ascent or PID)",
+    "MultiCost": "Several named costs, each with a limit",
+    "NormalizeCost": "Scale costs by the deviation of their discounted sums",
+    "SauteBudget": "Add the remaining budget to the observation",
     "VelocityCost": "A cost of 1 above a speed, as in the Safety-Velocity tasks",
 }
 
@@ -40,17 +40,17 @@ _SAFETY_STEPS = {
 }
 
 _SAFE_BASELINES = {
-    "ppo_lag": ("PPOLag", "PPO-Lagrangian: costs at a price that is learned"),
+    "ppo_lag": ("PPOLag", "PPO-Lagrangian: costs at a learned price"),
     "ppo_pid": ("PPOPID", "PPO-Lagrangian with a PID controller for the price"),
-    "ppo_saute": ("PPOSaute", "Sauté PPO: the budget of costs that is left is observed"),
-    "ppo_early": ("PPOEarly", "PPO on episodes that end above a limit on their cost"),
+    "ppo_saute": ("PPOSaute", "Sauté PPO: the remaining cost budget is observed"),
+    "ppo_early": ("PPOEarly", "PPO on episodes that end once their cost exceeds a limit"),
 }
 
 
 def safety_tasks() -> dict[str, int]:
     """safety-gymnasium's tasks and their time limits, as ``spi_wrappers.registration`` has them.
 
-    Gymnasium knows them as ``spi/SafetyPointGoal1-v0`` and so on; they are too many for ``spi list envs``.
+    Gymnasium knows them as ``spi/SafetyPointGoal1-v0`` and so on; there are too many of them for ``spi list envs``.
     """
     levels = {f"{task}{level}": steps for task, steps in _SAFETY_STEPS.items() for level in range(3)}
     levels["Run0"] = 500
@@ -64,46 +64,62 @@ def safety_tasks() -> dict[str, int]:
 
 
 _PLANNERS = {
-    "ccem": "Constrained cross-entropy method: the best below a fixed cost",
-    "cem": "Cross-entropy method: a Gaussian refitted to the best",
+    "ccem": "Constrained cross-entropy method: the best plans below a fixed cost",
+    "cem": "Cross-entropy method: a Gaussian refitted to the best plans",
     "icem": "Cross-entropy method with colored noise and elites that are kept",
-    "mppi": "TD-MPC2's planner: the best weigh by their return, costs unseen",
+    "mppi": "TD-MPC2's planner: plans weighted by their return; ignores costs",
     "policy": "No planning: the world model's policy",
     "safe_improvement": "SPOWL's planner: no worse than the policy in return and in cost",
 }
+
+# Name, target and summary.
+_ALGORITHMS = (
+    (
+        "deep_spi",
+        "deep_spi:DeepSPI",
+        "Deep SPI: PPO with the world-model losses inside the clipped objective",
+    ),
+    ("deep_mdp", "deep_spi:DeepMDP", "DeepMDP on PPO: the same world-model losses outside the clip"),
+    ("ppo", "deep_spi:PPO", "PPO on the same core, without a world model"),
+    ("dream_spi", "dream_spi:DreamSPI", "Model-based Deep SPI: actor and critic learn in dreams"),
+    ("spowl", "spowl:SPOWL", "SPOWL: a safe policy and safe plans in a learned latent world"),
+    ("tdmpc2", "spowl:TDMPC2", "TD-MPC2: plans in the same world model; ignores costs"),
+)
+_WORLD_MODELS = (
+    ("ensemble", "ensemble:make_ensemble_world", "Ensemble of latent models with termination and a decoder"),
+    ("deep_mdp", "deep_mdp:make_deep_mdp_world", "The latent model that DeepSPI and DeepMDP learn"),
+    (
+        "tdmpc",
+        "tdmpc:make_tdmpc_world",
+        "Implicit model with costs, critics and a policy, as in SPOWL and TD-MPC2",
+    ),
+)
+_FUNCTIONAL_ENVS = (
+    ("spi/CartPole-v0", "cartpole", "CartPole in JAX"),
+    ("spi/PixelGoal-v0", "pixel_goal", "Reach a goal, from pixels"),
+    ("spi/CostCartPole-v0", "cost_cartpole", "CartPole with a cost far from the middle"),
+    ("spi/PointGoal-v0", "point_goal", "Drive from goal to goal past hazards that cost"),
+    ("spi/ConfoundingGrid-v0", "confounding_grid", "Two look-alike corridors, the toy task of Deep SPI"),
+)
+_CALLBACKS = (
+    ("cost_log", "CostLogCallback", "Log the mean cost of episodes, its rate, and violations of a limit"),
+    ("stop_on_cost", "StopOnCost", "Stop once recent episodes cost more than a limit"),
+)
+_COMMANDS = (
+    ("train", "train:configure", "Train an algorithm, or continue a run"),
+    ("eval", "evaluate:configure", "Evaluate a saved model"),
+    ("dream", "dream:configure", "Fit, register and check dreams"),
+    ("new-plugin", "new_plugin:configure", "Write a plugin package with a working planner"),
+    ("list", "listing:configure_list", "List algorithms, environments, planners and so on"),
+    ("plugins", "listing:configure_plugins", "Show the installed plugins and their status"),
+)
 
 
 @hookimpl
 def register_algorithms(register: Register) -> None:
     """Deep SPI and SPOWL with their ablations, and safe baselines."""
-    register(
-        "deep_spi",
-        "spi_plugins.algorithms.deep_spi:DeepSPI",
-        summary="Deep SPI: PPO whose clipped objective contains the losses of its world model",
-    )
-    register(
-        "deep_mdp",
-        "spi_plugins.algorithms.deep_spi:DeepMDP",
-        summary="PPO with the same world-model losses outside the clip",
-    )
-    register(
-        "ppo", "spi_plugins.algorithms.deep_spi:PPO", summary="PPO on the same core, without a world model"
-    )
-    register(
-        "dream_spi",
-        "spi_plugins.algorithms.dream_spi:DreamSPI",
-        summary="Deep SPI's model-based variant: actor and critic learn in dreams",
-    )
-    register(
-        "spowl",
-        "spi_plugins.algorithms.spowl:SPOWL",
-        summary="SPOWL: a safe policy and safe plans in a learned latent world",
-    )
-    register(
-        "tdmpc2",
-        "spi_plugins.algorithms.spowl:TDMPC2",
-        summary="TD-MPC2: plans in the same world, costs aside",
-    )
+    for name, target, summary in _ALGORITHMS:
+        register(name, f"spi_plugins.algorithms.{target}", summary=summary)
     for name, (target, summary) in _SAFE_BASELINES.items():
         register(name, f"spi_integrations.stable_baselines3.presets:{target}", summary=summary)
 
@@ -117,52 +133,22 @@ def register_planners(register: Register) -> None:
 
 @hookimpl
 def register_world_models(register: Register) -> None:
-    """World models that dreams are made of; those of agents are stored by them."""
-    register(
-        "ensemble",
-        "spi_plugins.fitting.ensemble:make_ensemble_world",
-        summary="An ensemble of latent models with termination and a decoder, for any action",
-    )
-    register(
-        "deep_mdp",
-        "spi_plugins.fitting.deep_mdp:make_deep_mdp_world",
-        summary="The latent model that DeepSPI and DeepMDP learn with their policy",
-    )
-    register(
-        "tdmpc",
-        "spi_plugins.fitting.tdmpc:make_tdmpc_world",
-        summary="SPOWL's and TD-MPC2's implicit model with costs, critics and a policy",
-    )
+    """World models that can be dreamed in, whether fitted alone or learned by an agent."""
+    for name, target, summary in _WORLD_MODELS:
+        register(name, f"spi_plugins.fitting.{target}", summary=summary)
 
 
 @hookimpl
 def register_envs(register: RegisterEnv) -> None:
-    """The environments written in JAX, the Safety-Velocity tasks on MuJoCo, and envpool's."""
-    register("spi/CartPole-v0", "spi_plugins.envs.cartpole:make_cartpole", summary="CartPole in JAX")
-    register(
-        "spi/PixelGoal-v0", "spi_plugins.envs.pixel_goal:make_pixel_goal", summary="Reach a goal, from pixels"
-    )
+    """The environments written in JAX, the Safety-Velocity tasks on MuJoCo, and EnvPool's."""
+    for name, module, summary in _FUNCTIONAL_ENVS:
+        register(name, f"spi_plugins.envs.{module}:make_{module}", summary=summary)
     for robot, factory in _ROBOTS.items():
         register(
             f"spi/Velocity{robot}-v0",
             f"spi_wrappers.cost.velocity_envs:{factory}",
-            summary=f"{robot} of MuJoCo, with a cost above a speed",
+            summary=f"MuJoCo's {robot}, with a cost above a speed",
         )
-    register(
-        "spi/CostCartPole-v0",
-        "spi_plugins.envs.cost_cartpole:make_cost_cartpole",
-        summary="CartPole with a cost far from the middle",
-    )
-    register(
-        "spi/PointGoal-v0",
-        "spi_plugins.envs.point_goal:make_point_goal",
-        summary="Drive from goal to goal past hazards that cost",
-    )
-    register(
-        "spi/ConfoundingGrid-v0",
-        "spi_plugins.envs.confounding_grid:make_confounding_grid",
-        summary="Two corridors that must be told apart, Deep SPI's toy task",
-    )
     register(
         "envpool",
         "spi_integrations.envpool:make_vec",
@@ -173,7 +159,7 @@ def register_envs(register: RegisterEnv) -> None:
 
 @hookimpl
 def register_wrappers(register: RegisterWrapper) -> None:
-    """The cost wrappers, under the names of their classes in lower case, and the way back from dreams."""
+    """The cost wrappers, under their class names in snake case, and the dream's view of a real environment."""
     for cls, summary in _WRAPPERS.items():
         name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in cls).lstrip("_")
         register(name, f"spi_wrappers:{cls}", vector=f"spi_wrappers.vector:{cls}", summary=summary)
@@ -181,39 +167,19 @@ def register_wrappers(register: RegisterWrapper) -> None:
         "latent_observation",
         "spi_wrappers.dream:LatentObservation",
         vector="spi_wrappers.dream:LatentVectorObservation",
-        summary="The real environment as a dream of it is seen",
+        summary="Show the real environment as a dream of it would",
     )
 
 
 @hookimpl
 def register_callbacks(register: Register) -> None:
     """Callbacks that watch costs."""
-    register(
-        "cost_log",
-        "spi_integrations.stable_baselines3.callbacks:CostLogCallback",
-        summary="Log the mean cost of episodes, its rate, and violations of a limit",
-    )
-    register(
-        "stop_on_cost",
-        "spi_integrations.stable_baselines3.callbacks:StopOnCost",
-        summary="Stop once the last episodes cost more than a limit",
-    )
+    for name, cls, summary in _CALLBACKS:
+        register(name, f"spi_integrations.stable_baselines3.callbacks:{cls}", summary=summary)
 
 
 @hookimpl
 def register_commands(register: Register) -> None:
     """The subcommands of ``spi``."""
-    register("train", "spi_plugins.cli.train:configure", summary="Train an algorithm, or go on with a run")
-    register("eval", "spi_plugins.cli.evaluate:configure", summary="Evaluate a saved model")
-    register("dream", "spi_plugins.cli.dream:configure", summary="Fit, register and check dreams")
-    register(
-        "new-plugin",
-        "spi_plugins.cli.new_plugin:configure",
-        summary="Write a package with a planner of one's own",
-    )
-    register(
-        "list", "spi_plugins.cli.listing:configure_list", summary="List algorithms, environments and the like"
-    )
-    register(
-        "plugins", "spi_plugins.cli.listing:configure_plugins", summary="Show the plugins and their state"
-    )
+    for name, target, summary in _COMMANDS:
+        register(name, f"spi_plugins.cli.{target}", summary=summary)

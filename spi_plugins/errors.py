@@ -1,14 +1,14 @@
-"""The errors that the library raises on purpose: one tree, so that ``except SPIError`` catches them all.
+"""The errors that this library raises on purpose: ``except SPIError`` catches all of them.
 
 ::
 
     SPIError
-    ├── PluginError                               something about a plugin or a registered name
+    ├── PluginError                               something is wrong with a plugin or a registered name
     │   ├── UnknownPluginError (KeyError)         nothing is registered under that name
-    │   ├── DuplicatePluginError (ValueError)     two plugins want the same name
+    │   ├── DuplicatePluginError (ValueError)     two plugins claim the same name
     │   └── PluginLoadError (ImportError)         a plugin, or what it registered, cannot be imported
-    ├── ModelFileError                            a model file is damaged, unknown or from a newer version
-    ├── EnvironmentNotSupportedError (ValueError) an environment of a kind or with a space that cannot be used
+    ├── ModelFileError                            a file is damaged, not a model file, or from a newer version
+    ├── EnvironmentNotSupportedError (ValueError) an environment's kind or space is not supported
     └── MissingDependencyError (ImportError)      an optional package is not installed; names the pip command
 
     UserWarning
@@ -17,39 +17,38 @@
 
 
 class SPIError(Exception):
-    """Root of the errors that the library raises on purpose. They say what came and what is allowed."""
+    """Base class of the errors that this library raises on purpose; each says what came and what is allowed."""
 
 
 class PluginError(SPIError):
-    """Something about a plugin, or about a name that plugins register, is wrong."""
+    """Something is wrong with a plugin, or with a name that plugins register."""
 
 
 class UnknownPluginError(PluginError, KeyError):
-    """Nothing is registered under the name. A ``KeyError`` whose text can be read."""
+    """Nothing is registered under the name."""
 
     def __str__(self) -> str:
-        # KeyError shows the repr of its argument: quotes around a sentence, and escaped line ends.
+        # KeyError shows the repr of its argument: a sentence in quotes, with escaped line ends.
         return str(self.args[0]) if self.args else ""
 
 
 class DuplicatePluginError(PluginError, ValueError):
-    """Two plugins register the same name, or are themselves called the same; both are named."""
+    """Two plugins register the same name, or have the same name themselves; the message names both."""
 
 
 class PluginLoadError(PluginError, ImportError):
-    """A plugin, or a target that it registered, cannot be imported; plugin and distribution are named."""
+    """A plugin, or a target that it registered, cannot be imported; the message names plugin and distribution."""
 
 
 class ModelFileError(SPIError):
-    """A model file is damaged, is no model file, or was written by a newer version.
+    """A file is damaged, is not a model file, or was written by a newer version.
 
-    Not a ``ValueError``: Stable-Baselines3 takes one from ``set_parameters`` for an old DQN file and hides
-    it.
+    Not a ``ValueError``: Stable-Baselines3 would mistake one from ``set_parameters`` for an old DQN file and hide it.
     """
 
 
 class EnvironmentNotSupportedError(SPIError, ValueError):
-    """An environment is of a kind, or has a space, that cannot be used; names the fix where there is one."""
+    """An environment's kind or space is not supported; the message names the fix where there is one."""
 
 
 class MissingDependencyError(SPIError, ImportError):
@@ -57,15 +56,12 @@ class MissingDependencyError(SPIError, ImportError):
 
     @classmethod
     def named(cls, package: str, purpose: str, extra: str) -> "MissingDependencyError":
-        """Build the error for a package that one of our extras brings.
+        """Build the error for a package that one of our extras installs.
 
         Args:
             package: import name of the missing package, for example ``"envpool"``.
-            purpose: what needs it, for example ``"Atari environments"``; starts the sentence.
+            purpose: what needs it, in the plural, for example ``"Atari environments"``; starts the sentence.
             extra: the extra of ``spi-plugins`` that installs it, for example ``"envpool"``.
-
-        Returns:
-            The error, to be raised ``from`` the ``ImportError`` at hand.
         """
         return cls(
             f"{purpose} need the package {package!r}, which is not installed: "
@@ -75,4 +71,4 @@ class MissingDependencyError(SPIError, ImportError):
 
 
 class PluginWarning(UserWarning):
-    """A plugin was left out or loaded in part; the text names plugin, distribution, version and reason."""
+    """A plugin was left out or loaded in part; the text names the plugin, its distribution and the reason."""

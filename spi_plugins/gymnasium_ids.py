@@ -1,7 +1,7 @@
-"""Importing this registers the environments of other packages' plugins, dreams among them, with Gymnasium.
+"""Importing this module registers the environments of all plugins, dreams included, with Gymnasium.
 
-Gymnasium imports what stands before the colon: ``gymnasium.make("spi_plugins.gymnasium_ids:mine/MyDream-v0")``. The
-built-in ones, and dreams that the user registered, need only ``import spi_plugins``, which loads no plugin.
+Gymnasium imports the module before a colon: ``gymnasium.make("spi_plugins.gymnasium_ids:mine/MyDream-v0")``. Built-in
+environments and the user's own dreams need only ``import spi_plugins``, which loads no plugin.
 """
 
 import gymnasium
@@ -10,14 +10,10 @@ from spi_plugins import plugins
 
 
 def register_plugin_envs() -> list[str]:
-    """Register every plugin's environments that Gymnasium does not know; families are left out.
-
-    Returns:
-        The ids that are new.
-    """
+    """Register every plugin's environments that Gymnasium does not know yet, except families; return the new ids."""
     registry = plugins.registry("envs")
     new = [
-        name for name in registry.names() if not registry.get(name).family and name not in gymnasium.registry
+        name for name in registry.names() if not registry.peek(name).family and name not in gymnasium.registry
     ]
     for name in new:
         gymnasium.register(

@@ -1,8 +1,8 @@
-"""The plugin host of this process, and look-ups by name. Targets are strings: no JAX, no torch."""
+"""The plugin host of this process, and look-ups by name. Imports neither JAX nor torch: targets are strings."""
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from spi_plugins.errors import UnknownPluginError
@@ -43,7 +43,7 @@ _host: PluginHost | None = None
 
 
 def current_host() -> PluginHost:
-    """The host that look-ups ask; made on first use, loaded on the first question."""
+    """The host that look-ups ask, created on first use."""
     global _host
     with _lock:
         if _host is None:
@@ -65,7 +65,7 @@ def use_host(host: PluginHost) -> Iterator[PluginHost]:
 
 
 def registry(kind: Kind) -> Registry:
-    """What is registered of one kind, for example ``"algorithms"``."""
+    """Everything registered of one kind, for example ``"algorithms"``."""
     return current_host().registry(kind)
 
 
@@ -74,23 +74,16 @@ def list_names(kind: Kind) -> list[str]:
     return list(registry(kind).names())
 
 
-def resolve(kind: Kind, name: str) -> Any:
-    """Import what is registered under ``name``.
-
-    Raises:
-        UnknownPluginError: nothing is; the closest names are given.
-        DuplicatePluginError: several plugins claim the name.
-        PluginLoadError: the target cannot be imported.
-        MissingDependencyError: the target needs an optional package.
-    """
+def resolve(kind: Kind, name: str) -> Callable[..., Any]:
+    """Import what is registered under ``name``; raises as ``Registry.resolve`` does."""
     return registry(kind).resolve(name)
 
 
-def resolve_wrapper(name: str, *, vector: bool = False) -> Any:
-    """Import a wrapper class, or with ``vector`` its twin for vector environments.
+def resolve_wrapper(name: str, *, vector: bool = False) -> Callable[..., Any]:
+    """Import a wrapper class, or with ``vector`` its counterpart for vector environments.
 
     Raises:
-        UnknownPluginError: no wrapper has that name, or it has no twin.
+        UnknownPluginError: no wrapper has that name, or it has no counterpart.
         PluginLoadError: the target cannot be imported.
     """
     registration = registry("wrappers").get(name)
@@ -98,16 +91,17 @@ def resolve_wrapper(name: str, *, vector: bool = False) -> Any:
         return resolve_target(registration, registration.target)
     if registration.vector is None:
         raise UnknownPluginError(
-            f"The wrapper {name!r} of {registration.owner} has no twin for vector environments."
+            f"The wrapper {name!r} of {registration.owner} has no counterpart for vector environments."
         )
     return resolve_target(registration, registration.vector)
 
 
 def find_env(name: str) -> tuple[Registration, str | None]:
-    """The registration behind an environment's name, and what follows the colon if it is a family.
+    """The registration for an environment's name and, for a family, what follows the colon.
 
     Raises:
         UnknownPluginError: no environment and no family has that name, or a family's name lacks its member.
+        DuplicatePluginError: several plugins claim the name.
     """
     prefix, colon, member = name.partition(":")
     envs = registry("envs")
@@ -116,7 +110,7 @@ def find_env(name: str) -> tuple[Registration, str | None]:
         if registration.family:
             raise UnknownPluginError(f"{name!r} is a family of environments: write '{name}:<id>'.")
         return registration, None
-    families = [family for family in envs.names() if envs.get(family).family]
+    families = [known for known in envs.names() if envs.peek(known).family]
     if prefix not in families:
         raise UnknownPluginError(unknown_name("family of environments", prefix, families))
     return envs.get(prefix), member
@@ -128,7 +122,7 @@ def make_env(name: str, **kwargs: Any) -> Any:
     Args:
         name: a registered name such as ``"spi/CartPole-v0"``, or ``"<family>:<id>"`` such as
             ``"envpool:Pong-v5"``.
-        **kwargs: what its factory takes; a family's takes ``num_envs`` and ``seed``.
+        **kwargs: arguments of its factory; those of a family include ``num_envs`` and ``seed``.
 
     Returns:
         A ``FunctionalEnv`` or ``gymnasium.Env``; from a family, a vector environment.

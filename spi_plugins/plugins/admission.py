@@ -1,26 +1,25 @@
-"""Takes one plugin in: calls its hooks one by one, files what they register, and records how it went."""
+"""Admits one plugin: calls its hooks one by one, registers what they offer, and records how it went."""
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pluggy
 
 from spi_plugins import hookspecs
 from spi_plugins.errors import DuplicatePluginError, PluginError
 from spi_plugins.hookspecs import PLUGIN_API, PROJECT_NAME, Target
-from spi_plugins.plugins.registry import KINDS, Kind, Owner, Registration, Registry
+from spi_plugins.plugins.registry import KINDS, Kind, Owner, Registration, Registry, describe, one_line
 
 Status: TypeAlias = Literal["loaded", "incomplete", "broken", "disabled"]
 
-# A script without a main guard calls sys.exit when it is imported; that must not end the host.
-FAILURES = (Exception, SystemExit)
-
 _HOOKS: Mapping[str, Kind] = {f"register_{kind}": kind for kind in KINDS}
+# What a hook's ``register`` takes in addition to ``name``, ``target`` and ``summary``.
+_DETAILS: Mapping[Kind, frozenset[str]] = {"envs": frozenset({"family"}), "wrappers": frozenset({"vector"})}
 
 
 class PluginRecord(NamedTuple):
-    """What became of one plugin.
+    """How loading one plugin went.
 
     Attributes:
         name: its entry point's name.
@@ -28,7 +27,7 @@ class PluginRecord(NamedTuple):
         version: that package's version.
         status: ``loaded``; ``incomplete`` (in use, but a hook failed or is unknown); ``broken`` (nothing of
             it is in use); ``disabled``.
-        error: why it is not loaded in full, in one line; empty otherwise.
+        error: why it is not fully loaded, in one line; empty otherwise.
         hooks: the hooks that it implements, unknown ones included.
         provides: what it registered, as ``"kind:name"``.
     """
@@ -48,28 +47,28 @@ class PluginRecord(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """A record, and the faults that its ``error`` tells of."""
+    """A record, and the faults that its ``error`` describes."""
 
     record: PluginRecord
     faults: tuple[BaseException, ...] = ()
 
 
 def refuse(owner: Owner, fault: BaseException) -> Admission:
-    """The admission of a plugin that could not even be looked into."""
-    return Admission(PluginRecord(*owner, "broken", one_line(fault)), (fault,))
+    """The admission of a plugin of which nothing can be used."""
+    return Admission(PluginRecord(*owner, "broken", describe(fault)), (fault,))
 
 
 def admit(plugin: object, owner: Owner, registries: Mapping[Kind, Registry], *, contest: bool) -> Admission:
-    """Call every hook of ``plugin`` by itself. A hook that fails adds nothing; the others still count.
+    """Call each hook of ``plugin`` separately. A hook that fails adds nothing; the others still count.
 
     Args:
         plugin: a module or object with functions marked by ``@hookimpl``.
-        owner: who it is.
+        owner: how messages name it.
         registries: where its offers go.
         contest: whether a name that another third party holds is taken from both (see ``Registry.contest``).
 
     Returns:
-        Its record and the faults found. Nothing is raised for what a plugin does wrong.
+        Its record and the faults found. Apart from Ctrl-C, nothing that the plugin raises gets out.
     """
     # A manager for each plugin: pluggy stops a whole hook call at the first implementation that raises.
     manager = pluggy.PluginManager(PROJECT_NAME)
@@ -77,10 +76,12 @@ def admit(plugin: object, owner: Owner, registries: Mapping[Kind, Registry], *, 
     try:
         _check_api(plugin)
         manager.register(plugin, owner.plugin)
-    except FAILURES as fault:
+        callers = sorted(manager.get_hookcallers(plugin) or (), key=lambda caller: caller.name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:
         return refuse(owner, fault)
 
-    callers = sorted(manager.get_hookcallers(plugin) or (), key=lambda caller: caller.name)
     faults: list[BaseException] = []
     provided: list[str] = []
     for caller in callers:
@@ -90,32 +91,30 @@ def admit(plugin: object, owner: Owner, registries: Mapping[Kind, Registry], *, 
             continue
         try:
             provided += _call(caller, owner, registries[_HOOKS[caller.name]], contest=contest)
-        except FAILURES as fault:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as fault:
             faults.append(fault)
     if not callers:
         faults.append(PluginError("it implements no hook; are its functions marked with @hookimpl?"))
     status: Status = "loaded" if not faults else "incomplete" if provided else "broken"
-    error = "; ".join(map(one_line, faults))
+    error = "; ".join(map(describe, faults))
     hooks = tuple(caller.name for caller in callers)
     return Admission(PluginRecord(*owner, status, error, hooks, tuple(provided)), tuple(faults))
 
 
-def one_line(fault: BaseException) -> str:
-    """The fault as one line; our own errors without their class, which the sentence makes plain."""
-    text = " ".join(str(fault).split())
-    return text if isinstance(fault, PluginError) else f"{type(fault).__name__}: {text}"
-
-
 def _call(caller: pluggy.HookCaller, owner: Owner, registry: Registry, *, contest: bool) -> list[str]:
-    """Call one hook of one plugin: all that it registers is taken, or nothing."""
+    """Call one hook of one plugin: everything that it registers is taken, or nothing."""
     added: list[str] = []
 
     def register(name: str, target: Target, *, summary: str = "", **details: Any) -> None:
         unknown = details.keys() - _DETAILS.get(registry.kind, frozenset())
         if unknown:
             raise TypeError(f"{caller.name}'s register() takes no argument {', '.join(sorted(unknown))}")
+        if not isinstance(summary, str):
+            raise TypeError(f"summary must be a string, got {summary!r}")
         try:
-            registry.add(Registration(registry.kind, name, target, owner, summary, **details))
+            registry.add(Registration(registry.kind, name, target, owner, one_line(summary), **details))
         except DuplicatePluginError as error:
             if contest:
                 registry.contest(name, error)
@@ -130,13 +129,11 @@ def _call(caller: pluggy.HookCaller, owner: Owner, registry: Registry, *, contes
     return [f"{registry.kind}:{name}" for name in added]
 
 
-#: What the ``register`` of a hook takes beside ``name``, ``target`` and ``summary``.
-_DETAILS: Mapping[Kind, frozenset[str]] = {"envs": frozenset({"family"}), "wrappers": frozenset({"vector"})}
-
-
 def _check_api(plugin: object) -> None:
     needed = getattr(plugin, "SPI_PLUGIN_API", PLUGIN_API)
-    if cast(int, needed) > PLUGIN_API:
+    if not isinstance(needed, int):
+        raise PluginError(f"its SPI_PLUGIN_API must be an integer, got {needed!r}")
+    if needed > PLUGIN_API:
         raise PluginError(
             f"it needs version {needed} of the plugin API, this is {PLUGIN_API}; upgrade spi-plugins"
         )

@@ -1,15 +1,17 @@
-"""Finds installed plugins, and reads the environment variables that choose among them. Loads nothing."""
+"""Finds installed plugins, and reads the environment variables that select them. Loads nothing."""
 
 import importlib.metadata
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from spi_plugins.errors import PluginError
 from spi_plugins.hookspecs import PROJECT_NAME
-from spi_plugins.plugins.registry import Owner
+from spi_plugins.plugins.registry import Owner, one_line
 
 #: The entry-point group of plugins.
 ENTRY_POINT_GROUP = PROJECT_NAME
+_VALUE = re.compile(r"\w+(\.\w+)*(\s*:\s*\w+(\.\w+)*)?(\s*\[.*\])?")
 
 
 class Switches(NamedTuple):
@@ -43,7 +45,7 @@ class Switches(NamedTuple):
         )
 
     def reason_to_skip(self, owner: Owner) -> str | None:
-        """Why ``owner`` is not loaded, or ``None``. A plugin may be named by its distribution, too."""
+        """Why ``owner`` is not loaded, or ``None``. Plugins may also be named by their distribution."""
         names = {owner.plugin, owner.distribution}
         if names & self.disabled:
             return "switched off by SPI_DISABLE_PLUGINS"
@@ -53,55 +55,62 @@ class Switches(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A plugin that is installed: its entry point, or the error that reading its metadata gave."""
+    """An installed plugin: its entry point, or why it has none that can be loaded."""
 
     owner: Owner
     entry_point: importlib.metadata.EntryPoint | None
     error: Exception | None = None
 
 
-def find_candidates() -> Iterator[Candidate]:
+def find_candidates() -> list[Candidate]:
     """Every installed plugin, sorted by name so that the order does not depend on ``sys.path``.
 
-    Distributions are read one by one: ``importlib.metadata.entry_points`` gives up on all when the metadata
-    of a single one is malformed.
+    Distributions are read one by one: ``importlib.metadata.entry_points`` fails for all of them if the metadata of
+    one is malformed.
     """
     found: list[Candidate] = []
     seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
         try:
-            text = distribution.read_text("entry_points.txt")
-            if not text or ENTRY_POINT_GROUP not in text:
-                continue
-            name = _distribution_name(distribution)
-        except Exception:  # unreadable, and so not known to be one of ours
+            text = distribution.read_text("entry_points.txt") or ""
+        except UnicodeDecodeError as error:  # what can be read tells whether it is one of ours
+            text = error.object.decode(errors="replace")
+        except Exception:
             continue
-        normalized = re.sub(r"[-_.]+", "-", name).lower()
+        if ENTRY_POINT_GROUP not in text:
+            continue
+        name = _read_or_none(distribution, "name")
+        normalized = re.sub(r"[-_.]+", "-", name or "").lower()
         if normalized not in seen:  # the first on sys.path hides the rest, as in an import
-            seen.add(normalized)
+            seen |= {normalized} - {""}
             found.extend(_read(distribution, name))
-    return iter(
-        sorted(found, key=lambda candidate: (candidate.owner.plugin, candidate.owner.distribution or ""))
-    )
+    return sorted(found, key=lambda candidate: (candidate.owner.plugin, candidate.owner.distribution or ""))
 
 
-def _read(distribution: importlib.metadata.Distribution, name: str) -> list[Candidate]:
-    try:
-        version: str | None = distribution.version
-    except Exception:
-        version = None
+def _read(distribution: importlib.metadata.Distribution, name: str | None) -> list[Candidate]:
+    version = _read_or_none(distribution, "version")
     try:
         points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
-        return [Candidate(Owner(point.name, name, version), point) for point in points]
+        return [_candidate(point, Owner(one_line(point.name), name, version)) for point in points]
     except Exception as error:
-        return [Candidate(Owner(name, name, version), None, error)]
+        return [Candidate(Owner(name or "unknown", name, version), None, error)]
 
 
-def _distribution_name(distribution: importlib.metadata.Distribution) -> str:
+def _candidate(point: importlib.metadata.EntryPoint, owner: Owner) -> Candidate:
+    if _VALUE.fullmatch(point.value.strip()):
+        return Candidate(owner, point)
+    fault = PluginError(
+        f"its entry point must be 'package.module' or 'package.module:object', got {point.value!r}"
+    )
+    return Candidate(owner, None, fault)
+
+
+def _read_or_none(distribution: importlib.metadata.Distribution, field: str) -> str | None:
     try:
-        return distribution.name or "unknown"
+        value = getattr(distribution, field)
     except Exception:
-        return "unknown"
+        return None
+    return one_line(value) if isinstance(value, str) and value else None
 
 
 def _names(text: str) -> frozenset[str]:

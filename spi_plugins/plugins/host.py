@@ -1,4 +1,4 @@
-"""The plugin host: loads plugins one by one, so that none takes the others down, and records each."""
+"""The plugin host: loads and records plugins one by one, so that a broken one does not affect the others."""
 
 import importlib.metadata
 import os
@@ -8,19 +8,18 @@ from collections.abc import Mapping
 from typing import Literal, cast
 
 from spi_plugins import builtins
+from spi_plugins.builtins import RENAMED
 from spi_plugins.errors import DuplicatePluginError, PluginError, PluginLoadError, PluginWarning
-from spi_plugins.plugins.admission import FAILURES, Admission, PluginRecord, admit, refuse
+from spi_plugins.plugins.admission import Admission, PluginRecord, admit, refuse
 from spi_plugins.plugins.discovery import Candidate, Switches, find_candidates
 from spi_plugins.plugins.registry import BUILTINS, KINDS, Kind, Owner, Registry
 
 
 class PluginHost:
-    """Holds the plugins and what they registered. Nothing is loaded before the first question is asked.
-
-    Built-ins come through the same hooks as everything else, and load first.
+    """Holds the plugins and what they registered. Loads them on first use, built-ins first.
 
     Args:
-        discover: whether to load the plugins that are installed in this Python, beside the built-in ones.
+        discover: whether to load the plugins that are installed in this Python in addition to the built-in ones.
         environ: where the switches are read from; ``os.environ`` by default.
     """
 
@@ -43,17 +42,12 @@ class PluginHost:
         return self._registries[kind]
 
     def records(self) -> tuple[PluginRecord, ...]:
-        """One record for each plugin, built-ins first. Loads the plugins on first use.
-
-        Raises:
-            PluginLoadError: a plugin is broken and ``SPI_STRICT_PLUGINS`` is set.
-            ValueError: ``SPI_STRICT_PLUGINS`` is neither ``0`` nor ``1``.
-        """
+        """One record for each plugin, built-ins first. Loads the plugins on first use; raises as ``registry`` does."""
         self._load()
         return tuple(self._records)
 
     def register(self, plugin: object, name: str) -> PluginRecord:
-        """Add a plugin object by hand. Unlike an installed one, it raises when faulty, and leaves nothing.
+        """Add a plugin object by hand. Unlike an installed plugin, a faulty one raises and leaves nothing behind.
 
         Args:
             plugin: a module or object with functions marked by ``@hookimpl``.
@@ -64,7 +58,7 @@ class PluginHost:
 
         Raises:
             DuplicatePluginError: the plugin's name, or a name that it registers, is taken.
-            PluginLoadError: a hook is unknown, raises, or takes arguments that it does not have.
+            PluginLoadError: a hook is unknown, raises, or takes unknown arguments.
         """
         self._load()
         with self._lock:
@@ -80,7 +74,7 @@ class PluginHost:
 
     def _clear(self) -> None:
         self._registries: dict[Kind, Registry] = {
-            kind: Registry(kind, builtins.RENAMED.get(kind, {})) for kind in KINDS
+            kind: Registry(kind, RENAMED.get(kind, {})) for kind in KINDS
         }
         self._records: list[PluginRecord] = []
 
@@ -88,7 +82,7 @@ class PluginHost:
         if self._state == "ready":
             return
         with self._lock:
-            if self._state != "new":  # another thread was faster, or a plugin asks while it is loaded
+            if self._state != "new":  # another thread was faster, or a plugin asks while it is being loaded
                 return
             self._state = "loading"
             try:
@@ -120,7 +114,9 @@ class PluginHost:
             return refuse(candidate.owner, candidate.error or PluginError("its metadata cannot be read"))
         try:
             plugin = candidate.entry_point.load()
-        except FAILURES as fault:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as fault:  # a script without a main guard may even call sys.exit
             return refuse(candidate.owner, fault)
         return self._admit(plugin, candidate.owner, contest=True)
 
@@ -134,12 +130,12 @@ class PluginHost:
         return admit(plugin, owner, self._registries, contest=contest)
 
     def _file(self, admission: Admission, *, strict: bool) -> None:
-        """Keep the record. A fault is an error if ``strict``, and else a warning."""
+        """Keep the record. A fault raises if ``strict`` and warns otherwise."""
         if admission.faults and strict:
             raise _error(admission)
         self._records.append(admission.record)
         if admission.faults:
-            # The caller is whoever asked first; no stack level would point at the culprit.
+            # The caller is whoever asked first, so no stack level would point at the culprit.
             warnings.warn(_sentence(admission.record), PluginWarning, stacklevel=2)
 
 
@@ -156,7 +152,7 @@ def _sentence(record: PluginRecord) -> str:
 
 
 def _error(admission: Admission) -> PluginError:
-    """What to raise for a faulty plugin: a duplicate names both owners already, the rest gets its owner."""
+    """What to raise for a faulty plugin; a duplicate's message names its owners already."""
     first = admission.faults[0]
     if isinstance(first, DuplicatePluginError):
         return first

@@ -1,10 +1,11 @@
-"""Names to targets: one registry for each kind of thing that plugins offer."""
+"""Maps names to targets: one registry for each kind of thing that plugins offer."""
 
 import difflib
 import importlib
+import re
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -22,10 +23,10 @@ Kind: TypeAlias = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-#: Name of the plugin that brings what is built in.
+#: Name of the built-in plugin.
 BUILTINS = "builtins"
 
-#: What one thing of a kind is called in messages.
+#: What messages call one thing of a kind.
 SINGULAR: Mapping[Kind, str] = MappingProxyType(
     {
         "algorithms": "algorithm",
@@ -53,7 +54,7 @@ class Owner(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """The same, at the start of a sentence."""
+        """The same, capitalized to start a sentence."""
         return f"P{str(self)[1:]}"
 
 
@@ -61,13 +62,13 @@ class Registration(NamedTuple):
     """One offer of one plugin.
 
     Attributes:
-        kind: the registry it stands in, for example ``"algorithms"``.
+        kind: the registry that holds it, for example ``"algorithms"``.
         name: what users write.
         target: ``"module:attribute"``, or the object itself.
         owner: the plugin that offers it.
         summary: one line for listings.
         family: for environments, whether the name is the prefix of many (``"envpool"``).
-        vector: for wrappers, the target of the vector twin.
+        vector: for wrappers, the target of the counterpart for vector environments.
     """
 
     kind: Kind
@@ -80,19 +81,19 @@ class Registration(NamedTuple):
 
     @property
     def noun(self) -> str:
-        """What one thing of its kind is called in messages."""
+        """What messages call one thing of its kind."""
         return SINGULAR[self.kind]
 
 
 class Registry:
-    """The offers of one kind, by name. Safe to read and to add to from several threads.
+    """The offers of one kind, by name. Thread-safe.
 
-    A name that two plugins claim belongs to neither: asking for it raises, because which one came first is
-    chance, and an experiment must not depend on it.
+    A name that two plugins claim belongs to neither: looking it up raises, because an experiment must not depend on
+    which of them happened to load first.
 
     Args:
-        kind: what the names stand for, for example ``"algorithms"``.
-        renamed: old names and what they are called now; an old name works, with a warning, unless a plugin
+        kind: what is registered, for example ``"algorithms"``.
+        renamed: old names and their replacements. An old name still works, with a warning, unless a plugin
             registers it.
     """
 
@@ -107,7 +108,7 @@ class Registry:
         """Take one offer.
 
         Raises:
-            PluginError: the name or a target is malformed.
+            PluginError: the name, a target or another field is malformed.
             DuplicatePluginError: the name is taken; both owners are named, and the first keeps the name.
         """
         _check_name(registration)
@@ -123,7 +124,7 @@ class Registry:
     def contest(self, name: str, error: DuplicatePluginError) -> None:
         """Take ``name`` from two third parties that both claim it: ``get`` raises ``error`` from now on.
 
-        What is built in keeps its name whoever else wants it.
+        A built-in keeps its name whoever else claims it.
         """
         with self._lock:
             holder = self._registrations.get(name)
@@ -142,10 +143,10 @@ class Registry:
             return tuple(sorted(self._registrations))
 
     def peek(self, name: str) -> Registration:
-        """The offer that holds ``name``, contested or not, for listings.
+        """The offer that holds ``name``, even if the name is contested; for listings.
 
         Raises:
-            UnknownPluginError: there is none; the closest names are given.
+            UnknownPluginError: there is none; the message names the closest.
         """
         with self._lock:
             registration = self._registrations.get(name)
@@ -157,7 +158,7 @@ class Registry:
         """The offer under ``name``.
 
         Raises:
-            UnknownPluginError: there is none; the closest names are given.
+            UnknownPluginError: there is none; the message names the closest.
             DuplicatePluginError: several plugins claim the name.
         """
         if name in self._renamed and name not in self.names():
@@ -168,12 +169,13 @@ class Registry:
                 raise self._contested[name]
         return registration
 
-    def resolve(self, name: str) -> Any:
-        """Import what ``name`` stands for.
+    def resolve(self, name: str) -> Callable[..., Any]:
+        """Import what is registered under ``name``.
 
         Raises:
-            UnknownPluginError: nothing has that name.
-            PluginLoadError: the target cannot be imported; its plugin is named.
+            UnknownPluginError: nothing is; the message names the closest.
+            DuplicatePluginError: several plugins claim the name.
+            PluginLoadError: the target cannot be imported; the message names its plugin.
             MissingDependencyError: the target needs an optional package.
         """
         registration = self.get(name)
@@ -181,76 +183,90 @@ class Registry:
 
 
 def current_name(noun: str, name: str, renamed: Mapping[str, str]) -> str:
-    """What ``name`` is called now, with a ``DeprecationWarning`` if it is an old name.
+    """The current name for ``name``, with a ``DeprecationWarning`` if it is an old one.
 
     Args:
-        noun: what the name stands for, in the singular.
-        name: what came.
-        renamed: old names and what they are called now.
+        noun: what has the name, in the singular, for the message.
+        name: an old or a current name.
+        renamed: old names and their replacements.
     """
     if name not in renamed:
         return name
     new = renamed[name]
-    # The warning names what to replace; no fixed stack level would point at the line that has it.
     warnings.warn(f"The {noun} {name!r} is now called {new!r}.", DeprecationWarning, stacklevel=2)
     return new
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` with the known names that are closest to ``name``; empty if none is close."""
-    # Lower case on both sides: 'cartpole' should find 'CartPole'.
+    # Compared in lower case: 'cartpole' should find 'CartPole'.
     by_lower = {candidate.lower(): candidate for candidate in sorted(known)}
     close = difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(by_lower[match]) for match in close)}?" if close else ""
 
 
 def unknown_name(noun: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for a name that does not exist, with the closest that do.
-
-    Args:
-        noun: what the name should have been the name of, in the singular.
-        name: what came.
-        known: what is allowed.
-    """
+    """The sentence for an unknown ``name`` of a ``noun`` (in the singular), with the closest of the ``known`` names."""
     known = sorted(known)
     listed = f"Known: {', '.join(known)}." if known else "None is registered."
     hint = did_you_mean(name, known)
-    return (
-        f"No {noun} named {name!r}.{hint} {listed} A missing one may live in a package that is not installed."
-    )
+    return f"No {noun} named {name!r}.{hint} {listed} A missing one may come with a package that is not installed."
 
 
-def resolve_target(registration: Registration, target: Target) -> Any:
-    """Import a target of ``registration`` (its own or its vector twin); an object stands for itself.
+def resolve_target(registration: Registration, target: Target) -> Callable[..., Any]:
+    """Import a target of ``registration`` (its own or the vector counterpart's); an object stands for itself.
 
     Raises:
-        PluginLoadError: it cannot be imported.
-        MissingDependencyError: it needs an optional package; raised as it came, for it names the pip command.
+        PluginLoadError: it cannot be imported, or cannot be called.
+        MissingDependencyError: it needs an optional package; passed on unchanged, because it names the pip command.
     """
     if not isinstance(target, str):
         return target
     module, _, attributes = target.partition(":")
     try:
-        resolved = importlib.import_module(module)
+        resolved: Any = importlib.import_module(module)
         for attribute in attributes.split("."):
             resolved = getattr(resolved, attribute)
-    except MissingDependencyError:
+        if not callable(resolved):
+            raise TypeError(f"a {registration.noun}'s target must be a class or function, got {resolved!r}")
+    except (MissingDependencyError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # some modules call sys.exit when they are imported
         raise PluginLoadError(
             f"The {registration.noun} {registration.name!r} of {registration.owner} cannot be loaded from "
-            f"{target!r}: {type(error).__name__}: {error}"
+            f"{target!r}: {describe(error)}"
         ) from error
-    return resolved
+    return resolved  # type: ignore[no-any-return]
+
+
+def describe(fault: BaseException) -> str:
+    """The fault in one line; a ``PluginError`` without its class, which its sentence makes plain."""
+    try:
+        text = one_line(str(fault))
+    except Exception:
+        text = "(its message cannot be read)"
+    return text if isinstance(fault, PluginError) else f"{type(fault).__name__}: {text}"
+
+
+def one_line(text: str) -> str:
+    """The text in one line that any terminal can show."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _check_name(registration: Registration) -> None:
     name = registration.name
-    # A colon parts a family from its member, and Gymnasium's module from its id.
-    if not isinstance(name, str) or not name or ":" in name or any(c.isspace() for c in name):
+    # A colon separates a family from its member, and Gymnasium's module from its id; a run's folder has the
+    # algorithm's name, so no name may lead out of it.
+    pattern = r"(?![-.])[^\s:/\\]+(/[^\s:/\\]+)?" if registration.kind == "envs" else r"(?![-.])[^\s:/\\]+"
+    if not isinstance(name, str) or not name.isprintable() or not re.fullmatch(pattern, name):
         raise PluginError(
             f"{registration.owner.subject} offers the {registration.noun} {name!r}, but a name is a string "
-            "without spaces and colons, for example 'my_spi'."
+            "without spaces, colons and slashes, for example 'my_spi'; only an environment's has a namespace, "
+            "as in 'mine/Corridor-v0'."
+        )
+    if not isinstance(registration.family, bool):
+        raise PluginError(
+            f"{registration.owner.subject} must give family as a bool, got {registration.family!r}."
         )
 
 
@@ -261,7 +277,7 @@ def _check_target(registration: Registration, target: Target) -> None:
     if len(parts) != 2 or not all(piece.isidentifier() for part in parts for piece in part.split(".")):
         raise PluginError(
             f"{registration.owner.subject} registers the {registration.noun} {registration.name!r} with the "
-            f"target {target!r}: a target is a string 'package.module:attribute', or a class or function."
+            f"target {target!r}, but a target is a string 'package.module:attribute', a class or a function."
         )
 
 

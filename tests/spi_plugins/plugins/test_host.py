@@ -8,7 +8,8 @@ import pytest
 import spi_plugins
 from spi_plugins import hookimpl
 from spi_plugins.errors import DuplicatePluginError, PluginLoadError, PluginWarning, UnknownPluginError
-from spi_plugins.plugins import PluginHost, current_host, use_host
+from spi_plugins.plugins import PluginHost, Registration, current_host, use_host
+from spi_plugins.plugins.registry import Owner
 from spi_plugins.testing import plugin_sandbox
 
 
@@ -56,6 +57,12 @@ BROKEN_IMPORT = "import a_package_that_nobody_has\n"
 BROKEN_EXIT = "raise SystemExit(3)\n"
 BROKEN_SYNTAX = "def broken(:\n"
 BROKEN_HOOK = GOOD.format(name="half") + "\n@hookimpl\ndef register_envs(register):\n    1 / 0\n"
+
+
+def in_hook(body):
+    return f"from spi_plugins import hookimpl\n\n@hookimpl\ndef register_planners(register):\n    {body}\n"
+
+
 MISSPELLED = GOOD.format(name="spelled") + "\n@hookimpl\ndef register_algoritms(register):\n    pass\n"
 
 
@@ -111,8 +118,19 @@ def test_a_good_plugin_is_recorded_with_its_distribution(installed):
         ),
         ("from spi_plugins import hookimpl\n@hookimpl\ndef register_envs(wrong): ...\n", "wrong"),
         ("SPI_PLUGIN_API = 99\n", "needs version 99 of the plugin API"),
+        ("SPI_PLUGIN_API = '1'\n", "SPI_PLUGIN_API must be an integer, got '1'"),
+        ("import sys; sys.exit('no host')", "SystemExit: no host"),
+        ("import asyncio; raise asyncio.CancelledError('c')", "CancelledError: c"),
+        (
+            "class Own(BaseException):\n    def __str__(self): 1 / 0\nraise Own",
+            "Own: (its message cannot be read)",
+        ),
+        (in_hook("raise BaseException('b')"), "BaseException: b"),
+        (in_hook("import sys; sys.exit('s')"), "SystemExit: s"),
+        (in_hook("register('odd', 'json:dumps', summary=3)"), "summary must be a string, got 3"),
+        (in_hook("register(['odd'], 'json:dumps')"), "offers the planner ['odd']"),
+        (in_hook("register('odd', None)"), "with the target None"),
     ],
-    ids=["import", "exit", "syntax", "no hook", "wrong argument", "newer API"],
 )
 def test_a_broken_plugin_is_reported_with_name_version_and_reason_and_the_others_load(
     installed, source, reason
@@ -215,6 +233,34 @@ def test_malformed_metadata_of_one_distribution_hides_no_other(installed):
     with pytest.warns(PluginWarning, match="a-mangled"):
         host = load()
     assert "shooting" in host.registry("planners").names()
+
+
+def test_an_entry_point_that_names_no_module_is_reported_with_its_distribution(installed):
+    installed("a-mangled", "", entry_points="[spi_plugins]\na-mangled = not a module!\n")
+    installed("b-good", GOOD.format(name="shooting"))
+    with pytest.warns(PluginWarning, match=r"a-mangled 1\.0.*'package\.module:object', got 'not a module!'"):
+        host = load()
+    assert record_of(host, "a-mangled").status == "broken"
+    assert "shooting" in host.registry("planners").names()
+
+
+def test_entry_points_that_are_not_text_are_reported_with_their_distribution(installed, tmp_path):
+    installed("a-binary", "")
+    (tmp_path / "a_binary-1.0.dist-info" / "entry_points.txt").write_bytes(b"[spi_plugins]\nx = \xff\xfe\n")
+    installed("b-good", GOOD.format(name="shooting"))
+    with pytest.warns(PluginWarning, match=r"a-binary 1\.0.*UnicodeDecodeError"):
+        host = load()
+    assert "shooting" in host.registry("planners").names()
+
+
+def test_a_contested_family_takes_no_other_environment_down():
+    def register_envs(register):
+        register("arcade", lambda env_id, **kwargs: env_id, family=True)
+
+    with plugin_sandbox(plugin(register_envs=register_envs)) as host:
+        host.registry("envs").add(Registration("envs", "mine", "json:dumps", Owner("other"), family=True))
+        host.registry("envs").contest("mine", DuplicatePluginError("both want it"))
+        assert spi_plugins.make_env("arcade:Pong-v5") == "Pong-v5"
 
 
 def test_a_distribution_that_is_found_twice_is_loaded_once(installed, tmp_path, monkeypatch):
@@ -343,7 +389,7 @@ def test_a_wrappers_vector_twin_is_found_and_its_absence_said():
         assert {"both", "single"} <= set(spi_plugins.list_wrappers())
         assert spi_plugins.get_wrapper("both") is json.dumps
         assert spi_plugins.get_wrapper("both", vector=True) is json.loads
-        with pytest.raises(UnknownPluginError, match="'single' of plugin 'test_plugin' has no twin"):
+        with pytest.raises(UnknownPluginError, match="'single' of plugin 'test_plugin' has no counterpart"):
             spi_plugins.get_wrapper("single", vector=True)
 
 

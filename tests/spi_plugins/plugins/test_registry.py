@@ -1,3 +1,4 @@
+import contextlib
 import json
 import threading
 
@@ -64,7 +65,7 @@ def test_an_unknown_name_gets_the_closest_and_all_known_ones(registry):
         registry.get("mpii")
     assert str(caught.value) == (
         "No planner named 'mpii'. Did you mean 'mppi'? Known: cem, mppi. "
-        "A missing one may live in a package that is not installed."
+        "A missing one may come with a package that is not installed."
     )
     assert isinstance(caught.value, KeyError)
 
@@ -113,10 +114,27 @@ def test_a_discarded_name_is_free_again(registry):
     assert registry.get("mppi").owner == THEIRS
 
 
-@pytest.mark.parametrize("name", ["", "two words", "a:b", None, 3])
+@pytest.mark.parametrize("name", ["", "two words", "a:b", "a/b", "../up", "-x", ".x", "a\x1b[2J", None, 3])
 def test_a_malformed_name_is_refused_and_its_owner_named(registry, name):
-    with pytest.raises(PluginError, match=r"my-package 1\.2.*without spaces and colons"):
+    with pytest.raises(PluginError, match=r"my-package 1\.2.*without spaces, colons and slashes"):
         registry.add(entry(name))
+
+
+@pytest.mark.parametrize(("name", "good"), [("mine/E-v0", True), ("../E-v0", False), ("a/b/E-v0", False)])
+def test_an_environments_name_has_at_most_one_namespace(name, good):
+    registry = Registry("envs")
+    with contextlib.nullcontext() if good else pytest.raises(PluginError):
+        registry.add(Registration("envs", name, "json:dumps", OURS))
+    assert (name in registry.names()) == good
+
+
+@pytest.mark.parametrize("source", ["thing = 3", "import sys; sys.exit('no')", "raise BaseException('no')"])
+def test_a_target_that_is_not_callable_or_leaves_on_import_names_the_owner(tmp_path, monkeypatch, source):
+    module = f"odd_target_{abs(hash(source))}"
+    tmp_path.joinpath(f"{module}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PluginLoadError, match=r"plugin 'mine' \(my-package 1\.2\) cannot be loaded"):
+        resolve_target(entry(), f"{module}:thing")
 
 
 @pytest.mark.parametrize("target", ["json", "json.dumps", "json:", ":dumps", "json:a:b", "not a module:x", 3])
