@@ -15,7 +15,7 @@ BENCH := .venv-bench
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint types layers wheel-test check format hooks bench clean
+.PHONY: help env demo test test-slow lint types layers wheel-test check format signatures hooks bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -68,6 +68,10 @@ check: lint types layers wheel-test test ## everything that .ci/run runs
 format: $(STAMP) ## let ruff repair and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+signatures: $(STAMP) ## write constructors and tables of arguments from the hyperparameters' declarations
+	$(BIN)/python tools/signatures.py
+	$(BIN)/ruff check --fix --quiet spi_plugins/algorithms
 
 hooks: $(STAMP) ## run the checks before each commit
 	$(BIN)/pre-commit install

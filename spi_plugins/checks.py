@@ -4,91 +4,38 @@ import math
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-
-from spi_plugins.types import Observation, device_dtype
 
 
-def check_integer(name: str, value: Any, *, low: int) -> None:
-    """Refuse what is no integer of at least ``low``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}.")
+def check_integer(name: str, value: Any, *, low: float, high: float = math.inf) -> None:
+    """Refuse anything but an integer between the bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        bounds = f"at least {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
+        raise ValueError(f"{name} must be an integer of {bounds}, got {value!r}.")
 
 
 def check_number(
-    name: str, value: Any, *, low: float, high: float = math.inf, open_low: bool = False
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> None:
-    """Refuse what is no finite number between ``low`` and ``high``."""
+    """Refuse anything but a finite number between the bounds; an open bound is not allowed itself."""
     ok = not isinstance(value, bool) and isinstance(value, int | float | np.number) and math.isfinite(value)
-    if not ok or not low <= value <= high or (open_low and value == low):
-        left = "above" if open_low else "at least"
-        bounds = f"{left} {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
-        raise ValueError(f"{name} must be a number {bounds}, got {value!r}.")
+    if ok and low <= value <= high and not (open_low and value == low) and not (open_high and value == high):
+        return
+    bounds = [f"{'above' if open_low else 'at least'} {low:g}"] if math.isfinite(low) else []
+    bounds += [f"{'below' if open_high else 'at most'} {high:g}"] if math.isfinite(high) else []
+    allowed = f"a number {' and '.join(bounds)}" if bounds else "a finite number"
+    raise ValueError(f"{name} must be {allowed}, got {value!r}.")
 
 
 def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    """Refuse what is not one of a few values."""
-    if value not in allowed:
+    """Refuse anything but one of a few values; 1 does not count as ``True``."""
+    if not any(isinstance(value, type(one)) and value == one for one in allowed):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-
-
-def to_batch(space: spaces.Space[Any], observation: Observation) -> tuple[Observation, bool]:
-    """One observation or a batch as a batch of arrays in the space's layout.
-
-    Args:
-        space: the space of one observation.
-        observation: an array or a number, with or without a leading batch axis; a dict of them for ``Dict``.
-            An image may come with its channels first or last.
-
-    Returns:
-        The batch, and whether it came as one.
-
-    Raises:
-        ValueError: a wrong shape, missing or unknown keys, or values that are not finite.
-    """
-    if isinstance(space, spaces.Dict):
-        if not isinstance(observation, dict) or set(observation) != set(space.spaces):
-            got = sorted(observation) if isinstance(observation, dict) else type(observation).__name__
-            raise ValueError(f"observation must be a dict with the keys {sorted(space.spaces)}, got {got}.")
-        parts = {
-            key: _array_to_batch(space[key], observation[key], f"observation[{key!r}]")
-            for key in space.spaces
-        }
-        if len({batched for _, batched in parts.values()}) > 1:
-            raise ValueError("observation mixes single entries and batches among its keys.")
-        return {key: part for key, (part, _) in parts.items()}, next(iter(parts.values()))[1]
-    return _array_to_batch(space, observation, "observation")
-
-
-def _array_to_batch(space: spaces.Space[Any], value: Any, name: str) -> tuple[np.ndarray[Any, Any], bool]:
-    array = np.asarray(value)
-    shape = space.shape or ()
-    if array.shape[1:] == shape and array.ndim == len(shape) + 1:
-        batch, batched = array, True
-    elif array.shape == shape:
-        batch, batched = array[None], False
-    else:
-        turned = _turn_channels(array, shape)
-        if turned is None:
-            raise ValueError(
-                f"{name} must have shape {shape} or (batch, {', '.join(map(str, shape))}), got {array.shape}."
-            )
-        return _array_to_batch(space, turned, name)
-    if batch.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}.")
-    check_finite(name, batch)
-    return np.asarray(batch, device_dtype(space.dtype)), batched
-
-
-def _turn_channels(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
-    """The image with its channels moved to the other end, if that makes it fit."""
-    if len(shape) != 3 or array.ndim not in (3, 4):
-        return None
-    for source, destination in ((-1, -3), (-3, -1)):
-        turned = np.moveaxis(array, source, destination)
-        if turned.shape[-3:] == shape:
-            return turned
-    return None
 
 
 def check_finite(name: str, array: np.ndarray[Any, Any]) -> None:

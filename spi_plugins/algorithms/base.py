@@ -1,11 +1,12 @@
 """The SB3 face, written once for all algorithms: environments, prediction, parameters, save, load, resume."""
 
 import difflib
+import inspect
 import sys
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -18,43 +19,29 @@ from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.model_file import read_model_file, write_model_file
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.algorithms.saved_model import ResumePoint, describe, parse
-from spi_plugins.algorithms.schedules import Schedule, check_schedule
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, as_vec_env
 from spi_plugins.archive import Archive, PathOrFile
 from spi_plugins.arrays import flatten_arrays, restore_arrays
-from spi_plugins.checks import check_integer
 from spi_plugins.errors import ModelFileError
+from spi_plugins.hyperparameters import Hyperparameter, declared
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, PyTree
 
+C = TypeVar("C")
 Parameters: TypeAlias = dict[str, dict[str, np.ndarray[Any, Any]]]
 
 
 class JaxAlgorithm(BaseAlgorithm):
     """What Deep SPI and its relatives share with every SB3 algorithm.
 
-    A subclass lists its constructor's arguments in ``stored_arguments`` (they are attributes of the same
-    name, and go into the model file), builds its agent in ``_setup_model`` and exposes its state through
-    ``_state``.
+    A subclass lists its constructor's arguments in ``hyperparameters``, builds its agent in ``_setup_model`` and
+    exposes its state through ``_state``. Its ``__init__`` is written by ``make signatures``.
 
-    Args:
-        policy: ``"MlpPolicy"``, ``"CnnPolicy"``, ``"MultiInputPolicy"``, or a subclass of one of their
-            classes.
-        env: a Gymnasium ``Env`` or id, an SB3 ``VecEnv``, a Gymnasium ``VectorEnv`` in any autoreset mode, an
-            envpool environment, or a ``FunctionalEnv``; ``None`` to load a model for prediction.
-        learning_rate: a number, or a function of the remaining progress (1 to 0).
-        n_envs: copies to make of a ``FunctionalEnv`` (default 128) or an id (default 1). Other environments
-            come with a number of their own.
-        policy_kwargs: ``net_arch``, ``latent_arch``, ``activation_fn``, ``ortho_init``, ``log_std_init``,
-            ``share_features_extractor``, ``conv_layers``, ``image_features``, ``categorical_latent``.
-        stats_window_size: episodes in the running means of the log.
-        tensorboard_log: folder for tensorboard, ``None`` for none.
-        verbose: 0 silent, 1 information, 2 debugging.
-        device: where the arrays live: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``.
-        seed: of networks, actions and environment.
-
-    Raises:
-        ValueError: an argument out of range; the message names it, what came and what is allowed.
+    Attributes:
+        hyperparameters: the constructor's arguments besides ``policy`` and ``env``; each becomes an attribute.
+        stored_arguments: those that go into the model file.
+        schedules: those that may be functions of the remaining progress.
+        automatic_arguments: those that the user left open, filled in by the number of copies.
     """
 
     policy_aliases: ClassVar[dict[str, Any]] = {
@@ -62,55 +49,48 @@ class JaxAlgorithm(BaseAlgorithm):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
-    stored_arguments: ClassVar[tuple[str, ...]] = (
-        "learning_rate",
-        "policy_kwargs",
-        "tensorboard_log",
-        "verbose",
-        "seed",
-    )
-    schedules: ClassVar[tuple[str, ...]] = ("learning_rate",)
-    # Left open by the user, filled in by the number of copies.
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
+    stored_arguments: ClassVar[tuple[str, ...]] = ()
+    schedules: ClassVar[tuple[str, ...]] = ()
     automatic_arguments: frozenset[str] = frozenset()
     policy: Policy  # type: ignore[assignment]  # SB3's are torch modules
     policy_class: type[Policy]  # type: ignore[assignment]
 
-    def __init__(
-        self,
-        policy: str | type[Policy],
-        env: Any,
-        *,
-        learning_rate: float | Schedule,
-        n_envs: int | None,
-        policy_kwargs: dict[str, Any] | None,
-        stats_window_size: int,
-        tensorboard_log: str | None,
-        verbose: int,
-        device: Any,
-        seed: int | None,
-    ):
-        check_integer("stats_window_size", stats_window_size, low=1)
-        check_integer("verbose", verbose, low=0)
-        if seed is not None:
-            check_integer("seed", seed, low=0)
-        if not isinstance(policy_kwargs, Mapping | None):
-            raise ValueError(f"policy_kwargs must be a dict of the networks' sizes, got {policy_kwargs!r}.")
-        check_schedule("learning_rate", learning_rate)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Derive what follows from a class's hyperparameters."""
+        super().__init_subclass__(**kwargs)
+        if "hyperparameters" in vars(cls):
+            cls.stored_arguments = tuple(name for name in cls.hyperparameters if name not in _NOT_STORED)
+            cls.schedules = tuple(name for name, value in cls.hyperparameters.items() if value.is_schedule)
+            cls.__doc__ = (
+                f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{_arguments_section(cls.hyperparameters)}"
+            )
+
+    def __init__(self, policy: str | type[Policy], env: Any, arguments: Mapping[str, Any]):
+        values = {name: arguments[name] for name in self.hyperparameters}
+        for name, declaration in self.hyperparameters.items():
+            declaration.check(values[name])
+            if name not in _NOT_STORED:
+                setattr(self, name, dict(values[name] or {}) if declaration.is_mapping else values[name])
         if not isinstance(policy, str) and not (isinstance(policy, type) and issubclass(policy, Policy)):
             raise ValueError(
                 f"policy must be one of {', '.join(map(repr, self.policy_aliases))} or a subclass of their "
                 f"classes, got {policy!r}."
             )
+        self._check_arguments()
+        if env is None and arguments["_init_setup_model"]:
+            raise ValueError("env is missing; without one, use load() for prediction only.")
+        seed, verbose = values["seed"], values["verbose"]
         if env is not None:
-            env = prepare_env(env, n_envs, seed)
-        self.jax_device = resolve_device(device)
+            env = prepare_env(env, values["n_envs"], seed)
+        self.jax_device = resolve_device(values["device"])
         super().__init__(
             policy=policy,  # type: ignore[arg-type]
             env=env,
-            learning_rate=learning_rate,
-            policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
+            learning_rate=values[self.schedules[0]],  # of several, SB3 knows the first
+            policy_kwargs=values["policy_kwargs"],
+            stats_window_size=values["stats_window_size"],
+            tensorboard_log=values["tensorboard_log"],
             support_multi_env=True,
             device="cpu",  # torch's, which computes nothing here
             seed=seed,
@@ -119,6 +99,16 @@ class JaxAlgorithm(BaseAlgorithm):
         self._n_predictions = 0
         if verbose >= 1:
             sys.stdout.write(f"Using {self.jax_device.platform} device\n")
+        if arguments["_init_setup_model"]:
+            self._setup_model()
+
+    def _check_arguments(self) -> None:
+        """Refuse arguments that do not go together, before the environment is opened."""
+
+    def _configured(self, cls: type[C], **others: Any) -> C:
+        """A config whose fields are this model's arguments of the same names, and ``others``."""
+        own = {name: getattr(self, name) for name in declared(cls) if name in self.hyperparameters}
+        return cls(**{**own, **others})
 
     # ------------------------------------------------------------------ for subclasses
 
@@ -388,6 +378,19 @@ class JaxAlgorithm(BaseAlgorithm):
             self.env.seed((self.seed + self.num_timesteps) % 2**31)
 
 
+def _arguments_section(hyperparameters: Mapping[str, Hyperparameter]) -> str:
+    lines = [
+        "Args:",
+        '    policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.',
+        "    env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool",
+        "        environment, or a `FunctionalEnv`; `None` only in `load`.",
+        *(f"    {name}: {declaration.text}." for name, declaration in hyperparameters.items()),
+    ]
+    return "\n".join(lines)
+
+
+# Given anew to `load`, or kept elsewhere in the file.
+_NOT_STORED = ("n_envs", "stats_window_size", "device")
 _GROUPS = "parameters/"
 
 

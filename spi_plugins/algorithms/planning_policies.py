@@ -8,8 +8,8 @@ import numpy as np
 from gymnasium import spaces
 
 from spi_plugins.actions import scale_action
+from spi_plugins.algorithms.observations import to_batch
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
-from spi_plugins.checks import to_batch
 from spi_plugins.types import Observation, PyTree
 
 # (observations [B, ...], plans, episode starts [B], deterministic) -> (actions in [-1, 1], plans)

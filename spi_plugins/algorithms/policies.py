@@ -9,7 +9,8 @@ import numpy as np
 from gymnasium import spaces
 
 from spi_plugins.actions import to_action
-from spi_plugins.checks import check_choice, check_integer, check_number, to_batch
+from spi_plugins.algorithms.observations import to_batch
+from spi_plugins.checks import check_choice, check_integer, check_number
 from spi_plugins.networks.actor_critic import ActorCriticConfig, EncoderKind
 from spi_plugins.networks.encoders import ConvLayers
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec

@@ -7,22 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
-from spi_plugins.checks import check_number
-
 Schedule = Callable[[float], float]
-
-
-def check_schedule(name: str, value: Any, *, open_low: bool = False) -> None:
-    """Refuse what is neither a finite number of at least 0 (above 0 if ``open_low``) nor a function.
-
-    The function is one of the remaining progress, which falls from 1 to 0.
-    """
-    if callable(value):
-        return
-    try:
-        check_number(name, value, low=0.0, open_low=open_low)
-    except ValueError as error:
-        raise ValueError(f"{error} A function of the remaining progress (1 to 0) is allowed, too.") from None
 
 
 def check_scheduled(name: str, value: float) -> float:

@@ -7,9 +7,9 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from spi_plugins.algorithms.observations import to_batch
 from spi_plugins.archive import PathOrFile
 from spi_plugins.buffers import Buffer
-from spi_plugins.checks import to_batch
 from spi_plugins.dreams.file import MAX_STARTS, Experience, store_world_model
 from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import Observation, Params

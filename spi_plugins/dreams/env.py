@@ -6,7 +6,6 @@ trains. What decides its programs is ``DreamConfig`` and the model's functions.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -19,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from spi_plugins.actions import model_action
 from spi_plugins.dreams.render import draw_dream
 from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.hyperparameters import Config, check_below, hyperparameter
 from spi_plugins.types import (
     ActionSpec,
     ArraySpec,
@@ -32,65 +32,45 @@ from spi_plugins.world_models.model import FittedModel, Model
 
 DreamObservation = Literal["latent", "decoded"]
 Termination = Literal["model", "none"]
-OBSERVATIONS = ("latent", "decoded")
-TERMINATIONS = ("model", "none")
 # Steps that a picture's curves reach back.
 HISTORY = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DreamConfig:
-    """How a model is dreamt. Frozen and hashable.
+class DreamConfig(Config):
+    """How a model is dreamt. Frozen and hashable."""
 
-    Attributes:
-        horizon: steps until truncation.
-        observation: ``"latent"``, or ``"decoded"`` into what the real environment shows.
-        stochastic: draw the next latent, and termination by its probability; otherwise take the model's mean, and
-            end where the probability is above one half.
-        termination: ``"model"`` ends episodes as the model says, ``"none"`` never.
-        uncertainty_penalty: this times the model's uncertainty is taken off the reward.
-        cost: report the model's cost; false reports 0.
-        latent_low: latents are clipped to this from below; must be finite.
-        latent_high: and to this from above.
-        history: keep the last rewards and costs in the state, for pictures.
-    """
-
-    horizon: int = 15
-    observation: DreamObservation = "latent"
-    stochastic: bool = True
-    termination: Termination = "model"
-    uncertainty_penalty: float = 0.0
-    cost: bool = True
-    latent_low: float = -1.0
-    latent_high: float = 1.0
-    history: bool = False
+    horizon: int = hyperparameter(15, "Steps until truncation", low=1)
+    observation: DreamObservation = hyperparameter(
+        "latent", 'What is observed: `"latent"`, or `"decoded"` into what the real environment shows'
+    )
+    stochastic: bool = hyperparameter(
+        True,
+        "Sample the next latent and termination; otherwise take the model's mean, and terminate where the probability "
+        "is above one half",
+    )
+    termination: Termination = hyperparameter(
+        "model", '`"model"` to terminate as the model predicts, `"none"` for never'
+    )
+    uncertainty_penalty: float = hyperparameter(
+        0.0, "This times the model's uncertainty is subtracted from the reward", low=0
+    )
+    cost: bool = hyperparameter(True, "Report the model's cost; `False` reports 0")
+    latent_low: float = hyperparameter(-1.0, "Lower bound to which latents are clipped")
+    latent_high: float = hyperparameter(1.0, "Upper bound to which latents are clipped")
+    history: bool = hyperparameter(False, "Keep the last rewards and costs in the state, for rendering")
 
     def __post_init__(self) -> None:
-        """Check every value by itself.
+        """Check every value, and that they go together.
 
         Raises:
-            ValueError: one is out of range; the message names it, what came and what is allowed.
+            ValueError: one is out of range, or two do not go together.
         """
-        if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
-            raise ValueError(f"horizon must be an integer of at least 1, got {self.horizon!r}.")
-        for name, allowed in (("observation", OBSERVATIONS), ("termination", TERMINATIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}."
-                )
-        for name in ("stochastic", "cost", "history"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
-        penalty = self.uncertainty_penalty
-        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not 0 <= penalty < math.inf:
-            raise ValueError(f"uncertainty_penalty must be finite and at least 0, got {penalty!r}.")
+        super().__post_init__()
         for name in ("latent_low", "latent_high"):
-            # As float32, which latents are compared in.
+            # As float32, in which latents are compared.
             object.__setattr__(self, name, float(np.float32(getattr(self, name))))
-        if not -math.inf < self.latent_low < self.latent_high < math.inf:
-            raise ValueError(
-                f"latent_low must be below latent_high, both finite, got {self.latent_low}, {self.latent_high}."
-            )
+        check_below(self, "latent_low", "latent_high")
 
 
 class DreamParams(NamedTuple):

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from spi_plugins.planners.config import SearchConfig, check_choice, configured
-from spi_plugins.planners.estimate import COST_AGGREGATIONS, CostAggregation, Estimate
+from spi_plugins.hyperparameters import configured, hyperparameter
+from spi_plugins.planners.config import SearchConfig
+from spi_plugins.planners.estimate import CostAggregation, Estimate
 from spi_plugins.planners.planner import Planner
 from spi_plugins.planners.refit import Selection, highest
 from spi_plugins.planners.search import Recipe, make_search_planner
@@ -19,29 +20,17 @@ from spi_plugins.planners.search import Recipe, make_search_planner
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CCEMConfig(SearchConfig):
-    """Settings of ``ccem``: those of the loop, and its constraint.
+    """Settings of ``ccem``."""
 
-    Attributes:
-        threshold: sequences that cost less are safe.
-        cost: what is compared with it: ``"local"``, the undiscounted cost within the horizon, at each step of
-            the head that expects the most; ``"global"``, the discounted cost with the critic behind the
-            horizon.
-        cost_aggregation: of the heads of the immediate cost in the global estimate: ``"mean"`` or ``"max"``.
-    """
-
-    threshold: float = 0.1
-    cost: Literal["local", "global"] = "local"
-    cost_aggregation: CostAggregation = "mean"
-
-    def __post_init__(self) -> None:
-        """Check every number.
-
-        Raises:
-            ValueError: one is out of range.
-        """
-        super().__post_init__()
-        check_choice(self, "cost", ("local", "global"))
-        check_choice(self, "cost_aggregation", COST_AGGREGATIONS)
+    threshold: float = hyperparameter(0.1, "Sequences that cost less are safe")
+    cost: Literal["local", "global"] = hyperparameter(
+        "local",
+        'What is compared with it: `"local"`, the undiscounted cost within the horizon, at each step of the head that '
+        'expects the most; `"global"`, the discounted cost with the critic after the horizon',
+    )
+    cost_aggregation: CostAggregation = hyperparameter(
+        "mean", "How the heads of the immediate cost are reduced to one in the global estimate"
+    )
 
 
 def select_below(estimate: Estimate, config: CCEMConfig) -> Selection:

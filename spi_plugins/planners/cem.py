@@ -8,7 +8,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from spi_plugins.planners.config import SearchConfig, configured
+from spi_plugins.hyperparameters import configured
+from spi_plugins.planners.config import GaussianConfig, SearchConfig
 from spi_plugins.planners.estimate import Estimate
 from spi_plugins.planners.planner import Planner
 from spi_plugins.planners.refit import Selection, highest
@@ -16,41 +17,11 @@ from spi_plugins.planners.search import Recipe, make_search_planner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CEMConfig:
-    """Settings of ``cem``.
-
-    Attributes:
-        horizon: steps to look ahead; ``None`` for the horizon that the model was trained with.
-        num_samples: action sequences in an iteration.
-        num_elites: how many of the best make the next mean.
-        iterations: how often the distribution is refitted in a decision.
-        momentum: share of the old mean in the new one.
-        min_std: least standard deviation of an entry, in units of the action.
-        max_std: largest one, and the first of every decision.
-    """
-
-    horizon: int | None = None
-    num_samples: int = 512
-    num_elites: int = 64
-    iterations: int = 6
-    momentum: float = 0.0
-    min_std: float = 0.05
-    max_std: float = 2.0
-
-    def __post_init__(self) -> None:
-        """Check every number.
-
-        Raises:
-            ValueError: one is out of range.
-        """
-        self.search()
+class CEMConfig(GaussianConfig):
+    """Settings of ``cem``."""
 
     def search(self) -> SearchConfig:
-        """The same for the shared loop, without sequences of a policy.
-
-        Raises:
-            ValueError: a number is out of range.
-        """
+        """The same for the shared loop, without sequences of a policy."""
         return SearchConfig(num_prior=0, **dataclasses.asdict(self))
 
 

@@ -21,7 +21,6 @@ from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model
 
 CostAggregation: TypeAlias = Literal["mean", "max"]
-COST_AGGREGATIONS = ("mean", "max")
 
 # Short horizons are unrolled: XLA then drops what nobody reads, and fuses across the steps.
 _MAX_UNROLLED = 8

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from spi_plugins.planners.config import check_counts, check_horizon, configured
+from spi_plugins.hyperparameters import configured, hyperparameter, with_default
+from spi_plugins.planners.config import ElitesConfig
 from spi_plugins.planners.estimate import estimate
 from spi_plugins.planners.planner import PlanMetrics, Planner
 from spi_plugins.types import Params
@@ -22,52 +23,25 @@ from spi_plugins.world_models.model import Model, ModelSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ICEMConfig:
-    """Settings of ``icem``; the defaults are those of the published experiments, but for the horizon.
+class ICEMConfig(ElitesConfig):
+    """Settings of ``icem``; the defaults are those of the published experiments except for the horizon."""
 
-    Attributes:
-        horizon: steps to look ahead; ``None`` for the horizon that the model was trained with.
-        num_samples: action sequences in the first iteration.
-        decay: each iteration has this many times fewer, but at least twice the elites.
-        num_elites: how many of the best make the next mean.
-        iterations: how often the distribution is refitted in a decision.
-        momentum: share of the old mean and deviation in the new ones.
-        init_std: standard deviation that a decision begins with, in units of the action.
-        noise_exponent: the noise's power falls with the frequency to this power; 0 is white noise.
-        keep_fraction: share of the elites that go on.
-    """
-
-    horizon: int | None = None
-    num_samples: int = 40
-    decay: float = 1.25
-    num_elites: int = 10
-    iterations: int = 3
-    momentum: float = 0.1
-    init_std: float = 0.5
-    noise_exponent: float = 3.0
-    keep_fraction: float = 0.3
-
-    def __post_init__(self) -> None:
-        """Check every number.
-
-        Raises:
-            ValueError: one is out of range.
-        """
-        check_horizon(self.horizon)
-        check_counts(self, num_samples=1, num_elites=1, iterations=1)
-        if self.num_elites > self.num_samples:
-            raise ValueError(
-                f"num_elites must be at most num_samples, got {self.num_elites} of {self.num_samples}"
-            )
-        for name, holds, allowed in (
-            ("decay", self.decay >= 1, "at least 1"),
-            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
-            ("init_std", self.init_std > 0, "above 0"),
-            ("noise_exponent", self.noise_exponent >= 0, "at least 0"),
-            ("keep_fraction", 0 <= self.keep_fraction <= 1, "in [0, 1]"),
-        ):
-            if not holds:
-                raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)!r}")
+    num_samples: int = hyperparameter(40, "Action sequences in the first iteration", low=1)
+    decay: float = hyperparameter(
+        1.25, "Each iteration has this many times fewer sequences, but at least twice the elites", low=1
+    )
+    num_elites: int = with_default(ElitesConfig, "num_elites", 10)
+    iterations: int = with_default(ElitesConfig, "iterations", 3)
+    momentum: float = hyperparameter(
+        0.1, "Share of the old mean and deviation in the new ones", low=0, below=1
+    )
+    init_std: float = hyperparameter(
+        0.5, "Standard deviation that a decision begins with, in units of the action", above=0
+    )
+    noise_exponent: float = hyperparameter(
+        3.0, "The noise's power falls with the frequency to this power; 0 is white noise", low=0
+    )
+    keep_fraction: float = hyperparameter(0.3, "Share of the elites that are kept", low=0, high=1)
 
     @property
     def num_kept(self) -> int:

@@ -7,7 +7,8 @@ the method "unsafe" of SPOWL's code.
 import dataclasses
 from typing import Any
 
-from spi_plugins.planners.config import SearchConfig, configured
+from spi_plugins.hyperparameters import configured
+from spi_plugins.planners.config import SearchConfig
 from spi_plugins.planners.estimate import Estimate
 from spi_plugins.planners.planner import Planner
 from spi_plugins.planners.refit import Selection, highest
@@ -16,7 +17,7 @@ from spi_plugins.planners.search import Recipe, make_search_planner
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MPPIConfig(SearchConfig):
-    """Settings of ``mppi``: those of the loop."""
+    """Settings of ``mppi``."""
 
 
 def select_best(estimate: Estimate, num_elites: int) -> Selection:

@@ -6,14 +6,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from spi_plugins.planners.config import configured
+from spi_plugins.hyperparameters import Config, configured
 from spi_plugins.planners.planner import PlanMetrics, Planner, check_parts
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model, ModelSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
+class PolicyConfig(Config):
     """``policy`` has no settings."""
 
 

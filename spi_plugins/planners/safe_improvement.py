@@ -15,8 +15,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from spi_plugins.planners.config import SearchConfig, check_choice, check_counts, configured
-from spi_plugins.planners.estimate import COST_AGGREGATIONS, CostAggregation, Estimate
+from spi_plugins.hyperparameters import configured, hyperparameter
+from spi_plugins.planners.config import SearchConfig
+from spi_plugins.planners.estimate import CostAggregation, Estimate
 from spi_plugins.planners.planner import Planner
 from spi_plugins.planners.refit import Selection, highest, rounding
 from spi_plugins.planners.search import Recipe, make_search_planner
@@ -24,26 +25,21 @@ from spi_plugins.planners.search import Recipe, make_search_planner
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SafeImprovementConfig(SearchConfig):
-    """Settings of ``safe_improvement``: those of the loop, and which improvements count.
+    """Settings of ``safe_improvement``."""
 
-    Attributes:
-        restrict_elites: at most ``num_elites`` of the improvements, the best by return, are fitted to; else all.
-        cost_aggregation: of the heads of the immediate cost: their ``"mean"``, as in the code that made the
-            paper's results, or the ``"max"`` of its text.
-    """
-
-    restrict_elites: bool = True
-    cost_aggregation: CostAggregation = "mean"
-
-    def __post_init__(self) -> None:
-        """Check every number.
-
-        Raises:
-            ValueError: one is out of range.
-        """
-        super().__post_init__()
-        check_counts(self, num_prior=1)  # without sequences of the policy there is no threshold
-        check_choice(self, "cost_aggregation", COST_AGGREGATIONS)
+    num_prior: int = hyperparameter(
+        24,
+        "Sequences sampled from the model's policy, once a decision; their means are the thresholds",
+        low=1,
+    )
+    restrict_elites: bool = hyperparameter(
+        True, "Fit to at most `num_elites` of the improvements, the best by return; `False` fits to all"
+    )
+    cost_aggregation: CostAggregation = hyperparameter(
+        "mean",
+        'How the heads of the immediate cost are reduced to one: `"mean"`, as in the code that made the paper\'s '
+        'results, or `"max"`, as in its text',
+    )
 
 
 def select_improving(estimate: Estimate, config: SafeImprovementConfig) -> Selection:

@@ -28,7 +28,6 @@ call for the bounds, whatever the batch. Inside a ``lax.scan`` with constant par
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -37,6 +36,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.losses.deep_mdp import (
     balance,
     categorical_transition_loss,
@@ -63,84 +63,78 @@ from spi_plugins.types import ActionSpec, Params
 from spi_plugins.world_models.densities import lipschitz_sample, sample, standard_deviation
 
 TransitionDensity = Literal["deterministic", "normal", "mixture", "categorical"]
-_DENSITIES = ("deterministic", "normal", "mixture", "categorical")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DeepMDPConfig:
-    """What the latent model is made of. Frozen and hashable.
+class DeepMDPConfig(Config):
+    """What the latent model is made of. Frozen and hashable."""
 
-    Attributes:
-        transition_density: ``mixture`` of normals (the default of Deep SPI), ``normal``, ``deterministic``
-            (that of DeepMDP), or ``categorical`` for categorical latents.
-        lipschitz: Lipschitz networks with GroupSort; otherwise ReLU networks, for a gradient penalty.
-            Categorical latents have no Lipschitz networks.
-        lipschitz_constant: bound of the Lipschitz constant of transition and reward in the latent, if
-            ``lipschitz``.
-        n_components: components of the mixture.
-        feature_group_size: channels of a group of the transition's last layer, or entries of a flat latent
-            (the largest divisor not above it); ``None`` for one group of all. Not used for categorical latents.
-        transition_hidden: widths of the transition's dense layers, on flat and categorical latents; ``None``
-            for (128, 128) and (512,).
-        reward_hidden: widths of the reward's dense layers; ``None`` for (256, 256) on feature maps if
-            ``lipschitz``, (128,) on flat latents, (512,) otherwise.
-        termination: predict whether a latent is a terminal state, too.
-        termination_hidden: widths of the predictor's dense layers; ``None`` for (128,) on flat latents,
-            (512,) otherwise.
-        embedding: width of the embeddings of categorical latents and of their actions.
-        residual: the transition gives the change of a real latent, not the next one; not if ``lipschitz``.
-        w_balancing: the prediction's share of the transition loss' gradient, the target has the rest
-            (published: 0.8, off by default); ``None`` leaves both whole.
-        gradient_penalty_coef: weight of ``penalty`` in the loss; the caller multiplies. Without effect if
-            ``lipschitz`` or on categorical latents, where the penalty is 0.
-    """
-
-    transition_density: TransitionDensity = "mixture"
-    lipschitz: bool = True
-    lipschitz_constant: float = 1.0
-    n_components: int = 5
-    feature_group_size: int | None = 4
-    transition_hidden: tuple[int, ...] | None = None
-    reward_hidden: tuple[int, ...] | None = None
-    termination: bool = False
-    termination_hidden: tuple[int, ...] | None = None
-    embedding: int = 128
-    residual: bool = False
-    w_balancing: float | None = None
-    gradient_penalty_coef: float = 0.01
+    transition_density: TransitionDensity = hyperparameter(
+        "mixture",
+        'Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or '
+        '`"categorical"` for categorical latents',
+    )
+    lipschitz: bool = hyperparameter(
+        True,
+        "Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical "
+        "latents need",
+    )
+    lipschitz_constant: float = hyperparameter(
+        1.0,
+        "Bound on the Lipschitz constant of transition and reward in the latent, with `lipschitz`",
+        above=0,
+    )
+    n_components: int = hyperparameter(5, "Components of the mixture", low=1)
+    feature_group_size: int | None = hyperparameter(
+        4,
+        "Channels in a group of the transition's last layer, or entries of a flat latent (the largest divisor that is "
+        "not greater); `None` for one group",
+        low=1,
+    )
+    transition_hidden: tuple[int, ...] | None = hyperparameter(
+        None,
+        "Widths of the transition's dense layers on flat (`None`: 128, 128) and categorical latents (512)",
+    )
+    reward_hidden: tuple[int, ...] | None = hyperparameter(
+        None,
+        "Widths of the reward's dense layers; `None` for (256, 256) on feature maps with `lipschitz`, (128,) on flat "
+        "latents, (512,) otherwise",
+    )
+    termination: bool = hyperparameter(False, "Also learn to predict termination, which dreams need")
+    termination_hidden: tuple[int, ...] | None = hyperparameter(
+        None, "Widths of the termination predictor; `None` for (128,) on flat latents, (512,) otherwise"
+    )
+    embedding: int = hyperparameter(
+        128, "Width of the embeddings of categorical latents and their actions", low=1
+    )
+    residual: bool = hyperparameter(
+        False,
+        "The transition predicts the change of a real latent instead of the next one; not with `lipschitz`",
+    )
+    w_balancing: float | None = hyperparameter(
+        None,
+        "The prediction's share of the transition loss's gradient, the target has the rest (published: 0.8, off by "
+        "default); `None` leaves both whole",
+        low=0,
+        high=1,
+    )
+    gradient_penalty_coef: float = hyperparameter(
+        0.01, "Weight of the gradient penalty, without `lipschitz` and on real latents", low=0
+    )
 
     def __post_init__(self) -> None:
-        """Check every value by itself.
+        """Check every value, and that they go together.
 
         Raises:
-            ValueError: a value out of range, or parts that do not go together.
+            ValueError: one is out of range, or two do not go together.
         """
-        if self.transition_density not in _DENSITIES:
-            raise ValueError(
-                f"transition_density={self.transition_density!r} is none of {', '.join(_DENSITIES)}"
-            )
+        super().__post_init__()
         if self.transition_density == "categorical" and self.lipschitz:
             raise ValueError(
-                "transition_density='categorical' has no Lipschitz networks; set lipschitz=False"
+                "transition_density='categorical' has no Lipschitz networks; set lipschitz=False."
             )
         if self.residual and (self.lipschitz or self.transition_density == "categorical"):
-            raise ValueError("residual=True needs real latents and lipschitz=False")
-        if not (math.isfinite(self.lipschitz_constant) and self.lipschitz_constant > 0):
-            raise ValueError(f"lipschitz_constant={self.lipschitz_constant} must be positive and finite")
-        for name in ("n_components", "feature_group_size", "embedding"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        for name in ("transition_hidden", "reward_hidden", "termination_hidden"):
-            widths = getattr(self, name)
-            if widths is not None and (not widths or min(widths) < 1):
-                raise ValueError(f"{name}={widths} must hold at least one width, each at least 1")
-        if self.w_balancing is not None and not 0.0 <= self.w_balancing <= 1.0:
-            raise ValueError(f"w_balancing={self.w_balancing} must be in [0, 1], or None")
-        if not (math.isfinite(self.gradient_penalty_coef) and self.gradient_penalty_coef >= 0):
-            raise ValueError(
-                f"gradient_penalty_coef={self.gradient_penalty_coef} must be finite and not negative"
-            )
+            raise ValueError("residual=True needs real latents and lipschitz=False.")
 
 
 class ModelLosses(NamedTuple):

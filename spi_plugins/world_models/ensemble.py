@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.networks.encoders import ConvExtractor, ConvLayers, flat_size, flatten
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.normed_mlp import NormedMLP
@@ -26,52 +27,27 @@ from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EnsembleConfig:
-    """What the model is made of, and two numbers of its fit. Frozen and hashable.
+class EnsembleConfig(Config):
+    """What the model is made of, and two numbers of its fit. Frozen and hashable."""
 
-    Attributes:
-        latent_dim: entries of the latent of an image. Numbers are their own latents.
-        hidden: widths of each of transition, reward, cost and termination.
-        n_members: models in the ensemble.
-        n_costs: 1 to learn the cost, too; 0 without.
-        transition_density: ``"deterministic"`` or ``"normal"``.
-        residual: learn the change of the latent, not the next one.
-        conv_layers: of images; ``None`` for those of the image's size.
-        batch_size: steps in a gradient step of the fit, for each member.
-        max_grad_norm: bound of the gradient's norm in the fit.
-        gamma: discount per step, for planners.
-    """
-
-    latent_dim: int = 64
-    hidden: tuple[int, ...] = (128, 128)
-    n_members: int = 5
-    n_costs: int = 0
-    transition_density: Literal["deterministic", "normal"] = "deterministic"
-    residual: bool = True
-    conv_layers: ConvLayers | None = None
-    batch_size: int = 256
-    max_grad_norm: float = 10.0
-    gamma: float = 0.99
-
-    def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ValueError: one is out of range.
-        """
-        for name in ("latent_dim", "n_members", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.n_costs not in (0, 1):
-            raise ValueError(f"n_costs must be 0 or 1, got {self.n_costs}")
-        if self.transition_density not in ("deterministic", "normal"):
-            raise ValueError(
-                f"transition_density must be 'deterministic' or 'normal', got {self.transition_density!r}"
-            )
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must hold at least one width, each at least 1, got {self.hidden}")
-        if not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
+    latent_dim: int = hyperparameter(
+        64, "Entries of the latent of an image; other observations are their own latents", low=1
+    )
+    hidden: tuple[int, ...] = hyperparameter(
+        (128, 128), "Widths of each of transition, reward, cost and termination"
+    )
+    n_members: int = hyperparameter(5, "Models in the ensemble", low=1)
+    n_costs: int = hyperparameter(0, "1 to learn the cost as well, 0 for none", low=0, high=1)
+    transition_density: Literal["deterministic", "normal"] = hyperparameter(
+        "deterministic", "Distribution of the next latent"
+    )
+    residual: bool = hyperparameter(True, "Learn the change of the latent instead of the next one")
+    conv_layers: ConvLayers | None = hyperparameter(
+        None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
+    )
+    batch_size: int = hyperparameter(256, "Steps in a gradient step of the fit, for each member", low=1)
+    max_grad_norm: float = hyperparameter(10.0, "Bound on the gradient norm in the fit", above=0)
+    gamma: float = hyperparameter(0.99, "Discount per step, for planners", low=0, high=1)
 
 
 class EnsembleParts(NamedTuple):

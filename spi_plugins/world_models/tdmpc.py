@@ -20,6 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from spi_plugins.distributions import Bins, TanhNormal
+from spi_plugins.hyperparameters import Config, check_below, hyperparameter
 from spi_plugins.networks.encoders import (
     CombinedExtractor,
     ConvExtractor,
@@ -33,87 +34,57 @@ from spi_plugins.networks.normed_mlp import NormedMLP
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
 from spi_plugins.world_models.model import Model, ModelSpec, Step
 
-_WIDTHS = ("encoder_hidden", "hidden")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TDMPCConfig:
-    """What the model is made of; the defaults are the paper's, 10 million trained parameters. Hashable.
+class TDMPCConfig(Config):
+    """What the model is made of; the defaults are the paper's, 10 million trained parameters. Hashable."""
 
-    Attributes:
-        encoder_hidden: widths of the encoder before the latent.
-        latent_dim: entries of the latent, a multiple of ``simnorm_dim``.
-        simnorm_dim: entries of a group that SimNorm normalizes.
-        hidden: widths of dynamics, reward, cost, critics and policy.
-        n_bins: bins of the distributions of rewards, costs and values.
-        bin_min: ``symlog`` of the least of them.
-        bin_max: ``symlog`` of the greatest.
-        n_values: critics of the reward.
-        n_costs: heads of the cost, and critics of the cost; 0 for a model without costs.
-        dropout: of the critics, in training.
-        cost_dropout: of the immediate cost's heads, in training.
-        log_std_min: least logarithm of the policy's deviation before its tanh.
-        log_std_max: greatest.
-        horizon: steps of a training window, and planners' default.
-        gamma: discount of rewards per step.
-        cost_gamma: discount of costs per step.
-        decoder: learn to decode observations, too; numbers only, no images. SPOWL's decoder has the widths of its
-            encoder, the other way round.
-        conv_layers: ``(channels, kernel size, stride)`` of each convolution on images; ``None`` for those of the
-            image's size.
-        image_features: width of an image's features beside others in a Dict.
-        official_log_prob: the published log-probability, see ``TanhNormal``.
-    """
-
-    encoder_hidden: tuple[int, ...] = (256,)
-    latent_dim: int = 512
-    simnorm_dim: int = 8
-    hidden: tuple[int, ...] = (512, 512)
-    n_bins: int = 101
-    bin_min: float = -10.0
-    bin_max: float = 10.0
-    n_values: int = 5
-    n_costs: int = 5
-    dropout: float = 0.01
-    cost_dropout: float = 0.0
-    log_std_min: float = -10.0
-    log_std_max: float = 2.0
-    horizon: int = 3
-    gamma: float = 0.975
-    cost_gamma: float = 0.997
-    decoder: bool = False
-    conv_layers: ConvLayers | None = None
-    image_features: int = 256
-    official_log_prob: bool = False
+    encoder_hidden: tuple[int, ...] = hyperparameter(
+        (256,), "Widths of the encoder before the latent; a decoder has them in reverse"
+    )
+    latent_dim: int = hyperparameter(512, "Entries of the latent, a multiple of `simnorm_dim`", low=1)
+    simnorm_dim: int = hyperparameter(8, "Entries of a group that SimNorm normalizes", low=1)
+    hidden: tuple[int, ...] = hyperparameter(
+        (512, 512), "Widths of dynamics, reward, cost, critics and policy"
+    )
+    n_bins: int = hyperparameter(101, "Bins of the distributions of rewards, costs and values", low=2)
+    bin_min: float = hyperparameter(-10.0, "`symlog` of the least of them")
+    bin_max: float = hyperparameter(10.0, "`symlog` of the greatest of them")
+    n_values: int = hyperparameter(5, "Critics of the reward", low=1)
+    n_costs: int = hyperparameter(5, "Cost heads, and cost critics; 0 for a model without costs", low=0)
+    dropout: float = hyperparameter(0.01, "Dropout rate of the critics in training", low=0, below=1)
+    cost_dropout: float = hyperparameter(0.0, "Dropout rate of the cost heads in training", low=0, below=1)
+    log_std_min: float = hyperparameter(
+        -10.0, "Least logarithm of the policy's standard deviation before its tanh"
+    )
+    log_std_max: float = hyperparameter(2.0, "Greatest of these logarithms")
+    horizon: int = hyperparameter(3, "Steps of a training window, and of a plan by default", low=1)
+    gamma: float = hyperparameter(
+        0.975, "Discount of rewards per step; the papers' is for episodes of 200 steps", low=0, high=1
+    )
+    cost_gamma: float = hyperparameter(0.997, "Discount of costs per step", low=0, high=1)
+    decoder: bool = hyperparameter(False, "Also learn to decode observations that are not images")
+    conv_layers: ConvLayers | None = hyperparameter(
+        None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
+    )
+    image_features: int = hyperparameter(
+        256, "Width of an image's features next to other observations in a Dict", low=1
+    )
+    official_log_prob: bool = hyperparameter(False, "Use the published log-probability, see `TanhNormal`")
 
     def __post_init__(self) -> None:
-        """Check every value.
+        """Check every value, and that they go together.
 
         Raises:
-            ValueError: one is out of range.
+            ValueError: one is out of range, or two do not go together.
         """
-        for name in _WIDTHS:
-            if any(width < 1 for width in getattr(self, name)):
-                raise ValueError(f"{name} must hold widths of at least 1, got {getattr(self, name)}")
-        lows = {"latent_dim": 1, "simnorm_dim": 1, "n_bins": 2, "n_values": 1, "n_costs": 0, "horizon": 1}
-        for name, low in {**lows, "image_features": 1}.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        super().__post_init__()
         if self.latent_dim % self.simnorm_dim:
             raise ValueError(
-                f"latent_dim={self.latent_dim} must be a multiple of simnorm_dim={self.simnorm_dim}"
+                f"latent_dim={self.latent_dim} must be a multiple of simnorm_dim={self.simnorm_dim}."
             )
-        for name in ("gamma", "cost_gamma"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("dropout", "cost_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for low_name, high_name in (("bin_min", "bin_max"), ("log_std_min", "log_std_max")):
-            if not getattr(self, low_name) < getattr(self, high_name):
-                raise ValueError(
-                    f"{low_name}={getattr(self, low_name)} must be below {high_name}={getattr(self, high_name)}"
-                )
+        check_below(self, "bin_min", "bin_max")
+        check_below(self, "log_std_min", "log_std_max")
 
 
 class Prediction(NamedTuple):

@@ -3,54 +3,67 @@
 import dataclasses
 from typing import Literal, TypeAlias
 
+from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.losses.deep_spi import Auxiliary
 
-TerminationLoss: TypeAlias = Literal["smooth_l1", "cross_entropy"]
+TerminationLoss: TypeAlias = Literal["cross_entropy", "smooth_l1"]
 Correction: TypeAlias = Literal["ratio", "vtrace"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DeepSPIConfig:
-    """Settings of the update, under SB3's names. The defaults are the official ones.
+class PPOConfig(Config):
+    """Settings of the update that need no world model, under SB3's names; the defaults are Deep SPI's."""
 
-    Attributes:
-        gamma: discount per environment step.
-        gae_lambda: trade-off of the advantage estimate, see ``returns``.
-        n_epochs: passes over a rollout.
-        batch_size: transitions in a minibatch; must divide the rollout.
-        ent_coef: weight of the entropy bonus.
-        vf_coef: weight of the value loss.
-        max_grad_norm: one global norm bound for policy, critic, encoder and world model together.
-        normalize_advantage: zero mean and unit deviation within each minibatch.
-        clip_range_vf: bound on the critic's change, ``None`` for no bound.
-        target_kl: stop the update's remaining steps once a minibatch's KL passes 1.5 times this; ``None``: never.
-        auxiliary: where the model losses enter.
-        reward_loss_coef: :math:`alpha_R`.
-        transition_loss_coef: :math:`alpha_P`; calibrated to a sum over the latent's dimensions.
-        piecewise_auxiliary: subtract each sample's own model loss; false subtracts the minibatch mean.
-        drift_coef: ``None`` for the clipped surrogate, else the weight of the drift formulation.
-        termination_loss: of a model that predicts termination. The official smooth-L1 has no gradient where the model
-            is sure and wrong, and ends are rare: "never" may be where it stays.
-    """
+    batch_size: int = hyperparameter(256, "Transitions in a minibatch; must divide the rollout", low=1)
+    n_epochs: int = hyperparameter(4, "Passes over a rollout", low=1)
+    gamma: float = hyperparameter(0.99, "Discount per environment step", low=0, high=1)
+    gae_lambda: float = hyperparameter(
+        0.95,
+        "Advantage estimate between one-step differences (0) and Monte Carlo returns (1)",
+        low=0,
+        high=1,
+        source="arXiv:1506.02438",
+    )
+    clip_range_vf: float | None = hyperparameter(
+        None, "Bound on the critic's change in an update, in return units; `None` for no bound", above=0
+    )
+    normalize_advantage: bool = hyperparameter(
+        True, "Shift and scale advantages to zero mean and unit deviation within each minibatch"
+    )
+    ent_coef: float = hyperparameter(0.01, "Weight of the entropy bonus", low=0)
+    vf_coef: float = hyperparameter(0.5, "Weight of the value loss", low=0)
+    max_grad_norm: float = hyperparameter(0.5, "Bound on the norm of all gradients together", above=0)
+    target_kl: float | None = hyperparameter(
+        None,
+        "Skip the rest of an update once the KL estimate passes 1.5 times this; `None` for never",
+        above=0,
+    )
 
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    n_epochs: int = 4
-    batch_size: int = 256
-    ent_coef: float = 0.01
-    vf_coef: float = 0.5
-    max_grad_norm: float = 0.5
-    normalize_advantage: bool = True
-    clip_range_vf: float | None = None
-    target_kl: float | None = None
-    auxiliary: Auxiliary = "utility"
-    reward_loss_coef: float = 0.01
-    transition_loss_coef: float = 5e-4
-    piecewise_auxiliary: bool = True
-    drift_coef: float | None = None
-    termination_loss: TerminationLoss = "smooth_l1"
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeepSPIConfig(PPOConfig):
+    """Settings of an update with a world model."""
+
+    auxiliary: Auxiliary = hyperparameter("utility", "Where the model losses enter")
+    reward_loss_coef: float = hyperparameter(0.01, "Weight of the reward loss, alpha_R in the paper", low=0)
+    transition_loss_coef: float = hyperparameter(
+        5e-4,
+        "Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions",
+        low=0,
+    )
+    piecewise_auxiliary: bool = hyperparameter(
+        True, "Subtract each sample's own model loss; `False` subtracts the minibatch mean"
+    )
+    drift_coef: float | None = hyperparameter(
+        None, "Weight of the mirror-learning drift; `None` for the clipped surrogate", low=0
+    )
+    termination_loss: TerminationLoss = hyperparameter(
+        "smooth_l1",
+        'Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and '
+        'wrong, so it may learn to say "never" and stay there',
+    )
 
     @property
     def uses_world_model(self) -> bool:
-        """False if no model loss can matter: then none is built, and the agent is PPO bit for bit."""
+        """Whether a model loss can matter. If not, no model is built, and the agent is PPO bit for bit."""
         return self.auxiliary != "none" and (self.reward_loss_coef > 0 or self.transition_loss_coef > 0)

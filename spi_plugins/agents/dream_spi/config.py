@@ -1,4 +1,4 @@
-"""What DreamSPI is set by and what it reports, beside what every on-policy agent has."""
+"""Hyperparameters and metrics of DreamSPI."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -8,88 +8,89 @@ from jaxtyping import Array, Float
 
 from spi_plugins.agents.deep_spi.config import Correction, DeepSPIConfig
 from spi_plugins.agents.on_policy import DeepSPIMetrics
+from spi_plugins.checks import check_number
+from spi_plugins.hyperparameters import Config, hyperparameter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReplayConfig:
-    """Past rollouts, and how they are used.
+class ReplayConfig(Config):
+    """Past rollouts, and how they are used."""
 
-    Attributes:
-        size: steps to keep, at least a rollout.
-        n_steps: steps of each environment in a rollout.
-        n_envs: environments.
-        n_replays: rollouts' worth of past sequences that an update learns from.
-        correction: see ``replayed.corrected_rows``.
-    """
-
-    size: int
-    n_steps: int
+    n_steps: int  # of each environment in a rollout
     n_envs: int
-    n_replays: int = 1
-    correction: Correction = "vtrace"
+    replay_size: int = hyperparameter(
+        0,
+        "Steps of past rollouts to keep on the device and in the model file, with two observations each; 0 for none",
+        low=0,
+    )
+    n_replays: int = hyperparameter(
+        1,
+        "With `replay_size`, rollouts' worth of past sequences from which encoder and world model learn after each "
+        "rollout, in `n_epochs` passes each",
+        low=1,
+    )
+    replay_correction: Correction = hyperparameter(
+        "vtrace",
+        'Correction for the policies that collected them: `"ratio"` weighs the steps by probability ratios, `"vtrace"` '
+        "also corrects targets and advantages",
+        source="arXiv:1802.01561",
+    )
 
     def __post_init__(self) -> None:
         """Check the sizes.
 
         Raises:
-            ValueError: there is no room for a rollout, or nothing is replayed.
+            ValueError: a value is out of range, or there is no room for a rollout.
         """
-        if self.size < self.n_steps * self.n_envs:
+        super().__post_init__()
+        if self.replay_size < self.n_steps * self.n_envs:
             raise ValueError(
-                f"size must be at least a rollout, {self.n_steps} * {self.n_envs} steps, got {self.size}"
+                f"replay_size={self.replay_size} must be 0 or hold a rollout of n_steps * n_envs = {self.n_steps} * "
+                f"{self.n_envs} = {self.n_steps * self.n_envs} steps."
             )
-        if self.n_replays < 1:
-            raise ValueError(f"n_replays must be at least 1, got {self.n_replays}")
 
     @property
     def shape(self) -> tuple[int, int]:
         """Sequences in the ring, and steps of each."""
-        return self.size // self.n_steps, self.n_steps
+        return self.replay_size // self.n_steps, self.n_steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DreamSPIConfig:
+class DreamSPIConfig(Config):
     """Settings of an update in two phases. The defaults are the official ones.
 
     Attributes:
-        real: the phase on real steps; its discounts, coefficients and bound of the gradient hold in dreams, too.
-        dyna: let actor and critic learn from real steps as well.
-        imagination_horizon: steps of a dream.
-        imagination_epochs: passes over the dreams.
-        imagination_batch_size: imagined steps in a minibatch; must divide the rollout times the horizon.
-        n_imagination_rollouts: times that dreams are made and learned from, each time from the same states.
-        soft_termination: the predicted probability of an end discounts what follows; otherwise the end is drawn.
-        replay: past rollouts to learn from, too; ``None`` for none.
+        real: the phase on real steps; its discounts, coefficients and gradient bound also hold in dreams.
+        replay: past rollouts to learn from as well; ``None`` for none.
     """
 
     real: DeepSPIConfig = DeepSPIConfig()  # noqa: RUF009  frozen
-    dyna: bool = False
-    imagination_horizon: int = 8
-    imagination_epochs: int = 1
-    imagination_batch_size: int = 256
-    n_imagination_rollouts: int = 1
-    soft_termination: bool = False
+    dyna: bool = hyperparameter(False, "Let actor and critic learn from real steps as well")
+    imagination_horizon: int = hyperparameter(8, "Steps of a dream", low=1)
+    imagination_epochs: int = hyperparameter(1, "Passes over the dreams", low=1)
+    imagination_batch_size: int = hyperparameter(
+        256, "Imagined steps in a minibatch; must divide the rollout times the horizon", low=1
+    )
+    n_imagination_rollouts: int = hyperparameter(
+        1, "Times that dreams are made and learned from after each rollout", low=1
+    )
+    soft_termination: bool = hyperparameter(
+        False,
+        "Discount what follows by the predicted probability of termination; otherwise termination is sampled",
+    )
     replay: ReplayConfig | None = None
 
     def __post_init__(self) -> None:
-        """Check the sizes, and that the world model is learned.
+        """Check the values, and that the world model is learned.
 
         Raises:
-            ValueError: a size below one, or a part of the world model that no loss would fit.
+            ValueError: a value is out of range, or no loss would fit a part of the world model.
         """
-        for name in (
-            "imagination_horizon",
-            "imagination_epochs",
-            "imagination_batch_size",
-            "n_imagination_rollouts",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
         for name in ("reward_loss_coef", "transition_loss_coef"):
-            if not getattr(self.real, name) > 0:
-                raise ValueError(f"{name} must be above 0 to dream, got {getattr(self.real, name)}")
+            check_number(name, getattr(self.real, name), low=0, open_low=True)
         if self.real.auxiliary == "none":
-            raise ValueError("auxiliary must be 'utility' or 'additive' to dream, got 'none'")
+            raise ValueError("auxiliary must be 'utility' or 'additive' to dream, got 'none'.")
 
     @property
     def dream(self) -> DeepSPIConfig:

@@ -83,7 +83,7 @@ def make_replaying(parts: Parts, config: ReplayConfig) -> Replaying:
         def once(learner: Learner, key: Array) -> tuple[Learner, DeepSPIMetrics]:
             draw_key, learn_key = jax.random.split(key)
             sequences = draw(ring, draw_key, config.n_envs)
-            data = corrected_rows(parts, learner.params, sequences, config.correction)
+            data = corrected_rows(parts, learner.params, sequences, config.replay_correction)
             rows = Rows(data.rows, data.next_obs, config.n_envs)
             return learn(learner, parts, descent, rows, clip_range, learn_key)
 

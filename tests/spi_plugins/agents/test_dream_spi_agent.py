@@ -20,7 +20,7 @@ POLICY = ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,), latent=(6,))
 MODEL = DeepMDPConfig(transition_density="deterministic", termination=True, lipschitz=False)
 T, B = 4, 4
 ALL = (1e-3, 1e-3, 1e-3, 1e-3)
-REPLAY = ReplayConfig(size=3 * T * B, n_steps=T, n_envs=B, n_replays=2)
+REPLAY = ReplayConfig(replay_size=3 * T * B, n_steps=T, n_envs=B, n_replays=2)
 
 
 def make_agent(actions=ACTIONS, policy=POLICY, model=MODEL, *, n_epochs=1, batch_size=T * B, **kwargs):
@@ -230,13 +230,13 @@ def test_what_cannot_dream_is_refused():
         make_agent(policy=ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,)))
     with pytest.raises(ValueError, match="termination=False leaves dreams without an end"):
         make_agent(model=DeepMDPConfig())
-    with pytest.raises(ValueError, match="imagination_horizon must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="imagination_horizon must be an integer of at least 1, got 0"):
         DreamSPIConfig(imagination_horizon=0)
-    with pytest.raises(ValueError, match="transition_loss_coef must be above 0 to dream, got 0"):
+    with pytest.raises(ValueError, match="transition_loss_coef must be a number above 0, got 0"):
         DreamSPIConfig(real=DeepSPIConfig(transition_loss_coef=0.0))
-    with pytest.raises(ValueError, match=r"size must be at least a rollout, 4 \* 4 steps, got 15"):
-        ReplayConfig(size=15, n_steps=4, n_envs=4)
-    with pytest.raises(ValueError, match="n_replays must be at least 1, got 0"):
-        ReplayConfig(size=16, n_steps=4, n_envs=4, n_replays=0)
+    with pytest.raises(ValueError, match="replay_size=15 must be 0 or hold a rollout"):
+        ReplayConfig(replay_size=15, n_steps=4, n_envs=4)
+    with pytest.raises(ValueError, match="n_replays must be an integer of at least 1, got 0"):
+        ReplayConfig(replay_size=16, n_steps=4, n_envs=4, n_replays=0)
     with pytest.raises(ValueError, match="auxiliary must be 'utility' or 'additive' to dream"):
         DreamSPIConfig(real=DeepSPIConfig(auxiliary="none"))

@@ -136,7 +136,7 @@ def test_an_agent_of_stable_baselines_trains_in_a_dream_and_comes_back():
         ({"learning_rate": 0.0}, ValueError, "learning_rate must be a number above 0"),
         ({"held_out": 0.95}, ValueError, "held_out must be a number at least 0 and at most 0.9"),
         ({"kind": "ensembel"}, UnknownPluginError, "ensemble"),
-        ({"n_members": 0}, ValueError, "n_members must be at least 1, got 0"),
+        ({"n_members": 0}, ValueError, "n_members must be an integer of at least 1, got 0"),
         ({"depth": 3}, TypeError, "depth"),
         ({"kind": "tdmpc", "hidden": (8,)}, TypeError, "n_members"),
         ({"n_costs": 1}, ValueError, r"needs info\['cost'\] at every step"),

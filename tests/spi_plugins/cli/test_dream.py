@@ -50,7 +50,10 @@ def test_a_dream_is_kept_listed_and_forgotten(spi, world):
         (("eval", "WORLD", "--env", "Pendulum-v1"), "takes actions in|is of observations in"),
         (("eval", "WORLD", "--env", "Nothing-v9"), "--env Nothing-v9"),
         (("eval", "nowhere", "--env", "CartPole-v1"), "neither a world model's file"),
-        (("fit", "out.zip", "--env", "CartPole-v1", "-p", "n_members=0"), "n_members must be at least 1"),
+        (
+            ("fit", "out.zip", "--env", "CartPole-v1", "-p", "n_members=0"),
+            "n_members must be an integer of at least 1",
+        ),
         (("fit", "out.zip", "--env", "CartPole-v1", "--kind", "dreamer"), "dreamer"),
         (("fit", "out.zip", "--env", "CartPole-v1", "--n-steps", "0"), "positive integer"),
         (("dance",), "dance"),

@@ -153,9 +153,9 @@ def test_frames_show_latent_reward_and_cost():
         ({"horizon": 2.5}, "horizon must be an integer"),
         ({"observation": "pixels"}, "observation must be one of 'latent', 'decoded', got 'pixels'"),
         ({"termination": "always"}, "termination must be one of 'model', 'none'"),
-        ({"stochastic": 1}, "stochastic must be True or False"),
-        ({"uncertainty_penalty": -1.0}, "uncertainty_penalty must be finite and at least 0, got -1.0"),
-        ({"latent_low": 3.0, "latent_high": 1.0}, "latent_low must be below latent_high"),
+        ({"stochastic": 1}, "stochastic must be one of True, False, got 1"),
+        ({"uncertainty_penalty": -1.0}, "uncertainty_penalty must be a number at least 0, got -1.0"),
+        ({"latent_low": 3.0, "latent_high": 1.0}, "latent_low=3.0 must be below latent_high=1.0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

@@ -272,5 +272,7 @@ def test_bad_values_are_named(shape, changes, name):
 def test_an_unknown_density_is_named():
     config = DeepMDPConfig()
     object.__setattr__(config, "transition_density", "gamma")
-    with pytest.raises(ValueError, match="'gamma' is none of deterministic"):
+    with pytest.raises(
+        ValueError, match=r"transition_density must be one of 'deterministic', .* got 'gamma'"
+    ):
         config.__post_init__()

@@ -138,9 +138,9 @@ def test_a_model_without_costs_has_no_parts_of_them():
     ("kwargs", "message"),
     [
         ({"latent_dim": 12}, "latent_dim=12 must be a multiple of simnorm_dim=8"),
-        ({"hidden": (8, 0)}, "hidden must hold widths"),
-        ({"n_values": 0}, "n_values must be at least 1, got 0"),
-        ({"gamma": 1.5}, r"gamma must be in \[0, 1\], got 1.5"),
+        ({"hidden": (8, 0)}, "hidden must be a tuple of at least one width, each at least 1"),
+        ({"n_values": 0}, "n_values must be an integer of at least 1, got 0"),
+        ({"gamma": 1.5}, r"gamma must be a number at least 0 and at most 1, got 1.5"),
         ({"dropout": 1.0}, "dropout"),
         ({"bin_min": 3.0, "bin_max": 2.0}, "bin_min=3.0 must be below bin_max=2.0"),
     ],

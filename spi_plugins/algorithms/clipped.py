@@ -1,0 +1,92 @@
+"""What PPO, DeepSPI, DeepMDP and DreamSPI share: sizes of minibatches, and the agent's configs."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
+from spi_plugins.algorithms.settings import WorldModelSettings
+from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
+from spi_plugins.hyperparameters import configured, declared
+from spi_plugins.losses.deep_spi import Auxiliary
+from spi_plugins.networks.actor_critic import ActorCriticConfig
+from spi_plugins.world_models.deep_mdp import DeepMDPConfig
+from spi_plugins.world_models.model import WorldModel
+
+# The official batch: 128 environments times 8 steps.
+DEFAULT_ROLLOUT = 1024
+
+# Fields of DeepMDPConfig that are arguments; the others are keys of `world_model_kwargs`.
+WORLD_MODEL_HYPERPARAMETERS = {
+    **declared(DeepMDPConfig, "transition_density", "lipschitz"),
+    "termination_model": declared(DeepMDPConfig)["termination"]._replace(name="termination_model"),
+    **declared(WorldModelSettings),
+}
+
+
+class ClippedAlgorithm(OnPolicyAlgorithm):
+    """An on-policy algorithm whose agent takes minibatches of a rollout for the clipped surrogate."""
+
+    auxiliary: ClassVar[Auxiliary]
+    gamma: float
+    transition_density: str
+    lipschitz: bool
+    termination_model: bool
+    world_model_kwargs: dict[str, Any]
+
+    def _check_arguments(self) -> None:
+        self._world_model_config()
+
+    def _choose_batches(self) -> None:
+        """Fill in the sizes that were left open, and check that minibatches divide the rollout."""
+        self.automatic_arguments |= {
+            name for name in ("n_steps", "batch_size") if getattr(self, name) is None
+        }
+        if self.n_steps is None:
+            # A multiple of the steps after which four minibatches come out even.
+            even = 4 // math.gcd(4, self.n_envs)
+            self.n_steps = max(DEFAULT_ROLLOUT // self.n_envs // even, 1) * even
+        total = self.n_steps * self.n_envs
+        product = f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {total}"
+        if total < 2:
+            raise ValueError(f"{product} must be at least 2: a minibatch of one has no mean to compare with.")
+        divisors = [d for d in range(2, total + 1) if total % d == 0]
+        if self.batch_size is None:
+            self.batch_size = min(divisors, key=lambda d: abs(d - total / 4))
+        if total % self.batch_size:
+            close = sorted(divisors, key=lambda d: abs(d - self.batch_size))[:4]
+            raise ValueError(
+                f"batch_size={self.batch_size} does not divide {product}; nearby sizes that do: "
+                f"{', '.join(map(str, sorted(close)))}."
+            )
+
+    def _policy_config(self) -> ActorCriticConfig:
+        return self.policy_class.config(self._specs()[0], self.policy_kwargs)
+
+    def _agent_config(self, **others: Any) -> DeepSPIConfig:
+        return self._configured(DeepSPIConfig, auxiliary=self.auxiliary, **others)
+
+    def _world_model_config(self) -> DeepMDPConfig:
+        if self.auxiliary == "none":
+            return DeepMDPConfig()
+        return configured(
+            DeepMDPConfig,
+            self.world_model_kwargs,
+            "world_model_kwargs",
+            transition_density=self.transition_density,
+            lipschitz=self.lipschitz,
+            termination=self.termination_model,
+        )
+
+    def _world(self) -> WorldModel | None:
+        if self.agent.world_model is None:
+            return None
+        observations, actions = self._specs()
+        return make_deep_mdp_world(
+            observations,
+            actions,
+            encoder=dataclasses.asdict(self._policy_config()),
+            model=dataclasses.asdict(self._world_model_config()),
+            gamma=self.gamma,
+        )

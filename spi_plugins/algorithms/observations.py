@@ -1,0 +1,68 @@
+"""Observations as users pass them to ``predict``: one or a batch, channels first or last."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from spi_plugins.checks import check_finite
+from spi_plugins.types import Observation, device_dtype
+
+
+def to_batch(space: spaces.Space[Any], observation: Observation) -> tuple[Observation, bool]:
+    """One observation or a batch as a batch of arrays in the space's layout.
+
+    Args:
+        space: the space of one observation.
+        observation: an array or a number, with or without a leading batch axis; a dict of them for ``Dict``.
+            An image may come with its channels first or last.
+
+    Returns:
+        The batch, and whether it came as one.
+
+    Raises:
+        ValueError: a wrong shape, missing or unknown keys, or values that are not finite.
+    """
+    if isinstance(space, spaces.Dict):
+        if not isinstance(observation, dict) or set(observation) != set(space.spaces):
+            got = sorted(observation) if isinstance(observation, dict) else type(observation).__name__
+            raise ValueError(f"observation must be a dict with the keys {sorted(space.spaces)}, got {got}.")
+        parts = {
+            key: _array_to_batch(space[key], observation[key], f"observation[{key!r}]")
+            for key in space.spaces
+        }
+        if len({batched for _, batched in parts.values()}) > 1:
+            raise ValueError("observation mixes single entries and batches among its keys.")
+        return {key: part for key, (part, _) in parts.items()}, next(iter(parts.values()))[1]
+    return _array_to_batch(space, observation, "observation")
+
+
+def _array_to_batch(space: spaces.Space[Any], value: Any, name: str) -> tuple[np.ndarray[Any, Any], bool]:
+    array = np.asarray(value)
+    shape = space.shape or ()
+    if array.shape[1:] == shape and array.ndim == len(shape) + 1:
+        batch, batched = array, True
+    elif array.shape == shape:
+        batch, batched = array[None], False
+    else:
+        turned = _turn_channels(array, shape)
+        if turned is None:
+            raise ValueError(
+                f"{name} must have shape {shape} or (batch, {', '.join(map(str, shape))}), got {array.shape}."
+            )
+        return _array_to_batch(space, turned, name)
+    if batch.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}.")
+    check_finite(name, batch)
+    return np.asarray(batch, device_dtype(space.dtype)), batched
+
+
+def _turn_channels(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
+    """The image with its channels moved to the other end, if that makes it fit."""
+    if len(shape) != 3 or array.ndim not in (3, 4):
+        return None
+    for source, destination in ((-1, -3), (-3, -1)):
+        turned = np.moveaxis(array, source, destination)
+        if turned.shape[-3:] == shape:
+            return turned
+    return None
