@@ -1,7 +1,6 @@
 """The accounts of ``spi_wrappers`` around any Stable-Baselines3 ``VecEnv``."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,18 +9,19 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from spi_integrations.stable_baselines3.episode_costs import COST_KEY, Infos
 from spi_wrappers.cost.accounts import checks
-from spi_wrappers.cost.accounts.account import Account, Entries, MakeAccount, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import AccountHolder, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.features import extended, extended_space
+from spi_wrappers.cost.accounts.infos import write_row
 
 
 class InfoList:
-    """A ``VecEnv``'s infos, as ``spi_wrappers.cost.accounts.account.InfoRows``."""
+    """``InfoRows`` of a ``VecEnv``."""
 
     def __init__(self, infos: Infos) -> None:
         self._infos = infos
 
     def read(self, key: str) -> tuple[Any, NDArray[np.bool_]]:
-        """Values under ``key``, object ``[n]``, ``None`` where a row has none; and which rows have one."""
+        """Values under ``key``, object ``[n]``, ``None`` where a row has none, and which rows have one."""
         there = np.array([key in info for info in self._infos])
         if not there.any():
             return None, there
@@ -31,7 +31,7 @@ class InfoList:
         return values, there
 
     def keys(self) -> list[str]:
-        """The keys that some row has."""
+        """The keys that at least one row has."""
         return sorted({key for info in self._infos for key in info})
 
     def whole(self) -> dict[str, Any]:
@@ -42,33 +42,28 @@ class InfoList:
         }
 
 
-class AccountVecEnv(VecEnvWrapper):
+class AccountVecEnv(VecEnvWrapper, AccountHolder):
     """A ``VecEnv`` whose steps go through an account that reads costs.
 
-    Where an episode ends, ``infos[i]["terminal_observation"]`` gets the account's feature as it was then, the
-    observation that of the new episode.
+    Where an episode ends, ``infos[i]["terminal_observation"]`` gets the account's last feature, and the observation
+    that of the new episode.
 
     Args:
-        venv: gives ``infos[i]["cost"]`` at each step.
+        venv: an environment with ``infos[i]["cost"]`` at each step.
         **kwargs: of the account.
-
-    Attributes:
-        make_account: the account's class; set by the subclass.
     """
-
-    make_account: ClassVar[MakeAccount]
 
     def __init__(self, venv: VecEnv, **kwargs: Any) -> None:
         if not isinstance(venv, VecEnv):
             raise TypeError(
                 f"{self._name} wraps a Stable-Baselines3 VecEnv, got {type(venv).__name__}; "
-                "spi_integrations.stable_baselines3.as_vec_env makes one of it."
+                "make one with spi_integrations.stable_baselines3.as_vec_env."
             )
-        self.account: Account = type(self).make_account(venv.num_envs, **kwargs)
+        self.account = self.build_account(venv.num_envs, kwargs)
         space = venv.observation_space
         if self.account.feature is not None:
             space = extended_space(space, self.account.feature, self._name)
-        super().__init__(venv, observation_space=space)
+        VecEnvWrapper.__init__(self, venv, observation_space=space)
         self._all = np.ones(venv.num_envs, np.bool_)
 
     def reset(self) -> VecEnvObs:
@@ -79,7 +74,7 @@ class AccountVecEnv(VecEnvWrapper):
         return self._with_feature(obs, outcome.feature)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Wait for the step, and account for it."""
+        """Wait for the step and account for it."""
         obs, rewards, dones, raw_infos = self.venv.step_wait()
         infos: Infos = [dict(info) for info in raw_infos]
         rows = self._rows(rewards, dones, infos)
@@ -91,10 +86,6 @@ class AccountVecEnv(VecEnvWrapper):
         if outcome.reward is not None:
             rewards = np.asarray(outcome.reward, np.float32)
         return self._with_feature(obs, feature), rewards, dones, infos
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
 
     def _rows(self, rewards: NDArray[Any], dones: NDArray[np.bool_], infos: Infos) -> StepRows:
         costs = [checks.read_single_cost(self._cost(info), self._name) for info in infos]
@@ -118,9 +109,9 @@ class AccountVecEnv(VecEnvWrapper):
 
     def _write(self, infos: Infos, outcome: StepOutcome, ended_rows: NDArray[np.intp]) -> None:
         for i, info in enumerate(infos):
-            _put(info, outcome.info, i)
+            write_row(info, outcome.info, i)
         for i in ended_rows.tolist():
-            _put(infos[i], outcome.final, i)
+            write_row(infos[i], outcome.final, i)
             feature, last = self.account.feature, infos[i].get("terminal_observation")
             if feature is not None and outcome.feature is not None and last is not None:
                 infos[i]["terminal_observation"] = extended(last, outcome.feature[i], feature)
@@ -130,15 +121,3 @@ class AccountVecEnv(VecEnvWrapper):
             return obs
         result: VecEnvObs = extended(obs, values, self.account.feature)
         return result
-
-
-def _put(info: dict[str, Any], entries: Entries, row: int) -> None:
-    """One row of the entries, numbers as Python's."""
-    for key, values in entries.items():
-        if isinstance(values, Mapping):
-            part = dict(info.get(key, {}))
-            _put(part, values, row)
-            info[key] = part
-        else:
-            value = values[row]
-            info[key] = value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""A Lagrange multiplier that moves once in a rollout."""
+"""A Lagrange multiplier that moves once per rollout."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,25 +9,25 @@ from stable_baselines3.common.vec_env import VecEnv
 from spi_integrations.stable_baselines3.callbacks import EpisodeCostCallback
 from spi_integrations.stable_baselines3.episode_costs import EndedEpisode
 from spi_wrappers.cost.accounts.multiplier import Multiplier
-from spi_wrappers.cost.lagrangian import MultiplierAccess
+from spi_wrappers.cost.lagrangian import LagrangianRule
 
 
 class LagrangianCallback(EpisodeCostCallback):
-    """Moves the multiplier of ``LagrangianReward`` once in a rollout, and logs ``train/lagrange_multiplier``.
+    """Moves the multiplier of ``LagrangianReward`` once per rollout, and logs ``train/lagrange_multiplier``.
 
-    By itself a ``LagrangianReward`` moves λ whenever an episode ends, and single environments that are put
-    into a vector afterwards have a λ each. With this callback all of them have the same λ during a rollout,
-    wherever they stand: wrappers of single environments in this process or in ``SubprocVecEnv`` and
-    ``AsyncVectorEnv``, of a Gymnasium ``VectorEnv``, or of a ``VecEnv``. After each rollout λ moves once, by
-    the mean cost of the episodes that ended in it.
+    By itself a ``LagrangianReward`` moves λ whenever an episode ends, and single environments that are vectorized
+    afterwards each have their own λ. With this callback all of them have the same λ during a rollout, wherever
+    they are: wrappers of single environments in this process or in ``SubprocVecEnv`` and ``AsyncVectorEnv``, of a
+    Gymnasium ``VectorEnv``, or of a ``VecEnv``. After each rollout λ moves once, by the mean cost of the episodes
+    that ended in it.
 
     Args:
-        multiplier: moves and says λ; by default one with the settings and the λ of the first wrapper found.
-            It goes on where it was if the callback is used again.
+        multiplier: determines λ; by default one with the settings and the λ of the first wrapper found. It
+            continues from its last state if the callback is used again.
         verbose: as in every callback.
 
     Raises:
-        TypeError: ``multiplier`` is no ``Multiplier``.
+        TypeError: ``multiplier`` is not a ``Multiplier``.
         ValueError: in training: there is no ``LagrangianReward``, there are several with different limits, or
             an episode has no cost.
     """
@@ -42,7 +42,7 @@ class LagrangianCallback(EpisodeCostCallback):
 
     @property
     def multiplier(self) -> Multiplier:
-        """What says λ.
+        """The multiplier that determines λ.
 
         Raises:
             RuntimeError: training has not begun, and none was given.
@@ -56,7 +56,7 @@ class LagrangianCallback(EpisodeCostCallback):
         super()._on_training_start()
         found = multipliers_of(self.training_env)
         if self._multiplier is None:
-            # A wrapper's own would move at every episode's end, and here once more.
+            # A wrapper's own multiplier would also move whenever an episode ends.
             shared = any(multiplier is self._given for multiplier in found)
             self._multiplier = self._given if self._given and not shared else _copy(self._given or found[0])
         self._multiplier.frozen = False
@@ -70,7 +70,7 @@ class LagrangianCallback(EpisodeCostCallback):
         multiplier = self.multiplier
         if self._costs:
             multiplier.observe(np.array(self._costs))
-            multiplier.update()  # a manual one; the other has moved already, and has nothing left to move by
+            multiplier.update()  # moves a manual one; any other has already moved
             self._costs = []
             self._apply(frozen=True)
         self.logger.record("train/lagrange_multiplier", multiplier.value)
@@ -79,7 +79,7 @@ class LagrangianCallback(EpisodeCostCallback):
         self._apply(frozen=False)
 
     def _apply(self, *, frozen: bool) -> None:
-        """Put λ into every wrapper."""
+        """Set λ in every wrapper."""
         value, env = self.multiplier.value, self.training_env
         wrappers = list(_wrappers(env))
         for wrapper in wrappers:
@@ -89,10 +89,10 @@ class LagrangianCallback(EpisodeCostCallback):
 
 
 def multipliers_of(env: VecEnv) -> list[Multiplier]:
-    """The multipliers of the ``LagrangianReward`` wrappers somewhere in a ``VecEnv``; copies of distant ones.
+    """The multipliers of all ``LagrangianReward`` wrappers in a ``VecEnv``; copies of those in other processes.
 
     Raises:
-        ValueError: there is none, or their limits differ.
+        ValueError: there are none, or their limits differ.
     """
     found = [wrapper.multiplier for wrapper in _wrappers(env)]
     if not found and env.has_attr("multiplier"):
@@ -100,11 +100,11 @@ def multipliers_of(env: VecEnv) -> list[Multiplier]:
     if not found:
         raise ValueError(
             "The environment has no LagrangianReward. Wrap it first: spi_wrappers.LagrangianReward(env, limit), "
-            "its twin in spi_wrappers.vector, or VecLagrangianReward(vec_env, limit)."
+            "spi_wrappers.vector.LagrangianReward(envs, limit), or VecLagrangianReward(vec_env, limit)."
         )
     limits = sorted({multiplier.limit for multiplier in found})
     if len(limits) > 1:
-        raise ValueError(f"One multiplier has one limit, but the environments' are {limits}.")
+        raise ValueError(f"All environments must have the same limit, but theirs are {limits}.")
     return found
 
 
@@ -114,11 +114,11 @@ def _copy(multiplier: Multiplier) -> Multiplier:
     return copy
 
 
-def _wrappers(env: Any) -> Iterator[MultiplierAccess]:
-    """Every ``LagrangianReward`` of this process, of whichever kind."""
+def _wrappers(env: Any) -> Iterator[LagrangianRule]:
+    """Every ``LagrangianReward`` of this process, of any kind."""
     if env is None:
         return
-    if isinstance(env, MultiplierAccess):
+    if isinstance(env, LagrangianRule):
         yield env
     attributes = vars(env)
     for name in ("venv", "env"):

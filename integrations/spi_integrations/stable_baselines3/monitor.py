@@ -9,28 +9,26 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from spi_integrations.stable_baselines3.account_env import AccountVecEnv
-from spi_wrappers.cost.monitor import MonitorAccount, MonitorStatistics
+from spi_wrappers.cost.monitor import MonitorRule
 
 
-class VecCostMonitor(MonitorStatistics, AccountVecEnv):
+class VecCostMonitor(MonitorRule, AccountVecEnv):
     """``VecMonitor`` for costs.
 
     ``infos[i]["episode"]`` gets the undiscounted cost ``"c"``, the cost per step ``"cost_rate"`` and, with a
-    limit, ``"violation"``. What a monitor inside has written of the return stays; without one, return ``"r"``,
-    length ``"l"`` and seconds ``"t"`` are written as well, of the rewards as they arrive here.
+    limit, ``"violation"``. Entries of a monitor inside are kept; without one, return ``"r"``, length ``"l"`` and
+    seconds ``"t"`` are added, from the rewards as they arrive here.
 
     Args:
-        venv: gives ``infos[i]["cost"]`` at each step.
-        limit: above which an episode's cost is a violation; not negative.
-        buffer_length: how many episodes ``cost_queue`` and ``violation_queue`` hold.
-        filename: of a log like ``VecMonitor``'s, with a column ``c``; ``None`` for none.
+        venv: an environment with ``infos[i]["cost"]`` at each step.
+        limit: an episode that costs more is a violation; not negative.
+        buffer_length: number of episodes in ``cost_queue`` and ``violation_queue``.
+        filename: of a log like ``VecMonitor``'s with a column ``c``, if any.
 
     Raises:
-        TypeError: ``venv`` is no ``VecEnv``.
-        ValueError: an argument is out of range; or at a step, the cost is missing or no finite number.
+        TypeError: ``venv`` is not a ``VecEnv``.
+        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
     """
-
-    make_account = MonitorAccount
 
     def __init__(
         self,
@@ -56,7 +54,7 @@ class VecCostMonitor(MonitorStatistics, AccountVecEnv):
         return super().reset()
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Wait for the step, and count it."""
+        """Wait for the step and count it."""
         obs, rewards, dones, infos = super().step_wait()
         self._returns += rewards
         self._lengths += 1
@@ -65,7 +63,7 @@ class VecCostMonitor(MonitorStatistics, AccountVecEnv):
         return obs, rewards, dones, infos
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """Say true for ``Monitor``, whose job is done here."""
+        """Report ``Monitor`` as present, because this wrapper does its job."""
         wrapped = super().env_is_wrapped(wrapper_class, indices)
         return [True] * len(wrapped) if issubclass(Monitor, wrapper_class) else wrapped
 

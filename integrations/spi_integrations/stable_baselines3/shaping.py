@@ -7,31 +7,29 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_integrations.stable_baselines3.account_env import AccountVecEnv
 from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
-from spi_wrappers.cost.lagrangian import LagrangianAccount, MultiplierAccess, choose_multiplier
-from spi_wrappers.cost.saute import SauteAccount
+from spi_wrappers.cost.lagrangian import LagrangianRule
+from spi_wrappers.cost.saute import SauteRule
 
 
-class VecLagrangianReward(MultiplierAccess, AccountVecEnv):
+class VecLagrangianReward(LagrangianRule, AccountVecEnv):
     """``spi_wrappers.LagrangianReward`` for a ``VecEnv``: one multiplier for all its environments.
 
     Monitors go inside, so that ``info["episode"]["r"]`` is the environment's own return.
 
     Args:
-        venv: gives ``infos[i]["cost"]`` at each step.
+        venv: an environment with ``infos[i]["cost"]`` at each step.
         limit: allowed undiscounted cost of an episode.
-        lr: see ``spi_wrappers.LagrangianReward``, as for all others.
+        lr: step size of gradient ascent, per unit of cost.
         pid: gains of the PID controller, instead of ``lr``.
-        init: λ at first.
+        init: initial λ.
         maximum: upper bound of λ.
         normalize: divide by ``1 + λ``.
-        multiplier: a ``Multiplier`` or its settings, in place of all but ``normalize``.
+        multiplier: a ``Multiplier`` or its settings; replaces all arguments except ``normalize``.
 
     Raises:
-        TypeError: ``venv`` is no ``VecEnv``, or an argument has the wrong type.
-        ValueError: an argument is out of range; or at a step, the cost is missing or no finite number.
+        TypeError: ``venv`` is not a ``VecEnv``, or an argument has the wrong type.
+        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
     """
-
-    make_account = LagrangianAccount
 
     def __init__(
         self,
@@ -45,26 +43,23 @@ class VecLagrangianReward(MultiplierAccess, AccountVecEnv):
         normalize: bool = False,
         multiplier: Multiplier | Mapping[str, Any] | None = None,
     ) -> None:
-        how = {"lr": lr, "pid": pid, "init": init, "maximum": maximum}
-        chosen = choose_multiplier(limit, how, multiplier)
-        super().__init__(venv, multiplier=chosen, normalize=normalize)
+        how: dict[str, Any] = {"lr": lr, "pid": pid, "init": init, "maximum": maximum, "normalize": normalize}
+        super().__init__(venv, limit, multiplier=multiplier, **how)
 
 
-class VecSauteBudget(AccountVecEnv):
+class VecSauteBudget(SauteRule, AccountVecEnv):
     """``spi_wrappers.SauteBudget`` for a ``VecEnv``: a budget for each environment.
 
     Args:
-        venv: gives ``infos[i]["cost"]`` at each step.
+        venv: an environment with ``infos[i]["cost"]`` at each step.
         budget: allowed cost of an episode, above 0.
         gamma: discount of the cost in (0, 1].
-        unsafe_reward: what a step earns without budget.
+        unsafe_reward: reward of a step without budget.
 
     Raises:
-        TypeError: ``venv`` is no ``VecEnv``, its observations cannot be extended, or an argument is no number.
-        ValueError: an argument is out of range; or at a step, the cost is missing or no finite number.
+        TypeError: ``venv`` is not a ``VecEnv``, its observations cannot be extended, or an argument is not a number.
+        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
     """
-
-    make_account = SauteAccount
 
     def __init__(
         self, venv: VecEnv, *, budget: float, gamma: float = 1.0, unsafe_reward: float = -1.0

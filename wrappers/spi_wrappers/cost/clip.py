@@ -2,61 +2,49 @@
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import (
-    COST_KEY,
-    Account,
-    Bools,
-    InfoRows,
-    RestartOutcome,
-    StepOutcome,
-    StepRows,
-    zero_cost,
-)
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, AccountHolder, Bools, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.arguments import boolean, real, whole
 from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class ClipAccount(Account):
-    """Clips costs; see ``ClipCost``."""
+    """Clips costs."""
 
-    def __init__(self, num_rows: int, *, low: float = 0.0, high: float = 1.0) -> None:
+    zero_at_reset = True
+
+    def __init__(self, num_rows: int, *, low: float, high: float) -> None:
         super().__init__(num_rows)
         self.low, self.high = real("low", low), real("high", high)
         if self.low > self.high:
             raise ValueError(f"low must not be above high={self.high:g}, got {low!r}.")
         self.masks_itself = self.low <= 0.0 <= self.high
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
-        return zero_cost(self.num_rows)
-
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Clip the costs of the step."""
         return StepOutcome(info={COST_KEY: np.minimum(np.maximum(rows.cost, self.low), self.high)})
 
 
 class DelayAccount(Account):
-    """Holds costs back; see ``DelayCost``."""
+    """Holds costs back in a ring of ``delay`` steps."""
 
+    zero_at_reset = True
     masks_itself = True
 
-    def __init__(self, num_rows: int, *, delay: int, flush: bool = True) -> None:
+    def __init__(self, num_rows: int, *, delay: int, flush: bool) -> None:
         super().__init__(num_rows)
         self.delay = whole("delay", delay, at_least=0)
         self.flush = boolean("flush", flush)
         self._pending = np.zeros((self.delay, num_rows))
         self._next = 0
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
+    def clear(self, rows: Bools) -> None:
+        """Drop the costs that are still due."""
         self._pending = np.where(rows[None, :], 0.0, self._pending)
-        return zero_cost(self.num_rows)
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Report the oldest costs and keep the new ones."""
         if not self.delay:
             return StepOutcome()
         costs = self._pending[self._next].copy()
@@ -67,40 +55,48 @@ class DelayAccount(Account):
         return StepOutcome(info={COST_KEY: costs})
 
 
-class ClipCost(CostWrapper):
-    """Clips ``info["cost"]``; by default to [0, 1].
-
-    Args:
-        env: an environment that gives ``info["cost"]``.
-        low: the least cost of a step.
-        high: the greatest.
-
-    Raises:
-        TypeError: a bound is no number.
-        ValueError: ``low`` is above ``high``; or at a step, the cost is missing or no finite number.
-    """
+class ClipRule(AccountHolder):
+    """What both classes ``ClipCost`` share."""
 
     make_account = ClipAccount
 
-    def __init__(self, env: gym.Env[Any, Any], *, low: float = 0.0, high: float = 1.0) -> None:
+    def __init__(self, env: Any, *, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__(env, low=low, high=high)
 
 
-class DelayCost(CostWrapper):
-    """Reports each cost a number of steps late, to see what an algorithm makes of it.
+class ClipCost(ClipRule, CostWrapper):
+    """Clips ``info["cost"]``; by default to [0, 1].
 
     Args:
-        env: an environment that gives ``info["cost"]``.
-        delay: in steps; not negative.
-        flush: whether costs that are still due at an episode's end come with its last step, so that the
-            episode's cost stays the same; they are lost otherwise.
+        env: an environment with ``info["cost"]``.
+        low: lower bound of a step's cost.
+        high: upper bound.
 
     Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: ``delay`` is negative; or at a step, the cost is missing or no finite number.
+        TypeError: a bound is not a number.
+        ValueError: ``low`` is above ``high``; or at a step, the cost is missing or not a finite number.
     """
+
+
+class DelayRule(AccountHolder):
+    """What both classes ``DelayCost`` share."""
 
     make_account = DelayAccount
 
-    def __init__(self, env: gym.Env[Any, Any], delay: int, *, flush: bool = True) -> None:
+    def __init__(self, env: Any, delay: int, *, flush: bool = True) -> None:
         super().__init__(env, delay=delay, flush=flush)
+
+
+class DelayCost(DelayRule, CostWrapper):
+    """Reports each cost a number of steps late, to test how an algorithm copes.
+
+    Args:
+        env: an environment with ``info["cost"]``.
+        delay: in steps; not negative.
+        flush: whether an episode's last step reports all costs that are still due, so that the episode's cost
+            stays the same; otherwise they are lost.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: ``delay`` is negative; or at a step, the cost is missing or not a finite number.
+    """

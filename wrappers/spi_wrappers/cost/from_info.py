@@ -1,23 +1,22 @@
-"""Costs out of something that the infos tell already."""
+"""Costs made from another key of the infos."""
 
 import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
+    AccountHolder,
     Bools,
     Floats,
     InfoRows,
     RestartOutcome,
     StepOutcome,
     StepRows,
-    zero_cost,
 )
 from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.wrapper import CostWrapper
@@ -34,9 +33,10 @@ _DROPS = "drops"
 
 
 class InfoAccount(Account):
-    """Makes costs of one key; see ``CostFromInfo``."""
+    """Makes costs from one key."""
 
     cost = "makes"
+    zero_at_reset = True
     masks_itself = True
 
     def __init__(
@@ -55,25 +55,25 @@ class InfoAccount(Account):
             raise ValueError(f"op must be None or one of {[*_COMPARISONS, _DROPS]}, got {op!r}.")
         if (threshold is not None) != (op in _COMPARISONS):
             raise ValueError(
-                f"threshold goes with op one of {[*_COMPARISONS]} and with nothing else, got "
+                f"threshold is needed if op is one of {[*_COMPARISONS]}, and only then, got "
                 f"threshold={threshold!r} and op={op!r}."
             )
         self._key, self._op = key, op
         self._scale = real("scale", scale)
         self._threshold = None if threshold is None else real("threshold", float(threshold))
-        self._last = np.full(num_rows, -np.inf)  # only for drops: nothing is below it
+        self._last = np.full(num_rows, -np.inf)  # only for "drops": nothing is below it
 
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
+        """Begin a new comparison with the last step."""
         if self._op == _DROPS:
             values, there = info.read(self._key)
             known = rows & there if values is not None else np.zeros_like(rows)
             fresh = np.where(known, values, -np.inf) if values is not None else -np.inf
             self._last = np.where(rows, fresh, self._last)
-        return zero_cost(self.num_rows)
+        return super().restart(rows, info)
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Make the costs of the step."""
         values = numbers_of(rows, self._key, "CostFromInfo")
         if self._op is None:
             costs = np.multiply(self._scale, values)
@@ -86,10 +86,10 @@ class InfoAccount(Account):
 
 
 def numbers_of(rows: StepRows, key: str, wrapper: str) -> Floats:
-    """One number of the infos for each row, float64 ``[n]``; 0 in rows that are not live.
+    """The numbers under ``key``, float64 ``[n]``; 0 in rows that are not live.
 
     Raises:
-        ValueError: a live row has none, or it is no finite number.
+        ValueError: it is missing in a live row, or not a finite number.
     """
     values, there = rows.info.read(key)
     if values is None or np.count_nonzero(there | ~rows.live) < len(there):
@@ -109,8 +109,25 @@ def numbers_of(rows: StepRows, key: str, wrapper: str) -> Floats:
     return numbers
 
 
-class CostFromInfo(CostWrapper):
-    """Adds ``info["cost"]``, made of another key of the info; 0 at a reset.
+class InfoRule(AccountHolder):
+    """What both classes ``CostFromInfo`` share."""
+
+    make_account = InfoAccount
+
+    def __init__(
+        self,
+        env: Any,
+        key: str,
+        *,
+        scale: float = 1.0,
+        op: str | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        super().__init__(env, key=key, scale=scale, op=op, threshold=threshold)
+
+
+class CostFromInfo(InfoRule, CostWrapper):
+    """Adds ``info["cost"]``, made from another key of the info; 0 at a reset.
 
     ============================  =====================================================
     ``op``                        cost
@@ -126,24 +143,11 @@ class CostFromInfo(CostWrapper):
     Args:
         env: an environment without a cost.
         key: of the info; a number or a boolean at every step.
-        scale: what the cost is multiplied by.
+        scale: factor of the cost.
         op: ``None``, a comparison or ``"drops"``.
-        threshold: what a comparison compares with.
+        threshold: the right-hand side of the comparison.
 
     Raises:
-        ValueError: an argument is out of range; or at a step: the key is missing or no finite number, or the
-            environment has a cost already.
+        ValueError: an argument is out of range; or at a step: the key is missing or not a finite number, or the
+            environment already has a cost.
     """
-
-    make_account = InfoAccount
-
-    def __init__(
-        self,
-        env: gym.Env[Any, Any],
-        key: str,
-        *,
-        scale: float = 1.0,
-        op: str | None = None,
-        threshold: float | None = None,
-    ) -> None:
-        super().__init__(env, key=key, scale=scale, op=op, threshold=threshold)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import Account, AccountHolder, Bools, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.arguments import boolean
 from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.shaping import raw_reward
@@ -14,23 +13,20 @@ from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class LagrangianAccount(Account):
-    """Prices the cost, and reports what episodes cost to the multiplier; see ``LagrangianReward``."""
+    """Prices the cost, and tells the multiplier what episodes cost."""
 
-    def __init__(
-        self, num_rows: int, *, multiplier: Multiplier | Mapping[str, Any], normalize: bool = False
-    ) -> None:
+    def __init__(self, num_rows: int, *, multiplier: Multiplier, normalize: bool) -> None:
         super().__init__(num_rows)
-        self.multiplier = read_multiplier(multiplier)
+        self.multiplier = multiplier
         self.normalize = boolean("normalize", normalize)
         self.costs = np.zeros(num_rows)
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
+    def clear(self, rows: Bools) -> None:
+        """Begin new sums."""
         self.costs = np.where(rows, 0.0, self.costs)
-        return RestartOutcome()
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Shape the reward, and report the episodes that end."""
         price = self.multiplier.value
         self.costs = self.costs + rows.cost
         reward = rows.reward - price * rows.cost
@@ -43,19 +39,6 @@ class LagrangianAccount(Account):
         )
 
 
-def read_multiplier(multiplier: Multiplier | Mapping[str, Any]) -> Multiplier:
-    """A multiplier, or a new one by its settings.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(multiplier, Multiplier):
-        return multiplier
-    if isinstance(multiplier, Mapping):
-        return Multiplier(**multiplier)
-    raise TypeError(f"multiplier must be a Multiplier or its settings, got {multiplier!r}.")
-
-
 def choose_multiplier(
     limit: float | None, how: Mapping[str, Any], multiplier: Multiplier | Mapping[str, Any] | None
 ) -> Multiplier:
@@ -63,12 +46,12 @@ def choose_multiplier(
 
     Args:
         limit: of a new multiplier.
-        how: the other arguments of a new one; those that were not given are ``None``.
+        how: the other arguments of a new one; ``None`` stands for those not given.
         multiplier: an existing one, or its settings.
 
     Raises:
-        TypeError: there is neither ``limit`` nor ``multiplier``, or one has the wrong type.
-        ValueError: there is ``multiplier`` and something that belongs to a new one.
+        TypeError: neither ``limit`` nor ``multiplier`` is given, or one has the wrong type.
+        ValueError: ``multiplier`` is given together with arguments of a new one.
     """
     given = {name: value for name, value in {"limit": limit, **how}.items() if value is not None}
     if multiplier is None:
@@ -76,69 +59,25 @@ def choose_multiplier(
             raise TypeError("LagrangianReward needs limit, or multiplier=Multiplier(limit, ...).")
         return Multiplier(**given)
     if given:
-        raise ValueError(f"{sorted(given)} belong to the Multiplier if there is multiplier=Multiplier(...).")
-    return read_multiplier(multiplier)
-
-
-class MultiplierAccess:
-    """The multiplier of a ``LagrangianReward``, single or vector, for callbacks."""
-
-    account: Any
-
-    @property
-    def multiplier(self) -> Multiplier:
-        """The multiplier; shared where it was given to several wrappers."""
-        multiplier: Multiplier = self.account.multiplier
+        raise ValueError(
+            f"{sorted(given)} belong to the Multiplier: set them there, not next to multiplier=."
+        )
+    if isinstance(multiplier, Multiplier):
         return multiplier
-
-    def set_multiplier(self, value: float, frozen: bool | None = None) -> None:
-        """Put λ at ``value`` from the next step on.
-
-        Args:
-            value: λ.
-            frozen: ``True`` to keep it there, ``False`` to let it move again, ``None`` to leave that as it is.
-
-        Raises:
-            TypeError: ``value`` is no number or ``frozen`` no truth value.
-            ValueError: ``value`` is negative, not finite or above the maximum.
-        """
-        if frozen is not None:
-            boolean("frozen", frozen)
-        self.multiplier.set(value)
-        if frozen is not None:
-            self.multiplier.frozen = frozen
+    if isinstance(multiplier, Mapping):
+        return Multiplier(**multiplier)
+    raise TypeError(f"multiplier must be a Multiplier or its settings, got {multiplier!r}.")
 
 
-class LagrangianReward(MultiplierAccess, CostWrapper):
-    """The reward becomes ``r - λ c``, with a multiplier λ that is learned from what episodes cost.
-
-    λ moves when an episode ends, by its undiscounted cost, and prices the steps after that one; see
-    ``Multiplier`` for how. ``info["lagrange_multiplier"]`` is the λ of the step, ``info["reward_raw"]`` the
-    environment's reward.
-
-    Args:
-        env: an environment that gives ``info["cost"]``.
-        limit: allowed undiscounted cost of an episode, at least 0.
-        lr: step size of gradient ascent, per unit of cost (0.05).
-        pid: ``PIDGains`` or a mapping of them by name, instead of ``lr``.
-        init: λ at first (0).
-        maximum: upper bound of λ (none).
-        normalize: divide by ``1 + λ``, so that rewards keep their scale.
-        multiplier: in place of all but ``normalize``: a ``Multiplier``, which several environments of one
-            process may share, or its ``settings()``. ``env.spec`` records settings: what is made from it
-            has a multiplier of its own.
-
-    Raises:
-        TypeError: an argument has the wrong type, or there is neither ``limit`` nor ``multiplier``.
-        ValueError: an argument is out of range; arguments exclude each other; costs are normalized inside;
-            or at a step: the cost is missing, not one number, NaN or infinite.
-    """
+class LagrangianRule(AccountHolder):
+    """What all classes ``LagrangianReward`` share: the constructor, and access to the multiplier."""
 
     make_account = LagrangianAccount
+    account: LagrangianAccount
 
     def __init__(
         self,
-        env: gym.Env[Any, Any],
+        env: Any,
         limit: float | None = None,
         *,
         lr: float | None = None,
@@ -150,6 +89,55 @@ class LagrangianReward(MultiplierAccess, CostWrapper):
     ) -> None:
         how = {"lr": lr, "pid": pid, "init": init, "maximum": maximum}
         chosen = choose_multiplier(limit, how, multiplier)
-        # Recorded first: the base class would record a deep copy of the object.
-        gym.utils.RecordConstructorArgs.__init__(self, multiplier=chosen.settings(), normalize=normalize)
         super().__init__(env, multiplier=chosen, normalize=normalize)
+
+    def recorded(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Record settings, which can be JSON, in place of the multiplier."""
+        return {**kwargs, "multiplier": kwargs["multiplier"].settings()}
+
+    @property
+    def multiplier(self) -> Multiplier:
+        """The multiplier; shared if it was passed to several wrappers."""
+        return self.account.multiplier
+
+    def set_multiplier(self, value: float, frozen: bool | None = None) -> None:
+        """Set λ from the next step on.
+
+        Args:
+            value: λ.
+            frozen: ``True`` to keep it there, ``False`` to let it move again, ``None`` to leave that unchanged.
+
+        Raises:
+            TypeError: ``value`` is not a number or ``frozen`` not a boolean.
+            ValueError: ``value`` is negative, not finite or above the maximum.
+        """
+        if frozen is not None:
+            boolean("frozen", frozen)
+        self.multiplier.set(value)
+        if frozen is not None:
+            self.multiplier.frozen = frozen
+
+
+class LagrangianReward(LagrangianRule, CostWrapper):
+    """The reward becomes ``r - λ c``, with a multiplier λ that is learned from the costs of episodes.
+
+    λ moves when an episode ends, by its undiscounted cost, and applies from the next step on; see ``Multiplier``
+    for how. ``info["lagrange_multiplier"]`` is the λ of the step, ``info["reward_raw"]`` the environment's reward.
+
+    Args:
+        env: an environment with ``info["cost"]``.
+        limit: allowed undiscounted cost of an episode, at least 0.
+        lr: step size of gradient ascent, per unit of cost (0.05).
+        pid: ``PIDGains`` or a mapping of them by name, instead of ``lr``.
+        init: initial λ (0).
+        maximum: upper bound of λ (none).
+        normalize: divide by ``1 + λ``, so that rewards keep their scale.
+        multiplier: replaces all arguments except ``normalize``: a ``Multiplier``, which several environments of
+            one process may share, or its ``settings()``. ``env.spec`` records settings, so what is made from it
+            has its own multiplier.
+
+    Raises:
+        TypeError: an argument has the wrong type, or neither ``limit`` nor ``multiplier`` is given.
+        ValueError: an argument is out of range; arguments exclude each other; costs are normalized inside;
+            or at a step: the cost is missing, not one number, NaN or infinite.
+    """

@@ -2,10 +2,9 @@
 
 from typing import Any, Literal
 
-import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import Account, Bools, InfoRows, RestartOutcome, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import Account, AccountHolder, Bools, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.wrapper import CostWrapper
 
@@ -13,13 +12,11 @@ Ending = Literal["terminate", "truncate"]
 
 
 class LimitAccount(Account):
-    """Ends episodes whose cumulative cost is above a limit; see ``CostLimit``."""
+    """Ends episodes whose cumulative cost exceeds a limit."""
 
     may_end = True
 
-    def __init__(
-        self, num_rows: int, *, limit: float, mode: Ending = "terminate", reward: float | None = None
-    ) -> None:
+    def __init__(self, num_rows: int, *, limit: float, mode: Ending, reward: float | None) -> None:
         super().__init__(num_rows)
         self.limit = real("limit", limit, at_least=0.0)
         if mode not in ("terminate", "truncate"):
@@ -28,83 +25,82 @@ class LimitAccount(Account):
         self.reward = None if reward is None else real("reward", reward)
         self.costs = np.zeros(num_rows)
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
+    def clear(self, rows: Bools) -> None:
+        """Begin new sums."""
         self.costs = np.where(rows, 0.0, self.costs)
-        return RestartOutcome()
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """End the episodes whose sum is now above the limit."""
         self.costs = self.costs + rows.cost
         above = (self.costs > self.limit) & rows.live
         if not np.count_nonzero(above):
             return StepOutcome()
-        return ends(rows, above, self.mode, self.reward)
+        reward = None if self.reward is None else np.where(above, self.reward, rows.reward)
+        if self.mode == "terminate":
+            return StepOutcome(terminated=rows.terminated | above, reward=reward)
+        return StepOutcome(truncated=rows.truncated | above, reward=reward)
 
 
 class CostToTerminationAccount(Account):
-    """Ends episodes at one step's cost; see ``CostToTermination``."""
+    """Terminates episodes at one step's cost."""
 
     may_end = True
 
-    def __init__(self, num_rows: int, *, threshold: float = 0.0) -> None:
+    def __init__(self, num_rows: int, *, threshold: float) -> None:
         super().__init__(num_rows)
         self.threshold = real("threshold", threshold, at_least=0.0)
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Terminate where the step's cost is above the threshold."""
         above = (rows.cost > self.threshold) & rows.live
-        return ends(rows, above, "terminate", None) if np.count_nonzero(above) else StepOutcome()
+        return StepOutcome(terminated=rows.terminated | above) if np.count_nonzero(above) else StepOutcome()
 
 
-def ends(rows: StepRows, where: Bools, mode: Ending, reward: float | None) -> StepOutcome:
-    """The outcome of a step that ends episodes."""
-    terminated, truncated = rows.terminated, rows.truncated
-    if mode == "terminate":
-        terminated = terminated | where
-    else:
-        truncated = truncated | where
-    rewards = None if reward is None else np.where(where, reward, rows.reward)
-    return StepOutcome(terminated=terminated, truncated=truncated, reward=rewards)
-
-
-class CostLimit(CostWrapper):
-    """Ends an episode in the step that brings its cumulative cost above a limit.
-
-    A cost that equals the limit is within it. The observation of that step is the true final one.
-
-    Args:
-        env: an environment that gives ``info["cost"]``.
-        limit: of the undiscounted cost of an episode; not negative.
-        mode: ``"terminate"``, for a learner there is no future after it, or ``"truncate"``, it bootstraps.
-        reward: what replaces the reward of that step, if anything.
-
-    Raises:
-        TypeError: an argument is no number.
-        ValueError: an argument is out of range; or at a step, the cost is missing or no finite number.
-    """
+class LimitRule(AccountHolder):
+    """What both classes ``CostLimit`` share."""
 
     make_account = LimitAccount
 
     def __init__(
-        self, env: gym.Env[Any, Any], limit: float, *, mode: Ending = "terminate", reward: float | None = None
+        self, env: Any, limit: float, *, mode: Ending = "terminate", reward: float | None = None
     ) -> None:
         super().__init__(env, limit=limit, mode=mode, reward=reward)
 
 
-class CostToTermination(CostWrapper):
-    """Terminates an episode at the first step whose cost is above a threshold: violations become dead ends.
+class CostLimit(LimitRule, CostWrapper):
+    """Ends an episode in the step that brings its cumulative cost above a limit.
+
+    A cost equal to the limit is allowed. The observation of that step is the true final one.
 
     Args:
-        env: an environment that gives ``info["cost"]``.
-        threshold: of the cost of one step; not negative.
+        env: an environment with ``info["cost"]``.
+        limit: of the undiscounted cost of an episode; not negative.
+        mode: ``"terminate"``: learners see no future beyond it; ``"truncate"``: they bootstrap.
+        reward: replaces the reward of that step unless ``None``.
 
     Raises:
-        TypeError: ``threshold`` is no number.
-        ValueError: it is negative; or at a step, the cost is missing or no finite number.
+        TypeError: an argument is not a number.
+        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
     """
+
+
+class TerminationRule(AccountHolder):
+    """What both classes ``CostToTermination`` share."""
 
     make_account = CostToTerminationAccount
 
-    def __init__(self, env: gym.Env[Any, Any], *, threshold: float = 0.0) -> None:
+    def __init__(self, env: Any, *, threshold: float = 0.0) -> None:
         super().__init__(env, threshold=threshold)
+
+
+class CostToTermination(TerminationRule, CostWrapper):
+    """Terminates an episode at the first step whose cost exceeds a threshold: violations become dead ends.
+
+    Args:
+        env: an environment with ``info["cost"]``.
+        threshold: of the cost of one step; not negative.
+
+    Raises:
+        TypeError: ``threshold`` is not a number.
+        ValueError: it is negative; or at a step, the cost is missing or not a finite number.
+    """

@@ -3,35 +3,18 @@
 from collections import deque
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import (
-    RESTARTED,
-    UNCHANGED,
-    Account,
-    Bools,
-    InfoRows,
-    RestartOutcome,
-    StepOutcome,
-    StepRows,
-)
+from spi_wrappers.cost.accounts.account import UNCHANGED, Account, AccountHolder, Bools, StepOutcome, StepRows
 from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class MonitorAccount(Account):
-    """Sums costs over episodes; see ``CostMonitor``."""
+    """Sums costs over episodes."""
 
     masks_itself = True
 
-    def __init__(
-        self,
-        num_rows: int,
-        *,
-        limit: float | None = None,
-        buffer_length: int = 100,
-        stats_key: str = "episode",
-    ) -> None:
+    def __init__(self, num_rows: int, *, limit: float | None, buffer_length: int, stats_key: str) -> None:
         super().__init__(num_rows)
         if limit is not None and not 0 <= limit < float("inf"):
             raise ValueError(f"limit must be None or a number that is not negative, got {limit!r}.")
@@ -44,14 +27,13 @@ class MonitorAccount(Account):
         self.violation_queue: deque[bool] = deque(maxlen=buffer_length)
         self.total_cost, self.total_steps, self.num_episodes, self.num_violations = 0.0, 0, 0, 0
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
+    def clear(self, rows: Bools) -> None:
+        """Begin new sums."""
         self.costs[rows] = 0.0
         self.lengths[rows] = 0
-        return RESTARTED
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Add the step to the sums, and report those of episodes that end."""
         self.costs = self.costs + rows.cost
         self.lengths = self.lengths + rows.live
         if not len(rows.ended_rows):
@@ -77,68 +59,58 @@ class MonitorAccount(Account):
         return stats
 
 
-class MonitorStatistics:
-    """What a ``CostMonitor`` has counted, over all its rows."""
+class MonitorRule(AccountHolder):
+    """What all classes ``CostMonitor`` share: the constructor, and statistics over all rows."""
 
-    account: Any
+    make_account = MonitorAccount
+    account: MonitorAccount
+
+    def __init__(
+        self, env: Any, *, limit: float | None = None, buffer_length: int = 100, stats_key: str = "episode"
+    ) -> None:
+        super().__init__(env, limit=limit, buffer_length=buffer_length, stats_key=stats_key)
 
     @property
     def cost_queue(self) -> deque[float]:
         """Costs of the last ``buffer_length`` episodes."""
-        queue: deque[float] = self.account.cost_queue
-        return queue
+        return self.account.cost_queue
 
     @property
     def violation_queue(self) -> deque[bool]:
-        """Whether each of these was above ``limit``; empty without one."""
-        queue: deque[bool] = self.account.violation_queue
-        return queue
+        """Whether each of them exceeded ``limit``; empty without a limit."""
+        return self.account.violation_queue
 
     @property
     def episode_count(self) -> int:
-        """Episodes that ended."""
-        count: int = self.account.num_episodes
-        return count
+        """Number of finished episodes."""
+        return self.account.num_episodes
 
     @property
     def violation_count(self) -> int:
-        """Episodes that ended above ``limit``."""
-        count: int = self.account.num_violations
-        return count
+        """Number of finished episodes that exceeded ``limit``."""
+        return self.account.num_violations
 
     @property
     def cost_rate(self) -> float:
-        """Cost per environment step over all episodes that ended; 0 before the first."""
+        """Cost per environment step over all finished episodes; 0 before the first."""
         return float(self.account.total_cost / max(self.account.total_steps, 1))
 
 
-class CostMonitor(MonitorStatistics, CostWrapper):
+class CostMonitor(MonitorRule, CostWrapper):
     """Adds the cost of an episode to the info of its last step.
 
     ``info["episode"]`` gets ``"c"``, the undiscounted sum of ``info["cost"]``, ``"cost_rate"``, that sum per
-    step, and with a limit ``"violation"``, whether the sum is above it. They stand beside the ``"r"``, ``"l"``
-    and ``"t"`` of ``gymnasium.wrappers.RecordEpisodeStatistics``, which goes inside (it refuses an
-    ``info["episode"]`` of somebody else), or by themselves.
+    step, and with a limit ``"violation"``, whether the sum exceeds it. They are added to the ``"r"``, ``"l"``
+    and ``"t"`` of ``gymnasium.wrappers.RecordEpisodeStatistics`` if there is one. It goes inside, because it
+    refuses an existing ``info["episode"]``.
 
     Args:
-        env: an environment that gives ``info["cost"]``.
-        limit: above which an episode's cost is a violation; not negative.
-        buffer_length: how many episodes ``cost_queue`` and ``violation_queue`` hold.
+        env: an environment with ``info["cost"]``.
+        limit: an episode that costs more is a violation; not negative.
+        buffer_length: number of episodes in ``cost_queue`` and ``violation_queue``.
         stats_key: the key in the infos.
 
     Raises:
         ValueError: an argument is out of range; or at a step: ``info["cost"]`` is missing, not one number,
             NaN or infinite.
     """
-
-    make_account = MonitorAccount
-
-    def __init__(
-        self,
-        env: gym.Env[Any, Any],
-        *,
-        limit: float | None = None,
-        buffer_length: int = 100,
-        stats_key: str = "episode",
-    ) -> None:
-        super().__init__(env, limit=limit, buffer_length=buffer_length, stats_key=stats_key)

@@ -3,19 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import (
-    COST_KEY,
-    Account,
-    Bools,
-    Floats,
-    InfoRows,
-    RestartOutcome,
-    StepOutcome,
-    StepRows,
-)
+from spi_wrappers.cost.accounts import account
 from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.from_info import InfoAccount
 from spi_wrappers.cost.wrapper import CostWrapper
@@ -23,20 +13,20 @@ from spi_wrappers.cost.wrapper import CostWrapper
 TERMS_KEY = "cost_terms"
 SUM, WORST = "sum", "worst"
 
-#: What a cost is made of: a key of the info, or keyword arguments of ``CostFromInfo``.
+#: How a cost is made: a key of the info, or keyword arguments of ``CostFromInfo``.
 Term = str | Mapping[str, Any]
 
 
-class MultiAccount(Account):
-    """Keeps one sum for each cost; see ``MultiCost``."""
+class MultiAccount(account.Account):
+    """Keeps one sum for each cost."""
 
     def __init__(
         self,
         num_rows: int,
         *,
-        terms: Mapping[str, Term] | None = None,
-        limits: Mapping[str, float] | None = None,
-        combine: str = SUM,
+        terms: Mapping[str, Term] | None,
+        limits: Mapping[str, float] | None,
+        combine: str,
     ) -> None:
         super().__init__(num_rows)
         if combine not in (SUM, WORST):
@@ -45,33 +35,35 @@ class MultiAccount(Account):
         self.cost = "reads" if terms is None else "makes"
         self._makers = None if terms is None else _read_terms(num_rows, terms)
         self._limits = _read_limits(limits, None if terms is None else [*terms], combine)
-        self._sums: dict[str, Floats] = {name: np.zeros(num_rows) for name in self._makers or ()}
+        self._sums: dict[str, account.Floats] = {name: np.zeros(num_rows) for name in self._makers or ()}
         self._worst = np.zeros(num_rows)
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
+    def restart(self, rows: account.Bools, info: account.InfoRows) -> account.RestartOutcome:
+        """Begin new sums."""
         self._sums = {name: np.where(rows, 0.0, total) for name, total in self._sums.items()}
         self._worst = np.where(rows, 0.0, self._worst)
         if self._makers is None:
-            return RestartOutcome()
+            return account.RestartOutcome()
         for maker in self._makers.values():
             maker.restart(rows, info)
         nothing = np.zeros(self.num_rows)
-        return RestartOutcome({COST_KEY: nothing, TERMS_KEY: dict.fromkeys(self._makers, nothing)})
+        return account.RestartOutcome(
+            {account.COST_KEY: nothing, TERMS_KEY: dict.fromkeys(self._makers, nothing)}
+        )
 
-    def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+    def step(self, rows: account.StepRows) -> account.StepOutcome:
+        """Make or read the costs of the step, and add them to the sums."""
         terms = self._read(rows) if self._makers is None else self._make(self._makers, rows)
         self._sums = {**self._sums, **{name: self._sum(name) + cost for name, cost in terms.items()}}
-        info: dict[str, Any] = {COST_KEY: self._combined(terms)}
+        info: dict[str, Any] = {account.COST_KEY: self._combined(terms)}
         if self._makers is not None:
             info[TERMS_KEY] = terms
         info["cost_sums"] = self._sums
         if self._limits:
             info["violations"] = {name: self._sum(name) > limit for name, limit in self._limits.items()}
-        return StepOutcome(info)
+        return account.StepOutcome(info)
 
-    def _combined(self, terms: Mapping[str, Floats]) -> Floats:
+    def _combined(self, terms: Mapping[str, account.Floats]) -> account.Floats:
         if self.combine == SUM:
             return sum(terms.values(), np.zeros(self.num_rows))
         if any((cost < 0).any() for cost in terms.values()):
@@ -83,20 +75,20 @@ class MultiAccount(Account):
         before, self._worst = self._worst, np.max([*shares, np.zeros(self.num_rows)], axis=0)
         return self._worst - before
 
-    def _sum(self, name: str) -> Floats:
+    def _sum(self, name: str) -> account.Floats:
         return self._sums.get(name, np.zeros(self.num_rows))
 
-    def _make(self, makers: Mapping[str, InfoAccount], rows: StepRows) -> dict[str, Floats]:
+    def _make(self, makers: Mapping[str, InfoAccount], rows: account.StepRows) -> dict[str, account.Floats]:
         costs = {}
         for name, maker in makers.items():
             try:
-                costs[name] = np.where(rows.live, maker.step(rows).info[COST_KEY], 0.0)
+                costs[name] = np.where(rows.live, maker.step(rows).info[account.COST_KEY], 0.0)
             except ValueError as error:
                 raise ValueError(f"MultiCost, cost {name!r}: {error}") from error
         return costs
 
-    def _read(self, rows: StepRows) -> dict[str, Floats]:
-        """The costs that the environment tells itself, the same ones at every step."""
+    def _read(self, rows: account.StepRows) -> dict[str, account.Floats]:
+        """The costs that the environment reports itself, the same ones at every step."""
         terms = rows.info.whole().get(TERMS_KEY, {})
         if not isinstance(terms, Mapping):
             raise ValueError(f"MultiCost needs info[{TERMS_KEY!r}] to be a dictionary, got {terms!r}.")
@@ -113,7 +105,7 @@ class MultiAccount(Account):
             )
         return costs
 
-    def _read_one(self, name: str, values: Any, there: Any, live: Bools) -> Floats:
+    def _read_one(self, name: str, values: Any, there: Any, live: account.Bools) -> account.Floats:
         cost = np.atleast_1d(np.asarray(values))
         if cost.shape != live.shape or cost.dtype.kind not in "fiub":
             raise ValueError(f"MultiCost needs numbers in info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
@@ -155,36 +147,15 @@ def _read_limits(
     return {name: real(f"limits[{name!r}]", limit, **least) for name, limit in limits.items()}
 
 
-class MultiCost(CostWrapper):
-    """Several costs with names, and one ``info["cost"]`` of them all.
-
-    ``info["cost_terms"]`` holds the costs by name. ``info["cost"]`` is their sum, or with ``combine="worst"``
-    made such that the episode's cost is that of the constraint that is worst off: with C_i the sum of the
-    i-th cost so far and d_i its limit, ``info["cost"]`` is what this step adds to ``max_i C_i / d_i``. An
-    episode then keeps all limits if and only if it costs at most 1. Costs without a limit do not count there,
-    except that all count, with d_i = 1, if there are no limits. ``info["cost_sums"]`` has the C_i, by name, and with
-    limits ``info["violations"]`` says which of them are above; at an episode's last step they are the episode's.
-
-    Args:
-        env: an environment; without a cost if there are ``terms``.
-        terms: by name, a key of the info or a mapping of the keyword arguments of ``CostFromInfo``, such as
-            ``{"key": "x_velocity", "op": ">", "threshold": 2.0}``. Without it, the costs are those of the
-            environment's own ``info["cost_terms"]``.
-        limits: by name, the allowed undiscounted cost of an episode; not negative, and above 0 for
-            ``"worst"``.
-        combine: ``"sum"`` or ``"worst"``.
-
-    Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: an argument is out of range, or a limit has no cost; or at a step: a cost is missing or no
-            finite number, negative under ``"worst"``, or the environment has a cost already.
-    """
+class MultiRule(account.AccountHolder):
+    """What both classes ``MultiCost`` share."""
 
     make_account = MultiAccount
+    account: MultiAccount
 
     def __init__(
         self,
-        env: gym.Env[Any, Any],
+        env: Any,
         terms: Mapping[str, Term] | None = None,
         *,
         limits: Mapping[str, float] | None = None,
@@ -194,6 +165,31 @@ class MultiCost(CostWrapper):
 
     @property
     def combine(self) -> str:
-        """How the cost is made of its terms."""
-        combine: str = self.account.combine  # type: ignore[attr-defined]
-        return combine
+        """How the cost is made from its terms."""
+        return self.account.combine
+
+
+class MultiCost(MultiRule, CostWrapper):
+    """Several named costs, combined into one ``info["cost"]``.
+
+    ``info["cost_terms"]`` holds the costs by name, and ``info["cost"]`` is their sum. With ``combine="worst"``
+    an episode's cost is that of its most violated constraint: with C_i the sum of the i-th cost so far and d_i its
+    limit, ``info["cost"]`` is what this step adds to ``max_i C_i / d_i``. An episode then keeps all limits if and
+    only if it costs at most 1. Costs without a limit do not count there, unless there are no limits: then all
+    count, with d_i = 1. ``info["cost_sums"]`` has the C_i by name, and with limits ``info["violations"]`` says
+    which of them are exceeded; at an episode's last step they are the episode's.
+
+    Args:
+        env: an environment; without a cost if there are ``terms``.
+        terms: by name, a key of the info or a mapping of the keyword arguments of ``CostFromInfo``, such as
+            ``{"key": "x_velocity", "op": ">", "threshold": 2.0}``. By default the environment's own
+            ``info["cost_terms"]``.
+        limits: by name, the allowed undiscounted cost of an episode; not negative, and above 0 for
+            ``"worst"``.
+        combine: ``"sum"`` or ``"worst"``.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range, or a limit has no cost; or at a step: a cost is missing or not
+            a finite number, negative under ``"worst"``, or the environment already has a cost.
+    """

@@ -1,19 +1,17 @@
-"""Costs scaled to a steady size."""
+"""Costs divided by their running scale."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
+    AccountHolder,
     Bools,
     Floats,
-    InfoRows,
-    RestartOutcome,
     StepOutcome,
     StepRows,
 )
@@ -24,19 +22,19 @@ from spi_wrappers.cost.wrapper import CostWrapper
 class RunningVariance:
     """Mean and variance of all samples so far, by batches (Chan et al. 1979), in float64.
 
-    It begins as if it had seen one sample, with mean 0 and variance 1, so that it is never near 0 at first.
+    It starts as if it had seen one sample, with mean 0 and variance 1, so that the variance is not near 0 at first.
 
     Attributes:
         mean: of the samples.
         variance: of the samples, without Bessel's correction.
-        count: number of samples, that first one included.
+        count: number of samples, including that first one.
     """
 
     def __init__(self) -> None:
         self.mean, self.variance, self.count = 0.0, 1.0, 1
 
     def update(self, samples: Floats) -> None:
-        """Take in samples, ``[k]``."""
+        """Add samples, ``[k]``."""
         size = len(samples)
         if not size:
             return
@@ -50,11 +48,9 @@ class RunningVariance:
 
 
 class NormalizeAccount(Account):
-    """Divides costs by the deviation of their discounted sums; see ``NormalizeCost``."""
+    """Divides costs by the standard deviation of their discounted sums."""
 
-    def __init__(
-        self, num_rows: int, *, gamma: float = 0.99, epsilon: float = 1e-8, update: bool = True
-    ) -> None:
+    def __init__(self, num_rows: int, *, gamma: float, epsilon: float, update: bool) -> None:
         super().__init__(num_rows)
         self.gamma = real("gamma", gamma, at_least=0.0, at_most=1.0)
         self.epsilon = real("epsilon", epsilon, above=0.0)
@@ -62,13 +58,12 @@ class NormalizeAccount(Account):
         self.sums = np.zeros(num_rows)
         self.running = RunningVariance()
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
+    def clear(self, rows: Bools) -> None:
+        """Begin new sums."""
         self.sums = np.where(rows, 0.0, self.sums)
-        return RestartOutcome()
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Update the statistics and scale the costs."""
         if self.update:
             self.sums = self.gamma * self.sums + rows.cost
             self.running.update(self.sums if rows.live.all() else self.sums[rows.live])
@@ -76,66 +71,60 @@ class NormalizeAccount(Account):
         return StepOutcome({COST_KEY: rows.cost / scale, "cost_raw": rows.cost.copy()})
 
 
-class NormalizeStatistics:
-    """The statistics of a ``NormalizeCost``, single or vector."""
+class NormalizeRule(AccountHolder):
+    """What both classes ``NormalizeCost`` share: the constructor, and their statistics."""
 
-    account: Any
+    make_account = NormalizeAccount
+    account: NormalizeAccount
+
+    def __init__(self, env: Any, *, gamma: float = 0.99, epsilon: float = 1e-8, update: bool = True) -> None:
+        super().__init__(env, gamma=gamma, epsilon=epsilon, update=update)
 
     @property
     def update(self) -> bool:
-        """Whether statistics still move; switch it off to evaluate."""
-        moving: bool = self.account.update
-        return moving
+        """Whether the statistics are updated; switch it off for evaluation."""
+        return self.account.update
 
     @update.setter
     def update(self, update: bool) -> None:
         self.account.update = boolean("update", update)
 
     def state_dict(self) -> dict[str, float]:
-        """The statistics; can be JSON."""
-        running: RunningVariance = self.account.running
+        """The statistics, ready for JSON."""
+        running = self.account.running
         return {"mean": running.mean, "variance": running.variance, "count": running.count}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Take over the statistics of another ``NormalizeCost``, for instance of the training environment.
+        """Take over the statistics of another ``NormalizeCost``, such as the training environment's.
 
         Raises:
-            TypeError: an entry is no number.
+            TypeError: an entry is not a number.
             ValueError: an entry is missing, unknown or out of range.
         """
         if set(state) != {"mean", "variance", "count"}:
             raise ValueError(f"state must have mean, variance and count, got {sorted(map(str, state))}.")
         mean = real("mean", state["mean"])
-        variance, count = (
-            real("variance", state["variance"], at_least=0.0),
-            real("count", state["count"], at_least=1),
-        )
-        running: RunningVariance = self.account.running
+        variance = real("variance", state["variance"], at_least=0.0)
+        count = real("count", state["count"], at_least=1)
+        running = self.account.running
         running.mean, running.variance, running.count = mean, variance, int(count)
 
 
-class NormalizeCost(NormalizeStatistics, CostWrapper):
+class NormalizeCost(NormalizeRule, CostWrapper):
     """Divides the cost by the running standard deviation of its discounted sum over the episode.
 
-    What ``gymnasium.wrappers.NormalizeReward`` does to rewards, with sums that begin anew in every episode,
-    however the last one ended. Apply it last: a limit outside of it would be one on normalized costs.
-    ``info["cost_raw"]`` is the cost as it was; ``info["cost_terms"]`` stay as they are.
+    Like ``gymnasium.wrappers.NormalizeReward``, but with sums that restart in every episode, however the last one
+    ended. Apply it last: a limit outside of it would apply to normalized costs. ``info["cost_raw"]`` is the
+    original cost; ``info["cost_terms"]`` are unchanged.
 
     Args:
-        env: an environment that gives ``info["cost"]``.
+        env: an environment with ``info["cost"]``.
         gamma: discount in [0, 1].
         epsilon: added to the variance.
-        update: whether the statistics move.
+        update: whether the statistics are updated.
 
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: a number is out of range; or at a step: ``info["cost"]`` is missing, not one number, NaN
             or infinite.
     """
-
-    make_account = NormalizeAccount
-
-    def __init__(
-        self, env: gym.Env[Any, Any], *, gamma: float = 0.99, epsilon: float = 1e-8, update: bool = True
-    ) -> None:
-        super().__init__(env, gamma=gamma, epsilon=epsilon, update=update)

@@ -1,21 +1,20 @@
-"""Actions that last several steps."""
+"""Actions that are repeated for several steps."""
 
 from typing import Any, SupportsFloat
 
-import gymnasium as gym
 import numpy as np
 
 from spi_wrappers.cost.accounts import checks
-from spi_wrappers.cost.accounts.account import COST_KEY, Account, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, AccountHolder, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.arguments import whole
 from spi_wrappers.cost.wrapper import CostWrapper
 
-#: How many steps of the environment a step of ``ActionRepeat`` took.
+#: The number of environment steps that a step of ``ActionRepeat`` took.
 REPEATS_KEY = "n_repeats"
 
 
 class RepeatAccount(Account):
-    """Hands over the cost that was summed and the steps that were taken; see ``ActionRepeat``."""
+    """Reports the summed cost and the number of steps."""
 
     def __init__(self, num_rows: int, *, repeat: int) -> None:
         super().__init__(num_rows)
@@ -24,33 +23,37 @@ class RepeatAccount(Account):
         self.steps = np.zeros(num_rows, np.int64)
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Report what ``step_inside`` counted."""
         return StepOutcome(info={COST_KEY: self.total, REPEATS_KEY: self.steps})
 
 
-class ActionRepeat(CostWrapper):
-    """Repeats each action; the reward and ``info["cost"]`` of a step are the sums.
-
-    It stops where an episode ends; ``info["n_repeats"]`` says how many steps of the environment were taken.
-    Everything else in the info is the last step's.
-
-    Args:
-        env: an environment that gives ``info["cost"]``.
-        repeat: how often; at least 1.
-
-    Raises:
-        TypeError: ``repeat`` is no integer.
-        ValueError: it is below 1; or at a step, the cost is missing or no finite number.
-    """
+class RepeatRule(AccountHolder):
+    """What both classes ``ActionRepeat`` share."""
 
     make_account = RepeatAccount
     account: RepeatAccount
 
-    def __init__(self, env: gym.Env[Any, Any], repeat: int) -> None:
+    def __init__(self, env: Any, repeat: int) -> None:
         super().__init__(env, repeat=repeat)
 
+
+class ActionRepeat(RepeatRule, CostWrapper):
+    """Repeats each action; the reward and ``info["cost"]`` of a step are the sums.
+
+    Repetition stops where an episode ends; ``info["n_repeats"]`` is the number of environment steps taken.
+    Everything else in the info is from the last of them.
+
+    Args:
+        env: an environment with ``info["cost"]``.
+        repeat: number of repetitions, at least 1.
+
+    Raises:
+        TypeError: ``repeat`` is not an integer.
+        ValueError: it is below 1; or at a step, the cost is missing or not a finite number.
+    """
+
     def step_inside(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """See ``CostWrapper``."""
+        """Step the environment up to ``repeat`` times."""
         rewards, costs, steps = 0.0, 0.0, 0
         for _ in range(self.account.repeat):
             observation, reward, terminated, truncated, info = self.env.step(action)

@@ -1,10 +1,8 @@
-"""What all wrappers that change the reward share, and the simplest of them."""
+"""What all wrappers that shape the reward share, and the simplest of them."""
 
 from typing import Any
 
-import gymnasium as gym
-
-from spi_wrappers.cost.accounts.account import Account, Floats, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import Account, AccountHolder, Floats, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.wrapper import CostWrapper
 
@@ -12,39 +10,43 @@ RAW_REWARD_KEY = "reward_raw"
 
 
 def raw_reward(rows: StepRows) -> dict[str, Floats]:
-    """The infos' entry of the environment's own reward, unless a wrapper inside wrote it already."""
+    """The infos' entry of the environment's reward, unless a wrapper inside has already written it."""
     values, _ = rows.info.read(RAW_REWARD_KEY)
     return {RAW_REWARD_KEY: rows.reward.copy()} if values is None else {}
 
 
 class PenaltyAccount(Account):
-    """Subtracts the cost at a fixed price; see ``CostPenalty``."""
+    """Subtracts the cost at a fixed price."""
 
     def __init__(self, num_rows: int, *, coef: float) -> None:
         super().__init__(num_rows)
         self.coef = real("coef", coef, at_least=0.0)
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Shape the reward."""
         return StepOutcome(raw_reward(rows), reward=rows.reward - self.coef * rows.cost)
 
 
-class CostPenalty(CostWrapper):
-    """The reward becomes ``reward - coef * cost``, with a price that nobody learns.
+class PenaltyRule(AccountHolder):
+    """What both classes ``CostPenalty`` share."""
+
+    make_account = PenaltyAccount
+
+    def __init__(self, env: Any, *, coef: float) -> None:
+        super().__init__(env, coef=coef)
+
+
+class CostPenalty(PenaltyRule, CostWrapper):
+    """The reward becomes ``reward - coef * cost``, at a fixed price.
 
     ``info["reward_raw"]`` is the environment's reward.
 
     Args:
-        env: an environment that gives ``info["cost"]``.
+        env: an environment with ``info["cost"]``.
         coef: price of one unit of cost, at least 0.
 
     Raises:
-        TypeError: ``coef`` is no number.
+        TypeError: ``coef`` is not a number.
         ValueError: it is negative or not finite; or at a step: ``info["cost"]`` is missing, not one number,
             NaN or infinite.
     """
-
-    make_account = PenaltyAccount
-
-    def __init__(self, env: gym.Env[Any, Any], *, coef: float) -> None:
-        super().__init__(env, coef=coef)

@@ -1,54 +1,58 @@
-"""Between the six values that Safety-Gymnasium's ``step`` returns and ``info["cost"]``."""
+"""Between ``info["cost"]`` and the six values that Safety-Gymnasium's ``step`` returns."""
 
 from typing import Any, SupportsFloat
 
-import gymnasium as gym
-
 from spi_wrappers.cost.accounts import checks
-from spi_wrappers.cost.accounts.account import COST_KEY, Account, Bools, InfoRows, RestartOutcome, zero_cost
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, AccountHolder
 from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class GivenCostAccount(Account):
-    """Checks costs that are given, and adds that of a reset."""
+    """Leaves costs as they are, and adds that of a reset."""
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
-        return zero_cost(self.num_rows)
+    zero_at_reset = True
+
+
+class PlainRule(AccountHolder):
+    """The constructor of wrappers without arguments."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+
+
+class ToInfoRule(PlainRule):
+    """What both classes ``SixTupleToInfo`` share."""
+
+    make_account = GivenCostAccount
 
 
 def six_of(step: Any, wrapper: str) -> Any:
     """What a wrapped ``step`` returned.
 
     Raises:
-        ValueError: it is not six values.
+        ValueError: it did not return six values.
     """
     if len(step) != 6:
         raise ValueError(
             f"{wrapper} wraps environments whose step() returns (observation, reward, cost, terminated, truncated, "
-            f"info), got {len(step)} values. With five the cost is in the info, or has to be made: CostFromInfo."
+            f"info), got {len(step)} values. With five, the cost is in the info, or CostFromInfo can make one."
         )
     return step
 
 
-class SixTupleToInfo(CostWrapper):
-    """Moves the cost of a six-tuple ``step`` into ``info["cost"]``, and so makes a Gymnasium environment of it.
+class SixTupleToInfo(ToInfoRule, CostWrapper):
+    """Moves the cost of a six-tuple ``step`` into ``info["cost"]``, which makes a Gymnasium environment of it.
 
     Args:
         env: its ``step`` returns ``(observation, reward, cost, terminated, truncated, info)``.
 
     Raises:
-        ValueError: at a step: it returns another number of values, the info has a cost already, or the cost is
-            no finite number.
+        ValueError: at a step: it returns another number of values, the info already has a cost, or the cost is
+            not a finite number.
     """
 
-    make_account = GivenCostAccount
-
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
-
     def step_inside(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """See ``CostWrapper``."""
+        """Step the environment, and move the cost."""
         step = six_of(self.env.step(action), self._name)
         observation, reward, cost, terminated, truncated, info = step
         if COST_KEY in info:
@@ -57,23 +61,18 @@ class SixTupleToInfo(CostWrapper):
         return observation, reward, terminated, truncated, info
 
 
-class InfoToSixTuple(CostWrapper):
+class InfoToSixTuple(PlainRule, CostWrapper):
     """Moves ``info["cost"]`` into a six-tuple ``step``, for algorithms of Safety-Gymnasium.
 
-    ``step`` returns ``(observation, reward, cost, terminated, truncated, info)``; infos have no cost any more,
-    so that nobody counts it twice. No Gymnasium wrapper fits around it but ``SixTupleToInfo``.
+    ``step`` returns ``(observation, reward, cost, terminated, truncated, info)``; the cost is removed from the
+    infos, so that it is not counted twice. The only wrapper that fits around it is ``SixTupleToInfo``.
 
     Args:
-        env: an environment that gives ``info["cost"]``.
+        env: an environment with ``info["cost"]``.
 
     Raises:
-        ValueError: at a step: the cost is missing or no finite number.
+        ValueError: at a step: the cost is missing or not a finite number.
     """
-
-    make_account = Account
-
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

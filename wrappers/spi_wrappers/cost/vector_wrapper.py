@@ -1,8 +1,8 @@
-"""The base class of cost wrappers around vector environments: the one place that knows autoreset modes."""
+"""The base class of cost wrappers of vector environments: the one place that knows autoreset modes."""
 
 import copy
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from spi_wrappers.cost.accounts import checks
 from spi_wrappers.cost.accounts.account import (
     COST_KEY,
-    Account,
+    AccountHolder,
     Bools,
     Entries,
     Floats,
     InfoRows,
-    MakeAccount,
+    RestartOutcome,
     StepOutcome,
     StepRows,
 )
@@ -45,17 +45,17 @@ from spi_wrappers.cost.accounts.rows import (
 
 
 class LastStep(NamedTuple):
-    """What a wrapper around this one need not work out again, if it gets the very arrays back.
+    """What the next wrapper outside need not compute again if it receives the same arrays.
 
     Attributes:
         terminated: as returned.
         truncated: as returned.
         ended: ``terminated | truncated``.
-        ended_rows: the indices of ``ended``.
-        over: the rows that this step reset (``NEXT_STEP``).
-        live: the rows that made a transition.
+        ended_rows: indices of ``ended``.
+        over: rows that this step reset (``NEXT_STEP``).
+        live: rows that made a transition.
         shown: ``infos["cost"]``; ``None`` if ``cost`` was not checked.
-        cost: ``[n]``, of the transitions, finite: 0 in reset rows, the last step's where an episode ended.
+        cost: ``[n]``, finite costs of the transitions: 0 in reset rows, the last step's where an episode ended.
     """
 
     terminated: Bools
@@ -68,43 +68,37 @@ class LastStep(NamedTuple):
     cost: Floats
 
 
-class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs):
+class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructorArgs, AccountHolder):
     """A vector environment whose steps go through an account with one row for each copy.
 
     It equals a vector environment of wrapped single ones, in every autoreset mode:
 
     * ``NEXT_STEP``: the step after an episode's end is a reset of that row; its account restarts.
-    * ``SAME_STEP``: what is written for an episode's last step goes to ``infos["final_info"]``, what belongs
-      to the new episode to ``infos``; ``infos["final_obs"]`` gets features as observations do.
-    * ``DISABLED``: rows restart by ``reset(options={"reset_mask": mask})``; other modes take a mask, too.
+    * ``SAME_STEP``: entries of an episode's last step go to ``infos["final_info"]``, those of the new episode to
+      ``infos``; ``infos["final_obs"]`` gets features like other observations.
+    * ``DISABLED``: rows restart by ``reset(options={"reset_mask": mask})``; the other modes also accept a mask.
 
     Args:
         env: the vector environment.
-        **kwargs: the wrapper's keyword arguments: recorded, and given to the account.
+        **kwargs: the wrapper's keyword arguments, recorded and passed to the account.
 
     Raises:
-        TypeError: ``env`` is no ``gymnasium.vector.VectorEnv``.
-        ValueError: it does not say its autoreset mode.
-
-    Attributes:
-        make_account: the account's class; set by the subclass.
+        ValueError: ``env`` does not declare its autoreset mode.
     """
-
-    make_account: ClassVar[MakeAccount]
 
     def __init__(self, env: VectorEnv[Any, Any, Any], **kwargs: Any) -> None:
         refuse_wrong_order(env, self._name)
-        RecordConstructorArgs.__init__(self, **kwargs)
+        RecordConstructorArgs.__init__(self, **self.recorded(kwargs))
         VectorWrapper.__init__(self, env)
         self.autoreset_mode = read_mode(env, self._name)
         self._size = env.num_envs
-        self.account: Account = self.build_account(self._size, kwargs)
+        self.account = self.build_account(self._size, kwargs)
         self._all = every_row(self._size)
         self._no_cost = np.zeros(self._size)
         self._same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
         self._next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
         self._over: Bools | None = None  # NEXT_STEP: rows that the next step resets, if any
-        self._forced: Bools | None = None  # those of them that the environment did not end by itself
+        self._forced: Bools | None = None  # those of them that the account ended
         if self.account.may_end and self.autoreset_mode is not AutoresetMode.DISABLED:
             check_rows_can_be_reset(env, self._name)
         self._observation: Any = None
@@ -121,7 +115,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         mask = None if options is None else options.get("reset_mask")
         observations, infos = self.env.reset(
             seed=seed,  # type: ignore[arg-type]
-            options=None if options is None else dict(options),  # environments take the mask out of it
+            options=None if options is None else dict(options),  # environments pop the mask
         )
         rows = self._all if mask is None else np.asarray(mask)
         self._over, self._forced = _left(self._over, rows), _left(self._forced, rows)
@@ -135,7 +129,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         return observations, infos
 
     def step(self, actions: Any) -> Step:
-        """Step all rows, and account for the transitions."""
+        """Step all rows and account for the transitions."""
         forced = self._forced
         step = self.step_inside(actions) if forced is None else step_and_reset(self.env, actions, forced)
         observations, reward, terminated, truncated, infos = step
@@ -166,13 +160,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
                 observations, infos = self._reset_forced(observations, infos, forced)
             features = self._write_ends(infos, outcome, ended, ended_rows)
         else:
-            if account.masks_itself and HELD_KEY not in infos:
-                for key, values in outcome.info.items():
-                    infos[key], infos[f"_{key}"] = values, self._all.copy()
-            elif restart is None or over is None:
-                self._write(infos, outcome.info, None if live is self._all else live)
-            else:
-                self._write_rows(infos, outcome.info, live, restart.info, over)
+            self._write_step(infos, outcome, live, restart)
             if len(ended_rows):
                 for key, values in outcome.final.items():
                     put(infos, key, values, ended, self._size, masked=account.masks_itself)
@@ -187,22 +175,14 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         reward = reward if outcome.reward is None else outcome.reward
         return observations, reward, terminated, truncated, infos
 
-    def build_account(self, num_rows: int, kwargs: dict[str, Any]) -> Account:
-        """Make the account from the wrapper's keyword arguments."""
-        return type(self).make_account(num_rows, **kwargs)
-
     def step_inside(self, actions: Any) -> Step:
         """Step the wrapped environment."""
         return self.env.step(actions)
 
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
-
     def _seen(
         self, terminated: Bools, truncated: Bools, infos: Infos
     ) -> tuple[Bools, NDArray[np.intp], Bools, Floats | None]:
-        """Rows that ended, their indices, rows that moved, and costs; what the wrapper inside found, if it did."""
+        """Rows that ended, their indices, live rows, and costs if the wrapper inside knows them."""
         inner: LastStep | None = getattr(self.env, "last_step", None)
         if inner is None or inner.terminated is not terminated or inner.truncated is not truncated:
             ended = terminated | truncated
@@ -221,13 +201,13 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     def _reached(
         self, observations: Any, infos: Infos, final: Bools | None, ended_rows: NDArray[np.intp]
     ) -> Any:
-        """What the transitions led to."""
+        """The observations that the transitions led to."""
         if final is None:
             return observations
         return with_rows(self.env.single_observation_space, observations, ended_rows, infos["final_obs"])
 
     def _reset_forced(self, observations: Any, infos: Infos, forced: Bools) -> tuple[Any, Infos]:
-        """``SAME_STEP``: reset rows that the account ended, as the environment resets those that it ends."""
+        """``SAME_STEP``: reset the rows that the account ended, as the environment does with its own."""
         ends = {key: infos[key] for key in FINAL_KEYS if key in infos}
         step_infos = {key: value for key, value in infos.items() if key not in ends}
         fresh, fresh_infos = reset_rows(self.env, forced)
@@ -267,7 +247,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     def _checked(
         self, infos: Infos, cost: Floats, outcome: StepOutcome, live: Bools
     ) -> tuple[Floats | None, Floats]:
-        """The costs as they leave, and ``infos["cost"]`` if a wrapper around this one need not check them."""
+        """``infos["cost"]`` if the next wrapper outside need not check it, and the costs."""
         shown, written = infos.get(COST_KEY), outcome.info.get(COST_KEY)
         if shown is None or HELD_KEY in infos:
             return None, cost
@@ -280,6 +260,18 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         checked = written.dtype == np.float64 and math.isfinite(np.add.reduce(written))
         return (shown if checked else None), written
 
+    def _write_step(
+        self, infos: Infos, outcome: StepOutcome, live: Bools, restart: RestartOutcome | None
+    ) -> None:
+        """Write the entries of a step in which no row was reset after its transition."""
+        if self.account.masks_itself and HELD_KEY not in infos:
+            for key, values in outcome.info.items():
+                infos[key], infos[f"_{key}"] = values, self._all.copy()
+        elif restart is None or self._over is None:
+            self._write(infos, outcome.info, None if live is self._all else live)
+        else:
+            self._write_rows(infos, outcome.info, live, restart.info, self._over)
+
     def _write(self, infos: Infos, entries: Entries, rows: Bools | None) -> None:
         if rows is not None and entries and not np.count_nonzero(rows):
             return  # Gymnasium has no key that no row has
@@ -287,7 +279,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
             put(infos, key, values, rows, self._size)
 
     def _write_rows(self, infos: Infos, entries: Entries, rows: Bools, fresh: Entries, reset: Bools) -> None:
-        """Write entries of the rows that made a transition, and others of the rows that were reset."""
+        """Write ``entries`` in rows that made a transition, ``fresh`` in rows that were reset."""
         both = HELD_KEY not in infos and np.count_nonzero(rows) > 0
         for key, values in fresh.items():
             ours = entries.get(key)
@@ -301,7 +293,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     def _write_ends(
         self, infos: Infos, outcome: StepOutcome, final: Bools, ended_rows: NDArray[np.intp]
     ) -> Any:
-        """``SAME_STEP``: the last steps' entries go to ``final_info``. Returns the new episodes' features."""
+        """``SAME_STEP``: write the last steps' entries to ``final_info``; return the new episodes' features."""
         final_info = dict(infos.get("final_info", {}))
         masked = self.account.masks_itself
         for key, values in outcome.info.items():
@@ -327,7 +319,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         return restart.feature
 
     def _keep(self, observations: Any) -> None:
-        """Remember what the next transition begins with, as a copy: some environments write into their own."""
+        """Remember a copy of where the next transition begins: some environments reuse their arrays."""
         plain = isinstance(observations, np.ndarray)
         self._observation = observations.copy() if plain else copy.deepcopy(observations)
 
@@ -344,7 +336,7 @@ def read_mode(env: VectorEnv[Any, Any, Any], wrapper: str) -> AutoresetMode:
     """The autoreset mode that a vector environment declares.
 
     Raises:
-        ValueError: it declares none.
+        ValueError: it does not declare one.
     """
     mode = env.metadata.get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):

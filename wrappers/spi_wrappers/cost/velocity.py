@@ -3,30 +3,20 @@
 import re
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import (
-    COST_KEY,
-    Account,
-    Bools,
-    InfoRows,
-    RestartOutcome,
-    StepOutcome,
-    StepRows,
-    zero_cost,
-)
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, AccountHolder, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.from_info import numbers_of
 from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class SpeedLimit(NamedTuple):
-    """What a robot's cost looks at.
+    """When a robot is too fast.
 
     Attributes:
         threshold: in meters per second; the cost is 1 above it.
-        axes: ``"x"``, the signed velocity forward, or ``"xy"``, the speed in the plane.
+        axes: ``"x"``, the signed forward velocity, or ``"xy"``, the speed in the plane.
     """
 
     threshold: float
@@ -46,9 +36,10 @@ _ROBOT = re.compile(rf"(?:{'|'.join(SPEED_LIMITS)})(?![a-z]|Standup)")
 
 
 class VelocityAccount(Account):
-    """Compares speeds with a threshold; see ``VelocityCost``."""
+    """Compares speeds with a threshold."""
 
     cost = "makes"
+    zero_at_reset = True
     masks_itself = True
 
     def __init__(self, num_rows: int, *, threshold: float, axes: str) -> None:
@@ -58,12 +49,8 @@ class VelocityAccount(Account):
             raise ValueError(f"axes must be 'x' or 'xy', got {axes!r}.")
         self.axes = axes
 
-    def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """See ``Account``."""
-        return zero_cost(self.num_rows)
-
     def step(self, rows: StepRows) -> StepOutcome:
-        """See ``Account``."""
+        """Make the costs of the step."""
         speed = numbers_of(rows, "x_velocity", "VelocityCost")
         if self.axes == "xy":
             side = numbers_of(rows, "y_velocity", "VelocityCost")
@@ -72,13 +59,13 @@ class VelocityAccount(Account):
 
 
 def speed_limit(env: Any, threshold: float | None, axes: str | None) -> SpeedLimit:
-    """The limit that is given, or else that of the environment's robot.
+    """The given limit, completed by that of the environment's robot.
 
-    The robot is known by the id of the environment's spec (``"HalfCheetah-v5"``, ``"spi/VelocityAnt-v0"``), of
-    a vector's first copy, or by the name of its class (EnvPool's ``GymHopper...``).
+    The robot is recognized by the id in the environment's spec (``"HalfCheetah-v5"``, ``"spi/VelocityAnt-v0"``) or
+    that of a vector's first copy, or by the name of the class (EnvPool's ``GymHopper...``).
 
     Raises:
-        ValueError: part of it is not given and the robot is unknown.
+        ValueError: an argument is missing and the robot is unknown.
     """
     known = None
     for name in _names(env):
@@ -88,8 +75,8 @@ def speed_limit(env: Any, threshold: float | None, axes: str | None) -> SpeedLim
             break
     if known is None and (threshold is None or axes is None):
         raise ValueError(
-            f"VelocityCost knows the thresholds of {', '.join(SPEED_LIMITS)}, and {env} is none of them by its id "
-            "or class. Give threshold (meters per second) and axes ('x' or 'xy')."
+            f"VelocityCost knows the thresholds of {', '.join(SPEED_LIMITS)}; neither the id nor the class of {env} "
+            "names one of them. Pass threshold (meters per second) and axes ('x' or 'xy')."
         )
     if known is None:
         known = SpeedLimit(0.0, "x")
@@ -107,28 +94,29 @@ def _names(env: Any) -> list[str]:
     return [*ids, *(cls.__name__ for cls in classes)]
 
 
-class VelocityCost(CostWrapper):
+class VelocityRule(AccountHolder):
+    """What both classes ``VelocityCost`` share."""
+
+    make_account = VelocityAccount
+
+    def __init__(self, env: Any, *, threshold: float | None = None, axes: str | None = None) -> None:
+        super().__init__(env, **speed_limit(env, threshold, axes)._asdict())
+
+
+class VelocityCost(VelocityRule, CostWrapper):
     """Adds a cost of 1 at each step in which a robot is faster than a threshold, else 0.
 
-    With the thresholds of the Safety-Velocity v1 tasks, for the six of Gymnasium's MuJoCo environments (v4 and
-    v5) and EnvPool's: HalfCheetah, Hopper, Walker2d, Swimmer by ``info["x_velocity"]``, Ant and Humanoid by the
-    norm of ``"x_velocity"`` and ``"y_velocity"``. It needs no safety-gymnasium.
+    The defaults are the thresholds of the Safety-Velocity v1 tasks, for Gymnasium's MuJoCo environments (v4 and
+    v5) and EnvPool's: HalfCheetah, Hopper, Walker2d and Swimmer by ``info["x_velocity"]``, Ant and Humanoid by the
+    norm of ``"x_velocity"`` and ``"y_velocity"``. safety-gymnasium is not needed.
 
     Args:
-        env: an environment whose infos have these velocities, and no cost.
+        env: an environment without a cost whose infos have these velocities.
         threshold: in meters per second, not negative; by default the robot's.
         axes: ``"x"`` or ``"xy"``; by default the robot's.
 
     Raises:
-        TypeError: ``threshold`` is no number.
+        TypeError: ``threshold`` is not a number.
         ValueError: an argument is out of range, or the robot is unknown; or at a step: a velocity is missing,
-            or the environment has a cost already.
+            or the environment already has a cost.
     """
-
-    make_account = VelocityAccount
-
-    def __init__(
-        self, env: gym.Env[Any, Any], *, threshold: float | None = None, axes: str | None = None
-    ) -> None:
-        limit = speed_limit(env, threshold, axes)
-        super().__init__(env, threshold=limit.threshold, axes=limit.axes)

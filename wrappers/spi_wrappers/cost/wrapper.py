@@ -1,41 +1,35 @@
-"""The base class of cost wrappers around a single environment: an account with one row."""
+"""The base class of cost wrappers of single environments: an account with one row."""
 
 import copy
-from collections.abc import Mapping
-from typing import Any, ClassVar, SupportsFloat
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from spi_wrappers.cost.accounts import checks
-from spi_wrappers.cost.accounts.account import COST_KEY, Account, Entries, MakeAccount, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import COST_KEY, AccountHolder, StepRows
 from spi_wrappers.cost.accounts.features import extended, extended_space
-from spi_wrappers.cost.accounts.infos import SingleInfo
+from spi_wrappers.cost.accounts.infos import SingleInfo, write_row
 from spi_wrappers.cost.accounts.order import refuse_wrong_order
 
 _ALL = np.ones(1, np.bool_)
 _NO_COST = np.zeros(1)
 
 
-class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs, AccountHolder):
     """An environment whose steps go through an account.
 
     Args:
         env: the environment.
-        **kwargs: the wrapper's keyword arguments: recorded for ``env.spec`` and given to the account.
-
-    Attributes:
-        make_account: the account's class; set by the subclass.
+        **kwargs: the wrapper's keyword arguments, recorded in ``env.spec`` and passed to the account.
     """
-
-    make_account: ClassVar[MakeAccount]
 
     def __init__(self, env: gym.Env[Any, Any], **kwargs: Any) -> None:
         refuse_wrong_order(env, self._name)
-        RecordConstructorArgs.__init__(self, **kwargs)
+        RecordConstructorArgs.__init__(self, **self.recorded(kwargs))
         gym.Wrapper.__init__(self, env)
-        self.account: Account = self.build_account(1, kwargs)
+        self.account = self.build_account(1, kwargs)
         self._observation: Any = None
         if self.account.feature is not None:
             self.observation_space = extended_space(env.observation_space, self.account.feature, self._name)
@@ -43,15 +37,15 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset the environment, and begin a new episode in the account."""
+        """Reset the environment and its account."""
         observation, info = self.env.reset(seed=seed, options=options)
         outcome = self.account.restart(_ALL, SingleInfo(info))
         self._keep(observation)
-        _write(info, outcome.info)
+        write_row(info, outcome.info, 0)
         return self._with_feature(observation, outcome.feature), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Step the environment, and account for the transition."""
+        """Step the environment and account for the transition."""
         observation, reward, terminated, truncated, info = self.step_inside(action)
         rows = self._rows(reward, bool(terminated), bool(truncated), info)
         if self.account.needs_observation:
@@ -64,20 +58,14 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if outcome.reward is not None:
             reward = float(outcome.reward[0])
         self._keep(observation)
-        _write_outcome(info, outcome, terminated or truncated)
+        write_row(info, outcome.info, 0)
+        if terminated or truncated:
+            write_row(info, outcome.final, 0)
         return self._with_feature(observation, outcome.feature), reward, terminated, truncated, info
-
-    def build_account(self, num_rows: int, kwargs: dict[str, Any]) -> Account:
-        """Make the account from the wrapper's keyword arguments."""
-        return type(self).make_account(num_rows, **kwargs)
 
     def step_inside(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the wrapped environment."""
         return self.env.step(action)
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
 
     def _rows(
         self, reward: SupportsFloat, terminated: bool, truncated: bool, info: dict[str, Any]
@@ -104,28 +92,10 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return np.array([checks.read_single_cost(info[COST_KEY], self._name)])
 
     def _keep(self, observation: Any) -> None:
-        if self.account.needs_observation:  # a copy: some environments write into the one that they gave
+        if self.account.needs_observation:  # a copy: some environments reuse the array
             self._observation = copy.deepcopy(observation)
 
     def _with_feature(self, observation: Any, values: Any) -> Any:
         if self.account.feature is None:
             return observation
         return extended(observation, values[0], self.account.feature)
-
-
-def _write_outcome(info: dict[str, Any], outcome: StepOutcome, ended: bool) -> None:
-    _write(info, outcome.info)
-    if ended:
-        _write(info, outcome.final)
-
-
-def _write(info: dict[str, Any], entries: Entries) -> None:
-    """Row 0 of the entries, numbers as Python's."""
-    for key, values in entries.items():
-        if isinstance(values, Mapping):
-            part = dict(info.get(key, {}))
-            _write(part, values)
-            info[key] = part
-        else:
-            value = values[0]
-            info[key] = value.item() if isinstance(value, np.generic) else value

@@ -1,6 +1,6 @@
 """Costs of a vector environment that a function computes."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from spi_wrappers.cost.accounts.account import Account, Floats, StepRows
 from spi_wrappers.cost.accounts.batches import row_of
 from spi_wrappers.cost.accounts.functions import FunctionOrName, function_of, name_of
 from spi_wrappers.cost.accounts.infos import row_of_infos
-from spi_wrappers.cost.from_fn import FnAccount, SingleCost
+from spi_wrappers.cost.from_fn import CostFn, FnAccount, cost_of
 from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
@@ -21,10 +21,9 @@ class CostFromFn(CostVectorWrapper):
 
     Args:
         env: a vector environment without a cost.
-        fn: as for single environments, called for one row after the other; or with ``batched``, called once
-            with batched observations, actions and infos (the true final observations and infos where episodes
-            ended), and returns numbers ``[n]``. Rows that were reset in place of a step are among them; what
-            it returns there is not used.
+        fn: as for single environments, called for one row after the other. With ``batched`` it is called once with
+            batched observations, actions and infos (the true final observations and infos where episodes ended),
+            and returns numbers ``[n]``; those of rows that were reset instead of stepped are ignored.
         batched: whether ``fn`` takes all rows at once, which is faster.
 
     Raises:
@@ -36,37 +35,32 @@ class CostFromFn(CostVectorWrapper):
         super().__init__(env, fn=name_of(fn), batched=batched)
 
     def build_account(self, num_rows: int, kwargs: dict[str, Any]) -> Account:
-        """See ``CostVectorWrapper``."""
+        """Make an account that calls the function, once or for each row."""
         fn = function_of("fn", kwargs["fn"])
         if kwargs["batched"]:
-            return FnAccount(num_rows, _BatchedCosts(fn))
-        spaces_of_rows = (self.env.single_observation_space, self.env.single_action_space)
-        return FnAccount(num_rows, _CostsRowByRow(SingleCost(fn), *spaces_of_rows))
+            return FnAccount(num_rows, functools.partial(_batched_costs, fn))
+        row_spaces = (self.env.single_observation_space, self.env.single_action_space)
+        return FnAccount(num_rows, functools.partial(_costs_row_by_row, fn, *row_spaces))
 
 
-class _BatchedCosts:
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self._fn = fn
-
-    def __call__(self, rows: StepRows) -> Floats:
-        if not np.count_nonzero(rows.live):
-            return np.zeros(len(rows.live))
-        values = self._fn(rows.observation, rows.action, rows.next_observation, rows.info.whole())
-        return checks.read_vector_cost(values, rows.live, "CostFromFn", "what fn returns")
+def _batched_costs(fn: CostFn, rows: StepRows) -> Floats:
+    if not np.count_nonzero(rows.live):
+        return np.zeros(len(rows.live))
+    values = fn(rows.observation, rows.action, rows.next_observation, rows.info.whole())
+    return checks.read_vector_cost(values, rows.live, "CostFromFn", "what fn returns")
 
 
-class _CostsRowByRow:
-    def __init__(self, cost: SingleCost, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
-        self._cost, self._observations, self._actions = cost, observations, actions
-
-    def __call__(self, rows: StepRows) -> Floats:
-        costs = np.zeros(len(rows.live))
-        infos = rows.info.whole()
-        for row in np.flatnonzero(rows.live).tolist():
-            costs[row] = self._cost.of(
-                row_of(self._observations, rows.observation, row),
-                row_of(self._actions, rows.action, row),
-                row_of(self._observations, rows.next_observation, row),
-                row_of_infos(infos, row),
-            )
-        return costs
+def _costs_row_by_row(
+    fn: CostFn, observations: spaces.Space[Any], actions: spaces.Space[Any], rows: StepRows
+) -> Floats:
+    costs = np.zeros(len(rows.live))
+    infos = rows.info.whole()
+    for row in np.flatnonzero(rows.live).tolist():
+        costs[row] = cost_of(
+            fn,
+            row_of(observations, rows.observation, row),
+            row_of(actions, rows.action, row),
+            row_of(observations, rows.next_observation, row),
+            row_of_infos(infos, row),
+        )
+    return costs

@@ -1,4 +1,4 @@
-"""Actions of a vector environment that last several steps."""
+"""Actions of a vector environment that are repeated for several steps."""
 
 import contextlib
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ from spi_wrappers.cost.accounts.account import Bools, Floats
 from spi_wrappers.cost.accounts.batches import row_of, with_rows
 from spi_wrappers.cost.accounts.infos import FINAL_KEYS, Infos, VectorInfo, mask_of, overlaid, without
 from spi_wrappers.cost.accounts.rows import HELD_KEY, Step, check_rows_can_be_reset, held, reset_rows
-from spi_wrappers.cost.repeat import RepeatAccount
+from spi_wrappers.cost.repeat import RepeatRule
 from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
 class _Window(NamedTuple):
-    """What the steps of one repeated action have come to; rows stop at their episode's end."""
+    """The sums over the steps of one repeated action so far; rows stop where their episode ends."""
 
     observations: Any
     reward: Floats
@@ -28,27 +28,24 @@ class _Window(NamedTuple):
     early: Bools
 
 
-class ActionRepeat(CostVectorWrapper):
+class ActionRepeat(RepeatRule, CostVectorWrapper):
     """``spi_wrappers.ActionRepeat`` for vector environments.
 
-    Rows whose episode ends wait for the others. Those of ``SyncVectorEnv`` can; in other vector environments
-    they go on unseen and are reset once more, by ``reset(options={"reset_mask": ...})``, which uses up random
-    numbers: their episodes are as good, but not those of single environments with the same seed.
+    Rows whose episode ends wait for the others. ``SyncVectorEnv`` can hold them; in other vector environments they
+    continue unseen and are reset once more, by ``reset(options={"reset_mask": ...})``, which consumes random
+    numbers: the episodes then differ from those of single environments with the same seed.
 
     Raises:
-        ValueError: also if the environment is not known to honour ``reset_mask``.
+        ValueError: also if the environment is not known to honor ``reset_mask``.
     """
 
-    make_account = RepeatAccount
-    account: RepeatAccount
-
     def __init__(self, env: VectorEnv[Any, Any, Any], repeat: int) -> None:
-        super().__init__(env, repeat=repeat)
+        super().__init__(env, repeat)
         if self.account.repeat > 1:
             check_rows_can_be_reset(env, self._name)
 
     def step_inside(self, actions: Any) -> Step:
-        """See ``CostVectorWrapper``."""
+        """Step all rows up to ``repeat`` times."""
         waiting = np.zeros(self._size, np.bool_) if self._over is None else self._over
         window = self._first(actions, waiting)
         for _ in range(self.account.repeat - 1):
@@ -76,7 +73,7 @@ class ActionRepeat(CostVectorWrapper):
         )
 
     def _continued(self, window: _Window, actions: Any, waiting: Bools) -> _Window:
-        """One more step of the rows whose episode has not ended."""
+        """Take one more step in rows whose episode has not ended."""
         over = window.terminated | window.truncated
         still = over | waiting
         if not (self._next_step or self._same_step) and (over & ~window.early).any():
@@ -113,7 +110,7 @@ class ActionRepeat(CostVectorWrapper):
             return self.env.step(actions)
 
     def _allow_steps(self, rows: Bools) -> None:
-        """``DISABLED``: an environment takes no steps before it was told that ended rows are reset."""
+        """``DISABLED``: reset ended rows, because the environment refuses to step before that."""
         with self._holding(rows):
             reset_rows(self.env, rows)
 
@@ -124,7 +121,7 @@ class ActionRepeat(CostVectorWrapper):
         return contextlib.nullcontext()
 
     def _fresh(self, window: _Window, waiting: Bools) -> tuple[Any, Infos]:
-        """Observations and infos, with resets of the rows that went on unseen or waited to be reset."""
+        """Observations and infos, after resetting the rows that continued unseen or waited."""
         rows = waiting
         if self._same_step:
             rows = window.early & ~np.full(self._size, isinstance(self.env.unwrapped, SyncVectorEnv))

@@ -1,28 +1,22 @@
-"""Between the six values that a vector of Safety-Gymnasium's environments returns and ``infos["cost"]``."""
+"""Between ``infos["cost"]`` and the six values that Safety-Gymnasium's vector environments return."""
 
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 
 from spi_wrappers.cost.accounts import checks
-from spi_wrappers.cost.accounts.account import COST_KEY, Account, Bools, Floats, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import COST_KEY, Bools, Floats
 from spi_wrappers.cost.accounts.infos import Infos, put
 from spi_wrappers.cost.accounts.rows import Step
-from spi_wrappers.cost.six_tuple import GivenCostAccount, six_of
+from spi_wrappers.cost.six_tuple import PlainRule, ToInfoRule, six_of
 from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 
 
-class SixTupleToInfo(CostVectorWrapper):
+class SixTupleToInfo(ToInfoRule, CostVectorWrapper):
     """``spi_wrappers.SixTupleToInfo`` for vector environments; costs are numbers ``[n]``."""
 
-    make_account = GivenCostAccount
-
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        super().__init__(env)
-
     def step_inside(self, actions: Any) -> Step:
-        """See ``CostVectorWrapper``."""
+        """Step the environment, and move the costs."""
         step = six_of(self.env.step(actions), self._name)
         observations, reward, cost, terminated, truncated, infos = step
         if COST_KEY in infos or COST_KEY in infos.get("final_info", {}):
@@ -39,25 +33,8 @@ class SixTupleToInfo(CostVectorWrapper):
         return observations, reward, terminated, truncated, infos
 
 
-class _LastCost(Account):
-    """Keeps the costs of the last step."""
-
-    def __init__(self, num_rows: int) -> None:
-        super().__init__(num_rows)
-        self.last = np.zeros(num_rows)
-
-    def step(self, rows: StepRows) -> StepOutcome:
-        self.last = rows.cost
-        return StepOutcome()
-
-
-class InfoToSixTuple(CostVectorWrapper):
+class InfoToSixTuple(PlainRule, CostVectorWrapper):
     """``spi_wrappers.InfoToSixTuple`` for vector environments; costs are float64 ``[n]``, 0 in reset rows."""
-
-    make_account = _LastCost
-
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        super().__init__(env)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -74,7 +51,8 @@ class InfoToSixTuple(CostVectorWrapper):
         infos = _without_cost(infos)
         if "final_info" in infos:
             infos["final_info"] = _without_cost(infos["final_info"])
-        return observations, reward, np.copy(self.account.last), terminated, truncated, infos  # type: ignore[attr-defined]
+        assert self.last_step is not None
+        return observations, reward, np.copy(self.last_step.cost), terminated, truncated, infos
 
 
 def _without_cost(infos: Infos) -> Infos:

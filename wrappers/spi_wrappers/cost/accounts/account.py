@@ -1,8 +1,7 @@
-"""What an account is: the arithmetic of one wrapper over n rows, knowing nothing of environments.
+"""The arithmetic of one wrapper over n rows, without environments.
 
-A single environment has one row, a vector environment one for each copy. The two base classes
-(``single.CostWrapper`` and ``vector.CostVectorWrapper``) translate between environments and rows; an account
-sees transitions and restarts only, whatever the autoreset mode.
+A single environment has one row, a vector environment one for each copy. ``CostWrapper`` and ``CostVectorWrapper``
+translate between environments and rows; an account only sees transitions and restarts, whatever the autoreset mode.
 """
 
 import functools
@@ -28,13 +27,13 @@ class InfoRows(Protocol):
     """The infos of a transition or of a reset, row by row."""
 
     def read(self, key: str) -> tuple[Any, Bools]:
-        """Values under ``key``, first axis n, and bool ``[n]``: which rows have them (``None`` if none has)."""
+        """The values under ``key``, ``[n, ...]`` (``None`` if no row has one), and which rows have one."""
 
     def keys(self) -> list[str]:
-        """The keys that some row has."""
+        """The keys that at least one row has."""
 
     def whole(self) -> dict[str, Any]:
-        """All of it, as the environment gives infos: a single one's, or a vector's with its masks."""
+        """The infos as the environment returns them: those of one environment, or a vector's with its masks."""
 
 
 class StepRows(NamedTuple):
@@ -46,14 +45,14 @@ class StepRows(NamedTuple):
         truncated: ``[n]``.
         cost: ``[n]``, read from the infos and checked if the account has ``cost = "reads"``, else zeros; 0 in
             rows that are not live.
-        live: ``[n]``, which rows made a transition. The others were reset by the environment in place of a
-            step (``NEXT_STEP``); their account was restarted before, and must not move.
+        live: ``[n]``, which rows made a transition. The environment reset the others instead of stepping them
+            (``NEXT_STEP``); their account has been restarted and must not move.
         ended: ``[n]``, ``terminated | truncated``.
-        ended_rows: the indices of ``ended``, most of the time none.
-        info: the infos of the transition, of an episode's last one as well.
-        action: as given to ``step``: unbatched in a single environment.
-        observation: what the transition began with; ``None`` unless the account ``needs_observation``.
-        next_observation: what it led to, the true final one where an episode ended; ``None`` likewise.
+        ended_rows: indices of ``ended``, usually none.
+        info: infos of the transition, including an episode's last one.
+        action: as given to ``step``, unbatched in a single environment.
+        observation: where the transition began; ``None`` unless the account ``needs_observation``.
+        next_observation: where it led, the true final one where an episode ended; ``None`` likewise.
     """
 
     reward: Floats
@@ -70,16 +69,16 @@ class StepRows(NamedTuple):
 
 
 class StepOutcome(NamedTuple):
-    """What an account makes of a step; ``None`` leaves a signal as it is.
+    """What an account makes of a step; ``None`` leaves a signal unchanged.
 
     Attributes:
         info: written into the infos of all live rows; ``{"cost": ...}`` sets or replaces the cost.
-        final: written into the infos of rows whose episode ended only. A dictionary joins the one that is
-            there already (``{"episode": {"c": ...}}``).
+        final: written only where an episode ended. A dictionary is merged into the existing one
+            (``{"episode": {"c": ...}}``).
         reward: ``[n]``.
-        terminated: ``[n]``, may end episodes that go on.
+        terminated: ``[n]``, may end running episodes.
         truncated: ``[n]``, likewise.
-        feature: ``[n, k]``, appended to the observations that the transitions led to.
+        feature: ``[n, k]``, appended to the next observations.
     """
 
     info: Entries = _NOTHING
@@ -111,7 +110,7 @@ class Feature(NamedTuple):
     """Numbers that an account appends to each observation.
 
     Attributes:
-        name: the new key, if observations are dictionaries.
+        name: the new key in dictionary observations.
         low: ``[k]``, lower bounds.
         high: ``[k]``, upper bounds.
     """
@@ -122,22 +121,24 @@ class Feature(NamedTuple):
 
 
 class Account:
-    """Base class of accounts. A subclass is made by ``cls(num_rows, **the wrapper's keyword arguments)``.
+    """Base class of accounts, made by ``cls(num_rows, **the wrapper's keyword arguments)``.
 
     Attributes:
-        cost: ``"reads"`` needs a cost at each step (missing, NaN or misshapen ones are refused, by the base
-            classes), ``"makes"`` refuses environments that have one already, ``"ignores"`` does neither.
-        needs_observation: whether ``StepRows`` shall hold observations.
+        cost: ``"reads"`` needs a cost at each step (missing, NaN or misshapen ones are refused), ``"makes"``
+            refuses environments that already have one, ``"ignores"`` does neither.
+        needs_observation: whether ``StepRows`` holds observations.
         may_end: whether it may end episodes; under autoreset that needs an environment with ``reset_mask``.
-        masks_itself: whether ``step`` gives entries that need neither masks nor checks, which saves time: ``info``
-            has no more than arrays ``[n]`` for keys that a restart gives as well, and is a restart's in rows that
-            are not live, ``final`` is 0 in rows whose episode goes on, costs are finite float64.
+        zero_at_reset: whether ``restart`` reports a cost of 0.
+        masks_itself: whether the entries of ``step`` need neither masks nor checks, which saves time: ``info``
+            only has arrays ``[n]`` for keys that a restart has too, equal to the restart's in rows that are not
+            live; ``final`` is 0 in rows whose episode continues; costs are finite float64.
         feature: what it appends to observations.
     """
 
     cost: str = "reads"
     needs_observation: bool = False
     may_end: ClassVar[bool] = False
+    zero_at_reset: ClassVar[bool] = False
     masks_itself: bool = False
     feature: Feature | None = None
 
@@ -145,21 +146,62 @@ class Account:
         """Take the number of rows, n."""
         self.num_rows = num_rows
 
+    def clear(self, rows: Bools) -> None:
+        """Forget the old episodes where ``rows``, bool ``[n]``, is true."""
+
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
-        """New episodes begin where ``rows``, bool ``[n]``, is true; clear what belongs to the old ones."""
-        return RESTARTED
+        """Begin new episodes where ``rows``, bool ``[n]``, is true."""
+        self.clear(rows)
+        return _zero_cost(self.num_rows) if self.zero_at_reset else RESTARTED
 
     def step(self, rows: StepRows) -> StepOutcome:
-        """Account for one step. Arrays of ``rows`` must not be written into."""
+        """Account for one step. The arrays of ``rows`` must not be modified."""
         return UNCHANGED
 
 
 MakeAccount: TypeAlias = Callable[..., Account]
 
 
+class AccountHolder:
+    """Base of what runs an account: wrappers of single, vector and Stable-Baselines3 environments.
+
+    The constructor that a wrapper's single and vector classes share is written once, in a subclass of this::
+
+        class ClipRule(AccountHolder):
+            make_account = ClipAccount
+
+            def __init__(self, env: Any, *, low: float = 0.0, high: float = 1.0) -> None:
+                super().__init__(env, low=low, high=high)
+
+        class ClipCost(ClipRule, CostWrapper): ...
+
+    Attributes:
+        make_account: the account's class.
+        account: the account.
+    """
+
+    make_account: ClassVar[MakeAccount] = Account
+    account: Any
+
+    def __init__(self, env: Any, **kwargs: Any) -> None:
+        """Take the environment, and the account's keyword arguments."""
+        raise NotImplementedError
+
+    def build_account(self, num_rows: int, kwargs: dict[str, Any]) -> Account:
+        """Make the account from the wrapper's keyword arguments."""
+        return type(self).make_account(num_rows, **kwargs)
+
+    def recorded(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keyword arguments to record in ``env.spec``."""
+        return kwargs
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+
 @functools.lru_cache(maxsize=64)
-def zero_cost(num_rows: int) -> RestartOutcome:
-    """A restart that shows a cost of 0."""
+def _zero_cost(num_rows: int) -> RestartOutcome:
     zeros = np.zeros(num_rows)
     zeros.flags.writeable = False
     return RestartOutcome(info={COST_KEY: zeros})

@@ -1,6 +1,6 @@
-"""The infos of vector environments: arrays beside bool ``_key`` arrays that say which rows have the key.
+"""The infos of vector environments: an array for each key, and a bool array ``_key`` of the rows that have it.
 
-The arrays of an environment are never written into: functions here put new ones in their place.
+Functions here replace the environment's arrays and never modify them.
 """
 
 import functools
@@ -10,42 +10,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spi_wrappers.cost.accounts.account import Bools
+from spi_wrappers.cost.accounts.account import Bools, Entries
 
 Infos = dict[str, Any]
 
-#: What ``SAME_STEP`` adds about episodes that ended.
+#: The keys that ``SAME_STEP`` adds for episodes that ended.
 FINAL_KEYS = ("final_obs", "_final_obs", "final_info", "_final_info")
 
 
 class SingleInfo:
-    """One row's info, as ``account.InfoRows``."""
+    """``InfoRows`` of a single environment."""
 
     def __init__(self, info: Mapping[str, Any]) -> None:
-        """Take what ``step`` or ``reset`` returned."""
         self._info = info
 
     def read(self, key: str) -> tuple[Any, Bools]:
-        """See ``account.InfoRows``."""
+        """The value as ``[1, ...]``, and whether it is there."""
         there = key in self._info
         return (np.asarray(self._info[key])[None] if there else None), np.array([there])
 
     def keys(self) -> list[str]:
-        """See ``account.InfoRows``."""
+        """The keys of the info."""
         return list(self._info)
 
     def whole(self) -> dict[str, Any]:
-        """See ``account.InfoRows``."""
+        """A copy of the info."""
         return dict(self._info)
 
 
 class VectorInfo:
-    """A vector environment's infos, as ``account.InfoRows``.
+    """``InfoRows`` of a vector environment.
 
     Args:
         infos: what ``step`` or ``reset`` returned.
         num_rows: n.
-        final: which rows are to be read from ``infos["final_info"]``; ``None`` if none are.
+        final: rows to read from ``infos["final_info"]``; ``None`` if there are none.
     """
 
     __slots__ = ("_final", "_infos", "_num_rows")
@@ -54,7 +53,7 @@ class VectorInfo:
         self._infos, self._num_rows, self._final = infos, num_rows, final
 
     def read(self, key: str) -> tuple[Any, Bools]:
-        """See ``account.InfoRows``."""
+        """The values and their mask."""
         infos = self._infos
         if self._final is not None:
             final_info = infos.get("final_info", {})
@@ -63,11 +62,11 @@ class VectorInfo:
         return infos.get(key), mask_of(infos, key, self._num_rows)
 
     def keys(self) -> list[str]:
-        """See ``account.InfoRows``."""
+        """The keys, without those of masks and of final infos."""
         return list(_keys(self.whole()))
 
     def whole(self) -> dict[str, Any]:
-        """See ``account.InfoRows``."""
+        """The infos, with the last ones of episodes that ended."""
         infos = {key: value for key, value in self._infos.items() if key not in FINAL_KEYS}
         if self._final is not None:
             final_info = self._infos.get("final_info")
@@ -82,14 +81,14 @@ def _part(infos: Infos, key: str) -> Infos:
 
 @functools.lru_cache(maxsize=64)
 def every_row(num_rows: int) -> Bools:
-    """True in all rows: one array for all who ask, which cannot be written into."""
+    """True in all rows, as one shared read-only array."""
     rows = np.ones(num_rows, np.bool_)
     rows.flags.writeable = False
     return rows
 
 
 def mask_of(infos: Mapping[str, Any], key: str, num_rows: int) -> Bools:
-    """Which rows have ``key``; all of them, if the environment keeps no masks."""
+    """Which rows have ``key``; all of them if there is no mask."""
     if key not in infos:
         return np.zeros(num_rows, np.bool_)
     mask = infos.get(f"_{key}")
@@ -97,7 +96,7 @@ def mask_of(infos: Mapping[str, Any], key: str, num_rows: int) -> Bools:
 
 
 def row_of_infos(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
-    """One row's info: the keys that the row has."""
+    """One row's info."""
     info = {}
     for key in _keys(infos):
         mask = infos.get(f"_{key}")
@@ -105,6 +104,17 @@ def row_of_infos(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
             value = infos[key]
             info[key] = row_of_infos(value, row) if isinstance(value, Mapping) else value[row]
     return info
+
+
+def write_row(info: dict[str, Any], entries: Entries, row: int) -> None:
+    """Write one row of the entries into a single info, with Python's numbers."""
+    for key, values in entries.items():
+        if isinstance(values, Mapping):
+            info[key] = dict(info.get(key, {}))
+            write_row(info[key], values, row)
+        else:
+            value = values[row]
+            info[key] = value.item() if isinstance(value, np.generic) else value
 
 
 def put(
@@ -115,10 +125,10 @@ def put(
     Args:
         infos: changed in place.
         key: what to set.
-        values: ``[n, ...]``, or a dictionary of such without masks, which joins the one that is there.
-        rows: bool ``[n]``; all of them if ``None``.
+        values: ``[n, ...]``, or a dictionary of such without masks, merged into the existing one.
+        rows: bool ``[n]``; ``None`` for all.
         num_rows: n.
-        masked: whether ``values`` are nothing in other rows.
+        masked: whether ``values`` are already empty in other rows.
     """
     there = key in infos
     if isinstance(values, dict):
@@ -140,12 +150,7 @@ def put(
 
 
 def without(infos: Infos, rows: Bools) -> Infos:
-    """The infos of all but some rows: keys that no other row has are gone.
-
-    Args:
-        infos: left as they are.
-        rows: bool ``[n]``.
-    """
+    """A copy of the infos without ``rows``, bool ``[n]``, and without the keys that only they have."""
     rest: Infos = {}
     for key in _keys(infos):
         left = mask_of(infos, key, len(rows)) & ~rows
@@ -161,13 +166,7 @@ def without(infos: Infos, rows: Bools) -> Infos:
 
 
 def overlaid(infos: Infos, other: Infos, rows: Bools) -> Infos:
-    """The infos with some rows taken from other infos.
-
-    Args:
-        infos: left as they are.
-        other: infos of the same vector environment.
-        rows: bool ``[n]``.
-    """
+    """A copy of the infos with ``rows``, bool ``[n]``, taken from other infos of the same environment."""
     result = without(infos, rows)
     theirs = without(other, ~rows)
     for key in _keys(theirs):
@@ -186,7 +185,7 @@ def _join(infos: Infos, key: str, values: Any, rows: Bools) -> None:
 
 
 def _keys(infos: Mapping[str, Any]) -> Iterator[str]:
-    """Keys that are not the ``_key`` of another."""
+    """The keys that are not masks."""
     return (key for key in infos if not (key.startswith("_") and key[1:] in infos))
 
 
