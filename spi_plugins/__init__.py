@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from spi_plugins import builtins as _builtins
 from spi_plugins import plugins as _plugins
 from spi_plugins.dreams.ids import register_dream, register_remembered_dreams
 from spi_plugins.hookspecs import PLUGIN_API, hookimpl
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
     from spi_plugins.dreams.file import load_world_model
     from spi_plugins.dreams.opening import open_dream
-    from spi_plugins.hookspecs import Target
 
 __version__ = "0.1.0"
 
@@ -158,32 +156,14 @@ make_env = _plugins.make_env
 
 
 def _register_gymnasium_ids() -> None:
-    """Register our functional environments, and safety-gymnasium's tasks, with Gymnasium.
+    """Register functional environments and safety-gymnasium's tasks with Gymnasium, which discovers nothing itself.
 
-    Loads no plugin and imports no environment. Ids that exist already (after a reload, or ``import spi_wrappers``)
-    are left alone.
+    Only strings are registered, so nothing is imported; ids that exist (a reload, or ``import spi_wrappers``) are left
+    alone.
     """
-
-    def register(name: str, target: "Target", *, summary: str = "", family: bool = False) -> None:
-        del summary, family
-        functional = isinstance(target, str) and target.startswith("spi_plugins.envs.")
-        if functional and name not in gymnasium.registry:
-            gymnasium.register(
-                id=name,
-                entry_point="spi_wrappers.functional:FunctionalGymEnv",
-                vector_entry_point="spi_wrappers.functional:FunctionalVectorEnv",
-                kwargs={"env": name},
-            )
-
-    _builtins.register_envs(register)
-    for task, steps in _builtins.safety_tasks().items():
-        if f"spi/{task}" not in gymnasium.registry:
-            gymnasium.register(
-                id=f"spi/{task}",
-                entry_point="spi_integrations.safety_gymnasium:make_env",
-                max_episode_steps=steps,
-                kwargs={"task": task},
-            )
+    for name, spec in importlib.import_module("spi_integrations.tasks").gymnasium_specs().items():
+        if name not in gymnasium.registry:
+            gymnasium.register(id=name, **spec)
 
 
 _register_gymnasium_ids()

@@ -1,5 +1,6 @@
 """What this package offers, registered through the same hooks as any plugin's."""
 
+import importlib
 from collections.abc import Mapping
 
 from spi_plugins.hookspecs import Register, RegisterEnv, RegisterWrapper, hookimpl
@@ -24,43 +25,12 @@ _WRAPPERS = {
     "VelocityCost": "A cost of 1 above a speed, as in the Safety-Velocity tasks",
 }
 
-_ROBOTS = {
-    "HalfCheetah": "half_cheetah",
-    "Hopper": "hopper",
-    "Walker2d": "walker2d",
-    "Ant": "ant",
-    "Humanoid": "humanoid",
-    "Swimmer": "swimmer",
-}
-
-_SAFETY_ROBOTS = ("Point", "Car", "Doggo", "Racecar", "Ant")
-_SAFETY_STEPS = {
-    **dict.fromkeys(("Goal", "Button", "Push", "FadingEasy", "FadingHard"), 1000),
-    **dict.fromkeys(("Circle", "Race"), 500),
-}
-
 _SAFE_BASELINES = {
     "ppo_lag": ("PPOLag", "PPO-Lagrangian: costs at a learned price"),
     "ppo_pid": ("PPOPID", "PPO-Lagrangian with a PID controller for the price"),
     "ppo_saute": ("PPOSaute", "Sauté PPO: the remaining cost budget is observed"),
     "ppo_early": ("PPOEarly", "PPO on episodes that end once their cost exceeds a limit"),
 }
-
-
-def safety_tasks() -> dict[str, int]:
-    """safety-gymnasium's tasks and their time limits, as ``spi_wrappers.registration`` has them.
-
-    Gymnasium knows them as ``spi/SafetyPointGoal1-v0`` and so on; there are too many of them for ``spi list envs``.
-    """
-    levels = {f"{task}{level}": steps for task, steps in _SAFETY_STEPS.items() for level in range(3)}
-    levels["Run0"] = 500
-    navigation = {
-        f"Safety{robot}{task}{pictures}-v0": steps
-        for pictures in ("", "Vision")
-        for robot in _SAFETY_ROBOTS
-        for task, steps in levels.items()
-    }
-    return navigation | {f"Safety{robot}Velocity-v{version}": 1000 for robot in _ROBOTS for version in (0, 1)}
 
 
 _PLANNERS = {
@@ -93,13 +63,6 @@ _WORLD_MODELS = (
         "tdmpc:make_tdmpc_world",
         "Implicit model with costs, critics and a policy, as in SPOWL and TD-MPC2",
     ),
-)
-_FUNCTIONAL_ENVS = (
-    ("spi/CartPole-v0", "cartpole", "CartPole in JAX"),
-    ("spi/PixelGoal-v0", "pixel_goal", "Reach a goal, from pixels"),
-    ("spi/CostCartPole-v0", "cost_cartpole", "CartPole with a cost far from the middle"),
-    ("spi/PointGoal-v0", "point_goal", "Drive from goal to goal past hazards that cost"),
-    ("spi/ConfoundingGrid-v0", "confounding_grid", "Two look-alike corridors, the toy task of Deep SPI"),
 )
 _CALLBACKS = (
     ("cost_log", "CostLogCallback", "Log the mean cost of episodes, its rate, and violations of a limit"),
@@ -141,9 +104,10 @@ def register_world_models(register: Register) -> None:
 @hookimpl
 def register_envs(register: RegisterEnv) -> None:
     """The environments written in JAX, the Safety-Velocity tasks on MuJoCo, and EnvPool's."""
-    for name, module, summary in _FUNCTIONAL_ENVS:
+    tasks = importlib.import_module("spi_integrations.tasks")
+    for name, (module, summary) in tasks.FUNCTIONAL.items():
         register(name, f"spi_plugins.envs.{module}:make_{module}", summary=summary)
-    for robot, factory in _ROBOTS.items():
+    for robot, factory in tasks.VELOCITY_ROBOTS.items():
         register(
             f"spi/Velocity{robot}-v0",
             f"spi_wrappers.cost.velocity_envs:{factory}",

@@ -13,7 +13,6 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-import spi_plugins.builtins
 import spi_wrappers
 from spi_integrations.safety_gymnasium import TASKS, make_env
 from spi_plugins.cli.environments import build_env
@@ -50,7 +49,6 @@ def drive(env, seed, steps):
 
 def test_there_are_122_tasks_without_pictures_and_110_with():
     assert (len(STATE_TASKS), len(TASKS), len(VELOCITY)) == (122, 232, 12)
-    assert spi_plugins.builtins.safety_tasks() == TASKS
     for task, steps in TASKS.items():
         assert gym.spec(f"spi/{task}").max_episode_steps == steps
 

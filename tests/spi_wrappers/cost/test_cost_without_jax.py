@@ -59,7 +59,7 @@ def run(program):
 @pytest.fixture(autouse=True)
 def tests_on_path(monkeypatch, request):
     root = request.config.rootpath
-    monkeypatch.setenv("PYTHONPATH", f"{root / 'wrappers'}:{root / 'tests'}")
+    monkeypatch.setenv("PYTHONPATH", f"{root / 'wrappers'}:{root / 'integrations'}:{root / 'tests'}")
 
 
 def test_every_cost_wrapper_works_where_jax_and_torch_are_blocked():

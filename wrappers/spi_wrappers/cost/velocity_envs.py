@@ -9,38 +9,31 @@ import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 from gymnasium.error import DependencyNotInstalled
 
-_MODULES = {
-    "HalfCheetah": "half_cheetah_v5",
-    "Hopper": "hopper_v5",
-    "Walker2d": "walker2d_v5",
-    "Ant": "ant_v5",
-    "Humanoid": "humanoid_v5",
-    "Swimmer": "swimmer_v5",
-}
+_ROBOTS: dict[str, str] = importlib.import_module("spi_integrations.tasks").VELOCITY_ROBOTS
 
 #: Id of each robot's task, ``"spi/VelocityHopper-v0"`` and so on.
-VELOCITY_IDS = {robot: f"spi/Velocity{robot}-v0" for robot in _MODULES}
+VELOCITY_IDS = {robot: f"spi/Velocity{robot}-v0" for robot in _ROBOTS}
 
 
 def make_robot(robot: str, **kwargs: Any) -> gym.Env[Any, Any]:
-    """Make Gymnasium's environment of a robot, without a time limit and a cost.
+    """Make Gymnasium's environment of a robot, without time limit and cost.
 
     Args:
         robot: ``"HalfCheetah"``, ``"Hopper"``, ``"Walker2d"``, ``"Ant"``, ``"Humanoid"`` or ``"Swimmer"``.
         **kwargs: of its class in ``gymnasium.envs.mujoco``.
 
     Raises:
-        DependencyNotInstalled: MuJoCo, or what Gymnasium needs beside it, is not installed.
+        DependencyNotInstalled: MuJoCo, or what else Gymnasium needs for it, is not installed.
         ValueError: the robot is unknown.
     """
-    if robot not in _MODULES:
-        raise ValueError(f"robot must be one of {[*_MODULES]}, got {robot!r}.")
+    if robot not in _ROBOTS:
+        raise ValueError(f"robot must be one of {[*_ROBOTS]}, got {robot!r}.")
     missing = [name for name in ("mujoco", "imageio", "packaging") if importlib.util.find_spec(name) is None]
     if missing:
         raise DependencyNotInstalled(
             f'{VELOCITY_IDS[robot]} needs {" and ".join(missing)}: pip install "spi-plugins[mujoco]".'
         )
-    module = importlib.import_module(f"gymnasium.envs.mujoco.{_MODULES[robot]}")
+    module = importlib.import_module(f"gymnasium.envs.mujoco.{_ROBOTS[robot]}_v5")
     env: gym.Env[Any, Any] = getattr(module, f"{robot}Env")(**kwargs)
     return env
 
@@ -67,7 +60,7 @@ swimmer = functools.partial(make_velocity_env, "Swimmer")
 
 
 def register_velocity_ids() -> None:
-    """Register the six ids with Gymnasium; those that are there already are left alone."""
+    """Register the six ids with Gymnasium; existing ones are left alone."""
     for robot, env_id in VELOCITY_IDS.items():
         if env_id not in gym.registry:
             gym.register(
