@@ -1,5 +1,6 @@
-"""Safe baselines as algorithms: our PPO on an environment that it wraps by itself."""
+"""Safe baselines as algorithms: our PPO on an environment that it wraps itself."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -22,33 +23,64 @@ from spi_wrappers.vector import CostLimit as VectorCostLimit
 _Wrapper = TypeVar("_Wrapper", bound=VecEnvWrapper)
 
 
-class PPOLag(PPO):
-    """PPO-Lagrangian: PPO on ``r - λ c``, and λ learned by gradient ascent.
+class WrappingPPO(PPO):
+    """PPO on an environment that it wraps; a subclass says in what."""
 
-    The environment is wrapped in ``VecCostMonitor`` and ``VecLagrangianReward``. λ moves once in a rollout, by
-    the mean cost of the episodes that ended in it, and is logged as ``train/lagrange_multiplier``. λ and all
-    that moves it are part of the model file. There is one critic, of the shaped reward, where the papers' code
-    has one for the cost as well.
+    def __init__(
+        self,
+        policy: str | type[Policy],
+        env: Any,
+        *,
+        n_envs: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        env = None if env is None else self.wrap_env(env, n_envs=n_envs, seed=seed)
+        super().__init__(policy, env, seed=seed, **kwargs)
+
+    def wrap_env(self, env: Any, *, n_envs: int | None = None, seed: int | None = None) -> VecEnv:
+        """Wrap an environment as in training, for example for evaluation.
+
+        Args:
+            env: anything that ``PPO`` takes; what this method has already wrapped is wrapped anew.
+            n_envs: copies to make of a functional environment or an id.
+            seed: of a functional environment.
+        """
+        return self._wrapped(prepare_env(env, n_envs, seed), seed)
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """Wrap another environment and train on it from here on."""
+        super().set_env(self.wrap_env(env, seed=self.seed), force_reset)
+
+    @abstractmethod
+    def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv: ...
+
+
+class PPOLag(WrappingPPO):
+    """PPO-Lagrangian: PPO on ``r - λ c``, with λ learned by gradient ascent.
+
+    The environment is wrapped in ``VecCostMonitor`` and ``VecLagrangianReward``. λ moves once per rollout, by the
+    mean cost of the episodes that ended in it, and is logged as ``train/lagrange_multiplier``. The multiplier's
+    settings and state are part of the model file. There is one critic, of the shaped reward, where the papers'
+    code has another one for the cost.
 
     Args:
-        policy: as ``PPO``'s, and so are all arguments not listed here.
-        env: gives ``info["cost"]`` at each step.
+        policy: as in ``PPO``.
+        env: an environment with ``info["cost"]`` at each step.
         cost_limit: allowed undiscounted cost of an episode.
         lagrange_lr: step size of λ, per unit of cost and rollout.
-        lagrange_init: λ at first.
+        lagrange_init: initial λ.
         lagrange_max: upper bound of λ.
         lagrange_normalize: divide the reward by ``1 + λ``.
-        lagrange_state: a ``Multiplier.state_dict()`` to go on from; its limit is replaced by ``cost_limit``.
-        n_envs: copies to make of a functional environment or an id.
-        seed: of networks, actions and environment.
+        lagrange_state: a ``Multiplier.state_dict()`` to continue from; its limit is replaced by ``cost_limit``.
         **kwargs: ``PPO``'s other arguments.
 
     Raises:
-        TypeError: an argument is no number.
-        ValueError: an argument is out of range; or at a step, the cost is missing or no finite number.
+        TypeError: an argument is not a number.
+        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
 
     Attributes:
-        multiplier: what λ is the ``value`` of.
+        multiplier: λ is its ``value``.
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (
@@ -68,19 +100,14 @@ class PPOLag(PPO):
         lagrange_max: float | None = None,
         lagrange_normalize: bool = False,
         lagrange_state: Mapping[str, Any] | None = None,
-        n_envs: int | None = None,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        self.lagrange_lr = lagrange_lr
-        self._begin_multiplier(
-            Multiplier(cost_limit, lr=lagrange_lr, init=lagrange_init, maximum=lagrange_max, manual=True),
-            lagrange_state,
-        )
-        self.lagrange_init, self.lagrange_max = lagrange_init, lagrange_max
+        self.lagrange_lr, self.lagrange_init, self.lagrange_max = lagrange_lr, lagrange_init, lagrange_max
         self.lagrange_normalize = lagrange_normalize
-        env = None if env is None else self._wrapped(prepare_env(env, n_envs, seed))
-        super().__init__(policy, env, seed=seed, **kwargs)
+        self.multiplier = self._new_multiplier(cost_limit)
+        if lagrange_state is not None:
+            self.multiplier.load_state_dict({**lagrange_state, "limit": self.multiplier.limit})
+        super().__init__(policy, env, **kwargs)
 
     @property
     def cost_limit(self) -> float:
@@ -89,24 +116,17 @@ class PPOLag(PPO):
 
     @property
     def lagrange_state(self) -> dict[str, Any]:
-        """Where the multiplier stands."""
+        """The state of the multiplier."""
         return self.multiplier.state_dict()
 
-    def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """See ``JaxAlgorithm.set_env``; the environment is wrapped."""
-        super().set_env(self._wrapped(prepare_env(env, None, self.seed)), force_reset)
+    def _new_multiplier(self, limit: float, **rule: Any) -> Multiplier:
+        rule = rule or {"lr": self.lagrange_lr}
+        return Multiplier(limit, init=self.lagrange_init, maximum=self.lagrange_max, manual=True, **rule)
 
-    def _begin_multiplier(self, multiplier: Multiplier, state: Mapping[str, Any] | None) -> None:
-        if state is not None:
-            multiplier.load_state_dict({**state, "limit": multiplier.limit})
-        self.multiplier = multiplier
-
-    def _wrapped(self, env: VecEnv) -> VecEnv:
-        # What another model has wrapped has the other's λ.
-        env = _without(env, VecLagrangianReward)
-        return VecLagrangianReward(
-            _monitored(env), multiplier=self.multiplier, normalize=self.lagrange_normalize
-        )
+    def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv:
+        # An environment that another model has wrapped has that model's λ.
+        env = _monitored(_without(env, VecLagrangianReward))
+        return VecLagrangianReward(env, multiplier=self.multiplier, normalize=self.lagrange_normalize)
 
     def _log_update(self, metrics: DeepSPIMetrics) -> None:
         super()._log_update(metrics)
@@ -114,17 +134,16 @@ class PPOLag(PPO):
 
 
 class PPOPID(PPOLag):
-    """PPO-Lagrangian whose λ is that of a PID controller (Stooke et al. 2020, arXiv:2007.03964).
+    """PPO-Lagrangian with a PID controller for λ (Stooke et al. 2020, arXiv:2007.03964).
 
     Args:
-        policy: as ``PPOLag``'s, and so are all arguments not listed here.
-        env: gives ``info["cost"]`` at each step.
-        pid: a mapping of some of the gains of ``spi_wrappers.PIDGains``, or these; there is no
-            ``lagrange_lr``.
+        policy: as in ``PPO``.
+        env: an environment with ``info["cost"]`` at each step.
+        pid: ``spi_wrappers.PIDGains``, or a mapping of some of them by name; it replaces ``lagrange_lr``.
         **kwargs: ``PPOLag``'s other arguments.
 
     Raises:
-        TypeError: an argument is no number, or ``pid`` no mapping.
+        TypeError: an argument is not a number, or ``pid`` not a mapping.
         ValueError: an argument is out of range, or a gain is unknown.
     """
 
@@ -152,30 +171,27 @@ class PPOPID(PPOLag):
         settings: dict[str, Any] = self.multiplier.settings()["pid"]
         return settings
 
-    def _begin_multiplier(self, multiplier: Multiplier, state: Mapping[str, Any] | None) -> None:
-        settings = {key: value for key, value in multiplier.settings().items() if key != "lr"}
-        super()._begin_multiplier(Multiplier(**settings, pid=self._gains), state)
+    def _new_multiplier(self, limit: float, **rule: Any) -> Multiplier:
+        return super()._new_multiplier(limit, pid=self._gains, **rule)
 
 
-class PPOSaute(PPO):
-    """Sauté PPO: PPO that sees what is left of the budget (Sootla et al. 2022, arXiv:2202.06558).
+class PPOSaute(WrappingPPO):
+    """Sauté PPO: PPO that sees the remaining budget (Sootla et al. 2022, arXiv:2202.06558).
 
-    The environment is wrapped in ``VecCostMonitor`` and ``VecSauteBudget``, so observations have one number or
-    one key more than the environment's: evaluate on ``model.wrap_env(env)``.
+    The environment is wrapped in ``VecCostMonitor`` and ``VecSauteBudget``, so observations have one more number or
+    key than the environment's: evaluate on ``model.wrap_env(env)``.
 
     Args:
-        policy: as ``PPO``'s, and so are all arguments not listed here.
-        env: gives ``info["cost"]`` at each step.
+        policy: as in ``PPO``.
+        env: an environment with ``info["cost"]`` at each step.
         cost_limit: the budget of an episode; above 0.
-        unsafe_reward: what a step earns once the budget is spent.
+        unsafe_reward: reward of a step once the budget is spent.
         saute_gamma: discount of the cost in (0, 1].
-        n_envs: copies to make of a functional environment or an id.
-        seed: of networks, actions and environment.
         **kwargs: ``PPO``'s other arguments.
 
     Raises:
-        TypeError: an argument is no number, or observations cannot be extended.
-        ValueError: an argument is out of range; or at a step, the cost is missing or no finite number.
+        TypeError: an argument is not a number, or observations cannot be extended.
+        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (
@@ -191,36 +207,18 @@ class PPOSaute(PPO):
         cost_limit: float = 25.0,
         unsafe_reward: float = -1.0,
         saute_gamma: float = 1.0,
-        n_envs: int | None = None,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.cost_limit = real("cost_limit", cost_limit, above=0.0)
         self.unsafe_reward = real("unsafe_reward", unsafe_reward)
         self.saute_gamma = real("saute_gamma", saute_gamma, above=0.0, at_most=1.0)
-        env = None if env is None else self.wrap_env(env, n_envs=n_envs, seed=seed)
-        super().__init__(policy, env, seed=seed, **kwargs)
+        super().__init__(policy, env, **kwargs)
 
-    def wrap_env(self, env: Any, *, n_envs: int | None = None, seed: int | None = None) -> VecEnv:
-        """An environment whose observations are what the policy wants, for evaluation.
-
-        Args:
-            env: anything that ``PPO`` takes; not wrapped yet, or by this method.
-            n_envs: copies to make of a functional environment or an id.
-            seed: of a functional environment.
-        """
-        return self._saute(prepare_env(env, n_envs, seed), vars(self))
-
-    def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """See ``JaxAlgorithm.set_env``; the environment is wrapped."""
-        super().set_env(self.wrap_env(env, seed=self.seed), force_reset)
+    def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv:
+        return self._adapt_loaded_env(env, vars(self))
 
     @classmethod
     def _adapt_loaded_env(cls, env: VecEnv, arguments: Mapping[str, Any]) -> VecEnv:
-        return cls._saute(env, arguments)
-
-    @staticmethod
-    def _saute(env: VecEnv, arguments: Mapping[str, Any]) -> VecEnv:
         return VecSauteBudget(
             _monitored(_without(env, VecSauteBudget)),
             budget=arguments["cost_limit"],
@@ -229,25 +227,23 @@ class PPOSaute(PPO):
         )
 
 
-class PPOEarly(PPO):
+class PPOEarly(WrappingPPO):
     """Early-terminated PPO: an episode ends in the step that brings its cost above the limit.
 
     The environment is wrapped in ``spi_wrappers.CostLimit`` and ``VecCostMonitor``. Return and cost in the log
-    are those of the episodes that were cut short.
+    are those of the shortened episodes.
 
     Args:
-        policy: as ``PPO``'s, and so are all arguments not listed here.
-        env: gives ``info["cost"]`` at each step; not a ``VecEnv`` whose copies live in other processes, are
-            EnvPool's or are wrapped: wrap their single environments in ``CostLimit`` and use ``PPO``.
+        policy: as in ``PPO``.
+        env: an environment with ``info["cost"]`` at each step; not a ``VecEnv`` that is wrapped, EnvPool's, or has
+            its copies in other processes: wrap their single environments in ``CostLimit`` and use ``PPO``.
         cost_limit: allowed cost of an episode.
-        limit_reward: what replaces the reward of the step that ends an episode, if anything.
-        n_envs: copies to make of a functional environment or an id.
-        seed: of networks, actions and environment.
+        limit_reward: replaces the reward of the step that ends an episode unless ``None``.
         **kwargs: ``PPO``'s other arguments.
 
     Raises:
-        TypeError: an argument is no number, or the environment cannot be wrapped.
-        ValueError: an argument is out of range; or at a step, the cost is missing or no finite number.
+        TypeError: an argument is not a number, or the environment cannot be wrapped.
+        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (*PPO.stored_arguments, "cost_limit", "limit_reward")
@@ -259,31 +255,23 @@ class PPOEarly(PPO):
         *,
         cost_limit: float = 25.0,
         limit_reward: float | None = None,
-        n_envs: int | None = None,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.cost_limit = real("cost_limit", cost_limit, at_least=0.0)
         self.limit_reward = None if limit_reward is None else real("limit_reward", limit_reward)
-        env = None if env is None else self._limited(prepare_env(env, n_envs, seed), seed)
-        super().__init__(policy, env, seed=seed, **kwargs)
+        super().__init__(policy, env, **kwargs)
 
-    def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """See ``JaxAlgorithm.set_env``; the environment is wrapped."""
-        super().set_env(self._limited(prepare_env(env, None, self.seed), self.seed), force_reset)
-
-    def _limited(self, env: VecEnv, seed: int | None) -> VecEnv:
+    def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv:
         if isinstance(env, _LimitedVecEnv):
             env = env.source
-        how: dict[str, Any] = {"limit": self.cost_limit, "reward": self.limit_reward}
-        limited = _limit_rows(env, how)
+        limited = _limit_rows(env, {"limit": self.cost_limit, "reward": self.limit_reward})
         if seed is not None:
             limited.seed(seed)
         return _LimitedVecEnv(limited, env)
 
 
 class _LimitedVecEnv(VecCostMonitor):
-    """Remembers what it was made of, so that another limit can take the place of this one."""
+    """Remembers the environment without the limit, so that another limit can replace it."""
 
     def __init__(self, venv: VecEnv, source: VecEnv) -> None:
         super().__init__(venv)
@@ -291,7 +279,7 @@ class _LimitedVecEnv(VecCostMonitor):
 
 
 def _limit_rows(env: VecEnv, how: Mapping[str, Any]) -> VecEnv:
-    """A ``VecEnv`` of the same copies whose episodes end above a limit."""
+    """A ``VecEnv`` of the same copies whose episodes end above the limit."""
     vector: VectorEnv[Any, Any, Any]
     if isinstance(env, FunctionalVecEnv):
         from spi_wrappers.functional import FunctionalVectorEnv
@@ -313,7 +301,7 @@ def _maker(env: CostLimit) -> Callable[[], CostLimit]:
 
 
 def _without(env: VecEnv, wrapper: type[_Wrapper]) -> VecEnv:
-    """The environment inside of ``wrapper``, if that is outermost."""
+    """The environment without ``wrapper``, if that is outermost."""
     return env.venv if isinstance(env, wrapper) else env
 
 
