@@ -69,9 +69,8 @@ format: $(STAMP) ## let ruff repair and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-signatures: $(STAMP) ## write constructors and tables of arguments from the hyperparameters' declarations
+signatures: $(STAMP) ## write stubs of constructors and tables of arguments from the declarations
 	$(BIN)/python tools/signatures.py
-	$(BIN)/ruff check --fix --quiet spi_plugins/algorithms
 
 hooks: $(STAMP) ## run the checks before each commit
 	$(BIN)/pre-commit install

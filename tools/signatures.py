@@ -1,20 +1,22 @@
-"""Writes what follows from the hyperparameters' declarations: constructors' signatures, and tables in the docs.
+"""Writes what follows from the declarations of hyperparameters: stubs of constructors, and tables in the docs.
 
 Run as ``make signatures``; a test holds the files equal to what this would write.
 """
 
 import inspect
-import itertools
 import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 from stable_baselines3.common.utils import LinearSchedule
 
 from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI
 from spi_plugins.agents.spowl.config import OFFICIAL_ERRORS, SPOWLConfig
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS
+from spi_plugins.algorithms.constructors import signature
+from spi_plugins.algorithms.settings import ShellSettings
 from spi_plugins.hyperparameters import Hyperparameter, declared
 from spi_plugins.planners.ccem import CCEMConfig
 from spi_plugins.planners.cem import CEMConfig
@@ -26,9 +28,22 @@ from spi_plugins.world_models.tdmpc import TDMPCConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 ALGORITHMS = (PPO, DeepSPI, DeepMDP, DreamSPI, TDMPC2, SPOWL)
-# May come without their names, as in SB3.
-POSITIONAL = ("learning_rate", "n_steps", "buffer_size", "batch_size")
 _KEYS_OF_DICTS = ("termination", *WORLD_MODEL_HYPERPARAMETERS)
+# Attributes that SB3 declares, and those that are chosen if they are left open.
+_SHELL = ("learning_rate", *declared(ShellSettings))
+_SIZES = ("n_steps", "batch_size", "imagination_batch_size")
+_STUBS = """# Written by `make signatures` from the hyperparameters.
+from typing import Any, Literal
+
+from stable_baselines3.common.utils import LinearSchedule
+
+from spi_plugins.algorithms.policies import Policy
+from spi_plugins.algorithms.schedules import Schedule
+from spi_plugins.planners.planner import Planner
+
+class Signature: ...
+
+"""
 TABLES = {
     "PPO": PPO.hyperparameters,
     "DeepSPI": {k: v for k, v in DeepSPI.hyperparameters.items() if k not in PPO.hyperparameters},
@@ -44,21 +59,34 @@ TABLES = {
     "cem": declared(CEMConfig),
     "icem": declared(ICEMConfig),
 }
-MODULES = sorted({pathlib.Path(inspect.getfile(cls)) for cls in ALGORITHMS})
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+FILES = (ROOT / "spi_plugins/algorithms/signatures.pyi", *sorted((ROOT / "docs").glob("*.md")))
 
 
-def signature(cls: type) -> str:
-    """The constructor of an algorithm."""
-    lines = ["def __init__(", "    self,", "    policy: str | type[Policy],", "    env: Any,"]
-    arguments = [
-        f"    {name}: {_annotation(declaration)} = {declaration.default!r},"
-        for name, declaration in cls.hyperparameters.items()
-    ]
-    positional = len(list(itertools.takewhile(POSITIONAL.__contains__, cls.hyperparameters)))
-    lines += [*arguments[:positional], "    *,", *arguments[positional:]]
-    lines += ["    _init_setup_model: bool = True,", "):", "    super().__init__(policy, env, locals())"]
-    return "".join(f"    {line}\n" for line in lines)
+def stubs() -> str:
+    """What type checkers and editors read of the algorithms' constructors and attributes."""
+    return _STUBS + "".join(map(_stub, ALGORITHMS))
+
+
+def _stub(cls: type) -> str:
+    attributes = []
+    for name, each in cls.hyperparameters.items():
+        text = _annotation(each)
+        if each.is_mapping or name in _SIZES:
+            text = text.removesuffix(" | None")
+        attributes += [f"    {name}: {text}\n"] if name not in _SHELL else []
+    arguments = ["self", "policy: str | type[Policy]", "env: Any"]
+    for name, parameter in list(signature(cls.hyperparameters).parameters.items())[3:]:
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in arguments:
+            arguments.append("*")
+        if name in cls.hyperparameters:
+            arguments.append(f"{name}: {_annotation(cls.hyperparameters[name])} = {parameter.default!r}")
+    arguments.append("_init_setup_model: bool = True")
+    lines = "".join(f"        {argument},\n" for argument in arguments)
+    text = textwrap.indent(cls.__doc__.replace("\\", "\\\\"), "    ").strip()
+    return (
+        f'class {cls.__name__}(Signature):\n    """{text}\n    """\n{"".join(attributes)}'
+        f"    def __init__(\n{lines}    ) -> None: ...\n"
+    )
 
 
 def _annotation(declaration: Hyperparameter) -> str:
@@ -81,16 +109,14 @@ def _default(value: object) -> str:
 
 
 def written(path: pathlib.Path) -> str:
-    """What a module or page should say, formatted."""
-    text = path.read_text()
+    """What a file should say."""
     if path.suffix == ".md":
+        text = path.read_text()
         for name, rows in TABLES.items():
             text = _between(text, f"<!-- arguments: {name} -->\n", "<!-- end -->", table(rows))
         return text
-    for cls in ALGORITHMS:
-        text = _between(text, f"    # <signature of {cls.__name__}>\n", "    # </signature>", signature(cls))
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(path), "-"]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, input=stubs(), capture_output=True, text=True, check=True).stdout
 
 
 def _between(text: str, start: str, end: str, content: str) -> str:
@@ -101,5 +127,5 @@ def _between(text: str, start: str, end: str, content: str) -> str:
 
 
 if __name__ == "__main__":
-    for path in (*MODULES, *PAGES):
+    for path in FILES:
         path.write_text(written(path))

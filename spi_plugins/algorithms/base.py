@@ -1,7 +1,6 @@
 """The SB3 face, written once for all algorithms: environments, prediction, parameters, save, load, resume."""
 
 import difflib
-import inspect
 import sys
 from abc import abstractmethod
 from collections import deque
@@ -14,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from spi_plugins.algorithms.constructors import constructor, documentation
 from spi_plugins.algorithms.devices import resolve_device
 from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.model_file import read_model_file, write_model_file
@@ -35,7 +35,7 @@ class JaxAlgorithm(BaseAlgorithm):
     """What Deep SPI and its relatives share with every SB3 algorithm.
 
     A subclass lists its constructor's arguments in ``hyperparameters``, builds its agent in ``_setup_model`` and
-    exposes its state through ``_state``. Its ``__init__`` is written by ``make signatures``.
+    exposes its state through ``_state``. Its ``__init__`` is made from them.
 
     Attributes:
         hyperparameters: the constructor's arguments besides ``policy`` and ``env``; each becomes an attribute.
@@ -62,9 +62,8 @@ class JaxAlgorithm(BaseAlgorithm):
         if "hyperparameters" in vars(cls):
             cls.stored_arguments = tuple(name for name in cls.hyperparameters if name not in _NOT_STORED)
             cls.schedules = tuple(name for name, value in cls.hyperparameters.items() if value.is_schedule)
-            cls.__doc__ = (
-                f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{_arguments_section(cls.hyperparameters)}"
-            )
+            cls.__doc__ = documentation(cls)
+            cls.__init__ = constructor(cls)  # type: ignore[method-assign]
 
     def __init__(self, policy: str | type[Policy], env: Any, arguments: Mapping[str, Any]):
         values = {name: arguments[name] for name in self.hyperparameters}
@@ -376,17 +375,6 @@ class JaxAlgorithm(BaseAlgorithm):
         # A pool keeps the seeds that it was made with.
         if self.seed is not None and not isinstance(self.env.unwrapped, EnvPoolVecEnv):
             self.env.seed((self.seed + self.num_timesteps) % 2**31)
-
-
-def _arguments_section(hyperparameters: Mapping[str, Hyperparameter]) -> str:
-    lines = [
-        "Args:",
-        '    policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.',
-        "    env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool",
-        "        environment, or a `FunctionalEnv`; `None` only in `load`.",
-        *(f"    {name}: {declaration.text}." for name, declaration in hyperparameters.items()),
-    ]
-    return "\n".join(lines)
 
 
 # Given anew to `load`, or kept elsewhere in the file.

@@ -1,18 +1,18 @@
 """``DreamSPI`` under SB3's face: the world model learns from real steps, the policy in its dreams."""
 
 import warnings
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
+from stable_baselines3.common.utils import FloatSchedule
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
 from spi_plugins.agents.dream_spi.update import make_dream_spi
 from spi_plugins.agents.on_policy import DeepSPIMetrics, OnPolicyAgent
+from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS, ClippedAlgorithm
-from spi_plugins.algorithms.policies import Policy
-from spi_plugins.algorithms.schedules import Schedule, check_scheduled
+from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.algorithms.settings import DreamSettings, RolloutSettings, ShellSettings
 from spi_plugins.archive import Archive
 from spi_plugins.arrays import flatten_arrays
@@ -38,7 +38,7 @@ _MODEL_LOSSES = ("reward_loss", "transition_loss", "termination_loss")
 _REPLAY = "run/replay/"
 
 
-class DreamSPI(ClippedAlgorithm):
+class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
     """DreamSPI, the model-based variant in the code published with Deep SPI (arXiv:2510.12312, ICLR 2026).
 
     Real steps fit encoder and world model by the Deep SPI loss; actor and critic learn from short dreams in that model,
@@ -65,59 +65,6 @@ class DreamSPI(ClippedAlgorithm):
     imagination_horizon: int
     imagination_batch_size: int
     replay_size: int
-
-    # <signature of DreamSPI>
-    def __init__(
-        self,
-        policy: str | type[Policy],
-        env: Any,
-        *,
-        actor_learning_rate: float | Schedule = LinearSchedule(start=2.75e-05, end=0.0, end_fraction=1.0),
-        critic_learning_rate: float | Schedule = LinearSchedule(start=2.75e-05, end=0.0, end_fraction=1.0),
-        encoder_learning_rate: float | Schedule = LinearSchedule(start=0.0002, end=0.0, end_fraction=1.0),
-        world_model_learning_rate: float | Schedule = LinearSchedule(start=0.0002, end=0.0, end_fraction=1.0),
-        wm_clip_range: float | Schedule = 0.1,
-        imagination_batch_size: int | None = None,
-        n_steps: int | None = None,
-        batch_size: int | None = None,
-        clip_range: float | Schedule = 0.1,
-        compiled: bool | None = None,
-        n_epochs: int = 4,
-        gamma: float = 0.99,
-        gae_lambda: float = 0.95,
-        clip_range_vf: float | None = None,
-        normalize_advantage: bool = True,
-        ent_coef: float = 0.01,
-        vf_coef: float = 0.5,
-        max_grad_norm: float = 0.5,
-        reward_loss_coef: float = 0.01,
-        transition_loss_coef: float = 0.0005,
-        piecewise_auxiliary: bool = True,
-        drift_coef: float | None = None,
-        termination_loss: Literal["cross_entropy", "smooth_l1"] = "cross_entropy",
-        transition_density: Literal["deterministic", "normal", "mixture", "categorical"] = "mixture",
-        lipschitz: bool = True,
-        world_model_kwargs: dict[str, Any] | None = None,
-        dyna: bool = False,
-        imagination_horizon: int = 8,
-        imagination_epochs: int = 1,
-        n_imagination_rollouts: int = 1,
-        soft_termination: bool = False,
-        replay_size: int = 0,
-        n_replays: int = 1,
-        replay_correction: Literal["ratio", "vtrace"] = "vtrace",
-        n_envs: int | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: Any = "auto",
-        _init_setup_model: bool = True,
-    ):
-        super().__init__(policy, env, locals())
-
-    # </signature>
 
     def _check_arguments(self) -> None:
         super()._check_arguments()

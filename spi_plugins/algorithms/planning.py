@@ -2,7 +2,7 @@
 
 import functools
 from abc import abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import jax
 import numpy as np
@@ -48,7 +48,7 @@ class PlanningAlgorithm(JaxAlgorithm):
     default_total_timesteps: ClassVar[int] = 1_000_000
     agent: PlanningAgent
     buffer_size: int
-    buffer_device: str
+    buffer_device: Literal["auto", "device", "host"]
     learning_starts: int
     train_freq: int
     gradient_steps: int

@@ -7,9 +7,8 @@ from spi_plugins import plugins
 from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.agents.spowl.config import OFFICIAL_ERRORS, SPOWLConfig
 from spi_plugins.agents.spowl.update import make_spowl
+from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.planning import PlanningAlgorithm
-from spi_plugins.algorithms.policies import Policy
-from spi_plugins.algorithms.schedules import Schedule
 from spi_plugins.algorithms.settings import PlanningSettings, ShellSettings
 from spi_plugins.hyperparameters import configured, declared
 from spi_plugins.planners.decision import adaptive
@@ -47,7 +46,7 @@ class _Planning(PlanningAlgorithm):
     planner: str | Planner
     planner_kwargs: dict[str, Any]
     decision: Literal["mean", "bootstrap"] | None
-    model_size: str
+    model_size: Literal["5m", "small"]
     loss_kwargs: dict[str, Any]
     official: bool
 
@@ -115,7 +114,7 @@ class _Planning(PlanningAlgorithm):
         return super().learn(*args, **kwargs)
 
 
-class TDMPC2(_Planning):
+class TDMPC2(signatures.TDMPC2, _Planning):
     """TD-MPC2 (arXiv:2310.16828): plan by MPPI in a learned latent world and ignore costs.
 
     The same agent as ``SPOWL`` without costs, so that the two compare. Steps are the environment's: wrap it in
@@ -127,46 +126,8 @@ class TDMPC2(_Planning):
 
     hyperparameters = _HYPERPARAMETERS | _SHELL
 
-    # <signature of TDMPC2>
-    def __init__(
-        self,
-        policy: str | type[Policy],
-        env: Any,
-        learning_rate: float | Schedule = 0.0003,
-        buffer_size: int = 1000000,
-        *,
-        buffer_device: Literal["auto", "device", "host"] = "auto",
-        learning_starts: int = 1000,
-        batch_size: int | None = None,
-        train_freq: int = 100,
-        gradient_steps: int = -1,
-        planner: str | Planner = "mppi",
-        planner_kwargs: dict[str, Any] | None = None,
-        decision: Literal["mean", "bootstrap"] | None = None,
-        model_size: Literal["5m", "small"] = "5m",
-        loss_kwargs: dict[str, Any] | None = None,
-        official: bool = False,
-        info_metrics: bool = False,
-        tau: float = 0.01,
-        ent_coef: float = 0.0001,
-        max_grad_norm: float = 20.0,
-        gamma: float = 0.975,
-        horizon: int = 3,
-        n_envs: int | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: Any = "auto",
-        _init_setup_model: bool = True,
-    ):
-        super().__init__(policy, env, locals())
 
-    # </signature>
-
-
-class SPOWL(_Planning):
+class SPOWL(signatures.SPOWL, _Planning):
     """SPOWL (arXiv:2506.04828, ECAI 2025): a safe policy and safe plans in a learned latent world.
 
     The environment must report ``info["cost"]``. The policy's loss has the cost critics in an augmented Lagrangian; the
@@ -189,47 +150,6 @@ class SPOWL(_Planning):
     cost_limit: float
     cost_gamma: float
     use_lagrangian: bool
-
-    # <signature of SPOWL>
-    def __init__(
-        self,
-        policy: str | type[Policy],
-        env: Any,
-        learning_rate: float | Schedule = 0.0003,
-        buffer_size: int = 1000000,
-        *,
-        buffer_device: Literal["auto", "device", "host"] = "auto",
-        learning_starts: int = 1000,
-        batch_size: int | None = None,
-        train_freq: int = 100,
-        gradient_steps: int = -1,
-        planner: str | Planner = "safe_improvement",
-        planner_kwargs: dict[str, Any] | None = None,
-        decision: Literal["mean", "bootstrap"] | None = "bootstrap",
-        model_size: Literal["5m", "small"] = "5m",
-        loss_kwargs: dict[str, Any] | None = None,
-        official: bool = False,
-        info_metrics: bool = False,
-        tau: float = 0.01,
-        ent_coef: float = 0.0001,
-        max_grad_norm: float = 20.0,
-        gamma: float = 0.975,
-        horizon: int = 3,
-        cost_limit: float = 0.1,
-        use_lagrangian: bool = True,
-        cost_gamma: float = 0.997,
-        n_envs: int | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: Any = "auto",
-        _init_setup_model: bool = True,
-    ):
-        super().__init__(policy, env, locals())
-
-    # </signature>
 
     def _costs(self) -> dict[str, Any]:
         return {"use_lagrangian": self.use_lagrangian, "cost_limit": self.cost_limit}

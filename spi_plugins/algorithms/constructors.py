@@ -1,0 +1,57 @@
+"""Constructors made from hyperparameters: one explicit signature for each algorithm, and its ``Args`` section."""
+
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from spi_plugins.hyperparameters import Hyperparameter
+
+# Arguments that may come without their names, as in SB3.
+_POSITIONAL = ("learning_rate", "n_steps", "buffer_size", "batch_size")
+_ARGS = """Args:
+    policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
+    env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
+        environment, or a `FunctionalEnv`; `None` only in `load`.
+"""
+
+
+def signature(hyperparameters: Mapping[str, Hyperparameter]) -> inspect.Signature:
+    """Policy, environment and hyperparameters; all but the first few by name only."""
+    positional = itertools.takewhile(_POSITIONAL.__contains__, hyperparameters)
+    kinds = dict.fromkeys(("self", "policy", "env", *positional), inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [inspect.Parameter(name, kinds[name]) for name in ("self", "policy", "env")]
+    parameters += [
+        inspect.Parameter(
+            name, kinds.get(name, inspect.Parameter.KEYWORD_ONLY), default=each.default, annotation=each.type
+        )
+        for name, each in hyperparameters.items()
+    ]
+    setup = inspect.Parameter("_init_setup_model", inspect.Parameter.KEYWORD_ONLY, default=True)
+    return inspect.Signature([*parameters, setup])
+
+
+def constructor(cls: Any) -> Callable[..., None]:
+    """An ``__init__`` that takes the hyperparameters of a class and hands them on as one mapping.
+
+    Type checkers and editors read the same signature in ``signatures.pyi``.
+    """
+    expected = signature(cls.hyperparameters)
+
+    def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N807
+        try:
+            bound = expected.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{cls.__name__}.__init__() {error}") from None
+        bound.apply_defaults()
+        self, policy, env = (bound.arguments.pop(name) for name in ("self", "policy", "env"))
+        super(cls, self).__init__(policy, env, bound.arguments)
+
+    __init__.__signature__ = expected  # type: ignore[attr-defined]
+    return __init__
+
+
+def documentation(cls: Any) -> str:
+    """The docstring of a class, with all arguments of its constructor."""
+    lines = (f"    {name}: {each.text}.\n" for name, each in cls.hyperparameters.items())
+    return f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{_ARGS}{''.join(lines)}"

@@ -1,0 +1,625 @@
+# Written by `make signatures` from the hyperparameters.
+from typing import Any, Literal
+
+from stable_baselines3.common.utils import LinearSchedule
+
+from spi_plugins.algorithms.policies import Policy
+from spi_plugins.algorithms.schedules import Schedule
+from spi_plugins.planners.planner import Planner
+
+class Signature: ...
+
+class PPO(Signature):
+    """Proximal policy optimization (arXiv:1707.06347) with Deep SPI's networks: its baseline.
+
+    The defaults are those of the Deep SPI paper's code for Atari, not SB3's.
+
+    Raises:
+        ValueError: an argument is out of range, or the batch size does not divide the rollout.
+
+    Args:
+        policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
+        env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
+            environment, or a `FunctionalEnv`; `None` only in `load`.
+        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
+        batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
+        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
+        n_epochs: Passes over a rollout.
+        gamma: Discount per environment step.
+        gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
+        clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
+        normalize_advantage: Shift and scale advantages to zero mean and unit deviation within each minibatch.
+        ent_coef: Weight of the entropy bonus.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: Bound on the norm of all gradients together.
+        target_kl: Skip the rest of an update once the KL estimate passes 1.5 times this; `None` for never.
+        n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
+        stats_window_size: Episodes in the log's running means.
+        tensorboard_log: Folder for TensorBoard logs, if any.
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `share_features_extractor`, `conv_layers`, `image_features`, `categorical_latent`.
+        verbose: 0 for silent, 1 for information, 2 for debugging.
+        seed: Seed of networks, actions and environment.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+    """
+
+    n_steps: int
+    batch_size: int
+    clip_range: float | Schedule
+    compiled: bool | None
+    n_epochs: int
+    gamma: float
+    gae_lambda: float
+    clip_range_vf: float | None
+    normalize_advantage: bool
+    ent_coef: float
+    vf_coef: float
+    max_grad_norm: float
+    target_kl: float | None
+    def __init__(
+        self,
+        policy: str | type[Policy],
+        env: Any,
+        learning_rate: float | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
+        n_steps: int | None = None,
+        batch_size: int | None = None,
+        *,
+        clip_range: float | Schedule = 0.1,
+        compiled: bool | None = None,
+        n_epochs: int = 4,
+        gamma: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range_vf: float | None = None,
+        normalize_advantage: bool = True,
+        ent_coef: float = 0.01,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        target_kl: float | None = None,
+        n_envs: int | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: Any = "auto",
+        _init_setup_model: bool = True,
+    ) -> None: ...
+
+class DeepSPI(Signature):
+    """Deep SPI (arXiv:2510.12312, ICLR 2026): model losses inside the clipped surrogate.
+
+    The advantage becomes the per-sample utility
+    :math:`U = \\hat A - \\alpha_R \\ell_R - \\alpha_P \\ell_P`, which the ratio multiplies and the clip bounds.
+    The deviations from the official code are numbered in ``docs/deep_spi.md``. With both coefficients 0 this
+    is ``PPO`` bit for bit.
+
+    Raises:
+        ValueError: an argument is out of range, or ``world_model_kwargs`` has an unknown key.
+
+    Args:
+        policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
+        env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
+            environment, or a `FunctionalEnv`; `None` only in `load`.
+        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
+        batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
+        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
+        n_epochs: Passes over a rollout.
+        gamma: Discount per environment step.
+        gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
+        clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
+        normalize_advantage: Shift and scale advantages to zero mean and unit deviation within each minibatch.
+        ent_coef: Weight of the entropy bonus.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: Bound on the norm of all gradients together.
+        target_kl: Skip the rest of an update once the KL estimate passes 1.5 times this; `None` for never.
+        reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
+        transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False` subtracts the minibatch mean.
+        drift_coef: Weight of the mirror-learning drift; `None` for the clipped surrogate.
+        transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
+        lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
+        termination_model: Also learn to predict termination, which dreams need.
+        world_model_kwargs: Further fields of the world model, see below.
+        n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
+        stats_window_size: Episodes in the log's running means.
+        tensorboard_log: Folder for TensorBoard logs, if any.
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `share_features_extractor`, `conv_layers`, `image_features`, `categorical_latent`.
+        verbose: 0 for silent, 1 for information, 2 for debugging.
+        seed: Seed of networks, actions and environment.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+    """
+
+    n_steps: int
+    batch_size: int
+    clip_range: float | Schedule
+    compiled: bool | None
+    n_epochs: int
+    gamma: float
+    gae_lambda: float
+    clip_range_vf: float | None
+    normalize_advantage: bool
+    ent_coef: float
+    vf_coef: float
+    max_grad_norm: float
+    target_kl: float | None
+    reward_loss_coef: float
+    transition_loss_coef: float
+    piecewise_auxiliary: bool
+    drift_coef: float | None
+    transition_density: Literal["deterministic", "normal", "mixture", "categorical"]
+    lipschitz: bool
+    termination_model: bool
+    world_model_kwargs: dict[str, Any]
+    def __init__(
+        self,
+        policy: str | type[Policy],
+        env: Any,
+        learning_rate: float | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
+        n_steps: int | None = None,
+        batch_size: int | None = None,
+        *,
+        clip_range: float | Schedule = 0.1,
+        compiled: bool | None = None,
+        n_epochs: int = 4,
+        gamma: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range_vf: float | None = None,
+        normalize_advantage: bool = True,
+        ent_coef: float = 0.01,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        target_kl: float | None = None,
+        reward_loss_coef: float = 0.01,
+        transition_loss_coef: float = 0.0005,
+        piecewise_auxiliary: bool = True,
+        drift_coef: float | None = None,
+        transition_density: Literal["deterministic", "normal", "mixture", "categorical"] = "mixture",
+        lipschitz: bool = True,
+        termination_model: bool = False,
+        world_model_kwargs: dict[str, Any] | None = None,
+        n_envs: int | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: Any = "auto",
+        _init_setup_model: bool = True,
+    ) -> None: ...
+
+class DeepMDP(Signature):
+    """DeepMDP (arXiv:1906.02736) on PPO: the same model losses, added to the clipped surrogate.
+
+    Arguments and defaults are those of ``DeepSPI``, for a comparison of like with like.
+
+    Args:
+        policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
+        env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
+            environment, or a `FunctionalEnv`; `None` only in `load`.
+        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
+        batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
+        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
+        n_epochs: Passes over a rollout.
+        gamma: Discount per environment step.
+        gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
+        clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
+        normalize_advantage: Shift and scale advantages to zero mean and unit deviation within each minibatch.
+        ent_coef: Weight of the entropy bonus.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: Bound on the norm of all gradients together.
+        target_kl: Skip the rest of an update once the KL estimate passes 1.5 times this; `None` for never.
+        reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
+        transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False` subtracts the minibatch mean.
+        drift_coef: Weight of the mirror-learning drift; `None` for the clipped surrogate.
+        transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
+        lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
+        termination_model: Also learn to predict termination, which dreams need.
+        world_model_kwargs: Further fields of the world model, see below.
+        n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
+        stats_window_size: Episodes in the log's running means.
+        tensorboard_log: Folder for TensorBoard logs, if any.
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `share_features_extractor`, `conv_layers`, `image_features`, `categorical_latent`.
+        verbose: 0 for silent, 1 for information, 2 for debugging.
+        seed: Seed of networks, actions and environment.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+    """
+
+    n_steps: int
+    batch_size: int
+    clip_range: float | Schedule
+    compiled: bool | None
+    n_epochs: int
+    gamma: float
+    gae_lambda: float
+    clip_range_vf: float | None
+    normalize_advantage: bool
+    ent_coef: float
+    vf_coef: float
+    max_grad_norm: float
+    target_kl: float | None
+    reward_loss_coef: float
+    transition_loss_coef: float
+    piecewise_auxiliary: bool
+    drift_coef: float | None
+    transition_density: Literal["deterministic", "normal", "mixture", "categorical"]
+    lipschitz: bool
+    termination_model: bool
+    world_model_kwargs: dict[str, Any]
+    def __init__(
+        self,
+        policy: str | type[Policy],
+        env: Any,
+        learning_rate: float | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
+        n_steps: int | None = None,
+        batch_size: int | None = None,
+        *,
+        clip_range: float | Schedule = 0.1,
+        compiled: bool | None = None,
+        n_epochs: int = 4,
+        gamma: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range_vf: float | None = None,
+        normalize_advantage: bool = True,
+        ent_coef: float = 0.01,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        target_kl: float | None = None,
+        reward_loss_coef: float = 0.01,
+        transition_loss_coef: float = 0.0005,
+        piecewise_auxiliary: bool = True,
+        drift_coef: float | None = None,
+        transition_density: Literal["deterministic", "normal", "mixture", "categorical"] = "mixture",
+        lipschitz: bool = True,
+        termination_model: bool = False,
+        world_model_kwargs: dict[str, Any] | None = None,
+        n_envs: int | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: Any = "auto",
+        _init_setup_model: bool = True,
+    ) -> None: ...
+
+class DreamSPI(Signature):
+    """DreamSPI, the model-based variant in the code published with Deep SPI (arXiv:2510.12312, ICLR 2026).
+
+    Real steps fit encoder and world model by the Deep SPI loss; actor and critic learn from short dreams in that model,
+    by the clipped surrogate. The deviations from the official code are numbered in ``docs/dream_spi.md``.
+
+    Raises:
+        ValueError: an argument is out of range, a batch size does not divide the steps, or a loss coefficient is 0.
+
+    Args:
+        policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
+        env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
+            environment, or a `FunctionalEnv`; `None` only in `load`.
+        actor_learning_rate: Learning rate of the actor's layers on the latent: a number or a function of the remaining progress.
+        critic_learning_rate: The same for the critic's layers.
+        encoder_learning_rate: The same for the encoder.
+        world_model_learning_rate: The same for transition, reward and termination.
+        wm_clip_range: Clip range of the phase on real steps; `clip_range` is that of the dreams.
+        imagination_batch_size: Imagined steps in a minibatch, a divisor of `n_steps * n_envs * imagination_horizon`; `None` for `batch_size`.
+        n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
+        batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
+        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
+        n_epochs: Passes over a rollout.
+        gamma: Discount per environment step.
+        gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
+        clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
+        normalize_advantage: Shift and scale advantages to zero mean and unit deviation within each minibatch.
+        ent_coef: Weight of the entropy bonus.
+        vf_coef: Weight of the value loss.
+        max_grad_norm: Bound on the norm of all gradients together.
+        reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
+        transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False` subtracts the minibatch mean.
+        drift_coef: Weight of the mirror-learning drift; `None` for the clipped surrogate.
+        termination_loss: Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and wrong, so it may learn to say "never" and stay there.
+        transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
+        lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
+        world_model_kwargs: Further fields of the world model, see below.
+        dyna: Let actor and critic learn from real steps as well.
+        imagination_horizon: Steps of a dream.
+        imagination_epochs: Passes over the dreams.
+        n_imagination_rollouts: Times that dreams are made and learned from after each rollout.
+        soft_termination: Discount what follows by the predicted probability of termination; otherwise termination is sampled.
+        replay_size: Steps of past rollouts to keep on the device and in the model file, with two observations each; 0 for none.
+        n_replays: With `replay_size`, rollouts' worth of past sequences from which encoder and world model learn after each rollout, in `n_epochs` passes each.
+        replay_correction: Correction for the policies that collected them: `"ratio"` weighs the steps by probability ratios, `"vtrace"` also corrects targets and advantages (arXiv:1802.01561).
+        n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
+        stats_window_size: Episodes in the log's running means.
+        tensorboard_log: Folder for TensorBoard logs, if any.
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `share_features_extractor`, `conv_layers`, `image_features`, `categorical_latent`.
+        verbose: 0 for silent, 1 for information, 2 for debugging.
+        seed: Seed of networks, actions and environment.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+    """
+
+    actor_learning_rate: float | Schedule
+    critic_learning_rate: float | Schedule
+    encoder_learning_rate: float | Schedule
+    world_model_learning_rate: float | Schedule
+    wm_clip_range: float | Schedule
+    imagination_batch_size: int
+    n_steps: int
+    batch_size: int
+    clip_range: float | Schedule
+    compiled: bool | None
+    n_epochs: int
+    gamma: float
+    gae_lambda: float
+    clip_range_vf: float | None
+    normalize_advantage: bool
+    ent_coef: float
+    vf_coef: float
+    max_grad_norm: float
+    reward_loss_coef: float
+    transition_loss_coef: float
+    piecewise_auxiliary: bool
+    drift_coef: float | None
+    termination_loss: Literal["cross_entropy", "smooth_l1"]
+    transition_density: Literal["deterministic", "normal", "mixture", "categorical"]
+    lipschitz: bool
+    world_model_kwargs: dict[str, Any]
+    dyna: bool
+    imagination_horizon: int
+    imagination_epochs: int
+    n_imagination_rollouts: int
+    soft_termination: bool
+    replay_size: int
+    n_replays: int
+    replay_correction: Literal["ratio", "vtrace"]
+    def __init__(
+        self,
+        policy: str | type[Policy],
+        env: Any,
+        *,
+        actor_learning_rate: float | Schedule = LinearSchedule(start=2.75e-05, end=0.0, end_fraction=1.0),
+        critic_learning_rate: float | Schedule = LinearSchedule(start=2.75e-05, end=0.0, end_fraction=1.0),
+        encoder_learning_rate: float | Schedule = LinearSchedule(start=0.0002, end=0.0, end_fraction=1.0),
+        world_model_learning_rate: float | Schedule = LinearSchedule(start=0.0002, end=0.0, end_fraction=1.0),
+        wm_clip_range: float | Schedule = 0.1,
+        imagination_batch_size: int | None = None,
+        n_steps: int | None = None,
+        batch_size: int | None = None,
+        clip_range: float | Schedule = 0.1,
+        compiled: bool | None = None,
+        n_epochs: int = 4,
+        gamma: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range_vf: float | None = None,
+        normalize_advantage: bool = True,
+        ent_coef: float = 0.01,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        reward_loss_coef: float = 0.01,
+        transition_loss_coef: float = 0.0005,
+        piecewise_auxiliary: bool = True,
+        drift_coef: float | None = None,
+        termination_loss: Literal["cross_entropy", "smooth_l1"] = "cross_entropy",
+        transition_density: Literal["deterministic", "normal", "mixture", "categorical"] = "mixture",
+        lipschitz: bool = True,
+        world_model_kwargs: dict[str, Any] | None = None,
+        dyna: bool = False,
+        imagination_horizon: int = 8,
+        imagination_epochs: int = 1,
+        n_imagination_rollouts: int = 1,
+        soft_termination: bool = False,
+        replay_size: int = 0,
+        n_replays: int = 1,
+        replay_correction: Literal["ratio", "vtrace"] = "vtrace",
+        n_envs: int | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: Any = "auto",
+        _init_setup_model: bool = True,
+    ) -> None: ...
+
+class TDMPC2(Signature):
+    """TD-MPC2 (arXiv:2310.16828): plan by MPPI in a learned latent world and ignore costs.
+
+    The same agent as ``SPOWL`` without costs, so that the two compare. Steps are the environment's: wrap it in
+    ``spi_wrappers.ActionRepeat`` for the papers' frames. Actions must be in a ``Box``.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Args:
+        policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
+        env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
+            environment, or a `FunctionalEnv`; `None` only in `load`.
+        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        buffer_size: Slots of the replay buffer, all environments together.
+        buffer_device: Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if the buffer takes less than half of its memory.
+        learning_starts: Steps with uniform actions before the first update.
+        batch_size: Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`.
+        train_freq: Steps of each environment between two updates.
+        gradient_steps: Gradient steps of an update; -1 for as many as steps came in, all environments together.
+        planner: Registered name of a planner (`spi list planners`), or a `Planner`.
+        planner_kwargs: Settings of the planner; only with a registered name.
+        decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
+        model_size: The papers' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets.
+        loss_kwargs: Further settings of the update, see below.
+        official: Reproduce the published code's errors, numbered in `docs/spowl.md`.
+        info_metrics: Put what the planner reports into `info["plan"]`, for callbacks.
+        tau: Rate at which the slow critics follow.
+        ent_coef: Weight of the policy's entropy.
+        max_grad_norm: Bound on the gradient norm, of model and policy separately.
+        gamma: Discount of rewards per step; the papers' is for episodes of 200 steps.
+        horizon: Steps of a training window, and of a plan by default.
+        n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
+        stats_window_size: Episodes in the log's running means.
+        tensorboard_log: Folder for TensorBoard logs, if any.
+        policy_kwargs: Further settings of the world model, see below.
+        verbose: 0 for silent, 1 for information, 2 for debugging.
+        seed: Seed of networks, actions and environment.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+    """
+
+    buffer_size: int
+    buffer_device: Literal["auto", "device", "host"]
+    learning_starts: int
+    batch_size: int
+    train_freq: int
+    gradient_steps: int
+    planner: str | Planner
+    planner_kwargs: dict[str, Any]
+    decision: Literal["mean", "bootstrap"] | None
+    model_size: Literal["5m", "small"]
+    loss_kwargs: dict[str, Any]
+    official: bool
+    info_metrics: bool
+    tau: float
+    ent_coef: float
+    max_grad_norm: float
+    gamma: float
+    horizon: int
+    def __init__(
+        self,
+        policy: str | type[Policy],
+        env: Any,
+        learning_rate: float | Schedule = 0.0003,
+        buffer_size: int = 1000000,
+        *,
+        buffer_device: Literal["auto", "device", "host"] = "auto",
+        learning_starts: int = 1000,
+        batch_size: int | None = None,
+        train_freq: int = 100,
+        gradient_steps: int = -1,
+        planner: str | Planner = "mppi",
+        planner_kwargs: dict[str, Any] | None = None,
+        decision: Literal["mean", "bootstrap"] | None = None,
+        model_size: Literal["5m", "small"] = "5m",
+        loss_kwargs: dict[str, Any] | None = None,
+        official: bool = False,
+        info_metrics: bool = False,
+        tau: float = 0.01,
+        ent_coef: float = 0.0001,
+        max_grad_norm: float = 20.0,
+        gamma: float = 0.975,
+        horizon: int = 3,
+        n_envs: int | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: Any = "auto",
+        _init_setup_model: bool = True,
+    ) -> None: ...
+
+class SPOWL(Signature):
+    """SPOWL (arXiv:2506.04828, ECAI 2025): a safe policy and safe plans in a learned latent world.
+
+    The environment must report ``info["cost"]``. The policy's loss has the cost critics in an augmented Lagrangian; the
+    planner fits to sequences that are no worse than the policy's in return and in cost; and a plan is followed only
+    where its value is no lower and its cost value no higher than the policy's (``decision``; the paper's rule is
+    ``"mean"``). Deviations from the official code are numbered in ``docs/spowl.md``. Actions must be in a ``Box``.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Args:
+        policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
+        env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
+            environment, or a `FunctionalEnv`; `None` only in `load`.
+        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        buffer_size: Slots of the replay buffer, all environments together.
+        buffer_device: Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if the buffer takes less than half of its memory.
+        learning_starts: Steps with uniform actions before the first update.
+        batch_size: Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`.
+        train_freq: Steps of each environment between two updates.
+        gradient_steps: Gradient steps of an update; -1 for as many as steps came in, all environments together.
+        planner: Registered name of a planner (`spi list planners`), or a `Planner`.
+        planner_kwargs: Settings of the planner; only with a registered name.
+        decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
+        model_size: The papers' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets.
+        loss_kwargs: Further settings of the update, see below.
+        official: Reproduce the published code's errors, numbered in `docs/spowl.md`.
+        info_metrics: Put what the planner reports into `info["plan"]`, for callbacks.
+        tau: Rate at which the slow critics follow.
+        ent_coef: Weight of the policy's entropy.
+        max_grad_norm: Bound on the gradient norm, of model and policy separately.
+        gamma: Discount of rewards per step; the papers' is for episodes of 200 steps.
+        horizon: Steps of a training window, and of a plan by default.
+        cost_limit: Bound on the policy's mean cost value, the discounted sum of costs from a step on, not on an episode's cost; the published default allows almost none.
+        use_lagrangian: Include costs in the policy's loss; `False` leaves safety to the planner.
+        cost_gamma: Discount of costs per step.
+        n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
+        stats_window_size: Episodes in the log's running means.
+        tensorboard_log: Folder for TensorBoard logs, if any.
+        policy_kwargs: Further settings of the world model, see below.
+        verbose: 0 for silent, 1 for information, 2 for debugging.
+        seed: Seed of networks, actions and environment.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+    """
+
+    buffer_size: int
+    buffer_device: Literal["auto", "device", "host"]
+    learning_starts: int
+    batch_size: int
+    train_freq: int
+    gradient_steps: int
+    planner: str | Planner
+    planner_kwargs: dict[str, Any]
+    decision: Literal["mean", "bootstrap"] | None
+    model_size: Literal["5m", "small"]
+    loss_kwargs: dict[str, Any]
+    official: bool
+    info_metrics: bool
+    tau: float
+    ent_coef: float
+    max_grad_norm: float
+    gamma: float
+    horizon: int
+    cost_limit: float
+    use_lagrangian: bool
+    cost_gamma: float
+    def __init__(
+        self,
+        policy: str | type[Policy],
+        env: Any,
+        learning_rate: float | Schedule = 0.0003,
+        buffer_size: int = 1000000,
+        *,
+        buffer_device: Literal["auto", "device", "host"] = "auto",
+        learning_starts: int = 1000,
+        batch_size: int | None = None,
+        train_freq: int = 100,
+        gradient_steps: int = -1,
+        planner: str | Planner = "safe_improvement",
+        planner_kwargs: dict[str, Any] | None = None,
+        decision: Literal["mean", "bootstrap"] | None = "bootstrap",
+        model_size: Literal["5m", "small"] = "5m",
+        loss_kwargs: dict[str, Any] | None = None,
+        official: bool = False,
+        info_metrics: bool = False,
+        tau: float = 0.01,
+        ent_coef: float = 0.0001,
+        max_grad_norm: float = 20.0,
+        gamma: float = 0.975,
+        horizon: int = 3,
+        cost_limit: float = 0.1,
+        use_lagrangian: bool = True,
+        cost_gamma: float = 0.997,
+        n_envs: int | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: Any = "auto",
+        _init_setup_model: bool = True,
+    ) -> None: ...
