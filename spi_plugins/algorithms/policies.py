@@ -10,22 +10,13 @@ from gymnasium import spaces
 
 from spi_plugins.actions import to_action
 from spi_plugins.algorithms.observations import to_batch
-from spi_plugins.checks import check_choice, check_integer, check_number
+from spi_plugins.checks import check_integer
+from spi_plugins.hyperparameters import declared
 from spi_plugins.networks.actor_critic import ActorCriticConfig, EncoderKind
 from spi_plugins.networks.encoders import ConvLayers
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
-_ALLOWED = (
-    "net_arch",
-    "latent_arch",
-    "activation_fn",
-    "ortho_init",
-    "log_std_init",
-    "share_features_extractor",
-    "conv_layers",
-    "image_features",
-    "categorical_latent",
-)
+_ALLOWED = ("net_arch", "latent_arch", "activation_fn", *declared(ActorCriticConfig))
 
 _SEPARATE = MappingProxyType({"pi": (64, 64), "vf": (64, 64)})
 
@@ -100,30 +91,15 @@ class Policy:
         if unknown:
             raise ValueError(f"policy_kwargs has unknown keys {unknown}; allowed are {', '.join(_ALLOWED)}.")
         cls.check_observations(spec)
-        net_arch = policy_kwargs.get("net_arch", cls.default_net_arch)
-        pi, vf = cls._widths(net_arch)
-        layers = policy_kwargs.get("conv_layers")
-        categories = policy_kwargs.get("categorical_latent")
-        log_std = policy_kwargs.get("log_std_init", 0.0)
-        check_number("log_std_init", log_std, low=-20.0, high=20.0)
-        switches = {
-            name: policy_kwargs.get(name, True) for name in ("ortho_init", "share_features_extractor")
-        }
-        for name, value in switches.items():
-            check_choice(name, value, (True, False))
-        image_features = policy_kwargs.get("image_features", 256)
-        check_integer("image_features", image_features, low=1)
+        given = dict(policy_kwargs)
+        pi, vf = cls._widths(given.pop("net_arch", cls.default_net_arch))
+        latent = _latent_widths(given.pop("latent_arch", None))
+        activation = _activation_name(given.pop("activation_fn", cls.default_activation))
+        for name, read in (("conv_layers", _conv_layers), ("categorical_latent", _categories)):
+            if given.get(name) is not None:
+                given[name] = read(given[name])
         return ActorCriticConfig(
-            encoder=cls.encoder,
-            pi=pi,
-            vf=vf,
-            latent=_latent_widths(policy_kwargs.get("latent_arch")),
-            activation=_activation_name(policy_kwargs.get("activation_fn", cls.default_activation)),
-            log_std_init=float(log_std),
-            conv_layers=None if layers is None else _conv_layers(layers),
-            image_features=int(image_features),
-            categorical_latent=None if categories is None else _categories(categories),
-            **switches,
+            encoder=cls.encoder, pi=pi, vf=vf, latent=latent, activation=activation, **given
         )
 
     @classmethod

@@ -68,9 +68,7 @@ class RolloutSettings:
 class WorldModelSettings:
     """What algorithms that learn a latent world model take."""
 
-    world_model_kwargs: dict[str, Any] | None = hyperparameter(
-        None, "Further fields of the world model, see below"
-    )
+    world_model_kwargs: dict[str, Any] | None = hyperparameter(None, "Further settings of the world model")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ class DreamSettings:
         LinearSchedule(2.75e-5, 0.0, 1.0), "The same for the critic's layers", low=0
     )
     encoder_learning_rate: float | Schedule = hyperparameter(
-        LinearSchedule(2e-4, 0.0, 1.0), "The same for the encoder", low=0
+        LinearSchedule(2e-4, 0.0, 1.0), "Of the encoder", low=0
     )
     world_model_learning_rate: float | Schedule = hyperparameter(
         LinearSchedule(2e-4, 0.0, 1.0), "The same for transition, reward and termination", low=0
@@ -110,9 +108,7 @@ class PlanningSettings:
         "Learning rate: a number or a function of the remaining progress, which falls from 1 to 0",
         low=0,
     )
-    buffer_size: int = hyperparameter(
-        1_000_000, "Slots of the replay buffer, all environments together", low=1
-    )
+    buffer_size: int = hyperparameter(1_000_000, "Slots of the replay buffer for all environments", low=1)
     buffer_device: Literal["auto", "device", "host"] = hyperparameter(
         "auto",
         'Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if '
@@ -129,12 +125,8 @@ class PlanningSettings:
         low=1,
         also=(-1,),
     )
-    planner: str | Planner = hyperparameter(
-        "mppi", "Registered name of a planner (`spi list planners`), or a `Planner`"
-    )
-    planner_kwargs: dict[str, Any] | None = hyperparameter(
-        None, "Settings of the planner; only with a registered name"
-    )
+    planner: str | Planner = hyperparameter("mppi", "Name of a planner (`spi list planners`), or a `Planner`")
+    planner_kwargs: dict[str, Any] | None = hyperparameter(None, "Settings of a planner given by name")
     decision: Literal["mean", "bootstrap"] | None = hyperparameter(
         None,
         'When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its '
@@ -144,10 +136,8 @@ class PlanningSettings:
         "5m",
         'The papers\' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets',
     )
-    loss_kwargs: dict[str, Any] | None = hyperparameter(None, "Further settings of the update, see below")
-    official: bool = hyperparameter(
-        False, "Reproduce the published code's errors, numbered in `docs/spowl.md`"
-    )
+    loss_kwargs: dict[str, Any] | None = hyperparameter(None, "Further settings of the update")
+    official: bool = hyperparameter(False, "Reproduce the published code's errors, see `docs/spowl.md`")
     info_metrics: bool = hyperparameter(
-        False, 'Put what the planner reports into `info["plan"]`, for callbacks'
+        False, 'Put reports of the planner into `info["plan"]`, for callbacks'
     )

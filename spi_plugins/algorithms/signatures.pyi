@@ -30,11 +30,11 @@ class PPO(Signature):
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
         clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
-        normalize_advantage: Shift and scale advantages to zero mean and unit deviation within each minibatch.
+        normalize_advantage: Standardize the advantages of each minibatch.
         ent_coef: Weight of the entropy bonus.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
-        target_kl: Skip the rest of an update once the KL estimate passes 1.5 times this; `None` for never.
+        target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -110,19 +110,19 @@ class DeepSPI(Signature):
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
         clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
-        normalize_advantage: Shift and scale advantages to zero mean and unit deviation within each minibatch.
+        normalize_advantage: Standardize the advantages of each minibatch.
         ent_coef: Weight of the entropy bonus.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
-        target_kl: Skip the rest of an update once the KL estimate passes 1.5 times this; `None` for never.
+        target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
         reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
-        piecewise_auxiliary: Subtract each sample's own model loss; `False` subtracts the minibatch mean.
-        drift_coef: Weight of the mirror-learning drift; `None` for the clipped surrogate.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False`: the mean.
+        drift_coef: Weight of the drift; `None`: clipped surrogate.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
         termination_model: Also learn to predict termination, which dreams need.
-        world_model_kwargs: Further fields of the world model, see below.
+        world_model_kwargs: Further settings of the world model.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -208,19 +208,19 @@ class DeepMDP(Signature):
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
         clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
-        normalize_advantage: Shift and scale advantages to zero mean and unit deviation within each minibatch.
+        normalize_advantage: Standardize the advantages of each minibatch.
         ent_coef: Weight of the entropy bonus.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
-        target_kl: Skip the rest of an update once the KL estimate passes 1.5 times this; `None` for never.
+        target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
         reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
-        piecewise_auxiliary: Subtract each sample's own model loss; `False` subtracts the minibatch mean.
-        drift_coef: Weight of the mirror-learning drift; `None` for the clipped surrogate.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False`: the mean.
+        drift_coef: Weight of the drift; `None`: clipped surrogate.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
         termination_model: Also learn to predict termination, which dreams need.
-        world_model_kwargs: Further fields of the world model, see below.
+        world_model_kwargs: Further settings of the world model.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -303,7 +303,7 @@ class DreamSPI(Signature):
             environment, or a `FunctionalEnv`; `None` only in `load`.
         actor_learning_rate: Learning rate of the actor's layers on the latent: a number or a function of the remaining progress.
         critic_learning_rate: The same for the critic's layers.
-        encoder_learning_rate: The same for the encoder.
+        encoder_learning_rate: Of the encoder.
         world_model_learning_rate: The same for transition, reward and termination.
         wm_clip_range: Clip range of the phase on real steps; `clip_range` is that of the dreams.
         imagination_batch_size: Imagined steps in a minibatch, a divisor of `n_steps * n_envs * imagination_horizon`; `None` for `batch_size`.
@@ -315,22 +315,22 @@ class DreamSPI(Signature):
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
         clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
-        normalize_advantage: Shift and scale advantages to zero mean and unit deviation within each minibatch.
+        normalize_advantage: Standardize the advantages of each minibatch.
         ent_coef: Weight of the entropy bonus.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
         reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
-        piecewise_auxiliary: Subtract each sample's own model loss; `False` subtracts the minibatch mean.
-        drift_coef: Weight of the mirror-learning drift; `None` for the clipped surrogate.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False`: the mean.
+        drift_coef: Weight of the drift; `None`: clipped surrogate.
         termination_loss: Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and wrong, so it may learn to say "never" and stay there.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
-        world_model_kwargs: Further fields of the world model, see below.
+        world_model_kwargs: Further settings of the world model.
         dyna: Let actor and critic learn from real steps as well.
         imagination_horizon: Steps of a dream.
         imagination_epochs: Passes over the dreams.
-        n_imagination_rollouts: Times that dreams are made and learned from after each rollout.
+        n_imagination_rollouts: Times to dream and learn after each rollout.
         soft_termination: Discount what follows by the predicted probability of termination; otherwise termination is sampled.
         replay_size: Steps of past rollouts to keep on the device and in the model file, with two observations each; 0 for none.
         n_replays: With `replay_size`, rollouts' worth of past sequences from which encoder and world model learn after each rollout, in `n_epochs` passes each.
@@ -441,23 +441,23 @@ class TDMPC2(Signature):
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
         learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
-        buffer_size: Slots of the replay buffer, all environments together.
+        buffer_size: Slots of the replay buffer for all environments.
         buffer_device: Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if the buffer takes less than half of its memory.
         learning_starts: Steps with uniform actions before the first update.
         batch_size: Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`.
         train_freq: Steps of each environment between two updates.
         gradient_steps: Gradient steps of an update; -1 for as many as steps came in, all environments together.
-        planner: Registered name of a planner (`spi list planners`), or a `Planner`.
-        planner_kwargs: Settings of the planner; only with a registered name.
+        planner: Name of a planner (`spi list planners`), or a `Planner`.
+        planner_kwargs: Settings of a planner given by name.
         decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
         model_size: The papers' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets.
-        loss_kwargs: Further settings of the update, see below.
-        official: Reproduce the published code's errors, numbered in `docs/spowl.md`.
-        info_metrics: Put what the planner reports into `info["plan"]`, for callbacks.
+        loss_kwargs: Further settings of the update.
+        official: Reproduce the published code's errors, see `docs/spowl.md`.
+        info_metrics: Put reports of the planner into `info["plan"]`, for callbacks.
         tau: Rate at which the slow critics follow.
         ent_coef: Weight of the policy's entropy.
-        max_grad_norm: Bound on the gradient norm, of model and policy separately.
-        gamma: Discount of rewards per step; the papers' is for episodes of 200 steps.
+        max_grad_norm: Bound on the gradient norm of model and policy each.
+        gamma: Discount of rewards per step.
         horizon: Steps of a training window, and of a plan by default.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
@@ -536,26 +536,26 @@ class SPOWL(Signature):
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
         learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
-        buffer_size: Slots of the replay buffer, all environments together.
+        buffer_size: Slots of the replay buffer for all environments.
         buffer_device: Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if the buffer takes less than half of its memory.
         learning_starts: Steps with uniform actions before the first update.
         batch_size: Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`.
         train_freq: Steps of each environment between two updates.
         gradient_steps: Gradient steps of an update; -1 for as many as steps came in, all environments together.
-        planner: Registered name of a planner (`spi list planners`), or a `Planner`.
-        planner_kwargs: Settings of the planner; only with a registered name.
+        planner: Name of a planner (`spi list planners`), or a `Planner`.
+        planner_kwargs: Settings of a planner given by name.
         decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
         model_size: The papers' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets.
-        loss_kwargs: Further settings of the update, see below.
-        official: Reproduce the published code's errors, numbered in `docs/spowl.md`.
-        info_metrics: Put what the planner reports into `info["plan"]`, for callbacks.
+        loss_kwargs: Further settings of the update.
+        official: Reproduce the published code's errors, see `docs/spowl.md`.
+        info_metrics: Put reports of the planner into `info["plan"]`, for callbacks.
         tau: Rate at which the slow critics follow.
         ent_coef: Weight of the policy's entropy.
-        max_grad_norm: Bound on the gradient norm, of model and policy separately.
-        gamma: Discount of rewards per step; the papers' is for episodes of 200 steps.
+        max_grad_norm: Bound on the gradient norm of model and policy each.
+        gamma: Discount of rewards per step.
         horizon: Steps of a training window, and of a plan by default.
         cost_limit: Bound on the policy's mean cost value, the discounted sum of costs from a step on, not on an episode's cost; the published default allows almost none.
-        use_lagrangian: Include costs in the policy's loss; `False` leaves safety to the planner.
+        use_lagrangian: Costs in the policy's loss; `False`: in plans only.
         cost_gamma: Discount of costs per step.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.

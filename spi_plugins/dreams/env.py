@@ -49,23 +49,14 @@ class DreamConfig(Config):
         "Sample the next latent and termination; otherwise take the model's mean, and terminate where the probability "
         "is above one half",
     )
-    termination: Termination = hyperparameter(
-        "model", '`"model"` to terminate as the model predicts, `"none"` for never'
-    )
-    uncertainty_penalty: float = hyperparameter(
-        0.0, "This times the model's uncertainty is subtracted from the reward", low=0
-    )
+    termination: Termination = hyperparameter("model", '`"model"`: as predicted; `"none"`: never')
+    uncertainty_penalty: float = hyperparameter(0.0, "Price of the model's uncertainty", low=0)
     cost: bool = hyperparameter(True, "Report the model's cost; `False` reports 0")
     latent_low: float = hyperparameter(-1.0, "Lower bound to which latents are clipped")
     latent_high: float = hyperparameter(1.0, "Upper bound to which latents are clipped")
     history: bool = hyperparameter(False, "Keep the last rewards and costs in the state, for rendering")
 
     def __post_init__(self) -> None:
-        """Check every value, and that they go together.
-
-        Raises:
-            ValueError: one is out of range, or two do not go together.
-        """
         super().__post_init__()
         for name in ("latent_low", "latent_high"):
             # As float32, in which latents are compared.

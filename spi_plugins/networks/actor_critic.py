@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.networks.categorical import CategoricalLatent
 from spi_plugins.networks.encoders import (
     CombinedExtractor,
@@ -34,7 +35,7 @@ EncoderKind = Literal["mlp", "cnn", "multi_input"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ActorCriticConfig:
+class ActorCriticConfig(Config):
     """Sizes of the networks. Frozen and hashable.
 
     Attributes:
@@ -44,12 +45,6 @@ class ActorCriticConfig:
         latent: widths of the dense layers between features and ``z``, none for the features themselves; given, the
             layers of actor and critic are on ``z``. ``None`` leaves ``z`` where the module's docstring has it.
         activation: name in ``networks.mlp.ACTIVATIONS``, after every dense layer.
-        ortho_init: orthogonal kernels for the dense layers, else LeCun-normal.
-        log_std_init: initial log standard deviation of a Gaussian policy.
-        share_features_extractor: the critic reads the actor's convolutions instead of its own.
-        conv_layers: (channels, kernel size, stride) of each layer; ``None`` chooses by image size.
-        image_features: for ``multi_input``, width of the dense layer after each image's convolutions.
-        categorical_latent: (categories, classes) of a straight-through one-hot latent, ``None`` for a real one.
     """
 
     encoder: EncoderKind
@@ -57,15 +52,19 @@ class ActorCriticConfig:
     vf: tuple[int, ...] | None
     latent: tuple[int, ...] | None = None
     activation: str = "tanh"
-    ortho_init: bool = True
-    log_std_init: float = 0.0
-    share_features_extractor: bool = True
-    conv_layers: ConvLayers | None = None
-    image_features: int = 256
-    categorical_latent: tuple[int, int] | None = None
+    ortho_init: bool = hyperparameter(True, "Orthogonal kernels of the dense layers; `False`: LeCun-normal")
+    log_std_init: float = hyperparameter(0.0, "First log standard deviation of actions", low=-20, high=20)
+    share_features_extractor: bool = hyperparameter(True, "Let the critic read the actor's convolutions")
+    conv_layers: ConvLayers | None = hyperparameter(
+        None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
+    )
+    image_features: int = hyperparameter(256, "Width of an image's features within a Dict", low=1)
+    categorical_latent: tuple[int, int] | None = hyperparameter(
+        None, "`(categories, classes)` of a straight-through one-hot latent; `None` for a real one"
+    )
 
     def __post_init__(self) -> None:
-        """Refuse unknown names and sizes below one."""
+        super().__post_init__()
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation_fn must be one of {sorted(ACTIVATIONS)}, got {self.activation!r}.")
         for name, argument in (("pi", "net_arch"), ("vf", "net_arch"), ("latent", "latent_arch")):

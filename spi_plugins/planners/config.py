@@ -12,7 +12,7 @@ class ElitesConfig(Config):
     """Iterated sampling around a mean, from which elites make the next mean."""
 
     horizon: int | None = hyperparameter(
-        None, "Steps to look ahead; `None` for the horizon that the model was trained with", low=1
+        None, "Steps to look ahead; `None` for the model's own horizon", low=1
     )
     num_samples: int = hyperparameter(512, "Action sequences in an iteration", low=1)
     num_elites: int = hyperparameter(64, "How many of the best make the next mean", low=1)
@@ -20,11 +20,6 @@ class ElitesConfig(Config):
     momentum: float = hyperparameter(0.0, "Share of the old mean in the new one", low=0, below=1)
 
     def __post_init__(self) -> None:
-        """Check every value, and that they go together.
-
-        Raises:
-            ValueError: one is out of range, or two do not go together.
-        """
         super().__post_init__()
         if self.num_elites > self.num_samples:
             raise ValueError(
@@ -36,17 +31,10 @@ class ElitesConfig(Config):
 class GaussianConfig(ElitesConfig):
     """Sampling from a normal distribution with bounded deviations."""
 
-    min_std: float = hyperparameter(
-        0.05, "Least standard deviation of an entry, in units of the action", above=0
-    )
+    min_std: float = hyperparameter(0.05, "Least standard deviation, in units of the action", above=0)
     max_std: float = hyperparameter(2.0, "Largest one, and the first of every decision", above=0)
 
     def __post_init__(self) -> None:
-        """Check every value, and that they go together.
-
-        Raises:
-            ValueError: one is out of range, or two do not go together.
-        """
         super().__post_init__()
         if self.min_std > self.max_std:
             raise ValueError(f"min_std must be at most max_std, got {self.min_std!r} and {self.max_std!r}.")
@@ -56,22 +44,11 @@ class GaussianConfig(ElitesConfig):
 class SearchConfig(GaussianConfig):
     """Sampling from a normal distribution and from the model's policy, with weighted elites."""
 
-    num_samples: int = hyperparameter(
-        512, "Action sequences in an iteration, those of the policy included", low=1
-    )
-    num_prior: int = hyperparameter(
-        24, "Sequences sampled from the model's policy, once a decision; 0 for none", low=0
-    )
-    temperature: float = hyperparameter(
-        0.5, "Elites weigh `exp(temperature * score)`: it multiplies", above=0
-    )
+    num_samples: int = hyperparameter(512, "Action sequences in an iteration, prior ones included", low=1)
+    num_prior: int = hyperparameter(24, "Sequences that the model's policy samples, once a decision", low=0)
+    temperature: float = hyperparameter(0.5, "Elites weigh `exp(temperature * score)`", above=0)
 
     def __post_init__(self) -> None:
-        """Check every value, and that they go together.
-
-        Raises:
-            ValueError: one is out of range, or two do not go together.
-        """
         super().__post_init__()
         if self.num_prior >= self.num_samples:
             raise ValueError(

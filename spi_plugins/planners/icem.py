@@ -32,14 +32,10 @@ class ICEMConfig(ElitesConfig):
     )
     num_elites: int = with_default(ElitesConfig, "num_elites", 10)
     iterations: int = with_default(ElitesConfig, "iterations", 3)
-    momentum: float = hyperparameter(
-        0.1, "Share of the old mean and deviation in the new ones", low=0, below=1
-    )
-    init_std: float = hyperparameter(
-        0.5, "Standard deviation that a decision begins with, in units of the action", above=0
-    )
+    momentum: float = hyperparameter(0.1, "Share of the old mean and deviation", low=0, below=1)
+    init_std: float = hyperparameter(0.5, "First standard deviation, in units of the action", above=0)
     noise_exponent: float = hyperparameter(
-        3.0, "The noise's power falls with the frequency to this power; 0 is white noise", low=0
+        3.0, "Power with which the noise's spectrum falls; 0: white", low=0
     )
     keep_fraction: float = hyperparameter(0.3, "Share of the elites that are kept", low=0, high=1)
 

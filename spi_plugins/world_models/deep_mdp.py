@@ -104,9 +104,7 @@ class DeepMDPConfig(Config):
     termination_hidden: tuple[int, ...] | None = hyperparameter(
         None, "Widths of the termination predictor; `None` for (128,) on flat latents, (512,) otherwise"
     )
-    embedding: int = hyperparameter(
-        128, "Width of the embeddings of categorical latents and their actions", low=1
-    )
+    embedding: int = hyperparameter(128, "Width of embeddings of categorical latents and actions", low=1)
     residual: bool = hyperparameter(
         False,
         "The transition predicts the change of a real latent instead of the next one; not with `lipschitz`",
@@ -123,11 +121,6 @@ class DeepMDPConfig(Config):
     )
 
     def __post_init__(self) -> None:
-        """Check every value, and that they go together.
-
-        Raises:
-            ValueError: one is out of range, or two do not go together.
-        """
         super().__post_init__()
         if self.transition_density == "categorical" and self.lipschitz:
             raise ValueError(

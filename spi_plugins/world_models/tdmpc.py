@@ -39,14 +39,10 @@ from spi_plugins.world_models.model import Model, ModelSpec, Step
 class TDMPCConfig(Config):
     """What the model is made of; the defaults are the paper's, 10 million trained parameters. Hashable."""
 
-    encoder_hidden: tuple[int, ...] = hyperparameter(
-        (256,), "Widths of the encoder before the latent; a decoder has them in reverse"
-    )
+    encoder_hidden: tuple[int, ...] = hyperparameter((256,), "Widths of the encoder; reversed for a decoder")
     latent_dim: int = hyperparameter(512, "Entries of the latent, a multiple of `simnorm_dim`", low=1)
     simnorm_dim: int = hyperparameter(8, "Entries of a group that SimNorm normalizes", low=1)
-    hidden: tuple[int, ...] = hyperparameter(
-        (512, 512), "Widths of dynamics, reward, cost, critics and policy"
-    )
+    hidden: tuple[int, ...] = hyperparameter((512, 512), "Widths of the other networks")
     n_bins: int = hyperparameter(101, "Bins of the distributions of rewards, costs and values", low=2)
     bin_min: float = hyperparameter(-10.0, "`symlog` of the least of them")
     bin_max: float = hyperparameter(10.0, "`symlog` of the greatest of them")
@@ -54,30 +50,19 @@ class TDMPCConfig(Config):
     n_costs: int = hyperparameter(5, "Cost heads, and cost critics; 0 for a model without costs", low=0)
     dropout: float = hyperparameter(0.01, "Dropout rate of the critics in training", low=0, below=1)
     cost_dropout: float = hyperparameter(0.0, "Dropout rate of the cost heads in training", low=0, below=1)
-    log_std_min: float = hyperparameter(
-        -10.0, "Least logarithm of the policy's standard deviation before its tanh"
-    )
+    log_std_min: float = hyperparameter(-10.0, "Least logarithm of the policy's deviation before tanh")
     log_std_max: float = hyperparameter(2.0, "Greatest of these logarithms")
     horizon: int = hyperparameter(3, "Steps of a training window, and of a plan by default", low=1)
-    gamma: float = hyperparameter(
-        0.975, "Discount of rewards per step; the papers' is for episodes of 200 steps", low=0, high=1
-    )
+    gamma: float = hyperparameter(0.975, "Discount of rewards per step", low=0, high=1)
     cost_gamma: float = hyperparameter(0.997, "Discount of costs per step", low=0, high=1)
     decoder: bool = hyperparameter(False, "Also learn to decode observations that are not images")
     conv_layers: ConvLayers | None = hyperparameter(
         None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
     )
-    image_features: int = hyperparameter(
-        256, "Width of an image's features next to other observations in a Dict", low=1
-    )
+    image_features: int = hyperparameter(256, "Width of an image's features within a Dict", low=1)
     official_log_prob: bool = hyperparameter(False, "Use the published log-probability, see `TanhNormal`")
 
     def __post_init__(self) -> None:
-        """Check every value, and that they go together.
-
-        Raises:
-            ValueError: one is out of range, or two do not go together.
-        """
         super().__post_init__()
         if self.latent_dim % self.simnorm_dim:
             raise ValueError(

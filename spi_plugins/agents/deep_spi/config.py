@@ -27,15 +27,13 @@ class PPOConfig(Config):
     clip_range_vf: float | None = hyperparameter(
         None, "Bound on the critic's change in an update, in return units; `None` for no bound", above=0
     )
-    normalize_advantage: bool = hyperparameter(
-        True, "Shift and scale advantages to zero mean and unit deviation within each minibatch"
-    )
+    normalize_advantage: bool = hyperparameter(True, "Standardize the advantages of each minibatch")
     ent_coef: float = hyperparameter(0.01, "Weight of the entropy bonus", low=0)
     vf_coef: float = hyperparameter(0.5, "Weight of the value loss", low=0)
     max_grad_norm: float = hyperparameter(0.5, "Bound on the norm of all gradients together", above=0)
     target_kl: float | None = hyperparameter(
         None,
-        "Skip the rest of an update once the KL estimate passes 1.5 times this; `None` for never",
+        "End an update once the KL estimate passes 1.5 times this; `None` for never",
         above=0,
     )
 
@@ -52,11 +50,9 @@ class DeepSPIConfig(PPOConfig):
         low=0,
     )
     piecewise_auxiliary: bool = hyperparameter(
-        True, "Subtract each sample's own model loss; `False` subtracts the minibatch mean"
+        True, "Subtract each sample's own model loss; `False`: the mean"
     )
-    drift_coef: float | None = hyperparameter(
-        None, "Weight of the mirror-learning drift; `None` for the clipped surrogate", low=0
-    )
+    drift_coef: float | None = hyperparameter(None, "Weight of the drift; `None`: clipped surrogate", low=0)
     termination_loss: TerminationLoss = hyperparameter(
         "smooth_l1",
         'Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and '

@@ -37,11 +37,6 @@ class ReplayConfig(Config):
     )
 
     def __post_init__(self) -> None:
-        """Check the sizes.
-
-        Raises:
-            ValueError: a value is out of range, or there is no room for a rollout.
-        """
         super().__post_init__()
         if self.replay_size < self.n_steps * self.n_envs:
             raise ValueError(
@@ -68,12 +63,8 @@ class DreamSPIConfig(Config):
     dyna: bool = hyperparameter(False, "Let actor and critic learn from real steps as well")
     imagination_horizon: int = hyperparameter(8, "Steps of a dream", low=1)
     imagination_epochs: int = hyperparameter(1, "Passes over the dreams", low=1)
-    imagination_batch_size: int = hyperparameter(
-        256, "Imagined steps in a minibatch; must divide the rollout times the horizon", low=1
-    )
-    n_imagination_rollouts: int = hyperparameter(
-        1, "Times that dreams are made and learned from after each rollout", low=1
-    )
+    imagination_batch_size: int = hyperparameter(256, "Imagined steps in a minibatch; must divide all", low=1)
+    n_imagination_rollouts: int = hyperparameter(1, "Times to dream and learn after each rollout", low=1)
     soft_termination: bool = hyperparameter(
         False,
         "Discount what follows by the predicted probability of termination; otherwise termination is sampled",
@@ -81,11 +72,6 @@ class DreamSPIConfig(Config):
     replay: ReplayConfig | None = None
 
     def __post_init__(self) -> None:
-        """Check the values, and that the world model is learned.
-
-        Raises:
-            ValueError: a value is out of range, or no loss would fit a part of the world model.
-        """
         super().__post_init__()
         for name in ("reward_loss_coef", "transition_loss_coef"):
             check_number(name, getattr(self.real, name), low=0, open_low=True)

@@ -21,37 +21,27 @@ class SPOWLConfig(Config):
 
     model: TDMPCConfig = dataclasses.field(default_factory=TDMPCConfig)
     batch_size: int = hyperparameter(256, "Windows in a gradient step", low=1)
-    rho: float = hyperparameter(
-        0.5, "Weight of each step of a window relative to the step before", low=0, high=1
-    )
+    rho: float = hyperparameter(0.5, "Weight of each step relative to the step before", low=0, high=1)
     consistency_coef: float = hyperparameter(20.0, "Weight of the latent's loss", low=0)
     reward_coef: float = hyperparameter(0.1, "Weight of the reward's loss", low=0)
     cost_coef: float = hyperparameter(0.1, "Weight of the cost's loss", low=0)
     value_coef: float = hyperparameter(0.1, "Weight of the critics' loss", low=0)
     cost_value_coef: float = hyperparameter(0.1, "Weight of the cost critics' loss", low=0)
     decoder_coef: float = hyperparameter(0.0, "Weight of the decoder's loss, if there is a decoder", low=0)
-    cost_weight: float = hyperparameter(
-        10.0, "Weight in the cost's loss of a step whose cost is above `minimal_cost`", low=0
+    cost_weight: float = hyperparameter(10.0, "Weight of steps that cost over `minimal_cost`", low=0)
+    minimal_cost: float = hyperparameter(
+        0.0, "Steps that cost more get `cost_weight` in the cost's loss", low=0
     )
-    minimal_cost: float = hyperparameter(0.0, "See `cost_weight`", low=0)
-    cost_value_target: Aggregation = hyperparameter(
-        "mean", "How the slow cost critics' values are reduced to one target"
-    )
-    encoder_lr_scale: float = hyperparameter(
-        0.3, "The encoder's learning rate relative to the other networks'", low=0
-    )
+    cost_value_target: Aggregation = hyperparameter("mean", "Reduction of the slow cost critics to a target")
+    encoder_lr_scale: float = hyperparameter(0.3, "The encoder's share of the learning rate", low=0)
     max_grad_norm: float = hyperparameter(
-        20.0, "Bound on the gradient norm, of model and policy separately", above=0
+        20.0, "Bound on the gradient norm of model and policy each", above=0
     )
     tau: float = hyperparameter(0.01, "Rate at which the slow critics follow", low=0, high=1)
     scale_tau: float = hyperparameter(0.01, "Rate at which the scale of the values follows", low=0, high=1)
     ent_coef: float = hyperparameter(1e-4, "Weight of the policy's entropy", low=0)
-    use_lagrangian: bool = hyperparameter(
-        True, "Include costs in the policy's loss; `False` leaves safety to the planner"
-    )
-    lagrangian_cost: Aggregation = hyperparameter(
-        "mean", "How the cost critics' values are reduced to one in the policy's loss"
-    )
+    use_lagrangian: bool = hyperparameter(True, "Costs in the policy's loss; `False`: in plans only")
+    lagrangian_cost: Aggregation = hyperparameter("mean", "The same, in the policy's loss")
     cost_limit: float = hyperparameter(
         0.1,
         "Bound on the policy's mean cost value, the discounted sum of costs from a step on, not on an episode's cost; "
@@ -62,13 +52,9 @@ class SPOWLConfig(Config):
     penalty_init: float = hyperparameter(5e-9, "The penalty at the start", above=0)
     penalty_rate: float = hyperparameter(5e-6, "Relative growth of the penalty at each gradient step", low=0)
     multiplier_max: float = hyperparameter(10.0, "Bound on the multiplier", above=0)
-    official_consistency: bool = hyperparameter(
-        False, "Use the published denominator, which counts a masked row as one entry"
-    )
+    official_consistency: bool = hyperparameter(False, "Count a masked row as one entry, as published")
     official_scale: bool = hyperparameter(False, "Let the gradient pass through the scale of the values")
-    official_boundaries: bool = hyperparameter(
-        False, "Include the last observations of episodes in the policy's loss"
-    )
+    official_boundaries: bool = hyperparameter(False, "Learn the policy on final observations")
 
     @classmethod
     def official(cls, **settings: Any) -> "SPOWLConfig":
