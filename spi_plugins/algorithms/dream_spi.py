@@ -16,7 +16,7 @@ from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.algorithms.settings import DreamSettings, RolloutSettings, ShellSettings
 from spi_plugins.archive import Archive
 from spi_plugins.arrays import flatten_arrays
-from spi_plugins.hyperparameters import declared
+from spi_plugins.hyperparameters import Range, declared
 from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 
@@ -56,6 +56,11 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
         | declared(RolloutSettings)
         | declared(DeepSPIConfig, without=("batch_size", "auxiliary", "target_kl"))
         | {"termination_loss": declared(DeepSPIConfig)["termination_loss"]._replace(default="cross_entropy")}
+        # A part of the model without its loss would stay as it was initialized.
+        | {
+            name: each._replace(range=Range(low=0, open_low=True))
+            for name, each in declared(DeepSPIConfig, "reward_loss_coef", "transition_loss_coef").items()
+        }
         | {name: value for name, value in WORLD_MODEL_HYPERPARAMETERS.items() if name != "termination_model"}
         | declared(DreamSPIConfig, without=("imagination_batch_size",))
         | declared(ReplayConfig)
