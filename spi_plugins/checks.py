@@ -38,6 +38,13 @@ def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
+def check_widths(name: str, value: Any) -> None:
+    """Refuse anything but a sequence of at least one integer of at least 1."""
+    widths = value if isinstance(value, list | tuple) else ()
+    if not widths or any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in widths):
+        raise ValueError(f"{name} must be a tuple of at least one width, each at least 1, got {value!r}.")
+
+
 def check_finite(name: str, array: np.ndarray[Any, Any]) -> None:
     """Refuse NaN and infinity, naming the first row (environment) that holds one."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():

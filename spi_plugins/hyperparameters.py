@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 
-from spi_plugins.checks import check_choice, check_integer, check_number
+from spi_plugins.checks import check_choice, check_integer, check_number, check_widths
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -19,7 +19,7 @@ _KEY = "hyperparameter"
 
 
 class Range(NamedTuple):
-    """Allowed numbers; also the range of each entry of a tuple."""
+    """Allowed numbers, and values allowed outside of their range."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -85,49 +85,29 @@ class Hyperparameter(NamedTuple):
         Raises:
             ValueError: names the hyperparameter, what came and what is allowed.
         """
-        kinds, also = self.alternatives, self.range.also
-        if value in also or (value is None and types.NoneType in kinds and not self.choices):
+        kinds = self.alternatives
+        if value in self.range.also or (value is None and types.NoneType in kinds and not self.choices):
             return
         if self.choices:
             check_choice(self.name, value, self.choices)
-        elif self.is_schedule:
-            self._check_schedule(value)
         elif self.is_mapping:
             if not isinstance(value, Mapping):
                 raise ValueError(f"{self.name} must be a dict, got {value!r}.")
         elif int in kinds:
             check_integer(self.name, value, low=self.range.low, high=self.range.high)
         elif float in kinds:
-            check_number(self.name, value, **self._bounds)
+            if not (self.is_schedule and callable(value)):
+                self._check_number(value)
         elif any(get_args(kind) == (int, ...) for kind in kinds):
-            self._check_widths(value)
+            check_widths(self.name, value)
 
-    @property
-    def _bounds(self) -> dict[str, Any]:
-        bounds = self.range._asdict()
-        del bounds["also"]
-        return bounds
-
-    def _check_schedule(self, value: Any) -> None:
-        if callable(value):
-            return
+    def _check_number(self, value: Any) -> None:
+        low, high, open_low, open_high, _ = self.range
         try:
-            check_number(self.name, value, **self._bounds)
+            check_number(self.name, value, low=low, high=high, open_low=open_low, open_high=open_high)
         except ValueError as error:
-            raise ValueError(
-                f"{error} A function of the remaining progress (1 to 0) is also allowed."
-            ) from None
-
-    def _check_widths(self, value: Any) -> None:
-        try:
-            if not value:
-                raise ValueError
-            for width in value:
-                check_integer(self.name, width, low=1)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"{self.name} must be a tuple of at least one width, each at least 1, got {value!r}."
-            ) from None
+            also = " A function of the remaining progress (1 to 0) is also allowed." * self.is_schedule
+            raise ValueError(f"{error}{also}") from None
 
 
 def hyperparameter(

@@ -1,10 +1,11 @@
 """From the arguments of ``spi train`` to a model that is ready to learn, and the folder of its run."""
 
 import argparse
+import contextlib
 import dataclasses
 import inspect
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -17,6 +18,7 @@ from spi_plugins.cli.environments import build_env, default_policy
 from spi_plugins.cli.evaluation import load_model
 from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder
 from spi_plugins.errors import SPIError
+from spi_plugins.hyperparameters import Hyperparameter
 
 DEFAULT_FOLDER = pathlib.Path("runs")
 DEFAULT_EVAL_EPISODES = 10
@@ -73,6 +75,7 @@ def _prepare_new(args: argparse.Namespace) -> Preparation:
     hyperparameters = parse_pairs("-p", args.hyperparameters or [])
     for name in hyperparameters.keys() & _OPTION_OF.keys():
         raise CommandError(f"-p {name}=... is given as {_OPTION_OF[name]}.")
+    _check_hyperparameters(cls, hyperparameters)
     env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs or [])
     seed = args.seed or 0
     env = build_env(args.env, n_envs=args.n_envs, seed=seed, env_kwargs=env_kwargs)
@@ -198,12 +201,27 @@ def _build_callbacks(config: RunConfig) -> list[BaseCallback]:
     return callbacks
 
 
+def _check_hyperparameters(cls: type[BaseAlgorithm], values: Mapping[str, Any]) -> None:
+    """Refuse unknown names and values out of range before an environment is opened for them."""
+    with _refusals(cls, values):
+        inspect.signature(cls).bind_partial(**values)
+        declared: Mapping[str, Hyperparameter] = getattr(cls, "hyperparameters", {})
+        for name in values.keys() & declared.keys():
+            declared[name].check(values[name])
+
+
 def _construct(
     cls: type[BaseAlgorithm], policy: str, env: VecEnv, kwargs: Mapping[str, Any]
 ) -> BaseAlgorithm:
-    """Build the algorithm; what it refuses is the user's mistake, and becomes one line."""
-    try:
+    with _refusals(cls, kwargs):
         return cls(policy, env, **kwargs)
+
+
+@contextlib.contextmanager
+def _refusals(cls: type[BaseAlgorithm], kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """Turn what an algorithm refuses, which is the user's mistake, into one line."""
+    try:
+        yield
     except SPIError:
         raise
     except (TypeError, ValueError, AssertionError) as error:

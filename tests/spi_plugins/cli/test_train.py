@@ -161,6 +161,10 @@ def test_a_model_of_no_run_starts_a_new_run(train, tmp_path):
         ((*TRAIN, "-n", "ten"), "invalid positive integer value: 'ten'"),
         ((*TRAIN, "-n", 0), "invalid positive integer value: '0'"),
         ((*TRAIN, "-n", 10, "-p", "gama=1"), "unexpected keyword argument 'gama' Did you mean 'gamma'"),
+        (
+            ("train", "ppo", "--env", "no-such-env-v0", "-n", 10, "-p", "gamma=2"),
+            "PPO refuses its arguments: gamma must be a number at least 0 and at most 1, got 2.",
+        ),
         ((*TRAIN, "-n", 10, "-p", "seed=1"), "-p seed=... is given as --seed"),
         ((*TRAIN, "-n", 10, "-p", "gamma"), "-p takes key=value pairs"),
         ((*TRAIN, "-n", 10, "--policy", "MlpPolice"), "MlpPolice"),
