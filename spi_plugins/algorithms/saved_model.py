@@ -114,9 +114,12 @@ def parse(file: Archive, path: Any, cls: "type[JaxAlgorithm]", replaced: Mapping
             f"{path} holds a {data.get('algorithm')} model; load it with that class, not {cls.__name__}."
         )
     with describing(path):
-        arguments = {name: data["arguments"][name] for name in cls.stored_arguments}
+        stored = dict(data["arguments"])
+        # An argument that came after the file was written has its default.
+        known = {name: each.default for name, each in cls.hyperparameters.items()} | stored
+        arguments = {name: known[name] for name in cls.stored_arguments}
         for name in cls.schedules:
-            if name not in replaced:
+            if name not in replaced and name in stored:
                 arguments[name] = decode_schedule(name, arguments[name])
         return SavedModel(
             arguments=arguments,

@@ -238,7 +238,7 @@ def test_a_flipped_byte_is_noticed(path):
         ),
         ({"data": lambda d: d.pop("format_version")}, "is damaged.*format_version"),
         ({"data": lambda d: d.update(algorithm="SAC")}, "holds a SAC model"),
-        ({"data": lambda d: d["arguments"].pop("gamma")}, "garbled: KeyError: 'gamma'"),
+        ({"data": lambda d: d.pop("arguments")}, "garbled: KeyError: 'arguments'"),
         ({"data": lambda d: d.update(arguments=[1])}, "garbled: TypeError"),
         ({"data": lambda d: d["counters"].pop("num_timesteps")}, "garbled: KeyError"),
         ({"data": lambda d: d["action_space"].update(type="Tree")}, "unknown type 'Tree'"),
@@ -277,3 +277,8 @@ def test_an_environment_with_other_spaces_is_refused(path):
         PPO.load(
             path, env=DummyVecEnv([lambda: ToyEnv(PPO.load(path).observation_space, spaces.Discrete(5))])
         )
+
+
+def test_an_argument_that_came_after_the_file_has_its_default(path):
+    rewrite(path, data=lambda d: d["arguments"].pop("gae_lambda"))
+    assert PPO.load(path).gae_lambda == 0.95
