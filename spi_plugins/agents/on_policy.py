@@ -1,22 +1,48 @@
-"""What an on-policy agent is: its state, what it decides and what it reports."""
+"""What an on-policy agent is, what it is made of, and how it decides."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
-from spi_plugins.networks.actor_critic import ActorCritic
-from spi_plugins.types import Observation, Params, PyTree, Rollout
+from spi_plugins.actions import executed_action
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.distributions import ActionDistribution
+from spi_plugins.networks.actor_critic import ActorCritic, Evaluation
+from spi_plugins.types import ActionSpec, Observation, Params, PyTree
 from spi_plugins.world_models.deep_mdp import DeepMDP
 
 
-class DeepSPIState(NamedTuple):
-    """All that an update changes and a resume needs."""
+@runtime_checkable
+class OnPolicyState(Protocol):
+    """A ``NamedTuple`` of all that an update changes and a resume needs."""
 
-    params: Params  # {"policy": ..., "world_model": ...}
-    opt_state: PyTree
-    key: Array
-    replay: PyTree = ()  # past rollouts, of an agent that replays them
+    @property
+    def params(self) -> Params:
+        """``{"policy": ..., "world_model": ...}``, the second only if there is a model."""
+
+    @property
+    def opt_state(self) -> PyTree:
+        """The optimizers' state."""
+
+    @property
+    def key(self) -> Array:
+        """The random key of what comes next."""
+
+    def _replace(self, *args: Any, **changes: Any) -> "OnPolicyState": ...
+
+
+@runtime_checkable
+class OnPolicyMetrics(Protocol):
+    """A ``NamedTuple`` of an update's scalars, among them these."""
+
+    @property
+    def loss(self) -> Array:
+        """The mean over the gradient steps, summed over the phases of an update."""
+
+    @property
+    def n_updates(self) -> Array:
+        """Gradient steps that were applied."""
 
 
 class Act(NamedTuple):
@@ -28,56 +54,67 @@ class Act(NamedTuple):
     value: Float[Array, " B"]
 
 
-class DeepSPIMetrics(NamedTuple):
-    """Scalars of one update. Losses are means over all minibatches; ratios are those of the last epoch."""
+class Parts(NamedTuple):
+    """What an agent and its objective are made of."""
 
-    loss: Float[Array, ""]
-    policy_gradient_loss: Float[Array, ""]
-    value_loss: Float[Array, ""]
-    entropy_loss: Float[Array, ""]
-    approx_kl: Float[Array, ""]
-    clip_fraction: Float[Array, ""]
-    reward_loss: Float[Array, ""]
-    transition_loss: Float[Array, ""]
-    termination_loss: Float[Array, ""]
-    gradient_penalty: Float[Array, ""]
-    grad_norm: Float[Array, ""]
-    latent_norm: Float[Array, ""]
-    ratio_min: Float[Array, ""]
-    ratio_max: Float[Array, ""]
-    ratio_outside: Float[Array, ""]
-    explained_variance: Float[Array, ""]
-    std: Float[Array, ""]
-    n_updates: Float[Array, ""]  # gradient steps that were applied
-    dream: PyTree = ()  # further scalars of an agent that dreams
-
-
-def unpack_metrics(packed: Iterable[Any]) -> DeepSPIMetrics:
-    """The metrics whose leaves ``packed`` holds, of an agent that does not dream."""
-    return DeepSPIMetrics(*packed)
+    config: DeepSPIConfig
+    actions: ActionSpec
+    policy: ActorCritic
+    distribution: ActionDistribution
+    world_model: DeepMDP | None
 
 
 class OnPolicyAgent(NamedTuple):
     """Pure functions; wrap them in ``jit`` where they are called.
 
     Attributes:
-        init: ``(key) -> DeepSPIState``.
+        init: ``(key) -> state``, an ``OnPolicyState``.
         act: ``(params, obs, key) -> Act``, sampled.
         predict: ``(params, obs, key, deterministic) -> env_action``, with a static ``deterministic``.
         value: ``(params, obs) -> [B]``.
-        update: ``(state, rollout, learning_rate, clip_range) -> (state, DeepSPIMetrics)``.
+        update: ``(state, rollout, learning_rate, clip_range) -> (state, metrics)``, an ``OnPolicyMetrics``.
         policy: the networks behind it.
         world_model: the latent model, or ``None``.
-        has_std: the policy is Gaussian, so that ``std`` means something.
-        unpack: ``(leaves of the metrics) -> DeepSPIMetrics``.
     """
 
-    init: Callable[[Array], DeepSPIState]
+    init: Callable[[Array], Any]
     act: Callable[[Params, Observation, Array], Act]
     predict: Callable[..., Array]
     value: Callable[[Params, Observation], Array]
-    update: Callable[[DeepSPIState, Rollout, Array, Array], tuple[DeepSPIState, DeepSPIMetrics]]
+    update: Callable[..., tuple[Any, Any]]
     policy: ActorCritic
     world_model: DeepMDP | None
-    has_std: bool
-    unpack: Callable[[Iterable[Any]], DeepSPIMetrics] = unpack_metrics
+
+
+def evaluate(parts: Parts, params: Params, obs: Observation) -> Evaluation:
+    """Evaluate actor and critic at observations ``[B, ...]``."""
+    features = parts.policy.features(params["policy"], obs)
+    z = parts.policy.latent(params["policy"], features)
+    return parts.policy.evaluate(params["policy"], obs, features, z)
+
+
+def make_agent(
+    parts: Parts, init: Callable[[Array], Any], update: Callable[..., tuple[Any, Any]]
+) -> OnPolicyAgent:
+    """Add decisions and values to the functions that an on-policy algorithm differs by."""
+    distribution, actions = parts.distribution, parts.actions
+
+    def act(params: Params, obs: Observation, key: Array) -> Act:
+        out = evaluate(parts, params, obs)
+        action = distribution.sample(out.parameters, key)
+        return Act(
+            action=action,
+            env_action=executed_action(actions, action),
+            log_prob=distribution.log_prob(out.parameters, action),
+            value=out.value,
+        )
+
+    def predict(params: Params, obs: Observation, key: Array, *, deterministic: bool) -> Array:
+        parameters = evaluate(parts, params, obs).parameters
+        action = distribution.mode(parameters) if deterministic else distribution.sample(parameters, key)
+        return executed_action(actions, action)
+
+    def value(params: Params, obs: Observation) -> Array:
+        return parts.policy.value(params["policy"], obs)
+
+    return OnPolicyAgent(init, act, predict, value, update, parts.policy, parts.world_model)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
+from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
 from spi_plugins.types import Observation, Params, PyTree, Rollout
 
 
@@ -103,7 +103,7 @@ def _with_last_value(agent: OnPolicyAgent, params: Params, storage: Storage, obs
 class Runner(NamedTuple):
     """What a compiled iteration carries to the next. Donate it."""
 
-    state: DeepSPIState
+    state: OnPolicyState
     env_state: PyTree
     obs: Observation  # [B, ...]
 
@@ -167,7 +167,7 @@ class Iteration(NamedTuple):
     """What one compiled iteration hands back: the next runner, and rows for the host's callbacks and logs."""
 
     runner: Runner
-    metrics: DeepSPIMetrics
+    metrics: OnPolicyMetrics
     steps: EnvStep  # [T, B] arrays, without observations
     action: Array  # [T, B, ...]
     finite: Bool[Array, "T B"]  # whether the observation reached is, for the host to name the culprit

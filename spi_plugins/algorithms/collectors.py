@@ -15,8 +15,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.actions import to_action
-from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
-from spi_plugins.agents.planning import SPOWLMetrics
+from spi_plugins.agents.on_policy import OnPolicyMetrics
+from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.rollout import (
     Storage,
     act_into,
@@ -38,7 +38,7 @@ class Collector(Protocol):
     def start(self) -> None:
         """Begin from the model's ``_last_obs``."""
 
-    def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> DeepSPIMetrics | None:
+    def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> OnPolicyMetrics | None:
         """Run one iteration; ``None`` if a callback asked to stop."""
 
     def resume_point(self) -> ResumePoint | None:
@@ -63,30 +63,13 @@ def check_iteration(reward: NDArray[np.float32], finite: NDArray[np.bool_], num_
             )
 
 
-def check_loss(metrics: DeepSPIMetrics, num_timesteps: int) -> None:
+def check_loss(metrics: OnPolicyMetrics, num_timesteps: int) -> None:
     """Stop a run whose parameters are spoiled."""
     if not np.isfinite(metrics.loss):
         raise FloatingPointError(
             f"The loss became {metrics.loss} at {num_timesteps} steps: learning_rate is too high, or rewards "
             "are too large. The model's parameters are spoiled; go on from a checkpoint."
         )
-
-
-def pack(metrics: DeepSPIMetrics | SPOWLMetrics) -> jax.Array:
-    """All scalars as one array: one transfer instead of twenty."""
-    return jnp.stack([jnp.asarray(value, jnp.float32) for value in jax.tree.leaves(metrics)])
-
-
-def update_packed(
-    agent: OnPolicyAgent,
-    state: DeepSPIState,
-    rollout: Rollout,
-    learning_rate: jax.Array,
-    clip_range: jax.Array,
-) -> tuple[DeepSPIState, jax.Array]:
-    """``agent.update`` with its scalars packed. Jit with ``state`` donated."""
-    state, metrics = agent.update(state, rollout, learning_rate, clip_range)
-    return state, pack(metrics)
 
 
 class _HostRows:
@@ -134,7 +117,7 @@ class StepCollector:
         self._obs = to_device(self.env.observation_space, self.model._last_obs)
         check_rows(self._obs, self._host.reward[0], self.model.num_timesteps)
 
-    def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> DeepSPIMetrics | None:
+    def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> OnPolicyMetrics | None:
         """Run one iteration; ``None`` if a callback asked to stop."""
         # Parameters stay until the update, and a functional environment can be put back to the rollout's
         # start.
@@ -148,7 +131,9 @@ class StepCollector:
         """The rollout's start, where the environment's state could be taken there."""
         return self._point
 
-    def _iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> DeepSPIMetrics | None:
+    def _iterate(
+        self, callbacks: BaseCallback, total: int, log: Callable[[], None]
+    ) -> OnPolicyMetrics | None:
         model = self.model
         callbacks.on_rollout_start()
         state = model._agent_state
@@ -169,7 +154,7 @@ class StepCollector:
         with deferred_interrupt():
             state = state._replace(key=jnp.copy(storage.key))
             model._agent_state, packed = self._update(state, self._rollout(storage), *rates)
-            metrics = model.agent.unpack(np.asarray(packed))
+            metrics: OnPolicyMetrics = packed.unpack()
             model._n_updates += int(metrics.n_updates)
             self._point = None
         check_loss(metrics, model.num_timesteps)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.agents.on_policy import DeepSPIMetrics
+from spi_plugins.agents.on_policy import OnPolicyMetrics
+from spi_plugins.agents.packed import Packed, pack, update_packed
 from spi_plugins.agents.rollout import Collected, Runner, collect_checked, iterate
-from spi_plugins.algorithms.collectors import check_iteration, check_loss, pack, update_packed
+from spi_plugins.algorithms.collectors import check_iteration, check_loss
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.saved_model import ResumePoint
@@ -52,7 +53,7 @@ def compiled_reason(env: VecEnv | None) -> str | None:
 class _Pending(NamedTuple):
     """An iteration that has run, whose hooks are being replayed."""
 
-    metrics: DeepSPIMetrics
+    metrics: OnPolicyMetrics
     rows: HostRows
     action: NDArray[Any]  # [T, B, ...]
     n_timesteps: int  # at its end
@@ -79,7 +80,7 @@ class CompiledCollector:
 
     def _packed(
         self, runner: Runner, env_params: PyTree, learning_rate: jax.Array, clip_range: jax.Array
-    ) -> tuple[Runner, jax.Array, PyTree, jax.Array, jax.Array]:
+    ) -> tuple[Runner, Packed, PyTree, jax.Array, jax.Array]:
         step = functools.partial(self.env.step, env_params)
         out = iterate(self.model.agent, step, self.model.n_steps, runner, learning_rate, clip_range)
         return out.runner, pack(out.metrics), out.steps, out.action, out.finite
@@ -90,7 +91,7 @@ class CompiledCollector:
 
     def _run_apart(
         self, runner: Runner, env_params: PyTree, *rates: Any
-    ) -> tuple[Runner, jax.Array, PyTree, jax.Array, jax.Array]:
+    ) -> tuple[Runner, Packed, PyTree, jax.Array, jax.Array]:
         """``_run`` as two programs: JAX's cache on disk can keep the larger, the update."""
         with contextlib.nullcontext() if self._collect_is_compiled else _off_the_disk():
             runner, rollout, steps, finite = self._collect(runner, env_params)
@@ -109,7 +110,7 @@ class CompiledCollector:
         )
         self.env.start(device)
 
-    def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> DeepSPIMetrics | None:
+    def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> OnPolicyMetrics | None:
         """Run one iteration; ``None`` if a callback asked to stop."""
         model = self.model
         callbacks.on_rollout_start()
@@ -161,7 +162,7 @@ class CompiledCollector:
         model._last_obs = self._runner_obs
         rows = self.env.host_rows(steps)
         check_iteration(rows.reward, np.asarray(finite), model.num_timesteps)
-        metrics = model.agent.unpack(np.asarray(packed))
+        metrics: OnPolicyMetrics = packed.unpack()
         check_loss(metrics, end)
         self._t = 0
         return _Pending(metrics, rows, np.asarray(action), end, model._n_updates + int(metrics.n_updates))

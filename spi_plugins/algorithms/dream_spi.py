@@ -8,8 +8,8 @@ from stable_baselines3.common.utils import FloatSchedule
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
-from spi_plugins.agents.dream_spi.update import make_dream_spi
-from spi_plugins.agents.on_policy import DeepSPIMetrics, OnPolicyAgent
+from spi_plugins.agents.dream_spi.update import DreamSPIMetrics, make_dream_spi
+from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS, ClippedAlgorithm
 from spi_plugins.algorithms.schedules import check_scheduled
@@ -105,7 +105,7 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
 
     def _restore(self, file: Archive) -> None:
         """Take all arrays of a file; of past rollouts only such as this model would have collected."""
-        own = {f"{_REPLAY}{key}": value for key, value in flatten_arrays(self._agent_state.replay).items()}
+        own = {f"{_REPLAY}{key}": value for key, value in flatten_arrays(self._state.replay).items()}
         stored = {key: value for key, value in file.arrays.items() if key.startswith(_REPLAY)}
         if {key: x.shape for key, x in own.items()} != {key: x.shape for key, x in stored.items()}:
             warnings.warn(
@@ -131,17 +131,17 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
 
         return at(_LEARNING_RATES), at(_CLIP_RANGES)
 
-    def _log_update(self, metrics: DeepSPIMetrics) -> None:
+    def _log_update(self, metrics: DreamSPIMetrics) -> None:
         record = self.logger.record
         rates = self.rates(self.num_timesteps, self._total_timesteps)
         for names, values in zip((_LEARNING_RATES, _CLIP_RANGES), rates, strict=True):
             for name, value in zip(names, values, strict=True):
                 record(f"train/{name}", float(value))
-        self._record_metrics(metrics)
+        self._record_metrics(metrics.real._replace(loss=metrics.loss))
         for name in _LOGGED:
-            record(f"dream/{name}", float(getattr(metrics.dream.steps, name)))
-        if metrics.dream.replayed is not None:
+            record(f"dream/{name}", float(getattr(metrics.dreams, name)))
+        if metrics.replayed is not None:
             for name in (*_LOGGED, *_MODEL_LOSSES):
-                record(f"replay/{name}", float(getattr(metrics.dream.replayed, name)))
-        for name, value in metrics.dream.imagined._asdict().items():
+                record(f"replay/{name}", float(getattr(metrics.replayed, name)))
+        for name, value in metrics.imagined._asdict().items():
             record(f"dream/{name}", float(value))

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from stable_baselines3.common.utils import FloatSchedule
 
-from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
+from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
+from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
@@ -44,7 +45,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         self.agent = self._make_agent()
         seed = self.seed if self.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
         init_key, self._predict_key = jax.random.split(jax.random.key(seed))
-        self._agent_state: DeepSPIState = jax.device_put(jax.jit(self.agent.init)(init_key), self.jax_device)
+        self._agent_state: OnPolicyState = jax.device_put(jax.jit(self.agent.init)(init_key), self.jax_device)
         self._predict_fn = jax.jit(self._predict_with, static_argnames="deterministic")
         self._collector: StepCollector | CompiledCollector | None = None
         self.policy = self.policy_class(self.observation_space, self.action_space, self._decide)
@@ -59,10 +60,10 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     def _state(self, state: PyTree) -> None:
         self._agent_state = state
 
-    def _parameter_groups(self, state: DeepSPIState) -> dict[str, PyTree]:
+    def _parameter_groups(self, state: OnPolicyState) -> dict[str, PyTree]:
         return {**state.params, "optimizer": state.opt_state}
 
-    def _with_parameter_groups(self, state: DeepSPIState, groups: dict[str, PyTree]) -> DeepSPIState:
+    def _with_parameter_groups(self, state: OnPolicyState, groups: dict[str, PyTree]) -> OnPolicyState:
         params = {name: tree for name, tree in groups.items() if name != "optimizer"}
         return state._replace(params=params, opt_state=groups["optimizer"])
 
@@ -193,7 +194,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         record_progress(self, iteration)
         self.logger.dump(step=self.num_timesteps)
 
-    def _log_update(self, metrics: DeepSPIMetrics) -> None:
+    def _log_update(self, metrics: Any) -> None:
         learning_rate, clip_range = self.rates(self.num_timesteps, self._total_timesteps)
         record = self.logger.record
         record("train/learning_rate", float(learning_rate))
@@ -203,17 +204,8 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     def _record_metrics(self, metrics: DeepSPIMetrics) -> None:
         record = self.logger.record
         record("train/n_updates", self._n_updates, exclude="tensorboard")
-        skipped = {"n_updates", "dream"} | (set() if self.agent.has_std else {"std"})
-        if self.agent.world_model is None:
-            skipped |= {
-                "reward_loss",
-                "transition_loss",
-                "termination_loss",
-                "gradient_penalty",
-                "latent_norm",
-            }
         for name, value in metrics._asdict().items():
-            if name not in skipped:
+            if name != "n_updates" and value is not None:
                 record(f"train/{name}", float(value))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import host_buffers
+from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.base import JaxAlgorithm
-from spi_plugins.algorithms.collectors import pack
 from spi_plugins.algorithms.environments import require_open
 from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
@@ -23,7 +23,7 @@ from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.algorithms.world_model_export import given_observations, remembered_observations, save_world
 from spi_plugins.archive import Archive, PathOrFile
 from spi_plugins.arrays import flatten_arrays, restore_arrays
-from spi_plugins.buffers import Buffer, Windows
+from spi_plugins.buffers import Buffer
 from spi_plugins.errors import ModelFileError
 from spi_plugins.fitting.tdmpc import tdmpc_world
 from spi_plugins.host_buffers import HostBuffer
@@ -66,7 +66,7 @@ class PlanningAlgorithm(JaxAlgorithm):
         init_key, self._predict_key = jax.random.split(jax.random.key(seed))
         self._agent_state: SPOWLState = jax.device_put(jax.jit(self.agent.init)(init_key), self.jax_device)
         self._predict_fn = jax.jit(self._predict_with, static_argnames="deterministic")
-        self._update = jax.jit(functools.partial(_update_packed, self.agent), donate_argnums=0)
+        self._update = jax.jit(functools.partial(update_packed, self.agent), donate_argnums=0)
         self.replay_buffer: Buffer | HostBuffer | None = None
         self._collector: ReplayCollector | None = None
         self.plan_metrics = self._plan_metric_names()
@@ -273,7 +273,7 @@ class PlanningAlgorithm(JaxAlgorithm):
                 self._agent_state, packed = self._update(
                     self._agent_state, data, np.int32(count), learning_rate
                 )
-                row = np.asarray(packed)
+                row = np.asarray(packed.values)
                 self._n_updates += count
             means += row * (count / n_updates)
         self._collector.standing = standing._replace(trained_at=self.num_timesteps)
@@ -372,15 +372,3 @@ class PlanningAlgorithm(JaxAlgorithm):
             if self._last_obs is not None:
                 collector.resume(collector.standing)
         self._collector = collector
-
-
-def _update_packed(
-    agent: PlanningAgent,
-    state: SPOWLState,
-    data: Buffer | Windows,
-    n_updates: jax.Array,
-    learning_rate: jax.Array,
-) -> tuple[SPOWLState, jax.Array]:
-    """``agent.update`` with its scalars packed. Jit with ``state`` donated."""
-    state, metrics = agent.update(state, data, n_updates, learning_rate)
-    return state, pack(metrics)

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from spi_plugins import buffers
 from spi_plugins.actions import restored_action
+from spi_plugins.agents.gradient_steps import move, replayed_update
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.deep_mdp import reward_loss, termination_cross_entropy
 from spi_plugins.returns import masked_mean
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec, Params, PyTree
 from spi_plugins.world_models import ensemble
+from spi_plugins.world_models.deep_mdp import ModelLosses
 from spi_plugins.world_models.ensemble import EnsembleConfig, EnsembleParts
 from spi_plugins.world_models.model import Learner, WorldModel, frozen_settings
 
@@ -101,32 +102,21 @@ def _make_learner(parts: EnsembleParts) -> Learner:
         trained = {name: tree for name, tree in params.items() if name != "statistics"}
         return _FitState(params, optimizer.init(trained), run_key)
 
-    def one(state: _FitState, buffer: Buffer, rate: Array, key: Array) -> tuple[_FitState, dict[str, Array]]:
-        sample_key, loss_key = jax.random.split(key)
-        windows = buffers.sample(buffer, sample_key, config.batch_size * config.n_members, 1)
+    def step(
+        state: _FitState, windows: Windows, learning_rate: Array, key: Array
+    ) -> tuple[_FitState, dict[str, Array]]:
         statistics = state.params["statistics"]
         trained = {name: tree for name, tree in state.params.items() if name != "statistics"}
-        gradient, losses = jax.grad(_objective, has_aux=True)(trained, parts, statistics, windows, loss_key)
+        gradient, losses = jax.grad(_objective, has_aux=True)(trained, parts, statistics, windows, key)
         changes, opt_state = optimizer.update(gradient, state.opt_state)
-        trained = jax.tree.map(lambda p, change: p - rate * change, trained, changes)
+        trained = move(trained, changes, learning_rate)
         return _FitState({**trained, "statistics": statistics}, opt_state, state.key), losses
 
-    def update(
-        state: _FitState, buffer: Buffer, n_updates: Array, learning_rate: Array
-    ) -> tuple[_FitState, dict[str, Array]]:
-        next_key, run_key = jax.random.split(state.key)
-
-        def body(i: Array, carry: tuple[_FitState, dict[str, Array]]) -> Any:
-            state, sums = carry
-            state, losses = one(state, buffer, learning_rate, jax.random.fold_in(run_key, i))
-            return state, jax.tree.map(jnp.add, sums, losses)
-
-        shapes = jax.eval_shape(lambda: one(state, buffer, learning_rate, run_key)[1])
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        state, sums = jax.lax.fori_loop(0, n_updates, body, (state, zeros))
-        means = jax.tree.map(lambda x: x / jnp.maximum(n_updates, 1), sums)
-        return state._replace(key=next_key), means
-
+    names = [f"{name}_loss" for name in ModelLosses._fields]
+    names += ["cost_loss"] if parts.cost is not None else []
+    names += ["decoder_loss"] if parts.decoder is not None else []
+    zeros = {name: jnp.zeros(()) for name in names}
+    update = replayed_update(step, zeros, config.batch_size * config.n_members, 1)
     return Learner(init=init, update=update, params=lambda state: state.params)
 
 

@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from spi_integrations.stable_baselines3.account_env import AccountVecEnv
 from spi_integrations.stable_baselines3.monitor import VecCostMonitor
 from spi_integrations.stable_baselines3.shaping import VecLagrangianReward, VecSauteBudget
-from spi_plugins.agents.on_policy import DeepSPIMetrics
+from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
 from spi_plugins.algorithms.deep_spi import PPO
 from spi_plugins.algorithms.environments import prepare_env
 from spi_plugins.algorithms.policies import Policy

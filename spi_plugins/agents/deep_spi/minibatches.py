@@ -26,13 +26,28 @@ class Minibatch(NamedTuple):
     weight: Float[Array, " B"] | None = None  # of the surrogate, on replayed and imagined rows
 
 
-def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> tuple[Minibatch, Observation]:
-    """Advantages, and the time and environment axes folded into one, time-major.
+class FlatRollout(NamedTuple):
+    """Steps with the time and environment axes folded into one, time-major.
 
-    Returns:
-        A ``Minibatch`` of all ``T·B`` rows whose ``obs`` is still the ``(T + 1)·B`` long array (so that nothing is
-        copied: row ``i`` is followed by row ``i + B``) and the folded ``final_obs`` (or ``None``).
+    Attributes:
+        rows: all ``T·B`` of them. Without ``final_obs``, ``rows.obs`` still has ``(T + 1)·B`` entries, so that nothing
+            is copied: row ``i`` is followed by row ``i + B``.
+        final_obs: the folded successors, or ``None``.
+        n_envs: ``B``.
     """
+
+    rows: Minibatch
+    final_obs: Observation | None
+    n_envs: int
+
+
+def fold(tree: PyTree) -> PyTree:
+    """Make one axis of the first two."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> FlatRollout:
+    """Estimate advantages, and fold the rollout."""
     done = rollout.terminated | rollout.truncated
     next_value = rollout.value[1:]
     if rollout.final_value is not None:
@@ -42,28 +57,26 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> tuple[
         rollout.reward, value, next_value, rollout.terminated, done, discount=gamma, gae_lambda=gae_lambda
     )
 
-    def fold(x: Array) -> Array:
-        return x.reshape(-1, *x.shape[2:])
-
-    return Minibatch(
-        obs=jax.tree.map(fold, rollout.obs),
+    rows = Minibatch(
+        obs=rollout.obs,
         next_obs=None,
-        action=fold(rollout.action),
-        log_prob=fold(rollout.log_prob),
-        value=fold(value),
-        reward=fold(rollout.reward),
-        terminated=fold(rollout.terminated),
-        valid=fold(rollout.valid),
-        advantage=fold(advantage),
-        target=fold(advantage + value),
-    ), jax.tree.map(fold, rollout.final_obs)
+        action=rollout.action,
+        log_prob=rollout.log_prob,
+        value=value,
+        reward=rollout.reward,
+        terminated=rollout.terminated,
+        valid=rollout.valid,
+        advantage=advantage,
+        target=advantage + value,
+    )
+    return FlatRollout(fold(rows), fold(rollout.final_obs), rollout.reward.shape[1])
 
 
 def shuffled(key: Array, n_rows: int, n_epochs: int, batch_size: int) -> Int[Array, "M B"]:
-    """Row numbers of all minibatches of all epochs: each epoch visits every row once, in an order of its own.
+    """Row numbers of all minibatches of all epochs: each epoch visits every row once, in a new order.
 
     Args:
-        key: of the orders.
+        key: seeds the orders.
         n_rows: rows to visit, a multiple of ``batch_size``.
         n_epochs: passes over them.
         batch_size: ``B``; there are ``M = n_epochs * n_rows / B`` minibatches.
@@ -72,16 +85,15 @@ def shuffled(key: Array, n_rows: int, n_epochs: int, batch_size: int) -> Int[Arr
     return orders.reshape(-1, batch_size)
 
 
-def take_minibatch(
-    rows: Minibatch, final_obs: Observation | None, index: Int[Array, " B"], n_envs: int, *, with_next: bool
-) -> Minibatch:
-    """Gather the rows at ``index``, and their successors if a world model wants them."""
+def take_minibatch(data: FlatRollout, index: Int[Array, " B"], *, with_next: bool) -> Minibatch:
+    """Gather the rows at ``index``, and their successors if a world model needs them."""
 
     def gather(tree: PyTree, at: Array) -> PyTree:
         return jax.tree.map(lambda x: x[at], tree)
 
-    next_obs = None
-    if with_next:
-        next_obs = gather(rows.obs, index + n_envs) if final_obs is None else gather(final_obs, index)
-    batch: Minibatch = gather(rows._replace(next_obs=None), index)
-    return batch._replace(next_obs=next_obs)
+    batch: Minibatch = gather(data.rows, index)
+    if not with_next:
+        return batch
+    if data.final_obs is None:
+        return batch._replace(next_obs=gather(data.rows.obs, index + data.n_envs))
+    return batch._replace(next_obs=gather(data.final_obs, index))

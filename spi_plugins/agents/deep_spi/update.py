@@ -2,78 +2,83 @@ r"""Deep SPI, DeepMDP and PPO as one pure agent; the auxiliary term is a part, n
 
 Deep SPI (arXiv:2510.12312) is PPO whose advantage becomes the utility
 :math:`U = \hat A - \alpha_R \ell_R - \alpha_P \ell_P` inside the clipped surrogate. DeepMDP adds the same losses
-beside the surrogate, PPO has none. Without a world model the three are the same program.
+to the surrogate, PPO has none. Without a world model the three are the same program.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from spi_plugins.agents.deep_spi.acting import make_acting
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
-from spi_plugins.agents.deep_spi.loss import Parts, objective
-from spi_plugins.agents.deep_spi.minibatches import flatten_rollout, shuffled, take_minibatch
-from spi_plugins.agents.deep_spi.summary import StepStats, summarize
-from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
+from spi_plugins.agents.deep_spi.loss import objective
+from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics, summarize
+from spi_plugins.agents.deep_spi.minibatches import FlatRollout, flatten_rollout, shuffled, take_minibatch
+from spi_plugins.agents.gradient_steps import Descent, TrainState, descend, move
+from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
 
 
+class DeepSPIState(NamedTuple):
+    """All that an update changes and a resume needs."""
+
+    params: Params  # {"policy": ..., "world_model": ...}
+    opt_state: PyTree
+    key: Array
+
+
+def make_optimizer(max_grad_norm: float) -> optax.GradientTransformation:
+    """Adam behind a bound on the gradient's norm; ``move`` applies the learning rate."""
+    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=1e-5))
+
+
+def learn(
+    state: TrainState, descent: Descent, parts: Parts, data: FlatRollout, clip_range: Array, keys: Array
+) -> tuple[TrainState, DeepSPIMetrics]:
+    """Train on all minibatches of all epochs.
+
+    Args:
+        state: of the trained parameters.
+        descent: which these are, and how they move.
+        parts: of the objective; ``parts.config`` has the number of epochs and the batch size.
+        data: the rows to learn from.
+        clip_range: of the surrogate.
+        keys: two, of the rows' order and of the losses.
+    """
+    config, n_rows = parts.config, data.rows.reward.shape[0]
+    indices = shuffled(keys[0], n_rows, config.n_epochs, config.batch_size)
+
+    def loss(params: Params, entry: tuple[Array, Array]) -> tuple[Array, dict[str, Array]]:
+        batch = take_minibatch(data, entry[0], with_next=parts.world_model is not None)
+        return objective(params, parts, batch, clip_range, entry[1])
+
+    entries = (indices, jax.random.split(keys[1], len(indices)))
+    state, steps = descend(state, descent, loss, entries, config.target_kl)
+    return state, summarize(steps, data.rows, n_rows // config.batch_size)
+
+
 def _make_update(
     parts: Parts, optimizer: optax.GradientTransformation
 ) -> Callable[[DeepSPIState, Rollout, Array, Array], tuple[DeepSPIState, DeepSPIMetrics]]:
-    config = parts.config
-    with_next = parts.world_model is not None
-
     def update(
         state: DeepSPIState, rollout: Rollout, learning_rate: Array, clip_range: Array
     ) -> tuple[DeepSPIState, DeepSPIMetrics]:
         """All epochs and minibatches on one rollout."""
-        n_steps, n_envs = rollout.reward.shape
-        rows, final_obs = flatten_rollout(rollout, config.gamma, config.gae_lambda)
-        n_rows = n_steps * n_envs
-        n_minibatches = n_rows // config.batch_size
-        next_key, shuffle_key, loss_key = jax.random.split(state.key, 3)
-        indices = shuffled(shuffle_key, n_rows, config.n_epochs, config.batch_size)
-        keys = jax.random.split(loss_key, config.n_epochs * n_minibatches)
 
-        def gradient_step(
-            params: Params, opt_state: PyTree, index: Array, key: Array
-        ) -> tuple[Params, PyTree, StepStats]:
-            batch = take_minibatch(rows, final_obs, index, n_envs, with_next=with_next)
-            gradients, metrics = jax.grad(objective, has_aux=True)(params, parts, batch, clip_range, key)
-            changes, opt_state = optimizer.update(gradients, opt_state, params)
-            params = jax.tree.map(lambda p, change: p - learning_rate * change, params, changes)
-            metrics = metrics._replace(grad_norm=optax.tree.norm(gradients))
-            return params, opt_state, StepStats(metrics, jnp.sum(batch.valid).astype(jnp.float32))
+        def step(state: TrainState, gradients: Params) -> TrainState:
+            changes, opt_state = optimizer.update(gradients, state.opt_state)
+            return TrainState(move(state.params, changes, learning_rate), opt_state)
 
-        def minibatch(
-            carry: tuple[Params, PyTree, Array], inputs: tuple[Array, Array]
-        ) -> tuple[tuple[Params, PyTree, Array], StepStats]:
-            params, opt_state, stopped = carry
-            new_params, new_opt_state, stats = gradient_step(params, opt_state, *inputs)
-            if config.target_kl is None:
-                return (new_params, new_opt_state, stopped), stats
-            # As in SB3, the step whose KL is too large is not taken, nor any after it.
-            stopped = stopped | (stats.metrics.approx_kl > 1.5 * config.target_kl)
-            kept = jax.tree.map(
-                lambda new, old: jnp.where(stopped, old, new),
-                (new_params, new_opt_state),
-                (params, opt_state),
-            )
-            taken = 1.0 - stopped.astype(jnp.float32)
-            return (*kept, stopped), stats._replace(metrics=stats.metrics._replace(n_updates=taken))
-
-        (params, opt_state, _), stats = jax.lax.scan(
-            minibatch, (state.params, state.opt_state, jnp.zeros((), bool)), (indices, keys)
-        )
-        metrics = summarize(stats, rows, n_minibatches)
-        return DeepSPIState(params, opt_state, next_key), metrics
+        keys = jax.random.split(state.key, 3)
+        data = flatten_rollout(rollout, parts.config.gamma, parts.config.gae_lambda)
+        start = TrainState(state.params, state.opt_state)
+        end, metrics = learn(start, Descent(step), parts, data, clip_range, keys[1:])
+        return DeepSPIState(end.params, end.opt_state, keys[0]), metrics
 
     return update
 
@@ -99,7 +104,7 @@ def make_deep_spi(
         make_deep_mdp(policy.latent_shape, actions, world_model_config) if config.uses_world_model else None
     )
     parts = Parts(config, actions, policy, action_distribution(actions), model)
-    optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))
+    optimizer = make_optimizer(config.max_grad_norm)
 
     def init(key: Array) -> DeepSPIState:
         policy_key, model_key, run_key = jax.random.split(key, 3)
@@ -108,14 +113,4 @@ def make_deep_spi(
             params["world_model"] = model.init(model_key)
         return DeepSPIState(params, optimizer.init(params), run_key)
 
-    acting = make_acting(parts)
-    return OnPolicyAgent(
-        init=init,
-        act=acting.act,
-        predict=acting.predict,
-        value=acting.value,
-        update=_make_update(parts, optimizer),
-        policy=policy,
-        world_model=model,
-        has_std=actions.kind == "box",
-    )
+    return make_agent(parts, init, _make_update(parts, optimizer))

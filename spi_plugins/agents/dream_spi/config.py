@@ -1,13 +1,8 @@
-"""Hyperparameters and metrics of DreamSPI."""
+"""Hyperparameters of DreamSPI."""
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any, NamedTuple
-
-from jaxtyping import Array, Float
 
 from spi_plugins.agents.deep_spi.config import Correction, DeepSPIConfig
-from spi_plugins.agents.on_policy import DeepSPIMetrics
 from spi_plugins.checks import check_number
 from spi_plugins.hyperparameters import Config, hyperparameter
 
@@ -87,30 +82,3 @@ class DreamSPIConfig(Config):
             n_epochs=self.imagination_epochs,
             batch_size=self.imagination_batch_size,
         )
-
-
-class Imagined(NamedTuple):
-    """Means over the dreams of an update."""
-
-    mean_return: Float[Array, ""]  # discounted, without what the critic expects after the horizon
-    mean_length: Float[Array, ""]  # steps
-    ended: Float[Array, ""]  # share of dreams that end within the horizon
-    mean_value: Float[Array, ""]  # the critic where dreams begin
-
-
-class DreamMetrics(NamedTuple):
-    """``DeepSPIMetrics.dream`` of DreamSPI."""
-
-    steps: DeepSPIMetrics  # of the gradient steps on dreams; without a model's losses
-    imagined: Imagined
-    replayed: DeepSPIMetrics | None = None  # of the gradient steps on past rollouts
-
-
-def unpack_dream_metrics(packed: Iterable[Any]) -> DeepSPIMetrics:
-    """The metrics whose leaves ``packed`` holds, of an agent that dreams."""
-    values, n = list(packed), len(DeepSPIMetrics._fields) - 1
-    real, steps = DeepSPIMetrics(*values[:n]), DeepSPIMetrics(*values[n : 2 * n])
-    rest = values[2 * n :]
-    imagined, replayed = rest[: len(Imagined._fields)], rest[len(Imagined._fields) :]
-    dream = DreamMetrics(steps, Imagined(*imagined), DeepSPIMetrics(*replayed) if replayed else None)
-    return real._replace(dream=dream)

@@ -8,9 +8,8 @@ from jaxtyping import Array, Bool, Float
 
 from spi_plugins.actions import model_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
-from spi_plugins.agents.deep_spi.loss import Parts
-from spi_plugins.agents.deep_spi.minibatches import Minibatch
-from spi_plugins.agents.dream_spi.config import Imagined
+from spi_plugins.agents.deep_spi.minibatches import Minibatch, fold
+from spi_plugins.agents.on_policy import Parts
 from spi_plugins.returns import generalized_advantages, masked_mean
 from spi_plugins.types import Params
 
@@ -120,8 +119,17 @@ def dream_rows(dream: Dream, config: DeepSPIConfig) -> Minibatch:
         target=advantage + value,
         weight=_still_going(dream),
     )
-    folded: Minibatch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+    folded: Minibatch = fold(rows)
     return folded
+
+
+class Imagined(NamedTuple):
+    """Means over the dreams of an update."""
+
+    mean_return: Float[Array, ""]  # discounted, without the critic's value behind the horizon
+    mean_length: Float[Array, ""]  # steps
+    ended: Float[Array, ""]  # share of dreams that end within the horizon
+    mean_value: Float[Array, ""]  # the critic where dreams begin
 
 
 def describe_dream(dream: Dream, gamma: float) -> Imagined:

@@ -1,66 +1,42 @@
 """The phases of DreamSPI's update: learn from real rows, from replayed ones, and from dreams."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.deep_spi.loss import Parts, objective
-from spi_plugins.agents.deep_spi.minibatches import Minibatch, shuffled, take_minibatch
-from spi_plugins.agents.deep_spi.summary import StepStats, summarize
-from spi_plugins.agents.dream_spi.config import DreamMetrics, DreamSPIConfig, ReplayConfig
-from spi_plugins.agents.dream_spi.imagination import describe_dream, dream_rows, imagine
-from spi_plugins.agents.dream_spi.replay import corrected_rows
-from spi_plugins.agents.dream_spi.rollout_ring import Ring, draw
-from spi_plugins.agents.dream_spi.slices import Descent, Learner, descend
-from spi_plugins.agents.on_policy import DeepSPIMetrics
+from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
+from spi_plugins.agents.deep_spi.minibatches import FlatRollout
+from spi_plugins.agents.deep_spi.update import learn
+from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
+from spi_plugins.agents.dream_spi.imagination import Imagined, describe_dream, dream_rows, imagine
+from spi_plugins.agents.dream_spi.replay import Ring, corrected_rows, draw
+from spi_plugins.agents.dream_spi.slices import Training, train_slices
+from spi_plugins.agents.gradient_steps import TrainState
+from spi_plugins.agents.on_policy import Parts
 from spi_plugins.networks.actor_critic import ActorCritic
 from spi_plugins.types import Observation, Params
 
-
-class Rows(NamedTuple):
-    """What a phase learns from: flattened steps, and what leads to their successors (see ``take_minibatch``)."""
-
-    rows: Minibatch
-    final_obs: Observation | None
-    n_envs: int
+Replaying: TypeAlias = Callable[[TrainState, Training, Ring, Array, Array], tuple[TrainState, DeepSPIMetrics]]
+Dreaming: TypeAlias = Callable[
+    [TrainState, Training, FlatRollout, Array, Array], tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]
+]
 
 
-Dreaming: TypeAlias = Callable[[Learner, Descent, Minibatch, Array, Array], tuple[Learner, DreamMetrics]]
-Replaying: TypeAlias = Callable[[Learner, Descent, Ring, Array, Array], tuple[Learner, DeepSPIMetrics]]
-
-
-def learn(
-    learner: Learner, parts: Parts, descent: Descent, data: Rows, clip_range: Array, key: Array
-) -> tuple[Learner, DeepSPIMetrics]:
-    """All epochs and minibatches of the objective on rows.
-
-    Args:
-        learner: what learns.
-        parts: of the objective; ``parts.config`` has epochs and batch size.
-        descent: which slices learn, and how fast.
-        data: what from.
-        clip_range: of the surrogate.
-        key: of orders and losses.
-    """
-    config, n_rows = parts.config, data.rows.reward.shape[0]
-    shuffle_key, loss_key = jax.random.split(key)
-    indices = shuffled(shuffle_key, n_rows, config.n_epochs, config.batch_size)
-
-    def loss(params: Params, entry: tuple[Array, Array]) -> tuple[Array, StepStats]:
-        with_next = parts.world_model is not None
-        batch = take_minibatch(data.rows, data.final_obs, entry[0], data.n_envs, with_next=with_next)
-        value, metrics = objective(params, parts, batch, clip_range, entry[1])
-        return value, StepStats(metrics, jnp.sum(batch.valid).astype(jnp.float32))
-
-    learner, stats = descend(learner, descent, loss, (indices, jax.random.split(loss_key, len(indices))))
-    return learner, summarize(stats, data.rows, n_rows // config.batch_size)
+def learn_slices(
+    state: TrainState, training: Training, parts: Parts, data: FlatRollout, clip_range: Array, key: Array
+) -> tuple[TrainState, DeepSPIMetrics]:
+    """``deep_spi.update.learn`` for some of the slices; ``state`` is that of all."""
+    keys = jax.random.split(key)
+    return train_slices(
+        state, training, lambda part, descent: learn(part, descent, parts, data, clip_range, keys)
+    )
 
 
 def _over_rounds(metrics: DeepSPIMetrics) -> DeepSPIMetrics:
-    """Scalars of several rounds of ``learn``, with a leading axis, as one."""
+    """Fold the metrics of several rounds, with a leading axis, into one."""
     means: DeepSPIMetrics = jax.tree.map(jnp.mean, metrics)
     return means._replace(
         n_updates=jnp.sum(metrics.n_updates),
@@ -70,7 +46,7 @@ def _over_rounds(metrics: DeepSPIMetrics) -> DeepSPIMetrics:
 
 
 def make_replaying(parts: Parts, config: ReplayConfig) -> Replaying:
-    """The phase that draws past rollouts, each as large as one that comes in, and learns from them as from that one.
+    """The phase that draws past rollouts, as large as the new one, and learns from them in the same way.
 
     Args:
         parts: those of the phase on real rows.
@@ -78,28 +54,27 @@ def make_replaying(parts: Parts, config: ReplayConfig) -> Replaying:
     """
 
     def replaying(
-        learner: Learner, descent: Descent, ring: Ring, clip_range: Array, key: Array
-    ) -> tuple[Learner, DeepSPIMetrics]:
-        def once(learner: Learner, key: Array) -> tuple[Learner, DeepSPIMetrics]:
+        state: TrainState, training: Training, ring: Ring, clip_range: Array, key: Array
+    ) -> tuple[TrainState, DeepSPIMetrics]:
+        def once(state: TrainState, key: Array) -> tuple[TrainState, DeepSPIMetrics]:
             draw_key, learn_key = jax.random.split(key)
             sequences = draw(ring, draw_key, config.n_envs)
-            data = corrected_rows(parts, learner.params, sequences, config.replay_correction)
-            rows = Rows(data.rows, data.next_obs, config.n_envs)
-            return learn(learner, parts, descent, rows, clip_range, learn_key)
+            data = corrected_rows(parts, state.params, sequences, config.replay_correction)
+            return learn_slices(state, training, parts, data, clip_range, learn_key)
 
-        learner, metrics = jax.lax.scan(once, learner, jax.random.split(key, config.n_replays))
-        return learner, _over_rounds(metrics)
+        state, metrics = jax.lax.scan(once, state, jax.random.split(key, config.n_replays))
+        return state, _over_rounds(metrics)
 
     return replaying
 
 
 def _on_latents(policy: ActorCritic) -> ActorCritic:
-    """The policy of one who sees latents: they are observations, features and latents in one."""
+    """The policy on latents, which are then observations, features and latents in one."""
     return policy._replace(features=lambda params, z: z, latent=lambda params, z: z)
 
 
 def _encode(parts: Parts, params: Params, obs: Observation, n_rows: int) -> Float[Array, " N *z"]:
-    """Latents of the first ``n_rows`` observations, a minibatch at a time to hold few feature maps."""
+    """Encode the first ``n_rows`` observations, a minibatch at a time to hold few feature maps."""
     chunks = jax.tree.map(lambda x: x[:n_rows].reshape(-1, parts.config.batch_size, *x.shape[1:]), obs)
 
     def encode(chunk: Observation) -> Array:
@@ -119,28 +94,28 @@ def make_dreaming(parts: Parts, config: DreamSPIConfig) -> Dreaming:
     on_latents = parts._replace(config=config.dream, policy=_on_latents(parts.policy), world_model=None)
 
     def dreaming(
-        learner: Learner, descent: Descent, rows: Minibatch, clip_range: Array, key: Array
-    ) -> tuple[Learner, DreamMetrics]:
-        z = _encode(parts, learner.params, rows.obs, rows.valid.shape[0])
+        state: TrainState, training: Training, data: FlatRollout, clip_range: Array, key: Array
+    ) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
+        valid = data.rows.valid  # the observation of a reset row is not a state to dream from
+        z = _encode(parts, state.params, data.rows.obs, len(valid))
 
-        def once(learner: Learner, key: Array) -> tuple[Learner, DreamMetrics]:
+        def once(state: TrainState, key: Array) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
             dream_key, learn_key = jax.random.split(key)
             dream = imagine(
                 parts,
-                learner.params,
+                state.params,
                 z,
-                rows.valid,  # a reset row's observation is no state to dream from
+                valid,
                 dream_key,
                 horizon=config.imagination_horizon,
                 soft_termination=config.soft_termination,
             )
-            imagined = Rows(dream_rows(dream, config.dream), None, 0)
-            learner, metrics = learn(learner, on_latents, descent, imagined, clip_range, learn_key)
-            return learner, DreamMetrics(metrics, describe_dream(dream, config.real.gamma))
+            rows = FlatRollout(dream_rows(dream, config.dream), None, 0)
+            state, metrics = learn_slices(state, training, on_latents, rows, clip_range, learn_key)
+            return state, (metrics, describe_dream(dream, config.real.gamma))
 
         keys = jax.random.split(key, config.n_imagination_rollouts)
-        learner, metrics = jax.lax.scan(once, learner, keys)
-        imagined = jax.tree.map(jnp.mean, metrics.imagined)
-        return learner, DreamMetrics(_over_rounds(metrics.steps), imagined)
+        state, (metrics, imagined) = jax.lax.scan(once, state, keys)
+        return state, (_over_rounds(metrics), jax.tree.map(jnp.mean, imagined))
 
     return dreaming

@@ -1,31 +1,90 @@
-"""Rows of past rollouts made ready for an update of today's policy."""
+"""Past rollouts: a ring on the device, kept environment by environment, and its rows made ready for a new update."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.agents.deep_spi.acting import evaluate
+from spi_plugins import buffers
 from spi_plugins.agents.deep_spi.config import Correction
-from spi_plugins.agents.deep_spi.loss import Parts
-from spi_plugins.agents.deep_spi.minibatches import Minibatch
-from spi_plugins.agents.dream_spi.rollout_ring import Sequences
+from spi_plugins.agents.deep_spi.minibatches import FlatRollout, Minibatch, fold
+from spi_plugins.agents.on_policy import Parts, evaluate
 from spi_plugins.returns import VTrace, generalized_advantages, one_step_errors, v_trace
-from spi_plugins.types import Observation, Params
+from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params, Rollout
 
 # Bound of the logarithm of a row's weight; the official code has it for V-trace.
 LOG_RATIO_BOUND = 3.0
 
 
-class Replayed(NamedTuple):
-    """Flattened rows, and the observations that followed them."""
+class Sequences(NamedTuple):
+    """``N`` sequences of ``T`` steps, each one environment's part of a rollout; so none crosses two rollouts."""
 
-    rows: Minibatch
-    next_obs: Observation
+    obs: Observation  # [N, T, ...]
+    next_obs: Observation  # [N, T, ...], the true successors, whatever the environment's way to reset
+    action: Array  # [N, T, ...], as sampled
+    log_prob: Float[Array, "N T"]  # of the policy that acted
+    reward: Float[Array, "N T"]
+    terminated: Bool[Array, "N T"]
+    truncated: Bool[Array, "N T"]
+    valid: Bool[Array, "N T"]
 
 
-def corrected_rows(parts: Parts, params: Params, sequences: Sequences, correction: Correction) -> Replayed:
+class Ring(NamedTuple):
+    """The last sequences.
+
+    Attributes:
+        sequences: arrays with a leading axis of ``capacity``.
+        position: where the next sequence is written.
+        size: sequences that there are.
+    """
+
+    sequences: Sequences
+    position: Int[Array, ""]
+    size: Int[Array, ""]
+
+
+def init_ring(observations: ObservationSpec, actions: ActionSpec, capacity: int, n_steps: int) -> Ring:
+    """An empty ring of ``capacity`` sequences of ``n_steps`` steps. It holds two observations for each step."""
+    obs = buffers.init(observations, 1, capacity, n_steps).slots.obs
+    number, flag = jnp.zeros((capacity, n_steps)), jnp.zeros((capacity, n_steps), bool)
+    dtype = jnp.float32 if actions.kind == "box" else jnp.int32
+    sequences = Sequences(
+        obs=obs,
+        next_obs=jax.tree.map(jnp.copy, obs),
+        action=jnp.zeros((capacity, n_steps, *actions.shape), dtype),
+        log_prob=number,
+        reward=jnp.copy(number),
+        terminated=flag,
+        truncated=jnp.copy(flag),
+        valid=jnp.copy(flag),
+    )
+    return Ring(sequences, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def add_rollout(ring: Ring, rollout: Rollout) -> Ring:
+    """Write a rollout's sequences over the oldest ones; it must not have more environments than the ring has room."""
+    capacity, n_envs = ring.sequences.reward.shape[0], rollout.reward.shape[1]
+    followed = rollout.final_obs
+    if followed is None:
+        followed = jax.tree.map(lambda x: x[1:], rollout.obs)
+    fields = {name: getattr(rollout, name) for name in Sequences._fields if name not in ("obs", "next_obs")}
+    new = Sequences(obs=jax.tree.map(lambda x: x[:-1], rollout.obs), next_obs=followed, **fields)
+    places = (ring.position + jnp.arange(n_envs, dtype=jnp.int32)) % capacity
+    sequences = jax.tree.map(
+        lambda rows, x: rows.at[places].set(jnp.swapaxes(x, 0, 1).astype(rows.dtype)), ring.sequences, new
+    )
+    return Ring(sequences, (ring.position + n_envs) % capacity, jnp.minimum(ring.size + n_envs, capacity))
+
+
+def draw(ring: Ring, key: Array, count: int) -> Sequences:
+    """``count`` sequences, uniformly and with replacement; the ring must not be empty."""
+    index = jax.random.randint(key, (count,), 0, jnp.maximum(ring.size, 1))
+    drawn: Sequences = jax.tree.map(lambda rows: rows[index], ring.sequences)
+    return drawn
+
+
+def corrected_rows(parts: Parts, params: Params, sequences: Sequences, correction: Correction) -> FlatRollout:
     r"""Advantages, targets and weights by today's policy :math:`\pi` of rows that :math:`\mu` collected.
 
     A row's log-probability becomes that of :math:`\pi`, near which the clipped surrogate then keeps the new policy, and
@@ -77,6 +136,4 @@ def corrected_rows(parts: Parts, params: Params, sequences: Sequences, correctio
         target=value + trace.correction,
         weight=jnp.exp(log_ratio),
     )
-    replayed = Replayed(rows, steps.next_obs)
-    folded: Replayed = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), replayed)
-    return folded
+    return FlatRollout(fold(rows), fold(steps.next_obs), len(sequences.reward))

@@ -5,15 +5,13 @@ that the others had when the phase began (``dream_spi.md``, deviation 1).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeVar
 
-import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.deep_spi.summary import StepStats
-from spi_plugins.types import Params, PyTree
+from spi_plugins.agents.gradient_steps import Descent, TrainState, move
+from spi_plugins.types import Params
 
 # Which parts of a policy each slice has; "world_model" has all of the model.
 _POLICY_PARTS = {
@@ -23,14 +21,14 @@ _POLICY_PARTS = {
 }
 SLICES = ("representation", "world_model", "actor", "critic")
 
-Loss: TypeAlias = Callable[[Params, PyTree], tuple[Array, StepStats]]
+Result = TypeVar("Result")
 
 
 def split(params: Params) -> dict[str, Params]:
     """``{"policy": ..., "world_model": ...}`` as ``{slice: ...}``; every parameter is in one of them.
 
     Raises:
-        ValueError: the critic has an extractor of its own, so that it cannot judge a latent.
+        ValueError: the critic has its own extractor, so that it cannot judge a latent.
     """
     known = {part for parts in _POLICY_PARTS.values() for part in parts}
     if set(params["policy"]) - known:
@@ -48,64 +46,45 @@ def join(slices: dict[str, Params]) -> Params:
     return {"policy": policy, "world_model": slices["world_model"]}
 
 
-class Learner(NamedTuple):
-    """Parameters, and the state of each slice's optimizer."""
-
-    params: Params
-    opt_state: dict[str, PyTree]
+def init_slices(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+    """Start one optimizer for each slice."""
+    return TrainState(params, {name: optimizer.init(part) for name, part in split(params).items()})
 
 
-def make_optimizer(max_grad_norm: float) -> optax.GradientTransformation:
-    """Adam behind a bound of the gradient's norm, of one slice; learning rates come later."""
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=1e-5))
-
-
-def init_learner(params: Params, optimizer: optax.GradientTransformation) -> Learner:
-    """Optimizers at their start."""
-    return Learner(params, {name: optimizer.init(part) for name, part in split(params).items()})
-
-
-class Descent(NamedTuple):
-    """How to descend: the optimizer, the slices that are trained, and the rates of all ``SLICES``, in their order."""
+class Training(NamedTuple):
+    """How a phase trains."""
 
     optimizer: optax.GradientTransformation
-    trained: tuple[str, ...]
-    learning_rates: Float[Array, "4"]
+    slices: tuple[str, ...]  # that move
+    learning_rates: Float[Array, "4"]  # of all SLICES, in their order
 
 
-def descend(learner: Learner, descent: Descent, loss: Loss, inputs: PyTree) -> tuple[Learner, StepStats]:
-    """One gradient step for each entry of ``inputs``, each at the parameters that the step before left.
+def train_slices(
+    state: TrainState,
+    training: Training,
+    run: Callable[[TrainState, Descent], tuple[TrainState, Result]],
+) -> tuple[TrainState, Result]:
+    """Let ``run`` train some slices, while the others stay.
 
     Args:
-        learner: where to start.
-        descent: what moves, and how far.
-        loss: ``(params, input) -> (loss, StepStats)``, minimized.
-        inputs: arrays with a leading axis of ``M`` steps.
-
-    Returns:
-        The learner after all steps, and the stats ``[M]``, with the gradient's norm over the trained slices filled in.
+        state: of all slices.
+        training: which of them move, and how fast.
+        run: takes and returns the state of those, ``{slice: ...}``.
     """
-    slices = split(learner.params)
-    rates = dict(zip(SLICES, descent.learning_rates, strict=True))
+    slices, rates = split(state.params), dict(zip(SLICES, training.learning_rates, strict=True))
 
-    def step(carry: tuple[PyTree, PyTree], entry: PyTree) -> tuple[tuple[PyTree, PyTree], StepStats]:
-        trained, opt_state = carry
+    def complete(trained: Params) -> Params:
+        return join({**slices, **trained})
 
-        def of_trained(trained: PyTree) -> tuple[Array, StepStats]:
-            return loss(join({**slices, **trained}), entry)
-
-        gradients, stats = jax.grad(of_trained, has_aux=True)(trained)
+    def step(state: TrainState, gradients: Params) -> TrainState:
         moved, advanced = {}, {}
-        for name in descent.trained:
-            changes, advanced[name] = descent.optimizer.update(gradients[name], opt_state[name])
-            moved[name] = jax.tree.map(
-                lambda p, change, rate=rates[name]: p - rate * change, trained[name], changes
-            )
-        metrics = stats.metrics._replace(grad_norm=jnp.asarray(optax.tree.norm(gradients)))
-        return (moved, advanced), stats._replace(metrics=metrics)
+        for name in training.slices:
+            changes, advanced[name] = training.optimizer.update(gradients[name], state.opt_state[name])
+            moved[name] = move(state.params[name], changes, rates[name])
+        return TrainState(moved, advanced)
 
-    start, opt_state = (
-        {name: tree[name] for name in descent.trained} for tree in (slices, learner.opt_state)
+    start = TrainState(
+        *({name: tree[name] for name in training.slices} for tree in (slices, state.opt_state))
     )
-    (moved, advanced), stats = jax.lax.scan(step, (start, opt_state), inputs)
-    return Learner(join({**slices, **moved}), {**learner.opt_state, **advanced}), stats
+    end, result = run(start, Descent(step, complete))
+    return TrainState(complete(end.params), {**state.opt_state, **end.opt_state}), result

@@ -10,64 +10,87 @@ Where it differs from that code is numbered in ``docs/dream_spi.md``.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from spi_plugins.agents.deep_spi.acting import make_acting
-from spi_plugins.agents.deep_spi.loss import Parts
+from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
 from spi_plugins.agents.deep_spi.minibatches import flatten_rollout
-from spi_plugins.agents.dream_spi.config import DreamSPIConfig, unpack_dream_metrics
-from spi_plugins.agents.dream_spi.phases import Rows, learn, make_dreaming, make_replaying
-from spi_plugins.agents.dream_spi.rollout_ring import add_rollout, init_ring
-from spi_plugins.agents.dream_spi.slices import Descent, Learner, init_learner, make_optimizer
-from spi_plugins.agents.on_policy import DeepSPIMetrics, DeepSPIState, OnPolicyAgent
+from spi_plugins.agents.deep_spi.update import make_optimizer
+from spi_plugins.agents.dream_spi.config import DreamSPIConfig
+from spi_plugins.agents.dream_spi.imagination import Imagined
+from spi_plugins.agents.dream_spi.phases import learn_slices, make_dreaming, make_replaying
+from spi_plugins.agents.dream_spi.replay import Ring, add_rollout, init_ring
+from spi_plugins.agents.dream_spi.slices import Training, init_slices
+from spi_plugins.agents.gradient_steps import TrainState
+from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
-from spi_plugins.types import ActionSpec, ObservationSpec, Rollout
+from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
 
 _MODEL, _POLICY = ("representation", "world_model"), ("actor", "critic")
 
 
+class DreamSPIState(NamedTuple):
+    """All that an update changes and a resume needs."""
+
+    params: Params  # {"policy": ..., "world_model": ...}
+    opt_state: PyTree  # {slice: ...}
+    key: Array
+    replay: Ring | tuple[()]  # past rollouts, if they are kept
+
+
+class DreamSPIMetrics(NamedTuple):
+    """Scalars of an update, by phase."""
+
+    loss: Float[Array, ""]  # the sum over the phases
+    n_updates: Float[Array, ""]  # gradient steps of all phases
+    real: DeepSPIMetrics
+    dreams: DeepSPIMetrics
+    imagined: Imagined
+    replayed: DeepSPIMetrics | None
+
+
 def _make_update(
     parts: Parts, config: DreamSPIConfig, optimizer: optax.GradientTransformation
-) -> Callable[[DeepSPIState, Rollout, Array, Array], tuple[DeepSPIState, DeepSPIMetrics]]:
+) -> Callable[[DreamSPIState, Rollout, Array, Array], tuple[DreamSPIState, DreamSPIMetrics]]:
     real_slices = _MODEL + _POLICY if config.dyna else _MODEL
     dreaming = make_dreaming(parts, config)
     replaying = None if config.replay is None else make_replaying(parts, config.replay)
 
     def update(
-        state: DeepSPIState,
+        state: DreamSPIState,
         rollout: Rollout,
         learning_rate: Float[Array, "4"],
         clip_range: Float[Array, "2"],
-    ) -> tuple[DeepSPIState, DeepSPIMetrics]:
+    ) -> tuple[DreamSPIState, DreamSPIMetrics]:
         """All phases. Learning rates are in the order of ``SLICES``; clip ranges are of real steps and of dreams."""
         next_key, real_key, dream_key = jax.random.split(state.key, 3)
-        rows, final_obs = flatten_rollout(rollout, config.real.gamma, config.real.gae_lambda)
-        on_real, in_dreams = (
-            Descent(optimizer, trained, learning_rate) for trained in (real_slices, _POLICY)
-        )
-        learner = Learner(state.params, state.opt_state)
-        learner, metrics = learn(
-            learner, parts, on_real, Rows(rows, final_obs, rollout.reward.shape[1]), clip_range[0], real_key
-        )
+        data = flatten_rollout(rollout, config.real.gamma, config.real.gae_lambda)
+        on_real, in_dreams = (Training(optimizer, slices, learning_rate) for slices in (real_slices, _POLICY))
+        learner = TrainState(state.params, state.opt_state)
+        learner, real = learn_slices(learner, on_real, parts, data, clip_range[0], real_key)
         ring, replayed = state.replay, None
         if replaying is not None:
+            assert isinstance(ring, Ring)
             ring = add_rollout(ring, rollout)
             replay_key = jax.random.fold_in(real_key, 1)
             learner, replayed = replaying(learner, on_real, ring, clip_range[0], replay_key)
-        learner, dream = dreaming(learner, in_dreams, rows, clip_range[1], dream_key)
-        phases = [metrics, dream.steps, *([] if replayed is None else [replayed])]
-        metrics = metrics._replace(
+        learner, (dreams, imagined) = dreaming(learner, in_dreams, data, clip_range[1], dream_key)
+        phases = [real, dreams, *([] if replayed is None else [replayed])]
+        metrics = DreamSPIMetrics(
             loss=sum((phase.loss for phase in phases), jnp.zeros(())),
             n_updates=sum((phase.n_updates for phase in phases), jnp.zeros(())),
-            dream=dream._replace(replayed=replayed),
+            real=real,
+            dreams=dreams,
+            imagined=imagined,
+            replayed=replayed,
         )
-        return DeepSPIState(learner.params, learner.opt_state, next_key, ring), metrics
+        return DreamSPIState(learner.params, learner.opt_state, next_key, ring), metrics
 
     return update
 
@@ -82,7 +105,7 @@ def make_dream_spi(
     """Bind networks, world model and losses into an agent.
 
     Its ``update`` takes four learning rates, in the order of ``slices.SLICES``, and two clip ranges, of real steps and
-    of dreams. ``loss`` and ``n_updates`` of the metrics are of both phases.
+    of dreams.
 
     Args:
         observations: what the environment shows.
@@ -105,24 +128,11 @@ def make_dream_spi(
     model = make_deep_mdp(policy.latent_shape, actions, world_model_config)
     parts = Parts(config.real, actions, policy, action_distribution(actions), model)
     optimizer = make_optimizer(config.real.max_grad_norm)
-    acting = make_acting(parts)
 
-    def init(key: Array) -> DeepSPIState:
+    def init(key: Array) -> DreamSPIState:
         policy_key, model_key, run_key = jax.random.split(key, 3)
-        learner = init_learner(
-            {"policy": policy.init(policy_key), "world_model": model.init(model_key)}, optimizer
-        )
+        params = {"policy": policy.init(policy_key), "world_model": model.init(model_key)}
         ring = () if config.replay is None else init_ring(observations, actions, *config.replay.shape)
-        return DeepSPIState(learner.params, learner.opt_state, run_key, ring)
+        return DreamSPIState(*init_slices(params, optimizer), run_key, ring)
 
-    return OnPolicyAgent(
-        init=init,
-        act=acting.act,
-        predict=acting.predict,
-        value=acting.value,
-        update=_make_update(parts, config, optimizer),
-        policy=policy,
-        world_model=model,
-        has_std=actions.kind == "box",
-        unpack=unpack_dream_metrics,
-    )
+    return make_agent(parts, init, _make_update(parts, config, optimizer))

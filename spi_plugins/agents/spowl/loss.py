@@ -27,10 +27,9 @@ class Targets(NamedTuple):
     cost_value: Float[Array, "H B"]
 
 
-class ModelLosses(NamedTuple):
-    """Scalars of the model's objective; each unweighted."""
+class WindowLosses(NamedTuple):
+    """Scalars of the model's objective, unweighted."""
 
-    model_loss: Float[Array, ""]
     consistency_loss: Float[Array, ""]
     reward_loss: Float[Array, ""]
     cost_loss: Float[Array, ""]
@@ -96,7 +95,7 @@ def targets_of(
 
 def world_model_objective(
     params: Params, config: SPOWLConfig, world: TDMPC, windows: Windows, targets: Targets, key: Array
-) -> tuple[Float[Array, ""], tuple[ModelLosses, Float[Array, "L B Z"]]]:
+) -> tuple[Float[Array, ""], tuple[WindowLosses, Float[Array, "L B Z"]]]:
     """The weighted sum of the model's losses; beside it each of them, and the latents of the windows."""
     shape = windows.reward.shape
     first_obs = jax.tree.map(lambda x: x[0], windows.obs)
@@ -119,8 +118,7 @@ def world_model_objective(
     # A step that is not valid has the target there, and error 0.
     error = consistency(z[1:], targets.z)
     weights = imbalance_weights(windows.cost, config.minimal_cost, config.cost_weight)
-    losses = ModelLosses(
-        model_loss=jnp.zeros(()),
+    losses = WindowLosses(
         consistency_loss=over_window(error, windows.valid, config.rho, entries),
         reward_loss=loss(heads.reward, windows.reward),
         cost_loss=loss(heads.cost, windows.cost, weights),
@@ -136,7 +134,7 @@ def world_model_objective(
         + config.cost_value_coef * losses.cost_value_loss
         + config.decoder_coef * losses.decoder_loss
     )
-    return total, (losses._replace(model_loss=total), z)
+    return total, (losses, z)
 
 
 def _decoder_loss(params: Params, world: TDMPC, windows: Windows, z: Array) -> Float[Array, ""]:

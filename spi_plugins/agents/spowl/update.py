@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from spi_plugins import buffers
+from spi_plugins.agents.gradient_steps import move, replayed_update
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.agents.spowl.config import SPOWLConfig
 from spi_plugins.agents.spowl.loss import policy_objective, targets_of, world_model_objective
@@ -47,12 +47,6 @@ def _split(params: Params) -> tuple[Params, Params]:
 def _make_step(
     config: SPOWLConfig, world: TDMPC, optimizers: _Optimizers
 ) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
-    def descend(params: Params, changes: Params, rates: dict[str, Array]) -> Params:
-        return {
-            name: jax.tree.map(lambda p, change, r=rate: p - r * change, params[name], changes[name])
-            for name, rate in rates.items()
-        }
-
     def step(
         state: SPOWLState, windows: Windows, learning_rate: Array, key: Array
     ) -> tuple[SPOWLState, SPOWLMetrics]:
@@ -61,20 +55,19 @@ def _make_step(
         targets = targets_of(config, world, state.params, state.targets, windows, target_key)
         model, policy = _split(state.params)
 
-        (_, (losses, z)), gradient = jax.value_and_grad(world_model_objective, has_aux=True)(
+        (model_loss, (losses, z)), gradient = jax.value_and_grad(world_model_objective, has_aux=True)(
             model, config, world, windows, targets, model_key
         )
         changes, model_opt = optimizers.model.update(gradient, state.opt_state[0])
-        rates = dict.fromkeys(model, learning_rate)
-        rates["encoder"] = learning_rate * config.encoder_lr_scale
-        model = descend(model, changes, rates)
+        rates = {**dict.fromkeys(model, learning_rate), "encoder": learning_rate * config.encoder_lr_scale}
+        model = {name: move(model[name], changes[name], rates[name]) for name in model}
 
         latents = jax.lax.stop_gradient(z)
         (_, parts), policy_gradient = jax.value_and_grad(policy_objective, has_aux=True)(
             policy, config, world, model, state, latents, windows.done, policy_key
         )
         changes, policy_opt = optimizers.policy.update(policy_gradient, state.opt_state[1])
-        policy = jax.tree.map(lambda p, change: p - learning_rate * change, policy, changes)
+        policy = move(policy, changes, learning_rate)
 
         multipliers = state.multipliers
         if config.uses_lagrangian:
@@ -86,14 +79,14 @@ def _make_step(
             lambda old, new: old + config.tau * (new - old), state.targets, world.targets(params)
         )
         metrics = SPOWLMetrics(
+            model_loss=model_loss,
             **losses._asdict(),
             **parts._asdict(),
             value_target=jnp.mean(targets.value),
             cost_value_target=jnp.mean(targets.cost_value),
             model_grad_norm=optax.tree.norm(gradient),
             policy_grad_norm=optax.tree.norm(policy_gradient),
-            multiplier=multipliers.multiplier,
-            penalty=multipliers.penalty,
+            **multipliers._asdict(),
         )
         new = SPOWLState(params, slow, (model_opt, policy_opt), multipliers, parts.scale, state.key)
         return new, metrics
@@ -104,27 +97,14 @@ def _make_step(
 def _make_update(
     config: SPOWLConfig, step: Callable[..., tuple[SPOWLState, SPOWLMetrics]]
 ) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
+    zeros = SPOWLMetrics(*(jnp.zeros(()) for _ in SPOWLMetrics._fields))
+    run = replayed_update(step, zeros, config.batch_size, config.model.horizon)
+
     def update(
         state: SPOWLState, data: Buffer | Windows, n_updates: Array, learning_rate: Array
     ) -> tuple[SPOWLState, SPOWLMetrics]:
-        """``n_updates`` gradient steps; a traced number, so that none compiles anew."""
-        next_key, run_key = jax.random.split(state.key)
-
-        def body(i: Array, carry: tuple[SPOWLState, SPOWLMetrics]) -> tuple[SPOWLState, SPOWLMetrics]:
-            state, sums = carry
-            sample_key, step_key = jax.random.split(jax.random.fold_in(run_key, i))
-            if isinstance(data, Buffer):
-                windows = buffers.sample(data, sample_key, config.batch_size, config.model.horizon)
-            else:
-                windows = jax.tree.map(lambda x: x[i], data)
-            state, metrics = step(state, windows, learning_rate, step_key)
-            return state, jax.tree.map(jnp.add, sums, metrics)
-
-        zeros = SPOWLMetrics(*(jnp.zeros(()) for _ in SPOWLMetrics._fields))
-        state, sums = jax.lax.fori_loop(0, n_updates, body, (state, zeros))
-        means = jax.tree.map(lambda x: x / jnp.maximum(n_updates, 1), sums)
-        last = {"multiplier": state.multipliers.multiplier, "penalty": state.multipliers.penalty}
-        return state._replace(key=next_key), means._replace(scale=state.scale, **last)
+        state, means = run(state, data, n_updates, learning_rate)
+        return state, means._replace(scale=state.scale, **state.multipliers._asdict())
 
     return update
 

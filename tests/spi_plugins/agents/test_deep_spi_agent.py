@@ -153,7 +153,7 @@ def test_what_a_reset_row_holds_changes_nothing(auxiliary):
 
 def test_time_limits_bootstrap_from_the_state_before_the_reset():
     rollout = make_rollout(same_step=True)
-    rows, _ = flatten_rollout(rollout, gamma=0.5, gae_lambda=0.0)
+    rows = flatten_rollout(rollout, gamma=0.5, gae_lambda=0.0).rows
     advantage = np.asarray(rows.advantage).reshape(T, B)
     # one-step errors: at the limit the value of the final observation counts, after a terminal state nothing does.
     limit = rollout.reward[2, 1] + 0.5 * rollout.final_value[2, 1] - rollout.value[2, 1]
@@ -167,9 +167,8 @@ def test_time_limits_bootstrap_from_the_state_before_the_reset():
 @pytest.mark.parametrize("same_step", [False, True])
 def test_successors_come_from_the_next_row_or_from_the_final_observation(same_step):
     rollout = make_rollout(same_step=same_step)
-    rows, final = flatten_rollout(rollout, 0.9, 0.9)
     index = jnp.asarray([0, 5, 15])
-    batch = take_minibatch(rows, final, index, B, with_next=True)
+    batch = take_minibatch(flatten_rollout(rollout, 0.9, 0.9), index, with_next=True)
     source = rollout.final_obs if same_step else rollout.obs[1:]
     np.testing.assert_array_equal(batch.next_obs, np.asarray(source).reshape(-1, 3)[np.asarray(index)])
     np.testing.assert_array_equal(batch.obs, np.asarray(rollout.obs).reshape(-1, 3)[np.asarray(index)])

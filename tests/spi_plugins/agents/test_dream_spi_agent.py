@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
-from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig, unpack_dream_metrics
+from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
 from spi_plugins.agents.dream_spi.slices import split
 from spi_plugins.agents.dream_spi.update import make_dream_spi
+from spi_plugins.agents.packed import pack
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
 from spi_plugins.world_models.deep_mdp import DeepMDPConfig
@@ -109,7 +110,7 @@ def test_dreams_begin_in_the_latents_of_the_encoder_that_has_just_learned():
     state, metrics = run_update(agent, rollout, rates)
     values = [np.asarray(agent.value(state.params, rollout.obs[t])) for t in range(T)]
     mean = np.stack(values)[np.asarray(rollout.valid)].mean()
-    np.testing.assert_allclose(metrics.dream.imagined.mean_value, mean, rtol=1e-4)
+    np.testing.assert_allclose(metrics.imagined.mean_value, mean, rtol=1e-4)
     start = agent.init(jax.random.key(0)).params
     old = np.stack([np.asarray(agent.value(start, rollout.obs[t])) for t in range(T)])
     assert abs(old[np.asarray(rollout.valid)].mean() - mean) > 1e-2
@@ -129,7 +130,7 @@ def test_what_a_reset_row_holds_changes_nothing():
     one, metrics = run_update(agent, rollout)
     other, others = run_update(agent, garbage)
     assert_same(one.params, other.params)
-    assert_same(metrics.dream.imagined, others.dream.imagined)
+    assert_same(metrics.imagined, others.imagined)
 
 
 @pytest.mark.parametrize("same_step", [False, True])
@@ -146,13 +147,13 @@ def test_a_terminal_successor_is_labelled_as_an_end_and_nothing_else_is(same_ste
     valid = np.asarray(rollout.valid).reshape(-1)
     assert label.sum() == 1
     expected = (0.5 * (p - label) ** 2)[valid].mean()
-    np.testing.assert_allclose(metrics.termination_loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics.real.termination_loss, expected, rtol=1e-5)
 
 
 def test_the_first_ratio_in_a_dream_is_one():
     agent = make_agent()
     _, metrics = run_update(agent, make_rollout(agent), (1e-3, 1e-3, 0.0, 0.0))
-    np.testing.assert_allclose([metrics.dream.steps.ratio_min, metrics.dream.steps.ratio_max], 1.0, rtol=1e-5)
+    np.testing.assert_allclose([metrics.dreams.ratio_min, metrics.dreams.ratio_max], 1.0, rtol=1e-5)
 
 
 def test_each_phase_has_a_clip_range_of_its_own():
@@ -161,11 +162,11 @@ def test_each_phase_has_a_clip_range_of_its_own():
     _, wide = run_update(agent, rollout, (3e-2,) * 4, clip_range=(10.0, 10.0))
     _, real = run_update(agent, rollout, (3e-2,) * 4, clip_range=(1e-3, 10.0))
     _, dream = run_update(agent, rollout, (3e-2,) * 4, clip_range=(10.0, 1e-3))
-    assert wide.clip_fraction == wide.dream.steps.clip_fraction == 0
-    assert real.clip_fraction > 0
-    assert real.dream.steps.clip_fraction == 0
-    assert dream.clip_fraction == 0
-    assert dream.dream.steps.clip_fraction > 0
+    assert wide.real.clip_fraction == wide.dreams.clip_fraction == 0
+    assert real.real.clip_fraction > 0
+    assert real.dreams.clip_fraction == 0
+    assert dream.real.clip_fraction == 0
+    assert dream.dreams.clip_fraction > 0
 
 
 def test_update_is_traced_once():
@@ -180,7 +181,7 @@ def test_update_is_traced_once():
 def test_metrics_survive_packing():
     agent = make_agent()
     _, metrics = run_update(agent, make_rollout(agent))
-    unpacked = unpack_dream_metrics(np.asarray(jax.tree.leaves(metrics)))
+    unpacked = pack(metrics).unpack()
     assert jax.tree.structure(unpacked) == jax.tree.structure(metrics)
     assert_same(unpacked, metrics)
 
@@ -197,10 +198,10 @@ def test_past_rollouts_are_learned_from_as_the_present_one_is():
     # In each update one rollout and two replays of two epochs; of dreams 3 * 16 / 16 steps.
     assert steps_taken(state) == {"representation": 24, "world_model": 24, "actor": 12, "critic": 12}
     assert metrics.n_updates == 9
-    assert metrics.dream.replayed.n_updates == 4
-    assert metrics.dream.replayed.transition_loss > 0
+    assert metrics.replayed.n_updates == 4
+    assert metrics.replayed.transition_loss > 0
     assert np.isfinite(metrics.loss)
-    unpacked = unpack_dream_metrics(np.asarray(jax.tree.leaves(metrics)))
+    unpacked = pack(metrics).unpack()
     assert jax.tree.structure(unpacked) == jax.tree.structure(metrics)
     assert_same(unpacked, metrics)
 
@@ -222,7 +223,7 @@ def test_every_kind_of_action_density_and_latent_updates(name):
     state, metrics = run_update(agent, make_rollout(agent))
     assert np.isfinite(metrics.loss)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(state.params))
-    assert 0 < metrics.dream.imagined.mean_length <= 3
+    assert 0 < metrics.imagined.mean_length <= 3
 
 
 def test_what_cannot_dream_is_refused():

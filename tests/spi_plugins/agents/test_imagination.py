@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
-from spi_plugins.agents.deep_spi.loss import Parts
 from spi_plugins.agents.dream_spi.imagination import describe_dream, dream_rows, imagine
+from spi_plugins.agents.on_policy import Parts
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCritic, Evaluation
 from spi_plugins.types import ActionSpec

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
-from spi_plugins.agents.deep_spi.loss import Parts, objective
+from spi_plugins.agents.deep_spi.loss import objective
 from spi_plugins.agents.deep_spi.minibatches import take_minibatch
-from spi_plugins.agents.dream_spi.replay import LOG_RATIO_BOUND, corrected_rows
-from spi_plugins.agents.dream_spi.rollout_ring import Sequences
+from spi_plugins.agents.dream_spi.replay import LOG_RATIO_BOUND, Sequences, corrected_rows
+from spi_plugins.agents.on_policy import Parts
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ArraySpec
@@ -99,7 +99,7 @@ def test_weights_stay_within_their_bound():
 def test_rows_keep_their_successors_and_are_time_major():
     sequences = make_sequences()
     replayed = corrected_rows(PARTS, PARAMS, sequences, "ratio")
-    batch = take_minibatch(replayed.rows, replayed.next_obs, jnp.asarray([0, 5, 19]), N, with_next=True)
+    batch = take_minibatch(replayed, jnp.asarray([0, 5, 19]), with_next=True)
     # Row i is step i // N of sequence i % N.
     for row, (n, t) in enumerate([(0, 0), (1, 1), (3, 4)]):
         np.testing.assert_array_equal(batch.obs[row], sequences.obs[n, t])
@@ -126,5 +126,5 @@ def test_the_weighted_surrogate_is_the_official_one_of_ratios_to_the_policy_that
     assert np.abs(log_old - acted).max() < LOG_RATIO_BOUND
     k, c, u = np.exp(log_new - acted), np.exp(log_old - acted), np.asarray(rows.advantage, np.float64)
     expected = np.maximum(-k * u, -np.clip(k, 0.9 * c, 1.1 * c) * u).mean()
-    np.testing.assert_allclose(metrics.policy_gradient_loss, expected, rtol=1e-4)
-    assert metrics.clip_fraction > 0.1
+    np.testing.assert_allclose(metrics["policy_gradient_loss"], expected, rtol=1e-4)
+    assert metrics["clip_fraction"] > 0.1

@@ -6,17 +6,16 @@ import numpy as np
 import optax
 import pytest
 
-from spi_plugins.agents.deep_spi.summary import StepStats
+from spi_plugins.agents.deep_spi.update import make_optimizer
 from spi_plugins.agents.dream_spi.slices import (
     SLICES,
-    Descent,
-    descend,
-    init_learner,
+    Training,
+    init_slices,
     join,
-    make_optimizer,
     split,
+    train_slices,
 )
-from spi_plugins.agents.on_policy import DeepSPIMetrics
+from spi_plugins.agents.gradient_steps import descend
 
 PARAMS = {
     "policy": {
@@ -29,7 +28,6 @@ PARAMS = {
     },
     "world_model": {"reward": {"w": jnp.asarray(0.5)}},
 }
-STATS = StepStats(DeepSPIMetrics(*jnp.zeros(len(DeepSPIMetrics._fields) - 1)), n_valid=jnp.ones(()))
 RATES = jnp.asarray([0.1, 0.2, 0.3, 0.4])
 
 
@@ -40,11 +38,13 @@ def numbers(params):
     return [float(x["w"]) for x in (policy["latent"], params["world_model"]["reward"], *parts)]
 
 
-def run(loss, trained, optimizer=None, inputs=(0.0,)):
+def run(loss, trained, optimizer=None, inputs=(0.0,), params=PARAMS):
     optimizer = optimizer or optax.identity()
-    learner = init_learner(PARAMS, optimizer)
-    descent = Descent(optimizer, trained, RATES)
-    return descend(learner, descent, lambda params, x: (loss(params, x), STATS), jnp.asarray(inputs))
+    return train_slices(
+        init_slices(params, optimizer),
+        Training(optimizer, trained, RATES),
+        lambda state, descent: descend(state, descent, lambda *args: (loss(*args), {}), jnp.asarray(inputs)),
+    )
 
 
 def test_every_parameter_is_in_one_slice():
@@ -57,7 +57,7 @@ def test_every_parameter_is_in_one_slice():
     assert numbers(join(slices)) == numbers(PARAMS)
 
 
-def test_a_critic_with_an_extractor_of_its_own_has_no_place():
+def test_a_critic_with_its_own_extractor_has_no_place():
     params = {**PARAMS, "policy": {**PARAMS["policy"], "vf_extractor": {}}}
     with pytest.raises(ValueError, match="vf_extractor"):
         split(params)
@@ -68,10 +68,10 @@ def total(params, _):
 
 
 def test_the_trained_slices_move_each_at_its_own_rate_and_the_others_stay():
-    learner, _ = run(total, ("representation", "world_model"))
-    np.testing.assert_allclose(numbers(learner.params), [1.9, 0.3, 3, 4, 5, 6], rtol=1e-6)
-    learner, _ = run(total, ("actor", "critic"))
-    np.testing.assert_allclose(numbers(learner.params), [2, 0.5, 2.7, 3.7, 4.6, 5.6], rtol=1e-6)
+    state, _ = run(total, ("representation", "world_model"))
+    np.testing.assert_allclose(numbers(state.params), [1.9, 0.3, 3, 4, 5, 6], rtol=1e-6)
+    state, _ = run(total, ("actor", "critic"))
+    np.testing.assert_allclose(numbers(state.params), [2, 0.5, 2.7, 3.7, 4.6, 5.6], rtol=1e-6)
 
 
 def test_each_gradient_is_taken_at_the_values_that_the_step_before_left():
@@ -84,38 +84,35 @@ def test_each_gradient_is_taken_at_the_values_that_the_step_before_left():
     def loss(params, _):
         return params["policy"]["latent"]["w"] * params["world_model"]["reward"]["w"]
 
-    learner, _ = run(loss, ("representation", "world_model"), inputs=(0.0, 0.0))
-    np.testing.assert_allclose(numbers(learner.params)[:2], [1.94, -0.29], rtol=1e-5)
+    state, _ = run(loss, ("representation", "world_model"), inputs=(0.0, 0.0))
+    np.testing.assert_allclose(numbers(state.params)[:2], [1.94, -0.29], rtol=1e-5)
 
 
 def test_each_slice_has_a_bound_on_its_gradient_of_its_own():
     def loss(params, _):
         return 1000.0 * params["policy"]["latent"]["w"] + 0.5 * params["world_model"]["reward"]["w"]
 
-    learner, stats = run(loss, ("representation", "world_model"), optax.clip_by_global_norm(1.0))
+    state, metrics = run(loss, ("representation", "world_model"), optax.clip_by_global_norm(1.0))
     # The latent's gradient becomes 1, the model's stays 0.5: together bounded it would be 0.0005.
-    np.testing.assert_allclose(numbers(learner.params)[:2], [2 - 0.1, 0.5 - 0.2 * 0.5], rtol=1e-5)
-    np.testing.assert_allclose(stats.metrics.grad_norm, [np.hypot(1000.0, 0.5)], rtol=1e-6)
+    np.testing.assert_allclose(numbers(state.params)[:2], [2 - 0.1, 0.5 - 0.2 * 0.5], rtol=1e-5)
+    np.testing.assert_allclose(metrics["grad_norm"], [np.hypot(1000.0, 0.5)], rtol=1e-6)
 
 
 def test_inputs_are_taken_one_by_one():
-    learner, stats = run(lambda params, x: x * total(params, x), ("critic",), inputs=(1.0, 2.0, 4.0))
-    np.testing.assert_allclose(numbers(learner.params)[4:], [5 - 0.4 * 7, 6 - 0.4 * 7], rtol=1e-6)
-    assert stats.n_valid.shape == (3,)
+    state, metrics = run(lambda params, x: x * total(params, x), ("critic",), inputs=(1.0, 2.0, 4.0))
+    np.testing.assert_allclose(numbers(state.params)[4:], [5 - 0.4 * 7, 6 - 0.4 * 7], rtol=1e-6)
+    assert metrics["n_updates"].shape == (3,)
 
 
 def test_only_the_optimizers_of_trained_slices_advance():
     optimizer = make_optimizer(0.5)
-    learner, _ = run(total, ("actor",), optimizer, inputs=(0.0, 0.0))
-    counts = {name: int(state[1].count) for name, state in learner.opt_state.items()}
+    state, _ = run(total, ("actor",), optimizer, inputs=(0.0, 0.0))
+    counts = {name: int(opt[1].count) for name, opt in state.opt_state.items()}
     assert counts == {"representation": 0, "world_model": 0, "actor": 2, "critic": 0}
 
 
 def test_a_slice_without_parameters_does_no_harm():
     params = {**PARAMS, "policy": {**PARAMS["policy"], "latent": {}}}
-    optimizer = make_optimizer(0.5)
-    learner = init_learner(params, optimizer)
-    descent = Descent(optimizer, ("representation", "world_model"), RATES)
-    learner, stats = descend(learner, descent, lambda params, x: (total(params, x), STATS), jnp.zeros(1))
-    assert learner.params["policy"]["latent"] == {}
-    assert np.isfinite(stats.metrics.grad_norm).all()
+    state, metrics = run(total, ("representation", "world_model"), make_optimizer(0.5), params=params)
+    assert state.params["policy"]["latent"] == {}
+    assert np.isfinite(metrics["grad_norm"]).all()

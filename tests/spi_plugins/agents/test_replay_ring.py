@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.dream_spi.rollout_ring import add_rollout, draw, init_ring
+from spi_plugins.agents.dream_spi.replay import add_rollout, draw, init_ring
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
 
 OBS = ArraySpec(kind="box", shape=(2,), dtype="float64")

@@ -1,0 +1,113 @@
+"""Gradient steps: where parameters move, and the two loops over minibatches, of a rollout and of a replay buffer."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from spi_plugins import buffers
+from spi_plugins.buffers import Buffer, Windows
+from spi_plugins.types import Params, PyTree
+
+Metrics: TypeAlias = dict[str, Array]
+Loss: TypeAlias = Callable[[Params, PyTree], tuple[Array, Metrics]]
+
+
+def move(params: Params, changes: Params, rate: Array) -> Params:
+    """Take the step that an optimizer without a learning rate proposes."""
+    return jax.tree.map(lambda p, change: p - rate * change, params, changes)
+
+
+class TrainState(NamedTuple):
+    """Parameters, and the state of their optimizers."""
+
+    params: Params
+    opt_state: PyTree
+
+
+class Descent(NamedTuple):
+    """How some of the parameters are trained.
+
+    Attributes:
+        step: ``(state, gradients) -> state``, both of the trained parameters.
+        complete: ``(trained) -> params``, all that the loss needs.
+    """
+
+    step: Callable[[TrainState, Params], TrainState]
+    complete: Callable[[Params], Params] = lambda trained: trained
+
+
+def descend(
+    state: TrainState, descent: Descent, loss: Loss, entries: PyTree, target_kl: float | None = None
+) -> tuple[TrainState, Metrics]:
+    """One gradient step for each entry, each at the parameters that the step before left.
+
+    Args:
+        state: of the trained parameters.
+        descent: how they move.
+        loss: ``(params, entry) -> (loss, metrics)``, minimized.
+        entries: arrays with a leading axis of ``M`` steps.
+        target_kl: as in SB3, a step whose ``approx_kl`` is above 1.5 times this is not taken, nor any after it;
+            ``None`` takes all.
+
+    Returns:
+        The state after all steps, and the metrics ``[M]`` with ``grad_norm`` and ``n_updates``, 1 for a step taken.
+    """
+
+    def one(carry: tuple[TrainState, Array], entry: PyTree) -> tuple[tuple[TrainState, Array], Metrics]:
+        state, stopped = carry
+        gradients, metrics = jax.grad(lambda trained: loss(descent.complete(trained), entry), has_aux=True)(
+            state.params
+        )
+        new, taken = descent.step(state, gradients), jnp.ones(())
+        if target_kl is not None:
+            stopped = stopped | (metrics["approx_kl"] > 1.5 * target_kl)
+            new = jax.tree.map(lambda new, old: jnp.where(stopped, old, new), new, state)
+            taken = 1.0 - stopped.astype(jnp.float32)
+        norm = jnp.asarray(optax.tree.norm(gradients))
+        return (new, stopped), {**metrics, "grad_norm": norm, "n_updates": taken}
+
+    (state, _), metrics = jax.lax.scan(one, (state, jnp.zeros((), bool)), entries)
+    return state, metrics
+
+
+def replayed_update(
+    step: Callable[..., tuple[Any, PyTree]], zeros: PyTree, batch_size: int, horizon: int
+) -> Callable[..., tuple[Any, PyTree]]:
+    """Make the loop over gradient steps on windows of a replay buffer.
+
+    Args:
+        step: ``(state, windows, learning_rate, key) -> (state, metrics)``; the state has a ``key``.
+        zeros: the metrics, all 0.
+        batch_size: windows in a gradient step.
+        horizon: steps of a window.
+
+    Returns:
+        ``(state, data, n_updates, learning_rate) -> (state, means of the metrics)``. ``data`` is a ``Buffer``, or
+        ``Windows`` with an axis of at least ``n_updates`` in front; ``n_updates`` may be traced, so that no number of
+        steps compiles anew.
+    """
+
+    def update(
+        state: Any, data: Buffer | Windows, n_updates: Array, learning_rate: Array
+    ) -> tuple[Any, PyTree]:
+        next_key, run_key = jax.random.split(state.key)
+
+        def body(i: Array, carry: tuple[Any, PyTree]) -> tuple[Any, PyTree]:
+            state, sums = carry
+            sample_key, step_key = jax.random.split(jax.random.fold_in(run_key, i))
+            if isinstance(data, Buffer):
+                windows = buffers.sample(data, sample_key, batch_size, horizon)
+            else:
+                windows = jax.tree.map(lambda x: x[i], data)
+            state, metrics = step(state, windows, learning_rate, step_key)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        state, sums = jax.lax.fori_loop(0, n_updates, body, (state, zeros))
+        means = jax.tree.map(lambda x: x / jnp.maximum(n_updates, 1), sums)
+        return state._replace(key=next_key), means
+
+    return update
