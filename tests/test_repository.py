@@ -12,7 +12,7 @@ import spi_plugins
 import spi_wrappers
 
 ROOT = pathlib.Path(__file__).parents[1]
-OURS = ("spi_plugins", "wrappers", "integrations", "tests", "benchmarks", "examples", "docs", ".ci")
+OURS = ("spi_plugins", "wrappers", "integrations", "tests", "benchmarks", "examples", "docs", "tools", ".ci")
 TOPS = (
     "*.md",
     "*.toml",

@@ -117,7 +117,7 @@ class DeepSPI(Signature):
         target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
         reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
-        piecewise_auxiliary: Subtract each sample's own model loss; `False`: the mean.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
         drift_coef: Weight of the drift; `None`: clipped surrogate.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
@@ -215,7 +215,7 @@ class DeepMDP(Signature):
         target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
         reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
-        piecewise_auxiliary: Subtract each sample's own model loss; `False`: the mean.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
         drift_coef: Weight of the drift; `None`: clipped surrogate.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
@@ -321,7 +321,7 @@ class DreamSPI(Signature):
         max_grad_norm: Bound on the norm of all gradients together.
         reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
-        piecewise_auxiliary: Subtract each sample's own model loss; `False`: the mean.
+        piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
         drift_coef: Weight of the drift; `None`: clipped surrogate.
         termination_loss: Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and wrong, so it may learn to say "never" and stay there.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.

@@ -63,21 +63,17 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from spi_plugins.planners.config import configured
+from spi_plugins.hyperparameters import Config, configured, hyperparameter
 from spi_plugins.planners.estimate import estimate
 from spi_plugins.planners.planner import Planner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PlannerConfig:
-    """Settings: sequences to draw, and steps of each (None: those that the model was trained with)."""
+class PlannerConfig(Config):
+    """Settings of the planner."""
 
-    num_samples: int = 512
-    horizon: int | None = None
-
-    def __post_init__(self):
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
+    num_samples: int = hyperparameter(512, "Sequences to draw", low=1)
+    horizon: int | None = hyperparameter(None, "Steps of a sequence; `None` for the model's own horizon", low=1)
 
 
 def make_planner(**settings):
@@ -111,7 +107,7 @@ def test_it_keeps_the_contract_of_planners():
 
 
 def test_settings_are_checked():
-    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_samples must be an integer of at least 1, got 0"):
         spi_plugins.get_planner("$module")(num_samples=0)
 """
 

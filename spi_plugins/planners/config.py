@@ -2,9 +2,7 @@
 
 import dataclasses
 
-from spi_plugins.hyperparameters import Config, configured, hyperparameter
-
-__all__ = ["ElitesConfig", "GaussianConfig", "SearchConfig", "configured"]
+from spi_plugins.hyperparameters import Config, hyperparameter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,22 +5,20 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from spi_plugins.planners.config import configured
+from spi_plugins.hyperparameters import Config, configured, hyperparameter
 from spi_plugins.planners.estimate import estimate
 from spi_plugins.planners.planner import Planner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SafeShootingConfig:
-    """Settings: sequences to draw, steps of each (None: the model's), and what a safe one costs less than."""
+class SafeShootingConfig(Config):
+    """Settings of the planner."""
 
-    num_samples: int = 512
-    horizon: int | None = None
-    limit: float = 0.1
-
-    def __post_init__(self):
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
+    num_samples: int = hyperparameter(512, "Sequences to draw", low=1)
+    horizon: int | None = hyperparameter(
+        None, "Steps of a sequence; `None` for the model's own horizon", low=1
+    )
+    limit: float = hyperparameter(0.1, "Sequences that cost less are safe")
 
 
 def make_safe_shooting(**settings):

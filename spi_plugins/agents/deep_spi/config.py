@@ -50,7 +50,7 @@ class DeepSPIConfig(PPOConfig):
         low=0,
     )
     piecewise_auxiliary: bool = hyperparameter(
-        True, "Subtract each sample's own model loss; `False`: the mean"
+        True, "Subtract each sample's own model loss; `False`: its mean"
     )
     drift_coef: float | None = hyperparameter(None, "Weight of the drift; `None`: clipped surrogate", low=0)
     termination_loss: TerminationLoss = hyperparameter(
