@@ -81,13 +81,13 @@ class DreamSettings:
         low=0,
     )
     critic_learning_rate: float | Schedule = hyperparameter(
-        LinearSchedule(2.75e-5, 0.0, 1.0), "The same for the critic's layers", low=0
+        LinearSchedule(2.75e-5, 0.0, 1.0), "Learning rate of the critic's layers on the latent", low=0
     )
     encoder_learning_rate: float | Schedule = hyperparameter(
-        LinearSchedule(2e-4, 0.0, 1.0), "Of the encoder", low=0
+        LinearSchedule(2e-4, 0.0, 1.0), "Learning rate of the encoder", low=0
     )
     world_model_learning_rate: float | Schedule = hyperparameter(
-        LinearSchedule(2e-4, 0.0, 1.0), "The same for transition, reward and termination", low=0
+        LinearSchedule(2e-4, 0.0, 1.0), "Learning rate of transition, reward and termination", low=0
     )
     wm_clip_range: float | Schedule = hyperparameter(
         0.1, "Clip range of the phase on real steps; `clip_range` is that of the dreams", above=0
@@ -114,14 +114,14 @@ class PlanningSettings:
         'Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if '
         "the buffer takes less than half of its memory",
     )
-    learning_starts: int = hyperparameter(1000, "Steps with uniform actions before the first update", low=0)
+    learning_starts: int = hyperparameter(1000, "Steps with random actions before the first update", low=0)
     batch_size: int | None = hyperparameter(
         None, 'Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`', low=1
     )
     train_freq: int = hyperparameter(100, "Steps of each environment between two updates", low=1)
     gradient_steps: int = hyperparameter(
         -1,
-        "Gradient steps of an update; -1 for as many as steps came in, all environments together",
+        "Gradient steps of an update; -1 for as many as environment steps were taken",
         low=1,
         also=(-1,),
     )

@@ -302,9 +302,9 @@ class DreamSPI(Signature):
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
         actor_learning_rate: Learning rate of the actor's layers on the latent: a number or a function of the remaining progress.
-        critic_learning_rate: The same for the critic's layers.
-        encoder_learning_rate: Of the encoder.
-        world_model_learning_rate: The same for transition, reward and termination.
+        critic_learning_rate: Learning rate of the critic's layers on the latent.
+        encoder_learning_rate: Learning rate of the encoder.
+        world_model_learning_rate: Learning rate of transition, reward and termination.
         wm_clip_range: Clip range of the phase on real steps; `clip_range` is that of the dreams.
         imagination_batch_size: Imagined steps in a minibatch, a divisor of `n_steps * n_envs * imagination_horizon`; `None` for `batch_size`.
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
@@ -330,7 +330,7 @@ class DreamSPI(Signature):
         dyna: Let actor and critic learn from real steps as well.
         imagination_horizon: Steps of a dream.
         imagination_epochs: Passes over the dreams.
-        n_imagination_rollouts: Times to dream and learn after each rollout.
+        n_imagination_rollouts: Rounds of dreams after each rollout.
         soft_termination: Discount what follows by the predicted probability of termination; otherwise termination is sampled.
         replay_size: Steps of past rollouts to keep on the device and in the model file, with two observations each; 0 for none.
         n_replays: With `replay_size`, rollouts' worth of past sequences from which encoder and world model learn after each rollout, in `n_epochs` passes each.
@@ -443,10 +443,10 @@ class TDMPC2(Signature):
         learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
         buffer_size: Slots of the replay buffer for all environments.
         buffer_device: Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if the buffer takes less than half of its memory.
-        learning_starts: Steps with uniform actions before the first update.
+        learning_starts: Steps with random actions before the first update.
         batch_size: Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`.
         train_freq: Steps of each environment between two updates.
-        gradient_steps: Gradient steps of an update; -1 for as many as steps came in, all environments together.
+        gradient_steps: Gradient steps of an update; -1 for as many as environment steps were taken.
         planner: Name of a planner (`spi list planners`), or a `Planner`.
         planner_kwargs: Settings of a planner given by name.
         decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
@@ -538,10 +538,10 @@ class SPOWL(Signature):
         learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
         buffer_size: Slots of the replay buffer for all environments.
         buffer_device: Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if the buffer takes less than half of its memory.
-        learning_starts: Steps with uniform actions before the first update.
+        learning_starts: Steps with random actions before the first update.
         batch_size: Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`.
         train_freq: Steps of each environment between two updates.
-        gradient_steps: Gradient steps of an update; -1 for as many as steps came in, all environments together.
+        gradient_steps: Gradient steps of an update; -1 for as many as environment steps were taken.
         planner: Name of a planner (`spi list planners`), or a `Planner`.
         planner_kwargs: Settings of a planner given by name.
         decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.

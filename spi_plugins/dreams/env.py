@@ -50,7 +50,7 @@ class DreamConfig(Config):
         "is above one half",
     )
     termination: Termination = hyperparameter("model", '`"model"`: as predicted; `"none"`: never')
-    uncertainty_penalty: float = hyperparameter(0.0, "Price of the model's uncertainty", low=0)
+    uncertainty_penalty: float = hyperparameter(0.0, "Reward lost per unit of the model's uncertainty", low=0)
     cost: bool = hyperparameter(True, "Report the model's cost; `False` reports 0")
     latent_low: float = hyperparameter(-1.0, "Lower bound to which latents are clipped")
     latent_high: float = hyperparameter(1.0, "Upper bound to which latents are clipped")

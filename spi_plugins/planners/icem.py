@@ -34,9 +34,7 @@ class ICEMConfig(ElitesConfig):
     iterations: int = with_default(ElitesConfig, "iterations", 3)
     momentum: float = hyperparameter(0.1, "Share of the old mean and deviation", low=0, below=1)
     init_std: float = hyperparameter(0.5, "First standard deviation, in units of the action", above=0)
-    noise_exponent: float = hyperparameter(
-        3.0, "Power with which the noise's spectrum falls; 0: white", low=0
-    )
+    noise_exponent: float = hyperparameter(3.0, "Exponent of the noise's falling spectrum; 0: white", low=0)
     keep_fraction: float = hyperparameter(0.3, "Share of the elites that are kept", low=0, high=1)
 
     @property

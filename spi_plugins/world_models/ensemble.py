@@ -30,7 +30,7 @@ from spi_plugins.world_models.model import Model, ModelSpec, Step
 class EnsembleConfig(Config):
     """What the model is made of, and two numbers of its fit. Frozen and hashable."""
 
-    latent_dim: int = hyperparameter(64, "Entries of an image's latent; numbers are latents", low=1)
+    latent_dim: int = hyperparameter(64, "Entries of the latent of an image", low=1)
     hidden: tuple[int, ...] = hyperparameter((128, 128), "Widths of transition, reward, cost and termination")
     n_members: int = hyperparameter(5, "Models in the ensemble", low=1)
     n_costs: int = hyperparameter(0, "1 to learn the cost as well, 0 for none", low=0, high=1)

@@ -58,8 +58,8 @@ class DreamSPIConfig(Config):
     dyna: bool = hyperparameter(False, "Let actor and critic learn from real steps as well")
     imagination_horizon: int = hyperparameter(8, "Steps of a dream", low=1)
     imagination_epochs: int = hyperparameter(1, "Passes over the dreams", low=1)
-    imagination_batch_size: int = hyperparameter(256, "Imagined steps in a minibatch; must divide all", low=1)
-    n_imagination_rollouts: int = hyperparameter(1, "Times to dream and learn after each rollout", low=1)
+    imagination_batch_size: int = hyperparameter(256, "Imagined steps in a minibatch", low=1)
+    n_imagination_rollouts: int = hyperparameter(1, "Rounds of dreams after each rollout", low=1)
     soft_termination: bool = hyperparameter(
         False,
         "Discount what follows by the predicted probability of termination; otherwise termination is sampled",
