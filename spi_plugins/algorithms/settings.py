@@ -6,7 +6,7 @@ from typing import Any, Literal
 from stable_baselines3.common.utils import LinearSchedule
 
 from spi_plugins.algorithms.schedules import Schedule
-from spi_plugins.hyperparameters import hyperparameter
+from spi_plugins.hyperparameters import hyperparameter, with_default
 from spi_plugins.planners.planner import Planner
 
 

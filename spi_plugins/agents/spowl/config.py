@@ -1,19 +1,19 @@
 """Hyperparameters of SPOWL and TD-MPC2."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.world_models.tdmpc import TDMPCConfig
 
 Aggregation = Literal["mean", "min", "max"]
-# Fields that reproduce errors of the published code.
+# Fields that reproduce errors of the published code, as does ``TDMPCConfig.official_log_prob``.
 OFFICIAL_ERRORS = ("official_consistency", "official_scale", "official_boundaries")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SPOWLConfig(Config):
-    """Settings of the update. The defaults are the published code's without its errors; ``official()`` has them.
+    """Settings of the update. The defaults are the published code's without its errors.
 
     Attributes:
         model: the world model.
@@ -55,16 +55,6 @@ class SPOWLConfig(Config):
     official_consistency: bool = hyperparameter(False, "Count a masked row as one entry, as published")
     official_scale: bool = hyperparameter(False, "Let the gradient pass through the scale of the values")
     official_boundaries: bool = hyperparameter(False, "Learn the policy on final observations")
-
-    @classmethod
-    def official(cls, **settings: Any) -> "SPOWLConfig":
-        """The published code, including its errors, for comparisons.
-
-        Args:
-            **settings: other fields.
-        """
-        model = dataclasses.replace(settings.pop("model", TDMPCConfig()), official_log_prob=True)
-        return cls(model=model, **{**dict.fromkeys(OFFICIAL_ERRORS, True), **settings})
 
     @property
     def uses_lagrangian(self) -> bool:

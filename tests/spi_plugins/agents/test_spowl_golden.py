@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.spowl.config import SPOWLConfig
+from spi_plugins.agents.spowl.config import OFFICIAL_ERRORS, SPOWLConfig
 from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.buffers import Windows
 from spi_plugins.losses.lagrangian import Multipliers
@@ -26,12 +26,12 @@ PARTS = {"_encoder": "encoder", "_dynamics": "dynamics", "_reward": "reward", "_
 TARGETS = {"_target_Qs": "value", "_target_Cs": "cost_value"}
 NAMES = {"weight": "kernel", "bias": "bias", "ln_weight": "scale", "ln_bias": "offset"}
 
-CONFIG = SPOWLConfig.official(
+CONFIG = SPOWLConfig(
     model=TDMPCConfig(
         encoder_hidden=(12,), latent_dim=16, hidden=(20, 20), n_values=2, n_costs=3, dropout=0.0,
-        log_std_min=-20.0, log_std_max=-19.0, decoder=True,
+        log_std_min=-20.0, log_std_max=-19.0, decoder=True, official_log_prob=True,
     ),
-    ent_coef=0.0, decoder_coef=0.05, batch_size=4,
+    ent_coef=0.0, decoder_coef=0.05, batch_size=4, **dict.fromkeys(OFFICIAL_ERRORS, True),
 )  # fmt: skip
 
 
