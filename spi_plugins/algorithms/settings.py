@@ -6,7 +6,7 @@ from typing import Any, Literal
 from stable_baselines3.common.utils import LinearSchedule
 
 from spi_plugins.algorithms.schedules import Schedule
-from spi_plugins.hyperparameters import hyperparameter, with_default
+from spi_plugins.hyperparameters import hyperparameter
 from spi_plugins.planners.planner import Planner
 
 
@@ -68,7 +68,7 @@ class RolloutSettings:
 class WorldModelSettings:
     """What algorithms that learn a latent world model take."""
 
-    world_model_kwargs: dict[str, Any] | None = hyperparameter(None, "Further settings of the world model")
+    world_model_kwargs: dict[str, Any] | None = hyperparameter(None, "Further fields of `DeepMDPConfig`")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class PlanningSettings:
         "5m",
         'The papers\' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets',
     )
-    loss_kwargs: dict[str, Any] | None = hyperparameter(None, "Further settings of the update")
+    loss_kwargs: dict[str, Any] | None = hyperparameter(None, "Further fields of `SPOWLConfig`")
     official: bool = hyperparameter(False, "Reproduce the published code's errors, see `docs/spowl.md`")
     info_metrics: bool = hyperparameter(
         False, 'Put reports of the planner into `info["plan"]`, for callbacks'

@@ -122,7 +122,7 @@ class DeepSPI(Signature):
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
         termination_model: Also learn to predict termination, which dreams need.
-        world_model_kwargs: Further settings of the world model.
+        world_model_kwargs: Further fields of `DeepMDPConfig`.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -220,7 +220,7 @@ class DeepMDP(Signature):
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
         termination_model: Also learn to predict termination, which dreams need.
-        world_model_kwargs: Further settings of the world model.
+        world_model_kwargs: Further fields of `DeepMDPConfig`.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -326,7 +326,7 @@ class DreamSPI(Signature):
         termination_loss: Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and wrong, so it may learn to say "never" and stay there.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
-        world_model_kwargs: Further settings of the world model.
+        world_model_kwargs: Further fields of `DeepMDPConfig`.
         dyna: Let actor and critic learn from real steps as well.
         imagination_horizon: Steps of a dream.
         imagination_epochs: Passes over the dreams.
@@ -451,7 +451,7 @@ class TDMPC2(Signature):
         planner_kwargs: Settings of a planner given by name.
         decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
         model_size: The papers' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets.
-        loss_kwargs: Further settings of the update.
+        loss_kwargs: Further fields of `SPOWLConfig`.
         official: Reproduce the published code's errors, see `docs/spowl.md`.
         info_metrics: Put reports of the planner into `info["plan"]`, for callbacks.
         tau: Rate at which the slow critics follow.
@@ -462,7 +462,7 @@ class TDMPC2(Signature):
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Further settings of the world model, see below.
+        policy_kwargs: Further settings of the world model, fields of `TDMPCConfig`.
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
@@ -546,7 +546,7 @@ class SPOWL(Signature):
         planner_kwargs: Settings of a planner given by name.
         decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
         model_size: The papers' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets.
-        loss_kwargs: Further settings of the update.
+        loss_kwargs: Further fields of `SPOWLConfig`.
         official: Reproduce the published code's errors, see `docs/spowl.md`.
         info_metrics: Put reports of the planner into `info["plan"]`, for callbacks.
         tau: Rate at which the slow critics follow.
@@ -560,7 +560,7 @@ class SPOWL(Signature):
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Further settings of the world model, see below.
+        policy_kwargs: Further settings of the world model, fields of `TDMPCConfig`.
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.

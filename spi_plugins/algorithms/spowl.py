@@ -33,7 +33,7 @@ _HYPERPARAMETERS = (
 )
 _SHELL = declared(ShellSettings)
 _SHELL["policy_kwargs"] = _SHELL["policy_kwargs"]._replace(
-    help="Further settings of the world model, see below"
+    help="Further settings of the world model, fields of `TDMPCConfig`"
 )
 
 
