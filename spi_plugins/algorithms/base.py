@@ -65,7 +65,8 @@ class JaxAlgorithm(BaseAlgorithm):
             cls.__doc__ = documentation(cls)
             cls.__init__ = constructor(cls)  # type: ignore[method-assign]
 
-    def __init__(self, policy: str | type[Policy], env: Any, arguments: Mapping[str, Any]):
+    def _initialize(self, policy: str | type[Policy], env: Any, arguments: Mapping[str, Any]) -> None:
+        """What every constructor does."""
         values = {name: arguments[name] for name in self.hyperparameters}
         for name, declaration in self.hyperparameters.items():
             declaration.check(values[name])

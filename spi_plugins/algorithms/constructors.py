@@ -45,7 +45,7 @@ def constructor(cls: Any) -> Callable[..., None]:
             raise TypeError(f"{cls.__name__}.__init__() {error}") from None
         bound.apply_defaults()
         self, policy, env = (bound.arguments.pop(name) for name in ("self", "policy", "env"))
-        super(cls, self).__init__(policy, env, bound.arguments)
+        self._initialize(policy, env, bound.arguments)
 
     __init__.__signature__ = expected  # type: ignore[attr-defined]
     return __init__
@@ -54,4 +54,5 @@ def constructor(cls: Any) -> Callable[..., None]:
 def documentation(cls: Any) -> str:
     """The docstring of a class, with all arguments of its constructor."""
     lines = (f"    {name}: {each.text}.\n" for name, each in cls.hyperparameters.items())
-    return f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{_ARGS}{''.join(lines)}"
+    text, raises, errors = inspect.cleandoc(cls.__doc__ or "").partition("\nRaises:")
+    return f"{text.rstrip()}\n\n{_ARGS}{''.join(lines)}{raises}{errors}"

@@ -35,7 +35,7 @@ class LearningRate:
 
     learning_rate: float | Schedule = hyperparameter(
         LinearSchedule(2.5e-4, 0.0, 1.0),
-        "Learning rate: a number or a function of the remaining progress, which falls from 1 to 0",
+        "A number, or a function of the remaining progress, which falls from 1 to 0",
         low=0,
     )
 
@@ -105,7 +105,7 @@ class PlanningSettings:
 
     learning_rate: float | Schedule = hyperparameter(
         3e-4,
-        "Learning rate: a number or a function of the remaining progress, which falls from 1 to 0",
+        "A number, or a function of the remaining progress, which falls from 1 to 0",
         low=0,
     )
     buffer_size: int = hyperparameter(1_000_000, "Slots of the replay buffer for all environments", low=1)

@@ -14,14 +14,11 @@ class PPO(Signature):
 
     The defaults are those of the Deep SPI paper's code for Atari, not SB3's.
 
-    Raises:
-        ValueError: an argument is out of range, or the batch size does not divide the rollout.
-
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
-        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
         batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
@@ -42,6 +39,9 @@ class PPO(Signature):
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+
+    Raises:
+        ValueError: an argument is out of range, or the batch size does not divide the rollout.
     """
 
     n_steps: int
@@ -94,14 +94,11 @@ class DeepSPI(Signature):
     The deviations from the official code are numbered in ``docs/deep_spi.md``. With both coefficients 0 this
     is ``PPO`` bit for bit.
 
-    Raises:
-        ValueError: an argument is out of range, or ``world_model_kwargs`` has an unknown key.
-
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
-        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
         batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
@@ -130,6 +127,9 @@ class DeepSPI(Signature):
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+
+    Raises:
+        ValueError: an argument is out of range, or ``world_model_kwargs`` has an unknown key.
     """
 
     n_steps: int
@@ -199,7 +199,7 @@ class DeepMDP(Signature):
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
-        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
         batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
@@ -294,9 +294,6 @@ class DreamSPI(Signature):
     Real steps fit encoder and world model by the Deep SPI loss; actor and critic learn from short dreams in that model,
     by the clipped surrogate. The deviations from the official code are numbered in ``docs/dream_spi.md``.
 
-    Raises:
-        ValueError: an argument is out of range, a batch size does not divide the steps, or a loss coefficient is 0.
-
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
@@ -342,6 +339,9 @@ class DreamSPI(Signature):
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+
+    Raises:
+        ValueError: an argument is out of range, a batch size does not divide the steps, or a loss coefficient is 0.
     """
 
     actor_learning_rate: float | Schedule
@@ -433,14 +433,11 @@ class TDMPC2(Signature):
     The same agent as ``SPOWL`` without costs, so that the two compare. Steps are the environment's: wrap it in
     ``spi_wrappers.ActionRepeat`` for the papers' frames. Actions must be in a ``Box``.
 
-    Raises:
-        ValueError: an argument is out of range.
-
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
-        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
         buffer_size: Slots of the replay buffer for all environments.
         buffer_device: Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if the buffer takes less than half of its memory.
         learning_starts: Steps with random actions before the first update.
@@ -466,6 +463,9 @@ class TDMPC2(Signature):
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     buffer_size: int
@@ -528,14 +528,11 @@ class SPOWL(Signature):
     where its value is no lower and its cost value no higher than the policy's (``decision``; the paper's rule is
     ``"mean"``). Deviations from the official code are numbered in ``docs/spowl.md``. Actions must be in a ``Box``.
 
-    Raises:
-        ValueError: an argument is out of range.
-
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
-        learning_rate: Learning rate: a number or a function of the remaining progress, which falls from 1 to 0.
+        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
         buffer_size: Slots of the replay buffer for all environments.
         buffer_device: Where the replay buffer lives: `"device"`, `"host"` for memory-mapped files, or `"auto"` for the device if the buffer takes less than half of its memory.
         learning_starts: Steps with random actions before the first update.
@@ -564,6 +561,9 @@ class SPOWL(Signature):
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     buffer_size: int

@@ -109,6 +109,19 @@ def test_values_are_checked_before_the_environment_is_opened(cls):
         cls("MlpPolicy", "no-such-environment-v0", gamma=2)
 
 
+def test_a_subclass_adds_hyperparameters_by_declaring_them():
+    class Further(DeepSPI):
+        """More."""
+
+        hyperparameters = DeepSPI.hyperparameters | declared(Example, "share")
+
+    model = Further("MlpPolicy", None, share=0.25, _init_setup_model=False)
+    assert (model.share, model.gamma) == (0.25, 0.99)
+    assert set(Further.stored_arguments) - set(DeepSPI.stored_arguments) == {"share"}
+    with pytest.raises(ValueError, match="share must be a number"):
+        Further("MlpPolicy", None, share=1.0)
+
+
 def test_deep_spi_takes_what_its_agent_has():
     own = set(declared(DeepSPIConfig)) - {"auxiliary", "termination_loss"}
     assert own <= set(DeepSPI.hyperparameters)
