@@ -222,6 +222,20 @@ def test_the_dotted_names_of_a_page_can_be_imported(page):
         assert resolves(name), f"{page.name} names {name}"
 
 
+def test_the_renamed_modules_of_the_changelog_exist_under_their_new_names_only():
+    section = (
+        (ROOT / "CHANGELOG.md").read_text().partition("Relative to `spi_plugins`:")[2].partition("###")[0]
+    )
+    rows = [re.findall(r"`([\w.]+)`", line) for line in section.splitlines() if "`" in line]
+    assert len(rows) > 10
+    for names in rows:
+        for new in names[len(names) // 2 :]:
+            assert resolves(f"spi_plugins.{new}"), new
+        for old in names[: len(names) // 2]:
+            found = ROOT / "spi_plugins" / f"{old.replace('.', '/')}.py"
+            assert not found.exists(), old
+
+
 def resolves(name):
     """Whether a dotted name is a module, or an attribute of one."""
     parts = name.split(".")

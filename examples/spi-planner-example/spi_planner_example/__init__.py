@@ -1,13 +1,13 @@
-"""Tells spi-plugins what there is. Imports nothing heavy: it is loaded whenever somebody lists planners."""
+"""Registers the planner with spi-plugins. Keep it free of heavy imports: it is loaded whenever planners are listed."""
 
 from spi_plugins import hookimpl
 
 
 @hookimpl
 def register_planners(register):
-    """Offer the planner by name."""
+    """Register the planner by name."""
     register(
         "safe_shooting",
         "spi_planner_example.planner:make_safe_shooting",
-        summary="The best of random sequences that cost little",
+        summary="Random shooting among sequences below a cost limit",
     )

@@ -22,11 +22,11 @@ class SafeShootingConfig(Config):
 
 
 def make_safe_shooting(**settings):
-    """Make the planner; settings are fields of ``SafeShootingConfig``."""
+    """Make the planner. Settings are the fields of ``SafeShootingConfig``."""
     config = configured(SafeShootingConfig, settings)
 
     def init(spec):
-        return ()  # each decision is one of its own
+        return ()  # decisions are independent
 
     def plan(model, params, z, state, key, *, deterministic):
         sample_key, model_key = jax.random.split(key)

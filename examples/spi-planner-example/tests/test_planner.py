@@ -11,7 +11,7 @@ def make(**settings):
     return spi_plugins.get_planner("safe_shooting")(**settings)
 
 
-def test_it_keeps_the_contract_of_planners():
+def test_the_planner_keeps_the_contract():
     check_planner(make())
 
 
