@@ -50,9 +50,10 @@ def _to_numpy_shape(leaf: Any) -> tuple[int, ...]:
     return jax.eval_shape(jax.random.key_data, leaf).shape if _is_key(leaf) else np.shape(leaf)
 
 
-def _from_numpy(array: np.ndarray[Any, Any], like: Any) -> jax.Array:
+def _from_numpy(array: np.ndarray[Any, Any], like: Any) -> Any:
     if _is_key(like):
-        key: jax.Array = jax.random.wrap_key_data(jnp.array(array, np.uint32), impl=jax.random.key_impl(like))
-        return key
+        return jax.random.wrap_key_data(jnp.array(array, np.uint32), impl=jax.random.key_impl(like))
+    if isinstance(like, np.ndarray):
+        return np.array(array, like.dtype)
     # Copy: on the CPU, JAX may alias the NumPy buffer, and donation would then hand it to XLA.
     return jnp.array(array, dtype=like.dtype)

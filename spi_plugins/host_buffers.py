@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spi_plugins import buffers
-from spi_plugins.buffers import Buffer, Slot, Windows
+from spi_plugins.buffers import Slot, Windows
 from spi_plugins.types import ObservationSpec
 
 
@@ -57,12 +57,6 @@ def add(buffer: HostBuffer, slot: Slot, written: NDArray[np.bool_]) -> HostBuffe
     buffer.position[rows] = (place + 1) % capacity
     buffer.size[rows] = np.minimum(buffer.size[rows] + 1, capacity)
     return buffer
-
-
-def fill(buffer: HostBuffer, stored: Buffer) -> HostBuffer:
-    """Copy another buffer of the same shape."""
-    jax.tree.map(lambda ring, new: ring.__setitem__(..., new), buffer.slots, stored.slots)
-    return buffer._replace(position=np.array(stored.position, np.int64), size=np.array(stored.size, np.int64))
 
 
 def sample(

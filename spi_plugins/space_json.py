@@ -7,32 +7,30 @@ from gymnasium import spaces
 
 from spi_plugins.errors import ModelFileError
 
+# The constructor arguments of the spaces that nothing else describes.
+_ARGUMENTS: dict[type[spaces.Space[Any]], tuple[str, ...]] = {
+    spaces.Discrete: ("n", "start", "dtype"),
+    spaces.MultiDiscrete: ("nvec", "start", "dtype"),
+    spaces.MultiBinary: ("n",),
+}
+
 
 def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
     """The JSON form of a space."""
+    for cls, names in _ARGUMENTS.items():
+        if isinstance(space, cls):
+            return {"type": cls.__name__} | {name: _plain(getattr(space, name)) for name in names}
     if isinstance(space, spaces.Box):
-        return {
-            "type": "Box",
-            "shape": list(space.shape),
-            "dtype": str(space.dtype),
-            "low": _bounds(space.low),
-            "high": _bounds(space.high),
-        }
-    if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": str(space.dtype)}
-    if isinstance(space, spaces.MultiDiscrete):
-        return {
-            "type": "MultiDiscrete",
-            "nvec": space.nvec.tolist(),
-            "start": space.start.tolist(),
-            "dtype": str(space.dtype),
-        }
-    if isinstance(space, spaces.MultiBinary):
-        # n=2 and n=(2,) have the same shape, but Gymnasium does not count them as equal.
-        return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
+        bounds = {"low": _bounds(space.low), "high": _bounds(space.high)}
+        return {"type": "Box", "shape": list(space.shape), "dtype": str(space.dtype), **bounds}
     if isinstance(space, spaces.Dict):
         return {"type": "Dict", "spaces": {key: encode_space(value) for key, value in space.spaces.items()}}
     raise TypeError(f"Model files cannot describe the space {space}.")
+
+
+def _plain(value: Any) -> Any:
+    # MultiBinary keeps n=(2,) as a tuple, which is not equal to n=2.
+    return str(value) if isinstance(value, np.dtype) else np.asarray(value).tolist()
 
 
 def _bounds(bound: np.ndarray[Any, Any]) -> Any:
@@ -43,18 +41,16 @@ def _bounds(bound: np.ndarray[Any, Any]) -> Any:
 def decode_space(stored: dict[str, Any]) -> spaces.Space[Any]:
     """The space that ``encode_space`` described."""
     kind = stored.get("type")
+    for cls, names in _ARGUMENTS.items():
+        if kind == cls.__name__:
+            arguments = {name: stored[name] for name in names}
+            if "dtype" in names:
+                arguments["dtype"] = np.dtype(stored["dtype"]).type
+            return cls(**arguments)
     if kind == "Box":
         shape, dtype = tuple(stored["shape"]), np.dtype(stored["dtype"])
         low, high = (np.broadcast_to(np.asarray(stored[key], dtype), shape) for key in ("low", "high"))
         return spaces.Box(low, high, shape, dtype.type)
-    if kind == "Discrete":
-        return spaces.Discrete(stored["n"], start=stored["start"], dtype=np.dtype(stored["dtype"]).type)
-    if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(
-            stored["nvec"], dtype=np.dtype(stored["dtype"]).type, start=stored["start"]
-        )
-    if kind == "MultiBinary":
-        return spaces.MultiBinary(stored["n"])
     if kind == "Dict":
         return spaces.Dict({key: decode_space(value) for key, value in stored["spaces"].items()})
     raise ModelFileError(f"The file describes a space of unknown type {kind!r}.")

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from spi_plugins import host_buffers
 from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.base import JaxAlgorithm
@@ -342,12 +341,7 @@ class PlanningAlgorithm(JaxAlgorithm):
             ModelFileError: it is damaged, or of other spaces or another number of environments.
         """
         del truncate_last_traj  # a first observation always marks a new episode
-        empty = empty_buffer(self)
-        stored = read_replay_file(path, empty)
-        if isinstance(empty, HostBuffer):
-            self.replay_buffer = host_buffers.fill(empty, stored)
-        else:
-            self.replay_buffer = jax.device_put(stored, self.jax_device)
+        self.replay_buffer = read_replay_file(path, empty_buffer(self))
 
     def _extra_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         if self._collector is None:

@@ -1,8 +1,10 @@
 """The file of a replay buffer: the filled slots as plain arrays."""
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spi_plugins.archive import Format, PathOrFile, describing, read_archive, write_archive
@@ -33,12 +35,13 @@ def write_replay_file(target: PathOrFile, buffer: Buffer | HostBuffer, num_times
     write_archive(target, _FORMAT, data, arrays)
 
 
-def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer:
-    """Read a buffer.
+def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer | HostBuffer:
+    """Read a buffer into one like ``like``.
 
     Args:
         source: what ``write_replay_file`` wrote.
-        like: an empty buffer of the model that loads it; another capacity is fine if everything fits.
+        like: an empty buffer of the model that loads it, which host buffers are read into; another capacity is fine if
+            everything fits.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -60,17 +63,21 @@ def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer:
         raise ModelFileError(
             f"{source} has {filled} slots per environment, but this model has room for {capacity}."
         )
-    padded = {
-        key: _pad(value, capacity) if key.startswith("slots/") else value for key, value in stored.items()
-    }
     counts = np.zeros(len(like.size), np.int32)
-    target = {"slots": like.slots, "position": counts, "size": counts}
-    buffer = Buffer(**restore_arrays(target, padded, what=f"The arrays of {source}"))
-    # Rings that were not full may be now.
-    return buffer._replace(position=buffer.position % capacity)
+    target = {
+        "slots": jax.tree.map(functools.partial(_head, filled), like.slots),
+        "position": counts,
+        "size": counts,
+    }
+    rows = restore_arrays(target, stored, what=f"The arrays of {source}")
+    position = rows["position"] % capacity  # rings that were not full may be now
+    if isinstance(like, HostBuffer):
+        jax.tree.map(lambda ring, new: np.copyto(ring[:, :filled], new), like.slots, rows["slots"])
+        return HostBuffer(like.slots, position.astype(np.int64), rows["size"].astype(np.int64))
+    slots = jax.tree.map(lambda ring, new: ring.at[:, :filled].set(new), like.slots, rows["slots"])
+    return Buffer(slots, jnp.asarray(position), jnp.asarray(rows["size"]))
 
 
-def _pad(ring: np.ndarray[Any, Any], capacity: int) -> np.ndarray[Any, Any]:
-    padded = np.zeros((len(ring), capacity, *ring.shape[2:]), ring.dtype)
-    padded[:, : ring.shape[1]] = ring
-    return padded
+def _head(filled: int, ring: Any) -> np.ndarray[Any, Any]:
+    """The shape and type of a ring's first slots, without the memory."""
+    return np.broadcast_to(np.zeros((), ring.dtype), (len(ring), filled, *ring.shape[2:]))

@@ -1,11 +1,12 @@
 """Open a world-model file as a dream, for the Gymnasium environments and for compiled training."""
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.dreams.file import StoredWorldModel, latent_bounds, load_world_model
@@ -14,7 +15,7 @@ from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.world_models.model import FittedModel
 
 Start = Literal["buffer", "initial", "fixed"]
-STARTS = ("buffer", "initial", "fixed")
+STARTS: tuple[Start, ...] = get_args(Start)
 
 
 def find_world_model(model: str | os.PathLike[str]) -> StoredWorldModel:
@@ -33,7 +34,7 @@ def find_world_model(model: str | os.PathLike[str]) -> StoredWorldModel:
         dreams = (name for name, spec in gymnasium.registry.items() if spec.entry_point == DREAM_ENTRY)
         names = sorted(name for name in dreams if name != DREAM_ID)
         raise FileNotFoundError(
-            f"model={str(model)!r} is neither a world-model file nor a registered dream; registered: "
+            f"model={str(model)!r} is neither a world model's file nor a registered dream; registered: "
             f"{', '.join(names) or 'none'}."
         ) from error
 
@@ -60,25 +61,19 @@ def open_dream(
     config = DreamConfig(latent_low=stored.latent_low, latent_high=stored.latent_high, **options)
     space = stored.decoded_space
     bounds = {} if space is None else {"obs_low": space.low, "obs_high": space.high}
-    starts = choose_starts(stored.starts, stored.first, start)
-    return make_dream(stored.fitted, jnp.asarray(starts), config, **bounds, name="Dream")
+    return make_dream(
+        stored.fitted, jnp.asarray(_choose_starts(stored, start)), config, **bounds, name="Dream"
+    )
 
 
-def choose_starts(
-    starts: np.ndarray[Any, Any], first: np.ndarray[Any, Any], start: str
-) -> np.ndarray[Any, Any]:
-    """Select the start states; ``start`` is that of ``open_dream``.
-
-    Raises:
-        ValueError: ``start`` is unknown, or no state begins an episode.
-    """
+def _choose_starts(stored: StoredWorldModel, start: str) -> NDArray[np.float32]:
     if start not in STARTS:
         raise ValueError(f"start must be one of {', '.join(map(repr, STARTS))}, got {start!r}.")
     if start == "buffer":
-        return starts
-    if not first.any():
+        return stored.starts
+    if not stored.first.any():
         raise ValueError(f"start={start!r} needs a state that began an episode; the file has none.")
-    beginnings: np.ndarray[Any, Any] = starts[first]
+    beginnings: NDArray[np.float32] = stored.starts[stored.first]
     return beginnings if start == "initial" else beginnings[:1]
 
 
