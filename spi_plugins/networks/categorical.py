@@ -5,9 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from spi_plugins.networks.dense import DenseTrunk
+from spi_plugins.networks.dense import DenseTrunk, lecun_normal
 from spi_plugins.networks.heads import action_features
-from spi_plugins.networks.lipschitz import lecun_normal
 from spi_plugins.types import ActionSpec
 
 

@@ -1,23 +1,29 @@
 """Dense layers with or without a Lipschitz bound."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from spi_plugins.networks.lipschitz import group_sort, lecun_normal
+from spi_plugins.networks.lipschitz import group_sort
 from spi_plugins.networks.spectral import dense_norm_bound
+
+lecun_normal: Callable[..., Array] = jax.nn.initializers.lecun_normal()
 
 
 class DenseTrunk(nnx.Module):
-    """Dense layers with their nonlinearity after each: GroupSort and norm at most 1, or ReLU.
+    """Dense layers, each followed by a nonlinearity.
+
+    With ``lipschitz``, kernels are divided by ``spectral.dense_norm_bound`` and the nonlinearity is GroupSort, so the
+    trunk is 1-Lipschitz in its first input. Otherwise kernels are free and the nonlinearity is ReLU.
 
     Args:
         size: length of the input.
-        appended: length of a second input to the first layer, free of the norm: it may move the output as it
-            likes.
+        appended: length of a second input to the first layer, which the bound does not cover.
         hidden_sizes: widths; may be empty.
-        lipschitz: 1-Lipschitz in the first input.
+        lipschitz: see above.
         rngs: source of the initial kernels, LeCun-normal.
     """
 

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from spi_plugins.networks.dense import DenseTrunk
+from spi_plugins.networks.dense import DenseTrunk, lecun_normal
 from spi_plugins.networks.heads import action_features, chosen_rows, head_count
-from spi_plugins.networks.lipschitz import lecun_normal
 from spi_plugins.networks.spectral import FLOOR
 from spi_plugins.types import ActionSpec
 

@@ -48,17 +48,12 @@ from spi_plugins.losses.deep_mdp import (
     termination_loss,
 )
 from spi_plugins.losses.gradient_penalty import gradient_penalty
+from spi_plugins.networks.blocks import DensityOutputs, DensityShape, from_blocks
 from spi_plugins.networks.categorical import CategoricalTransition
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.heads import action_features
 from spi_plugins.networks.reward import RewardNet, TerminationNet
-from spi_plugins.networks.transition import (
-    DensityOutputs,
-    DensityShape,
-    FlatTransition,
-    MapTransition,
-    from_blocks,
-)
+from spi_plugins.networks.transition import FlatTransition, MapTransition
 from spi_plugins.types import ActionSpec, Params
 from spi_plugins.world_models.densities import lipschitz_sample, sample, standard_deviation
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
+from spi_plugins.networks.blocks import DensityOutputs, LipschitzOutputs, in_blocks
 from spi_plugins.networks.hashed_bits import draw_seed, hashed_bits
-from spi_plugins.networks.transition import DensityOutputs, LipschitzOutputs, in_blocks
 
 SCALE_FLOOR = 1e-6
 # Odd polynomial in t = 2u - 1 for the normal quantile at u where that is in [-1, 1]: least squares under the
@@ -14,23 +14,11 @@ SCALE_FLOOR = 1e-6
 _QUANTILE = (1.2527766528318276, 0.3421448266140754, 0.0856475106978713, 0.3353749436371708)
 
 
-def clipped_normal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, " *shape"]:
-    """Standard normal noise clipped to [-1, 1]: a mass of 15.87 % lies on each end.
+def clipped_noise(seed: UInt32[Array, "2"], shape: tuple[int, ...]) -> Float[Array, " *shape"]:
+    """Draw standard normal noise clipped to [-1, 1]: mean 0, variance 0.5161, and 15.87 % on each end.
 
-    Only the middle of the quantile function is ever needed, an odd polynomial in the uniform variable. The
-    uniform words are ``networks.hashed_bits``.
-
-    Args:
-        key: consumed.
-        shape: of the noise.
-
-    Returns:
-        Array in [-1, 1] with mean 0 and variance 0.5161.
+    Only the middle of the quantile function is needed, which an odd polynomial in a uniform variable approximates.
     """
-    return _noise(draw_seed(key), shape)
-
-
-def _noise(seed: UInt32[Array, "2"], shape: tuple[int, ...]) -> Float[Array, " *shape"]:
     words = hashed_bits(seed, shape)
     t = lax.bitcast_convert_type(words, jnp.int32).astype(jnp.float32) * (1.0 / 2**31)
     square = jnp.square(t)
@@ -113,7 +101,7 @@ def _first_slice(blocks: Float[Array, "B G S C M"]) -> Bool[Array, "1 1 S 1 1"]:
 def _noisy_blend_forward(
     blocks: Float[Array, "B G S C M"], weights: Float[Array, "b 1 K 1 m"], seed: UInt32[Array, "2"]
 ) -> tuple[Float[Array, "B G C M"], tuple[Array, ...]]:
-    deviation = standard_deviation(blocks) * _noise(seed, blocks.shape)
+    deviation = standard_deviation(blocks) * clipped_noise(seed, blocks.shape)
     blend = blocks[:, :, 0]
     for i in range(1, blocks.shape[2]):
         blend = blend + weights[:, :, i - 1] * deviation[:, :, i]
@@ -125,7 +113,7 @@ def _noisy_blend_backward(
 ) -> tuple[Float[Array, "B G S C M"], Float[Array, "b 1 K 1 m"], None]:
     blocks, weights, seed, deviation = saved
     cotangent = _materialized(cotangent, seed)
-    slope = jax.nn.sigmoid(blocks) * _noise(seed, blocks.shape)
+    slope = jax.nn.sigmoid(blocks) * clipped_noise(seed, blocks.shape)
     slope = jnp.where(_first_slice(blocks), 1.0, slope)
     factors = jnp.concatenate([jnp.ones_like(weights[:, :, :1]), weights], axis=2)
     to_blocks = factors * slope * cotangent[:, :, None]

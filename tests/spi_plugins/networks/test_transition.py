@@ -3,16 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spi_plugins.networks.blocks import DensityShape, from_blocks, group_width, to_blocks
 from spi_plugins.networks.functional import functional
 from spi_plugins.networks.spectral import conv_norm_bound
-from spi_plugins.networks.transition import (
-    DensityShape,
-    FlatTransition,
-    MapTransition,
-    from_blocks,
-    group_width,
-    to_blocks,
-)
+from spi_plugins.networks.transition import FlatTransition, MapTransition
 from spi_plugins.types import ActionSpec
 
 DISCRETE = ActionSpec(kind="discrete", nvec=(3,))

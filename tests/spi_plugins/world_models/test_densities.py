@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spi_plugins.networks.transition import DensityOutputs, LipschitzOutputs
+from spi_plugins.networks.blocks import DensityOutputs, LipschitzOutputs
+from spi_plugins.networks.hashed_bits import draw_seed
 from spi_plugins.world_models.densities import (
-    clipped_normal,
+    clipped_noise,
     lipschitz_sample,
     sample,
     softplus,
@@ -14,7 +15,7 @@ from spi_plugins.world_models.densities import (
 
 
 def test_clipped_noise_has_the_moments_and_the_end_masses_of_a_clipped_normal():
-    noise = np.asarray(clipped_normal(jax.random.key(0), (1_000_001,)), np.float64)
+    noise = np.asarray(clipped_noise(draw_seed(jax.random.key(0)), (1_000_001,)), np.float64)
     tail = stats.norm.sf(1.0)
     variance = stats.truncnorm(-1, 1).var() * (1 - 2 * tail) + 2 * tail
     assert variance == pytest.approx(0.5161, abs=1e-4)
@@ -27,7 +28,7 @@ def test_clipped_noise_has_the_moments_and_the_end_masses_of_a_clipped_normal():
 
 
 def test_clipped_noise_between_its_ends_is_normal():
-    noise = np.asarray(clipped_normal(jax.random.key(1), (200_000,)), np.float64)
+    noise = np.asarray(clipped_noise(draw_seed(jax.random.key(1)), (200_000,)), np.float64)
     inside = noise[np.abs(noise) < 1]
     quantiles = np.linspace(0.02, 0.98, 25)
     np.testing.assert_allclose(
@@ -36,11 +37,11 @@ def test_clipped_noise_between_its_ends_is_normal():
 
 
 def test_clipped_noise_has_any_shape_and_uncorrelated_neighbors():
-    assert clipped_normal(jax.random.key(0), (3, 5, 7)).shape == (3, 5, 7)
-    noise = np.asarray(clipped_normal(jax.random.key(2), (400_000,)))
+    assert clipped_noise(draw_seed(jax.random.key(0)), (3, 5, 7)).shape == (3, 5, 7)
+    noise = np.asarray(clipped_noise(draw_seed(jax.random.key(2)), (400_000,)))
     for lag in (1, 2, 200_000):
         assert abs(np.corrcoef(noise[:-lag], noise[lag:])[0, 1]) < 0.01
-    assert not np.array_equal(noise, clipped_normal(jax.random.key(3), (400_000,)))
+    assert not np.array_equal(noise, clipped_noise(draw_seed(jax.random.key(3)), (400_000,)))
 
 
 @pytest.mark.parametrize("x", [-90.0, -3.0, -1e-3, 0.0, 0.5, 4.0, 90.0])
@@ -60,7 +61,7 @@ def mixture(components):
 
 
 def reference_sample(blocks, log_weights, key, constant):
-    noise = clipped_normal(key, blocks.shape)[:, :, 1:]
+    noise = clipped_noise(draw_seed(key), blocks.shape)[:, :, 1:]
     deviations = (jnp.logaddexp(blocks[:, :, 1:], 0.0) + 1e-6) * noise
     weighted = jnp.exp(log_weights)[:, None, :, None, None] * deviations
     return 0.5 * constant * (blocks[:, :, 0] + jnp.sum(weighted, axis=2))
