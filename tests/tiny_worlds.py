@@ -43,9 +43,8 @@ def _step(params, z, action, key):
     return Step(z + action + noise, z[:, 0], action.T**2, jnp.broadcast_to(params["end"], (len(z),)))
 
 
-_PARTS = {"n_costs": 1, "has_termination": True, "has_decoder": True, "has_uncertainty": True}
 KNOWN_MODEL = Model(
-    spec=ModelSpec(latent_shape=(1,), action_size=1, **_PARTS),
+    spec=ModelSpec(latent_shape=(1,), action_size=1, n_costs=1, has_termination=True),
     encode=lambda params, obs: obs / 10.0,
     step=_step,
     decode=lambda params, z: 10.0 * z,

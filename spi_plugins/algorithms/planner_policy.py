@@ -7,7 +7,7 @@ import numpy as np
 
 from spi_plugins import plugins
 from spi_plugins.algorithms.planning_policies import PlanningPolicy
-from spi_plugins.planners.batch import init_plans, plan_batch
+from spi_plugins.planners.batch import batch_planner, init_plans
 from spi_plugins.planners.planner import Planner, check_parts
 from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import Observation, PyTree
@@ -38,11 +38,12 @@ class PlannerPolicy(PlanningPolicy):
             )
         assert isinstance(planner, Planner)
         model, chosen = world_model.model, planner
-        check_parts(chosen, model.spec)
+        check_parts(chosen, model)
         self.world_model = world_model
         self.planner = chosen
         self._key = jax.random.key(seed)
         self._count = 0
+        plan = batch_planner(chosen, model)
 
         def decide(
             params: PyTree,
@@ -53,7 +54,7 @@ class PlannerPolicy(PlanningPolicy):
             deterministic: bool,
         ) -> Any:
             key = jax.random.fold_in(self._key, count)
-            return plan_batch(chosen, model, params, obs, plans, starts, key, deterministic=deterministic)[:2]
+            return plan(params, obs, plans, starts, key, deterministic=deterministic)[:2]
 
         self._jitted = jax.jit(decide, static_argnames="deterministic")
         space: Any = action_space(world_model.actions)

@@ -105,7 +105,7 @@ def check_dream(model: Model, config: DreamConfig, actions: ActionSpec) -> None:
     Raises:
         ValueError: naming the option, and what the model has.
     """
-    parts = ", ".join(sorted(model.spec.parts)) or "a reward only"
+    parts = ", ".join(sorted(model.parts)) or "a reward only"
     if config.observation == "decoded" and model.decode is None:
         raise ValueError(
             f"observation='decoded' needs a model with a decoder; this one has {parts}. Use observation='latent', and "

@@ -1,10 +1,12 @@
-"""One planner for many environments: encode, begin plans anew where episodes begin, map."""
+"""One planner for many environments: encode observations, restart plans where episodes begin, map over the batch."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
-from spi_plugins.planners.planner import Planner
+from spi_plugins.planners.planner import Decision, Planner
 from spi_plugins.types import Observation, Params, PyTree
 from spi_plugins.world_models.model import Model, ModelSpec
 
@@ -14,54 +16,51 @@ def init_plans(planner: Planner, spec: ModelSpec, n_envs: int) -> PyTree:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (n_envs, *jnp.shape(x))), planner.init(spec))
 
 
-def plan_batch(
-    planner: Planner,
-    model: Model,
-    params: Params,
-    obs: Observation,
-    plans: PyTree,
-    episode_start: Bool[Array, " B"],
-    key: Array,
-    *,
-    deterministic: bool,
-) -> tuple[Float[Array, "B A"], PyTree, dict[str, Array]]:
-    """Decide for ``B`` environments.
-
-    Args:
-        planner: what decides.
-        model: the world.
-        params: of the model.
-        obs: ``[B, *obs]``.
-        plans: of the last decisions.
-        episode_start: where they are dropped.
-        key: of the decisions.
-        deterministic: no exploration noise, and random sequences by ``key`` and the environment's own observation: the
-            same observation gives the same action, whatever else is decided, and another one other sequences. With the
-            same for all of them, what they happen to miss would be missed at every step.
+def batch_planner(
+    planner: Planner, model: Model
+) -> Callable[..., tuple[Float[Array, "B A"], PyTree, dict[str, Array]]]:
+    """Make a planner decide for ``B`` environments.
 
     Returns:
-        Actions in [-1, 1], plans, and the planner's reports ``[B]`` by name.
+        ``(params, obs, plans, episode_start, key, *, deterministic) -> (action, plans, metrics)``, where ``plans``
+        are the states after the last decisions, restarted where ``episode_start``, ``bool [B]``, is true. Actions are
+        in [-1, 1], metrics ``[B]``.
+
+        ``deterministic`` leaves out the exploration noise and draws random sequences by ``key`` and the environment's
+        own observation: the same observation leads to the same action, whatever else is decided, and another one to
+        other sequences. If all shared the same sequences, what these happen to miss would be missed at every step.
     """
-    n_envs = episode_start.shape[0]
 
-    def restart(start: Array, kept: Array) -> Array:
-        return jnp.where(episode_start.reshape((-1,) + (1,) * (kept.ndim - 1)), start, kept)
+    def plan(
+        params: Params,
+        obs: Observation,
+        plans: PyTree,
+        episode_start: Bool[Array, " B"],
+        key: Array,
+        *,
+        deterministic: bool,
+    ) -> tuple[Float[Array, "B A"], PyTree, dict[str, Array]]:
+        n_envs = episode_start.shape[0]
 
-    plans = jax.tree.map(restart, init_plans(planner, model.spec, n_envs), plans)
-    z = model.encode(params, obs)
+        def restart(start: Array, kept: Array) -> Array:
+            return jnp.where(episode_start.reshape((-1,) + (1,) * (kept.ndim - 1)), start, kept)
 
-    def plan_one(z: Array, state: PyTree, key: Array) -> tuple[Array, PyTree, dict[str, Array]]:
-        return planner.plan(model, params, z, state, key, deterministic=deterministic)
+        def plan_one(z: Array, state: PyTree, key: Array) -> Decision:
+            return planner.plan(model, params, z, state, key, deterministic=deterministic)
 
-    if deterministic:
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, _digest(obs))
-    else:
-        keys = jax.random.split(key, n_envs)
-    return jax.vmap(plan_one)(z, plans, keys)
+        plans = jax.tree.map(restart, init_plans(planner, model.spec, n_envs), plans)
+        z = model.encode(params, obs)
+        if deterministic:
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, _digest(obs))
+        else:
+            keys = jax.random.split(key, n_envs)
+        return jax.vmap(plan_one)(z, plans, keys)
+
+    return plan
 
 
 def _digest(obs: Observation) -> UInt32[Array, " B"]:
-    """A number for each observation, by integer arithmetic, which is exact in whatever order."""
+    """Hash each observation by integer arithmetic, which is exact in any order."""
     total = jnp.zeros((), jnp.uint32)
     for leaf in jax.tree.leaves(obs):
         words = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).reshape(len(leaf), -1)

@@ -59,13 +59,5 @@ def make_ccem(**settings: Any) -> Planner:
         ValueError: a setting is unknown or out of range.
     """
     config = configured(CCEMConfig, settings)
-    return make_search_planner(
-        Recipe(
-            name="ccem",
-            requires=frozenset({"cost"}),
-            config=config,
-            select=lambda estimate: select_below(estimate, config),
-            with_cost=True,
-            cost_aggregation=config.cost_aggregation,
-        )
-    )
+    recipe = Recipe("ccem", config, lambda estimate: select_below(estimate, config))
+    return make_search_planner(recipe._replace(with_cost=True, cost_aggregation=config.cost_aggregation))

@@ -40,13 +40,10 @@ def make_cem(**settings: Any) -> Planner:
         ValueError: a setting is unknown or out of range.
     """
     config = configured(CEMConfig, settings)
-    return make_search_planner(
-        Recipe(
-            name="cem",
-            requires=frozenset(),
-            config=config.search(),
-            select=lambda estimate: select_equal(estimate, config.num_elites),
-            with_cost=False,
-            executes="mean",
-        )
+    recipe = Recipe(
+        name="cem",
+        config=config.search(),
+        select=lambda estimate: select_equal(estimate, config.num_elites),
+        executes="mean",
     )
+    return make_search_planner(recipe)

@@ -1,9 +1,9 @@
 r"""The adaptive decision of SPOWL (arXiv:2506.04828): the plan is executed only where it improves on the policy.
 
-An action of the policy stands beside the plan's, and the critics at the latent at hand decide: the plan's return must
-be no lower and its cost no higher. The paper compares means of the ensembles. The code that made its results
-compares with the bounds of a bootstrap interval instead, which lets more plans pass: two random heads of :math:`Q` with
-the lower bound of all heads at the policy's action, the mean of :math:`Q^c` with the upper one.
+The critics compare the plan's action with one of the policy at the current latent: the plan's return must not be lower
+and its cost must not be higher. The paper compares the means of the ensembles. The code that produced its results
+compares with the bounds of a bootstrap interval instead, which lets more plans pass: the mean of two random heads of
+:math:`Q` with the lower bound of all heads at the policy's action, and the mean of :math:`Q^c` with the upper bound.
 """
 
 import functools
@@ -14,14 +14,14 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
 
 from spi_plugins.planners.estimate import draw_heads
-from spi_plugins.planners.planner import PlanMetrics, Planner, check_parts
+from spi_plugins.planners.planner import Decision, Latent, Planner
 from spi_plugins.planners.refit import rounding
 from spi_plugins.types import Params, PyTree
-from spi_plugins.world_models.model import Model, ModelSpec
+from spi_plugins.world_models.model import Model
 
 Rule: TypeAlias = Literal["bootstrap", "mean"]
 RULES = ("bootstrap", "mean")
@@ -32,14 +32,14 @@ _RESAMPLES = 1000
 
 
 class HeadValues(NamedTuple):
-    """What every head of a critic says of the two actions."""
+    """Values of the two actions by each head of a critic."""
 
     plan: Float[Array, " K"]
     policy: Float[Array, " K"]
 
 
 class Verdict(NamedTuple):
-    """Whether the plan passes, and the bounds that it had to keep."""
+    """Whether the plan passes, and the bounds it was compared with."""
 
     planned: Bool[Array, ""]
     value_low: Float[Array, ""]
@@ -51,11 +51,11 @@ def bootstrap_interval(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Percentile bootstrap of the mean of an ensemble.
 
-    Up to 7 heads all resamples count, so that the bounds are exact: those that random resamples scatter
-    around. For more, 1000 resamples are drawn, once and for all.
+    With up to 7 heads all resamples are enumerated, so the bounds are exact. With more, 1000 resamples are drawn once
+    and used for every interval.
 
     Args:
-        heads: one number of each head.
+        heads: one number from each head.
         confidence: probability within the interval.
 
     Returns:
@@ -64,7 +64,7 @@ def bootstrap_interval(
     counts, times = _resamples(len(heads))
     means: Array = jnp.einsum("mk,k->m", counts, heads) / len(heads)
     order = jnp.argsort(means)
-    ends = jnp.cumsum(jnp.asarray(times)[order])  # of each value's run in the sorted list of all resamples
+    ends = jnp.cumsum(jnp.asarray(times)[order])  # of each value's run in the sorted resamples
     means = means[order]
 
     def at(position: int) -> Float[Array, ""]:
@@ -81,7 +81,7 @@ def bootstrap_interval(
 
 @functools.lru_cache
 def _resamples(n_heads: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """How often each head is drawn, ``[M, K]``, and how many of the resamples are that one, ``[M]``."""
+    """How often each head is drawn, ``[M, K]``, and how many resamples have these counts, ``[M]``."""
     if n_heads > _MAX_EXACT:
         drawn = np.random.default_rng(0).multinomial(n_heads, [1.0 / n_heads] * n_heads, _RESAMPLES)
         return drawn.astype(np.float32), np.ones(_RESAMPLES, np.int32)
@@ -102,11 +102,11 @@ def compare(
     """Decide between plan and policy.
 
     Args:
-        value: of both actions.
-        cost_value: of both actions; ``None`` without a critic of costs, which then have no say.
-        key: of the two heads.
+        value: values of both actions.
+        cost_value: costs of both actions; ``None`` to ignore costs.
+        key: draws the two heads.
         rule: ``"bootstrap"`` or ``"mean"``.
-        confidence: of the bootstrap interval.
+        confidence: probability within the bootstrap interval.
     """
     if rule == "mean":
         at_plan, value_low = jnp.mean(value.plan), jnp.mean(value.policy)
@@ -126,42 +126,31 @@ def compare(
 
 
 def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 0.95) -> Planner:
-    """Wrap a planner so that its action is executed only where the critics hold it for no worse.
+    """Wrap a planner so that its action is executed only where the critics consider it no worse than the policy's.
 
-    What is tested is the action as it would be executed, exploration noise included. Beside it stands a
-    sample of the policy, or its mode if ``deterministic``. The planner's state goes on as if its plan had
-    been executed, also where it was not.
+    The plan's action is judged as it would be executed, exploration noise included. It is compared with a sample of the
+    policy, or with its mode if ``deterministic``. The planner's state continues as if its plan had been executed, even
+    where it was not.
 
-    It adds the metrics ``value_low``, ``cost_value_high``, and the deviations between heads at the executed
-    action, ``value_std``, ``cost_value_std`` and ``cost_std``; ``planned`` tells which action it was.
+    Adds the metrics ``value_low``, ``cost_value_high``, and the standard deviations between heads at the executed
+    action, ``value_std``, ``cost_value_std`` and ``cost_std``; ``planned`` says which action was executed.
 
     Args:
-        planner: any.
+        planner: the planner to wrap.
         rule: ``"bootstrap"``, as in the published code, or ``"mean"``, as in the paper.
-        confidence: of the bootstrap interval.
+        confidence: probability within the bootstrap interval.
 
     Raises:
-        ValueError: there is no such rule, or the confidence is not in (0, 1).
+        ValueError: ``rule`` is unknown, or ``confidence`` is not in (0, 1).
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(map(repr, RULES))}, got {rule!r}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence!r}")
 
-    def init(spec: ModelSpec) -> PyTree:
-        check_parts(wrapped, spec)
-        return planner.init(spec)
-
     def plan(
-        model: Model,
-        params: Params,
-        z: Shaped[Array, "*Z"],
-        state: PyTree,
-        key: Array,
-        *,
-        deterministic: bool,
-    ) -> tuple[Float[Array, " A"], PyTree, PlanMetrics]:
-        check_parts(wrapped, model.spec)
+        model: Model, params: Params, z: Latent, state: PyTree, key: Array, *, deterministic: bool
+    ) -> Decision:
         assert model.policy is not None
         plan_key, policy_key, heads_key, step_key = jax.random.split(key, 4)
         planned, state, metrics = planner.plan(model, params, z, state, plan_key, deterministic=deterministic)
@@ -178,18 +167,18 @@ def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 
             metrics["cost_std"] = jnp.std(model.step(params, z[None], action[None], step_key).cost)
         return action, state, metrics
 
-    wrapped = Planner(f"adaptive({planner.name})", planner.requires | {"policy", "value"}, init, plan)
-    return wrapped
+    requires = planner.requires | {"policy", "value"}
+    return Planner(f"adaptive({planner.name})", requires, planner.init, plan)
 
 
 def _at_both(
-    model: Model, params: Params, z: Shaped[Array, "*Z"], actions: Float[Array, "2 A"]
+    model: Model, params: Params, z: Latent, actions: Float[Array, "2 A"]
 ) -> tuple[HeadValues, HeadValues | None]:
-    """All heads of both critics at both actions."""
+    """Values and costs of both actions by all heads."""
     assert model.value is not None
     both = jnp.broadcast_to(z[None], (2, *z.shape))
     value = HeadValues(*model.value(params, both, actions, None).T)
-    if model.cost_value is None or not model.spec.n_cost_values:
+    if model.cost_value is None:
         return value, None
     return value, HeadValues(*model.cost_value(params, both, actions, None).T)
 

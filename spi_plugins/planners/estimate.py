@@ -1,13 +1,13 @@
-r"""What a model expects of action sequences: return, discounted cost, and cost within the horizon.
+r"""Estimates of action sequences by a model: return, discounted cost, and cost within the horizon.
 
-SPOWL (arXiv:2506.04828), section 4.2, after TD-MPC2: rewards of ``H`` imagined steps and, behind them, the critic
-at an action of the policy,
+SPOWL (arXiv:2506.04828), section 4.2, after TD-MPC2: the rewards of ``H`` steps of the model, followed by the critic at
+an action of the policy,
 
 .. math::
     J = \sum_{t<H} \gamma^t r_t + \gamma^H Q(z_H, a_H), \qquad
     J^c = \sum_{t<H} \gamma_c^t c_t + \gamma_c^H Q^c(z_H, a_H).
 
-Everything after a step that ends the episode with probability ``p`` counts ``1 - p``.
+Everything after a step that ends the episode with probability ``p`` is weighted by ``1 - p``.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
@@ -17,36 +17,35 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from spi_plugins.planners.planner import Latent
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model
 
 CostAggregation: TypeAlias = Literal["mean", "max"]
 
-# Short horizons are unrolled: XLA then drops what nobody reads, and fuses across the steps.
+# Short horizons are unrolled, so that XLA drops unused results and fuses across steps.
 _MAX_UNROLLED = 8
 
 
 class Estimate(NamedTuple):
-    """What is expected of ``N`` action sequences; all finite."""
+    """What is expected of ``N`` action sequences; all numbers are finite."""
 
     value: Float[Array, " N"]  # J
     cost_value: Float[Array, " N"]  # J^c; 0 without costs
-    local_cost: Float[
-        Array, " N"
-    ]  # undiscounted cost within the horizon, the highest of the heads at each step
+    local_cost: Float[Array, " N"]  # undiscounted, within the horizon, by the highest head at each step
 
 
 class Unrolled(NamedTuple):
-    """The parts of an estimate, by head of the critic, so that heads can be chosen later."""
+    """The parts of an estimate by each head of the critic, so that heads can be chosen later."""
 
     actions: Float[Array, "H N A"]
     rewards: Float[Array, " N"]  # discounted, within the horizon
-    tails: Float[Array, "K N"]  # discounted critic behind it; K is 0 without a critic
+    tails: Float[Array, "K N"]  # discounted critic after the horizon; K is 0 without a critic
     cost_value: Float[Array, " N"]
     local_cost: Float[Array, " N"]
 
     def estimate(self, members: Int[Array, " M"] | None = None) -> Estimate:
-        """Average the heads ``members``, or all; NaN counts as 0, infinities as the largest number."""
+        """Average the heads ``members``, or all; NaN becomes 0, infinities the largest number."""
         tails = self.tails if members is None else self.tails[members]
         value = self.rewards + jnp.mean(tails, axis=0) if len(tails) else self.rewards
         return Estimate(*(jnp.nan_to_num(part) for part in (value, self.cost_value, self.local_cost)))
@@ -54,20 +53,20 @@ class Unrolled(NamedTuple):
 
 class _Sums(NamedTuple):
     z: Float[Array, " N *Z"]
-    alive: Float[Array, " N"]  # probability that the episode goes on
+    alive: Float[Array, " N"]  # probability that the episode has not ended
     rewards: Float[Array, " N"]
     costs: Float[Array, " N"]
     local_cost: Float[Array, " N"]
 
 
 def draw_heads(key: Array, n_heads: int) -> Int[Array, " 2"] | None:
-    """Draw two of the heads, each pair alike likely; ``None``, which means all, if there are not more."""
+    """Draw a uniform pair of heads; ``None``, which means all, if there are at most two."""
     pairs = draw_pairs(key, n_heads, 1)
     return None if pairs is None else pairs[0]
 
 
 def draw_pairs(key: Array, n_heads: int, n: int) -> Int[Array, "n 2"] | None:
-    """``draw_heads`` many times in one draw: every call of the generator takes its time to compile."""
+    """Draw ``n`` pairs as ``draw_heads`` does, in one call, because each call of the generator adds compile time."""
     if n_heads <= 2:
         return None
     numbers = (n_heads * (n_heads - 1) * jax.random.uniform(key, (n,))).astype(jnp.int32)
@@ -86,24 +85,24 @@ def unroll(
     with_cost: bool,
     cost_aggregation: CostAggregation = "mean",
 ) -> Unrolled:
-    """Roll action sequences out in the model and sum up what happens.
+    """Unroll the model along action sequences and sum up rewards and costs.
 
     Args:
-        model: its critics and its policy are used where it has them.
-        params: of the model.
-        z: where each sequence starts.
-        actions: the sequences, or a number of steps to take by samples of the model's policy.
-        key: of the model's and the policy's randomness.
-        members: heads of the critic of rewards to compute, ``None`` for all.
-        with_cost: whether costs are computed; else they are 0.
-        cost_aggregation: of the heads of the immediate cost in ``cost_value``: their mean, as in SPOWL's
-            code, or the highest, as in its paper.
+        model: the world; its critics and its policy are used if it has them.
+        params: the model's parameters.
+        z: the latent at which each sequence starts.
+        actions: the sequences, or the number of steps to take with samples of the model's policy.
+        key: randomness of the model and the policy.
+        members: heads of the reward critic to compute, ``None`` for all.
+        with_cost: whether to compute costs; they are 0 otherwise.
+        cost_aggregation: how ``cost_value`` aggregates the heads of the immediate cost: by their mean, as in SPOWL's
+            code, or by the highest, as in its paper.
     """
     spec = model.spec
     horizon = actions if isinstance(actions, int) else len(actions)
     keys = jax.random.split(key, 1 + 2 * horizon)
     value_key, step_keys, act_keys = keys[0], keys[1 : 1 + horizon], keys[1 + horizon :]
-    # Powers in float64, before anything is traced.
+    # Powers are computed in float64, on the host.
     powers = np.arange(horizon + 1)
     gammas = jnp.asarray(spec.gamma**powers, jnp.float32)
     cost_gammas = jnp.asarray(spec.cost_gamma**powers, jnp.float32)
@@ -157,45 +156,37 @@ def _terminal(
     members: Array | None,
     with_cost: bool,
 ) -> tuple[Float[Array, "K N"], Float[Array, " N"]]:
-    """What the critics expect behind the horizon; nothing where the model lacks them."""
-    spec = model.spec
+    """What the critics expect after the horizon; no heads, and a cost of 0, without critics."""
     action = last_action
-    if model.policy is not None and spec.has_policy:
+    if model.policy is not None:
         action = _bounded(model.policy(params, sums.z, key, deterministic=False))
     tails = jnp.zeros((0, len(last_action)))
     cost_tail = jnp.zeros(len(last_action))
-    if model.value is not None and spec.n_values:
+    if model.value is not None:
         tails = sums.alive[None] * model.value(params, sums.z, action, members)
-    if with_cost and model.cost_value is not None and spec.n_cost_values:
+    if with_cost and model.cost_value is not None:
         cost_tail = sums.alive * jnp.mean(model.cost_value(params, sums.z, action, None), axis=0)
     return tails, cost_tail
 
 
 def _bounded(action: Array) -> Array:
-    """Actions of a policy that went wrong must not spread: NaN is 0 here, and nothing leaves [-1, 1]."""
+    """Clip to [-1, 1] with NaN as 0, so that a policy that diverged does not spoil everything."""
     return jnp.clip(jnp.nan_to_num(action), -1.0, 1.0)
 
 
 def estimate(
     model: Model,
     params: Params,
-    z: Shaped[Array, "*Z"],
+    z: Latent,
     actions: Float[Array, "H N A"],
     key: Array,
     *,
     with_cost: bool,
     cost_aggregation: CostAggregation = "mean",
 ) -> Estimate:
-    """Estimate action sequences from one latent, the critic by two of its heads drawn for all of them.
+    """Estimate action sequences that start at one latent, with two heads of the critic drawn for all of them.
 
-    Args:
-        model: the world.
-        params: of the model.
-        z: one latent.
-        actions: ``N`` sequences, each entry in [-1, 1].
-        key: of the pair of heads, the model's and the policy's randomness.
-        with_cost: whether costs are computed; else they are 0.
-        cost_aggregation: of the heads of the immediate cost in ``cost_value``.
+    The arguments are those of ``unroll``, but ``z`` is one latent, and ``key`` draws the pair of heads too.
     """
     heads_key, unroll_key = jax.random.split(key)
     return unroll(
@@ -210,6 +201,6 @@ def estimate(
     ).estimate()
 
 
-def repeat_latent(z: Shaped[Array, "*Z"], n: int) -> Shaped[Array, " N *Z"]:
-    """The same latent ``n`` times."""
+def repeat_latent(z: Latent, n: int) -> Shaped[Array, " N *Z"]:
+    """Repeat a latent ``n`` times."""
     return jnp.broadcast_to(z[None], (n, *z.shape))

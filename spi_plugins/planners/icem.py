@@ -1,9 +1,9 @@
 """iCEM: the cross-entropy method with noise that is correlated in time, and elites that are kept.
 
-Pinneri et al., "Sample-efficient Cross-Entropy Method for Real-time Planning" (arXiv:2008.06389). Its parts: noise
-with a power-law spectrum, a population that shrinks from iteration to iteration, elites that go on to the next
-iteration and, shifted by a step, to the next decision, the mean as a candidate of the last iteration, and the best
-sequence instead of the mean executed. It explores by its sampling alone.
+Pinneri et al., "Sample-efficient Cross-Entropy Method for Real-time Planning" (arXiv:2008.06389). Noise has a power-law
+spectrum, the population shrinks from iteration to iteration, elites are kept for the next iteration and, shifted by
+a step, for the next decision, the mean is a candidate in the last iteration, and the best sequence is executed instead
+of the mean. There is no exploration noise besides the sampling.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from spi_plugins.hyperparameters import configured, hyperparameter, with_default
 from spi_plugins.planners.config import ElitesConfig
 from spi_plugins.planners.estimate import estimate
-from spi_plugins.planners.planner import PlanMetrics, Planner
+from spi_plugins.planners.planner import Decision, Latent, Planner
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model, ModelSpec
 
@@ -52,7 +52,7 @@ class ICEMConfig(ElitesConfig):
 
 
 class ICEMState(NamedTuple):
-    """What goes from one decision to the next; the next one shifts it by a step."""
+    """What one decision passes to the next, which shifts it by a step."""
 
     mean: Float[Array, "H A"]
     elites: Float[Array, "H E A"]
@@ -61,13 +61,13 @@ class ICEMState(NamedTuple):
 def colored_noise(
     horizon: int, n: int, action_size: int, exponent: float, key: Array
 ) -> Float[Array, "H N A"]:
-    """Normal noise of unit variance whose power spectrum falls as ``frequency ** -exponent``.
+    """Draw normal noise of unit variance whose power spectrum falls as ``frequency ** -exponent``.
 
-    The same law as noise shaped in the frequency domain (Timmer and Koenig 1995), as one product with a
+    It has the distribution of noise shaped in the frequency domain (Timmer and Koenig, 1995), but is a product with a
     matrix: stationary, and periodic in the horizon.
     """
     frequencies = np.fft.rfftfreq(horizon)
-    frequencies[0] = 1.0 / horizon  # a constant is as strong as the slowest wave
+    frequencies[0] = 1.0 / horizon  # a constant has the power of the slowest wave
     row = np.fft.irfft(frequencies ** (-exponent / 2.0), n=horizon)
     row /= np.linalg.norm(row)
     coloring = np.stack([np.roll(row, shift) for shift in range(horizon)]).astype(np.float32)
@@ -97,17 +97,11 @@ def make_icem(**settings: Any) -> Planner:
         return jnp.clip(state.mean[:, None] + std[:, None] * noise, -1.0, 1.0)
 
     def plan(
-        model: Model,
-        params: Params,
-        z: Shaped[Array, "*Z"],
-        state: ICEMState,
-        key: Array,
-        *,
-        deterministic: bool,
-    ) -> tuple[Float[Array, " A"], ICEMState, PlanMetrics]:
+        model: Model, params: Params, z: Latent, state: ICEMState, key: Array, *, deterministic: bool
+    ) -> Decision:
         last_key, *iteration_keys = jax.random.split(key, config.iterations + 1)
         std = jnp.full_like(state.mean, config.init_std)
-        # One step later; of the last action the mean is the old one, and elites get a new one.
+        # One step later: the mean repeats its last action, and elites draw a new one.
         state = state._replace(mean=jnp.concatenate([state.mean[1:], state.mean[-1:]]))
         new_last = sample(state, std, config.num_kept, last_key)[-1:]
         state = state._replace(elites=jnp.concatenate([state.elites[1:], new_last]))

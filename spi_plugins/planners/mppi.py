@@ -36,11 +36,5 @@ def make_mppi(**settings: Any) -> Planner:
     """
     config = configured(MPPIConfig, settings)
     return make_search_planner(
-        Recipe(
-            name="mppi",
-            requires=frozenset(),
-            config=config,
-            select=lambda estimate: select_best(estimate, config.num_elites),
-            with_cost=False,
-        )
+        Recipe("mppi", config, lambda estimate: select_best(estimate, config.num_elites))
     )

@@ -1,51 +1,55 @@
-"""What a planner is: two pure functions, for one environment; whoever calls it maps it over many."""
+"""What a planner is: two pure functions for one environment, which the caller maps over many."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from spi_plugins.types import PyTree
-from spi_plugins.world_models.model import ModelSpec
+from spi_plugins.world_models.model import Model, ModelSpec
 
-# What a decision reports: scalars by name, the same names at every decision. Names in use: "value" and
-# "cost_value" (estimates of what was chosen), "value_threshold", "cost_threshold", "n_feasible" (candidates that
-# passed the thresholds), "planned" (1 if the planner's action was taken, 0 if the policy's).
+# One latent.
+Latent: TypeAlias = Shaped[Array, "*Z"]
+
+# What a decision reports: scalars by name, the same names at every decision. Names in use: "value" and "cost_value"
+# (estimates for what was chosen), "value_threshold", "cost_threshold", "n_feasible" (candidates within the
+# thresholds), "planned" (1 if the planner's action was taken, 0 if the policy's).
 PlanMetrics: TypeAlias = dict[str, Float[Array, ""]]
+
+# Action [A] in [-1, 1], next state, metrics.
+Decision: TypeAlias = tuple[Float[Array, " A"], PyTree, PlanMetrics]
 
 
 class Planner(NamedTuple):
     """A search procedure.
 
     Attributes:
-        name: under which it is registered.
-        requires: parts of the model that it uses, of ``world_models.model.PARTS``.
-        init: ``(spec) -> state``, the pytree that goes from one decision of an episode to the next, at an
-            episode's start; for one environment.
-        plan: ``(model, params, z, state, key, *, deterministic) -> (action, state, metrics)`` for one latent
-            ``[*Z]``; the action is ``[A]`` in [-1, 1]. ``deterministic`` (a Python bool) leaves out the
-            exploration noise.
+        name: the name under which it is registered.
+        requires: the parts of the model that it uses, from ``world_models.model.PARTS``.
+        init: ``(spec) -> state``, the planner's state at the start of an episode, for one environment.
+        plan: ``(model, params, z, state, key, *, deterministic) -> (action, state, metrics)`` for one latent ``[*Z]``;
+            the action is ``[A]`` in [-1, 1]. ``deterministic`` (a Python bool) leaves out the exploration noise.
     """
 
     name: str
     requires: frozenset[str]
     init: Callable[[ModelSpec], PyTree]
-    plan: Callable[..., tuple[Array, PyTree, PlanMetrics]]
+    plan: Callable[..., Decision]
 
 
-def check_parts(planner: Planner, spec: ModelSpec) -> None:
-    """Refuse a model that lacks what the planner uses.
+def check_parts(planner: Planner, model: Model) -> None:
+    """Refuse a model that lacks a part that the planner uses. Planners themselves don't check.
 
     Raises:
-        ValueError: naming the planner and the missing parts, or actions that are not continuous.
+        ValueError: a part is missing, or actions are not continuous.
     """
-    if not spec.continuous:
+    if not model.spec.continuous:
         raise ValueError(
             f"The planner {planner.name!r} needs a model of actions in a Box; this one's are discrete."
         )
-    missing = sorted(planner.requires - spec.parts)
+    missing = sorted(planner.requires - model.parts)
     if missing:
         raise ValueError(
             f"The planner {planner.name!r} needs a model with {', '.join(missing)}; this one has "
-            f"{', '.join(sorted(spec.parts)) or 'a reward only'}."
+            f"{', '.join(sorted(model.parts)) or 'a reward only'}."
         )

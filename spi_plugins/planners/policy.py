@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array
 
 from spi_plugins.hyperparameters import Config, configured
-from spi_plugins.planners.planner import PlanMetrics, Planner, check_parts
+from spi_plugins.planners.planner import Decision, Latent, Planner
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model, ModelSpec
 
@@ -29,27 +29,18 @@ def make_policy(**settings: Any) -> Planner:
     configured(PolicyConfig, settings)
 
     def init(spec: ModelSpec) -> tuple[()]:
-        check_parts(planner, spec)
         return ()
 
     def plan(
-        model: Model,
-        params: Params,
-        z: Shaped[Array, "*Z"],
-        state: tuple[()],
-        key: Array,
-        *,
-        deterministic: bool,
-    ) -> tuple[Float[Array, " A"], tuple[()], PlanMetrics]:
-        check_parts(planner, model.spec)
+        model: Model, params: Params, z: Latent, state: tuple[()], key: Array, *, deterministic: bool
+    ) -> Decision:
         assert model.policy is not None
         action = jnp.clip(model.policy(params, z[None], key, deterministic=deterministic), -1.0, 1.0)
         metrics = {"planned": jnp.zeros(())}
-        if model.value is not None and model.spec.n_values:
+        if model.value is not None:
             metrics["value"] = jnp.mean(model.value(params, z[None], action, None))
-        if model.cost_value is not None and model.spec.n_cost_values:
+        if model.cost_value is not None:
             metrics["cost_value"] = jnp.mean(model.cost_value(params, z[None], action, None))
         return action[0], state, metrics
 
-    planner = Planner("policy", frozenset({"policy"}), init, plan)
-    return planner
+    return Planner("policy", frozenset({"policy"}), init, plan)

@@ -1,4 +1,4 @@
-"""The steps of an iteration: sample around a mean, choose elites, weigh them, fit the next mean."""
+"""The steps of an iteration: sample around a mean, mark elites, weight them, fit the next mean."""
 
 from typing import NamedTuple
 
@@ -10,52 +10,52 @@ from spi_plugins.planners.planner import PlanMetrics
 
 
 class Selection(NamedTuple):
-    """Which sequences make the next mean, by what score, and what to report of the choice."""
+    """The sequences that the next mean is fitted to, their scores, and metrics of the selection."""
 
     mask: Bool[Array, " N"]  # at least one is true
-    score: Float[Array, " N"]  # read where the mask is true; equal scores weigh the same
+    score: Float[Array, " N"]  # used where the mask is true; equal scores have equal weights
     metrics: PlanMetrics
 
 
 def rounding(threshold: Float[Array, ""]) -> Float[Array, ""]:
-    """What sums of equal numbers may differ by, because they were added up in another order.
+    """How far sums of equal numbers may differ because they were added in another order.
 
-    Comparisons with a mean allow for it: what is equal must pass, as all does before anything is learned.
+    Comparisons with a mean allow for it: equal sequences must pass, as all do before anything is learned.
     """
     return 1e-5 * (1.0 + jnp.abs(threshold))
 
 
 def shift(mean: Float[Array, "H A"]) -> Float[Array, "H A"]:
-    """One decision later: the second action comes first, and nothing is known of the last."""
+    """Move the mean on by one decision: drop the first action and append zeros."""
     return jnp.concatenate([mean[1:], jnp.zeros_like(mean[:1])])
 
 
 def sample_sequences(
     mean: Float[Array, "H A"], std: Float[Array, "H A"], n: int, key: Array
 ) -> Float[Array, "H N A"]:
-    """Draw ``n`` sequences around a mean, clipped to the bounds of actions."""
+    """Draw ``n`` sequences around a mean, clipped to [-1, 1]."""
     noise = jax.random.normal(key, (mean.shape[0], n, mean.shape[1]))
     return jnp.clip(mean[:, None] + std[:, None] * noise, -1.0, 1.0)
 
 
 def highest(score: Float[Array, " N"], k: int, *, ties_to_the_last: bool = False) -> Bool[Array, " N"]:
-    """Mark the ``k`` highest scores; among equal ones the first, or the last, of the list."""
+    """Mark the ``k`` highest scores; ties go to the first, or to the last."""
     n = len(score)
     _, index = jax.lax.top_k(score[::-1] if ties_to_the_last else score, k)
     return jnp.zeros(n, bool).at[n - 1 - index if ties_to_the_last else index].set(True)
 
 
 def elite_weights(selection: Selection, temperature: float) -> Float[Array, " N"]:
-    """``exp(temperature * score)`` of the chosen sequences, scaled to a sum of 1; 0 of the others."""
+    """``exp(temperature * score)`` for the selected sequences, normalized to a sum of 1; 0 for the others."""
     score = jnp.where(selection.mask, selection.score, -jnp.inf)
-    # The highest score first: temperature times the largest float would be infinite, and NaN after the softmax.
+    # Subtract the maximum first: temperature times the largest float would be infinite, and NaN after the softmax.
     return jax.nn.softmax(temperature * (score - jnp.max(score)))
 
 
 def weighted_moments(
     actions: Float[Array, "H N A"], weights: Float[Array, " N"]
 ) -> tuple[Float[Array, "H A"], Float[Array, "H A"]]:
-    """Mean and standard deviation of the sequences, each counted by its weight."""
+    """Weighted mean and standard deviation of the sequences."""
     mean = jnp.einsum("n,hna->ha", weights, actions)
     variance = jnp.einsum("n,hna->ha", weights, (actions - mean[:, None]) ** 2)
     return mean, jnp.sqrt(variance)

@@ -79,13 +79,11 @@ def make_safe_improvement(**settings: Any) -> Planner:
         ValueError: a setting is unknown or out of range.
     """
     config = configured(SafeImprovementConfig, settings)
-    return make_search_planner(
-        Recipe(
-            name="safe_improvement",
-            requires=frozenset({"cost", "policy"}),
-            config=config,
-            select=lambda estimate: select_improving(estimate, config),
-            with_cost=True,
-            cost_aggregation=config.cost_aggregation,
-        )
+    recipe = Recipe(
+        name="safe_improvement",
+        config=config,
+        select=lambda estimate: select_improving(estimate, config),
+        with_cost=True,
+        cost_aggregation=config.cost_aggregation,
     )
+    return make_search_planner(recipe)

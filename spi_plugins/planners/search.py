@@ -1,8 +1,8 @@
-"""The loop that MPPI, the constrained and the safe planner share; they differ in whom they choose as elites.
+"""The loop that MPPI, CEM, the constrained and the safe planner share; they differ in how they select elites.
 
-Each decision draws sequences from the model's policy once, the prior. Each iteration draws Gaussian sequences
-around the mean, estimates them, chooses elites among both and fits the next mean to them. One elite, drawn by
-weight, gives the action.
+Each decision draws sequences from the model's policy once, the prior. Each iteration draws Gaussian sequences around
+the mean, estimates them, selects elites among all sequences and fits the next mean to them. The first action of one
+elite, drawn by weight, is executed.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from spi_plugins.planners.config import SearchConfig
 from spi_plugins.planners.estimate import (
@@ -21,39 +21,37 @@ from spi_plugins.planners.estimate import (
     repeat_latent,
     unroll,
 )
-from spi_plugins.planners.planner import PlanMetrics, Planner, check_parts
+from spi_plugins.planners.planner import Decision, Latent, PlanMetrics, Planner
 from spi_plugins.planners.refit import Selection, elite_weights, sample_sequences, shift, weighted_moments
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model, ModelSpec
 
-# Of N candidates, the prior's first, those to fit the next mean to.
+# Selects, among N candidates (the prior's come first), the elites that the next mean is fitted to.
 Select: TypeAlias = Callable[[Estimate], Selection]
 
 
 class WarmStart(NamedTuple):
-    """What goes from one decision to the next."""
+    """What one decision passes to the next."""
 
-    mean: Float[Array, "H A"]  # of the last iteration; the next decision shifts it by one step
+    mean: Float[Array, "H A"]  # after the last iteration; the next decision shifts it by one step
 
 
 class Recipe(NamedTuple):
-    """What makes a planner of the loop.
+    """What turns the loop into a planner.
 
     Attributes:
-        name: of the planner.
-        requires: parts of the model that it uses; the policy is added if there is a prior.
-        config: numbers of the loop.
-        select: the choice of elites.
-        with_cost: whether costs are estimated.
-        cost_aggregation: of the heads of the immediate cost.
-        executes: the first action of one ``"elite"`` drawn by weight, or of the ``"mean"``.
+        name: the planner's name.
+        config: settings of the loop.
+        select: selects the elites.
+        with_cost: whether costs are estimated; the model then needs them.
+        cost_aggregation: how the heads of the immediate cost are aggregated.
+        executes: whether the first action of an ``"elite"``, drawn by weight, or of the ``"mean"`` is executed.
     """
 
     name: str
-    requires: frozenset[str]
     config: SearchConfig
     select: Select
-    with_cost: bool
+    with_cost: bool = False
     cost_aggregation: CostAggregation = "mean"
     executes: Literal["elite", "mean"] = "elite"
 
@@ -61,24 +59,24 @@ class Recipe(NamedTuple):
 class _Progress(NamedTuple):
     mean: Float[Array, "H A"]
     std: Float[Array, "H A"]
-    action: Float[Array, " A"]  # the first of what was chosen
+    action: Float[Array, " A"]  # the first of the chosen sequence
     value: Float[Array, ""]
     cost_value: Float[Array, ""]
 
 
 class _Draws(NamedTuple):
-    """What an iteration draws with."""
+    """The randomness of an iteration."""
 
     sample_key: Array
     unroll_key: Array
     choice_key: Array
-    members: Array | None  # the pair of heads
+    members: Array | None  # a pair of heads
 
 
 class _Problem(NamedTuple):
     model: Model
     params: Params
-    z: Shaped[Array, "*Z"]
+    z: Latent
     prior: Unrolled | None
 
 
@@ -88,23 +86,15 @@ class _Candidates(NamedTuple):
 
 
 def make_search_planner(recipe: Recipe) -> Planner:
-    """Make a planner of the loop."""
+    """Make a planner that runs the loop."""
     config = recipe.config
 
     def init(spec: ModelSpec) -> WarmStart:
-        check_parts(planner, spec)
         return WarmStart(jnp.zeros((config.horizon or spec.horizon, spec.action_size)))
 
     def plan(
-        model: Model,
-        params: Params,
-        z: Shaped[Array, "*Z"],
-        state: WarmStart,
-        key: Array,
-        *,
-        deterministic: bool,
-    ) -> tuple[Float[Array, " A"], WarmStart, PlanMetrics]:
-        check_parts(planner, model.spec)
+        model: Model, params: Params, z: Latent, state: WarmStart, key: Array, *, deterministic: bool
+    ) -> Decision:
         keys = jax.random.split(key, 3 * (1 + config.iterations))
         prior_key, noise_key, heads_key = keys[:3]
         sample_keys, unroll_keys, choice_keys = keys[3:].reshape(3, config.iterations)
@@ -129,15 +119,12 @@ def make_search_planner(recipe: Recipe) -> Planner:
             reported["cost_value"] = end.cost_value
         return jnp.clip(action, -1.0, 1.0), WarmStart(end.mean), reported
 
-    requires = recipe.requires | {"policy"} if config.num_prior else recipe.requires
-    planner = Planner(recipe.name, requires, init, plan)
-    return planner
+    parts = {"cost": recipe.with_cost, "policy": config.num_prior > 0}
+    return Planner(recipe.name, frozenset(part for part, used in parts.items() if used), init, plan)
 
 
-def _unroll_prior(
-    recipe: Recipe, model: Model, params: Params, z: Shaped[Array, "*Z"], key: Array
-) -> Unrolled:
-    """Sequences of the policy, summed up on the way, by all heads: each iteration then averages its own two."""
+def _unroll_prior(recipe: Recipe, model: Model, params: Params, z: Latent, key: Array) -> Unrolled:
+    """Unroll the policy with all heads of the critic, so that each iteration can average its own two."""
     return unroll(
         model,
         params,
@@ -150,7 +137,7 @@ def _unroll_prior(
 
 
 def _candidates(recipe: Recipe, problem: _Problem, progress: _Progress, draws: _Draws) -> _Candidates:
-    """The prior, then Gaussian sequences, all estimated by the same heads of the critic."""
+    """The prior followed by Gaussian sequences, all estimated by the same heads of the critic."""
     model, params, z, prior = problem
     n = recipe.config.num_samples - recipe.config.num_prior
     sampled = unroll(
@@ -175,7 +162,7 @@ def _candidates(recipe: Recipe, problem: _Problem, progress: _Progress, draws: _
 def _refit(
     recipe: Recipe, progress: _Progress, candidates: _Candidates, key: Array
 ) -> tuple[_Progress, PlanMetrics]:
-    """Fit the distribution to the elites, and choose what would be executed."""
+    """Fit the distribution to the elites and choose the action."""
     config = recipe.config
     actions, estimate = candidates
     selection = recipe.select(estimate)

@@ -17,7 +17,6 @@ LIMIT = 0.2
 MODE = (-0.2, 0.1)
 _POLICY_RANGE = 0.15
 _COUNTS = {"cost": ("n_costs", 2), "value": ("n_values", 5), "cost_value": ("n_cost_values", 3)}
-_FLAGS = ("policy", "termination", "decoder", "uncertainty")
 
 
 def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
@@ -27,15 +26,14 @@ def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
         parts: of ``world_models.model.PARTS``.
     """
     counts: dict[str, Any] = {field: count for part, (field, count) in _COUNTS.items() if part in parts}
-    flags = {f"has_{part}": part in parts for part in _FLAGS}
     spec = ModelSpec(
         latent_shape=(2,),
         action_size=2,
         horizon=2,
         gamma=0.9,
         cost_gamma=0.95,
+        has_termination="termination" in parts,
         **counts,
-        **flags,
     )
 
     def step(params: Params, z: Array, action: Array, key: Array | None) -> Step:
@@ -65,9 +63,9 @@ def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
         step=step,
         value=value if spec.n_values else None,
         cost_value=cost_value if spec.n_cost_values else None,
-        policy=policy if spec.has_policy else None,
-        decode=(lambda params, z: 3.0 * z) if spec.has_decoder else None,
-        uncertainty=(lambda params, z, action: jnp.abs(action[:, 1])) if spec.has_uncertainty else None,
+        policy=policy if "policy" in parts else None,
+        decode=(lambda params, z: 3.0 * z) if "decoder" in parts else None,
+        uncertainty=(lambda params, z, action: jnp.abs(action[:, 1])) if "uncertainty" in parts else None,
     )
 
 

@@ -65,7 +65,7 @@ def _check_requirements(planner: Planner) -> None:
     )
     for part in planner.requires:
         try:
-            check_parts(planner, make_known_world(frozenset(PARTS) - {part}).spec)
+            check_parts(planner, make_known_world(frozenset(PARTS) - {part}))
         except ValueError:
             continue
         raise ConformanceError(f"A model without {part!r} must be refused.")

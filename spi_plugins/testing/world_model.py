@@ -19,13 +19,9 @@ from spi_plugins.world_models.model import FittedModel, Model, WorldModel
 
 # The data: so many environments and slots of each, an episode of so many.
 _ENVS, _SLOTS, _EPISODE = 4, 65, 13
+
+
 # Which function stands for which part of a model.
-_FUNCTIONS = {"value": "value", "cost_value": "cost_value", "policy": "policy"} | {
-    "decoder": "decode",
-    "uncertainty": "uncertainty",
-}
-
-
 def check_world_model(
     factory: Callable[..., WorldModel],
     observations: ObservationSpec,
@@ -106,11 +102,10 @@ def _check_params(world: WorldModel) -> Any:
 
 def _check_model(model: Model, params: Any, obs: Observation, action: jax.Array) -> None:
     spec, rows = model.spec, len(action)
-    for part, name in _FUNCTIONS.items():
-        present = getattr(model, name) is not None
+    for name, heads in (("value", spec.n_values), ("cost_value", spec.n_cost_values)):
         require(
-            present == (part in spec.parts),
-            f"model.{name} must be {'there' if part in spec.parts else 'None'}, as the spec says.",
+            (getattr(model, name) is not None) == (heads > 0),
+            f"model.{name} must be {'a function' if heads else 'None'}: spec.n_{name}s is {heads}.",
         )
     z = jax.jit(model.encode)(params, obs)
     _check_array("encode", z, (rows, *spec.latent_shape))

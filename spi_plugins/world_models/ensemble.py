@@ -227,8 +227,6 @@ def make_model(parts: EnsembleParts) -> Model:
         gamma=config.gamma,
         n_costs=config.n_members if config.n_costs else 0,
         has_termination=True,
-        has_decoder=decodes,
-        has_uncertainty=config.n_members > 1,
         continuous=parts.actions.kind == "box",
         latent_low=-bound,
         latent_high=bound,

@@ -29,10 +29,7 @@ class ModelSpec:
         n_costs: heads of the immediate cost; 0 without one.
         n_values: heads of the critic of rewards; 0 without one.
         n_cost_values: heads of the critic of costs; 0 without one.
-        has_policy: there is a policy to sample actions from.
         has_termination: ``Step.terminated`` is learned, not a constant 0.
-        has_decoder: latents can be decoded into observations.
-        has_uncertainty: the model says how far its members disagree.
         continuous: actions are vectors in [-1, 1], which planners need; false for any other kind.
         latent_low: no entry of a latent is below it; minus infinity if nothing bounds them.
         latent_high: nor above it.
@@ -46,10 +43,7 @@ class ModelSpec:
     n_costs: int = 0
     n_values: int = 0
     n_cost_values: int = 0
-    has_policy: bool = False
     has_termination: bool = False
-    has_decoder: bool = False
-    has_uncertainty: bool = False
     continuous: bool = True
     latent_low: float = -math.inf
     latent_high: float = math.inf
@@ -71,13 +65,6 @@ class ModelSpec:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if not self.latent_low < self.latent_high:
             raise ValueError(f"latent_low={self.latent_low} must be below latent_high={self.latent_high}")
-
-    @property
-    def parts(self) -> frozenset[str]:
-        """Those of ``PARTS`` that the model has."""
-        heads = (self.n_costs, self.n_values, self.n_cost_values)
-        has = (*heads, self.has_policy, self.has_termination, self.has_decoder, self.has_uncertainty)
-        return frozenset(part for part, present in zip(PARTS, has, strict=True) if present)
 
 
 class Step(NamedTuple):
@@ -112,6 +99,14 @@ class Model(NamedTuple):
     policy: Callable[..., Array] | None = None
     decode: Callable[[Params, Array], Array] | None = None
     uncertainty: Callable[[Params, Array, Array], Array] | None = None
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Those of ``PARTS`` that the model has."""
+        functions = (self.value, self.cost_value, self.policy)
+        has = [self.spec.n_costs > 0, *(function is not None for function in functions)]
+        has += [self.spec.has_termination, self.decode is not None, self.uncertainty is not None]
+        return frozenset(part for part, present in zip(PARTS, has, strict=True) if present)
 
 
 class Learner(NamedTuple):

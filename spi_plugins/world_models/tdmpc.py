@@ -284,9 +284,6 @@ def make_tdmpc(
         n_costs=config.n_costs,
         n_values=config.n_values,
         n_cost_values=config.n_costs,
-        has_policy=True,
-        has_decoder=decodes,
-        has_uncertainty=config.n_values > 1,
         latent_low=0.0,  # SimNorm's
         latent_high=1.0,
     )

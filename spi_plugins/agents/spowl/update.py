@@ -19,7 +19,7 @@ from spi_plugins.agents.spowl.config import SPOWLConfig
 from spi_plugins.agents.spowl.loss import policy_objective, targets_of, world_model_objective
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
-from spi_plugins.planners.batch import init_plans, plan_batch
+from spi_plugins.planners.batch import batch_planner, init_plans
 from spi_plugins.planners.planner import Planner, check_parts
 from spi_plugins.types import ActionSpec, ObservationSpec, Params
 from spi_plugins.world_models.tdmpc import TDMPC, make_tdmpc
@@ -124,7 +124,7 @@ def make_spowl(
         ValueError: the actions are no box, or the planner needs what the model lacks.
     """
     world = make_tdmpc(observations, actions, config.model)
-    check_parts(planner, world.spec)
+    check_parts(planner, world.model)
     optimizers = _optimizers(config)
 
     def init(key: Array) -> SPOWLState:
@@ -147,7 +147,7 @@ def make_spowl(
         planner=planner,
         init=init,
         init_plan=functools.partial(init_plans, planner, world.spec),
-        act=functools.partial(plan_batch, planner, world.model),
+        act=batch_planner(planner, world.model),
         step=step,
         update=_make_update(config, step),
     )

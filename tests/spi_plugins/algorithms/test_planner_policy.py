@@ -69,7 +69,7 @@ def test_what_cannot_be_fitted_or_planned_in_is_refused(fitted, data):
     with pytest.raises(ValueError, match="n_updates must be at least 1, got 0"):
         fit(WORLD, data, jax.random.key(0), n_updates=0)
     world = fitted[0]
-    spec = ModelSpec(latent_shape=(16,), action_size=1, has_policy=True)
+    spec = ModelSpec(latent_shape=(16,), action_size=1)
     with pytest.raises(ValueError, match="'safe_improvement' needs a model with cost"):
         PlannerPolicy(world._replace(model=world.model._replace(spec=spec)), "safe_improvement")
 

@@ -171,14 +171,7 @@ def test_options_out_of_range_are_refused(options, message):
     ],
 )
 def test_what_a_model_lacks_is_refused(part, options, message):
-    flags = {"decode": "has_decoder", "uncertainty": "has_uncertainty"}
-    spec = KNOWN_MODEL.spec.__class__(
-        **{
-            **{f: getattr(KNOWN_MODEL.spec, f) for f in KNOWN_MODEL.spec.__dataclass_fields__},
-            flags[part]: False,
-        }
-    )
-    world = known_world()._replace(model=KNOWN_MODEL._replace(spec=spec, **{part: None}))
+    world = known_world()._replace(model=KNOWN_MODEL._replace(**{part: None}))
     with pytest.raises(ValueError, match=message):
         dream(world, **options)
 

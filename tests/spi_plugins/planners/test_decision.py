@@ -111,7 +111,6 @@ def make_world(n_cost_values=3):
         n_values=5,
         n_cost_values=n_cost_values,
         n_costs=2 if n_cost_values else 0,
-        has_policy=True,
     )
 
     def step(params, z, action, key):

@@ -2,12 +2,11 @@
 
 import re
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 import spi_plugins
 from spi_plugins.planners.decision import adaptive
+from spi_plugins.planners.planner import check_parts
 from spi_plugins.planners.safe_improvement import SafeImprovementConfig
 from spi_plugins.world_models.model import Model, ModelSpec, Step
 
@@ -80,13 +79,10 @@ def test_a_value_out_of_range_is_refused(name, settings, message):
 )
 def test_a_model_that_lacks_a_part_is_refused(planner, missing):
     spec = ModelSpec(latent_shape=(1,), action_size=1)
-    state = planner.init(ModelSpec(latent_shape=(1,), action_size=1, has_policy=True, n_costs=1, n_values=1))
     model = Model(spec, lambda params, obs: obs, lambda params, z, action, key: Step(z, z, z, z))
     message = f"{planner.name!r} needs a model with {missing}; this one has a reward only"
     with pytest.raises(ValueError, match=re.escape(message)):
-        planner.init(spec)
-    with pytest.raises(ValueError, match=re.escape(message)):
-        planner.plan(model, {}, jnp.zeros(1), state, jax.random.key(0), deterministic=True)
+        check_parts(planner, model)
 
 
 def test_without_sequences_of_a_policy_none_is_needed():
@@ -96,6 +92,6 @@ def test_without_sequences_of_a_policy_none_is_needed():
 
 @pytest.mark.parametrize("name", ["mppi", "icem"])
 def test_the_horizon_is_the_models_unless_it_is_set(name):
-    spec = ModelSpec(latent_shape=(1,), action_size=2, horizon=4, has_policy=True)
+    spec = ModelSpec(latent_shape=(1,), action_size=2, horizon=4)
     assert make(name).init(spec).mean.shape == (4, 2)
     assert make(name, horizon=7).init(spec).mean.shape == (7, 2)

@@ -16,7 +16,7 @@ COST_VALUE_HEADS = np.array([1.0, 2.0, 6.0], np.float32)
 TERMINATED = 0.25
 
 
-def make_model(**changes):
+def make_model(*, has_policy=True, **changes):
     """z' = 0.9 z + a, reward sum(z) - a[0], cost of a head |a[0]| times its number, critics z[0] + head."""
     spec = ModelSpec(
         **{
@@ -27,7 +27,6 @@ def make_model(**changes):
             "n_costs": 3,
             "n_values": 5,
             "n_cost_values": 3,
-            "has_policy": True,
             "has_termination": True,
             **changes,
         }
@@ -56,7 +55,7 @@ def make_model(**changes):
         step=step,
         value=critic(VALUE_HEADS[: spec.n_values]) if spec.n_values else None,
         cost_value=critic(COST_VALUE_HEADS) if spec.n_cost_values else None,
-        policy=(lambda params, z, key, *, deterministic: 0.1 * z) if spec.has_policy else None,
+        policy=(lambda params, z, key, *, deterministic: 0.1 * z) if has_policy else None,
     )
 
 
@@ -78,7 +77,7 @@ def by_hand(model, z, actions, head_values, aggregate=np.mean):
                 local += alive * COST_HEADS.max() * abs(action[0])
             state = 0.9 * state + action
             alive *= 1 - TERMINATED if spec.has_termination else 1
-        last = np.clip(0.1 * state, -1, 1) if spec.has_policy else sequence[-1]
+        last = np.clip(0.1 * state, -1, 1) if model.policy is not None else sequence[-1]
         if spec.n_values:
             value += spec.gamma ** len(sequence) * alive * (np.mean(head_values) + state[0] + last[1])
         if spec.n_cost_values:

@@ -75,7 +75,7 @@ def stepping(**changes):
             {"model": MODEL._replace(encode=lambda params, obs: obs[:, :2])},
             r"encode must give float32 \[8, 3\]",
         ),
-        ({"model": MODEL._replace(policy=lambda *args: None)}, "model.policy must be None, as the spec says"),
+        ({"model": MODEL._replace(value=lambda *args: None)}, "model.value must be None: spec.n_values is 0"),
         ({"model": stepping(reward=jnp.zeros(3))}, r"step\(\).reward must give float32 \[8\]"),
         ({"model": stepping(terminated=jnp.full(8, 2.0))}, "must be probabilities"),
         (

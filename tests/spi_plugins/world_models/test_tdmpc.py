@@ -130,7 +130,7 @@ def test_a_model_without_costs_has_no_parts_of_them():
     world = make_tdmpc(OBSERVATIONS, ACTIONS, dataclasses.replace(TINY, n_costs=0))
     params = world.init(KEY)
     assert not {"cost", "cost_value"} & params.keys()
-    assert world.model.spec.parts == {"value", "policy", "uncertainty"}
+    assert world.model.parts == {"value", "policy", "uncertainty"}
     assert world.model.step(params, jnp.zeros((3, 16)), jnp.zeros((3, 2)), KEY).cost.shape == (0, 3)
 
 
