@@ -73,7 +73,7 @@ class TDMPCConfig(Config):
 
 
 class Prediction(NamedTuple):
-    """Logits of every head at latents and actions of training, dropout active where the model has it."""
+    """Logits of every head for latents and actions in training, with dropout where the model has it."""
 
     reward: Float[Array, "N K"]
     cost: Float[Array, "E N K"] | None
@@ -85,19 +85,19 @@ class TDMPC(NamedTuple):
     """Pure functions of the parameters.
 
     Attributes:
-        config: what it is made of.
-        bins: of rewards, costs and values.
+        config: the settings.
+        bins: the distributions of rewards, costs and values.
         init: ``(key) -> params``.
-        model: what planners see.
+        model: the model as planners see it.
         rollout: ``(params, obs_0, action [H, B, A], valid [H, B], target [H, B, Z]) -> z [H + 1, B, Z]``: latents
             under the actions; where not ``valid``, the next latent is the target instead, the first of a new episode.
         heads: ``(params, z, action, key) -> Prediction``, the logits for the losses.
-        critics: ``(params, z, action, members, key) -> (value [K, N], cost_value [E, N])`` with dropout, as the
-            policy's loss takes them; ``members`` chooses heads of the first, ``None`` for all.
+        critics: ``(params, z, action, members, key) -> (value [K, N], cost_value [E, N])`` with dropout, for the
+            policy's loss; ``members`` selects heads of the first, ``None`` for all.
         act: ``(params, z, key) -> (action, log_prob)``, a sample of the policy.
         decode: ``(params, z) -> [N, O]``, the flat observation; ``None`` without a decoder.
-        decoded_of: ``(obs) -> [N, O]``, what it should give; ``None`` without a decoder.
-        targets: ``(params) -> params``, the part whose slow copies give the targets.
+        decoded_of: ``(obs) -> [N, O]``, the target of ``decode``; ``None`` without a decoder.
+        targets: ``(params) -> params``, the part that has slow copies as targets.
     """
 
     config: TDMPCConfig
@@ -114,7 +114,7 @@ class TDMPC(NamedTuple):
 
     @property
     def spec(self) -> ModelSpec:
-        """What planners know of the model."""
+        """The spec of the model that planners see."""
         return self.model.spec
 
 
@@ -141,13 +141,13 @@ def _extractor(
 ) -> FlattenExtractor | ConvExtractor | CombinedExtractor:
     if not isinstance(spec, ArraySpec):
         return CombinedExtractor(spec, config.conv_layers, config.image_features, rngs=rngs)
-    return (
-        ConvExtractor(spec, config.conv_layers, rngs=rngs) if spec.kind == "image" else FlattenExtractor(spec)
-    )
+    if spec.kind == "image":
+        return ConvExtractor(spec, config.conv_layers, rngs=rngs)
+    return FlattenExtractor(spec)
 
 
 def _networks(observations: ObservationSpec, action_size: int, config: TDMPCConfig) -> dict[str, Network]:
-    """The parts, by the names of their parameters."""
+    """The networks, by the names of their parameters."""
     latent, joint = config.latent_dim, config.latent_dim + action_size
 
     def mlp(n_in: int, n_out: int, **kwargs: int | float | bool | None) -> Network:
@@ -172,6 +172,103 @@ def _networks(observations: ObservationSpec, action_size: int, config: TDMPCConf
     return networks
 
 
+class _Functions:
+    """The networks as functions of the parameters."""
+
+    def __init__(self, observations: ObservationSpec, action_size: int, config: TDMPCConfig):
+        self.observations, self.config = observations, config
+        self.networks = _networks(observations, action_size, config)
+        self.bins = Bins(config.n_bins, config.bin_min, config.bin_max)
+        self.actor = TanhNormal(config.log_std_min, config.log_std_max, config.official_log_prob)
+
+    def init(self, key: Array) -> Params:
+        keys = jax.random.split(key, len(self.networks))
+        return {name: net.init(k) for (name, net), k in zip(self.networks.items(), keys, strict=True)}
+
+    def forward(self, name: str, params: Params, *inputs: Observation) -> Array:
+        output: Array = self.networks[name].apply(params[name], *inputs)
+        return output
+
+    def encode(self, params: Params, obs: Observation) -> Float[Array, "N Z"]:
+        return self.forward("encoder", params, obs)
+
+    def step(self, params: Params, z: Array, action: Array, key: Array | None) -> Step:
+        del key  # deterministic
+        x, zeros = _joint(z, action), jnp.zeros(z.shape[0])
+        cost = jnp.zeros((0, z.shape[0]))
+        if self.config.n_costs:
+            cost = self.bins.decode(self.forward("cost", params, x))
+        reward = self.bins.decode(self.forward("reward", params, x))
+        return Step(self.forward("dynamics", params, x), reward, cost, zeros)
+
+    def rollout(
+        self,
+        params: Params,
+        obs: Observation,
+        action: Float[Array, "H B A"],
+        valid: Bool[Array, "H B"],
+        target: Float[Array, "H B Z"],
+    ) -> Float[Array, "H+1 B Z"]:
+        z = [self.encode(params, obs)]
+        # Unrolled: a window has few steps, and a loop would keep XLA from fusing across them.
+        for t in range(action.shape[0]):
+            predicted = self.forward("dynamics", params, _joint(z[-1], action[t]))
+            z.append(jnp.where(valid[t][:, None], predicted, target[t]))
+        return jnp.stack(z)
+
+    def heads(self, params: Params, z: Array, action: Array, key: PRNGKeyArray) -> Prediction:
+        x = _joint(z, action)
+        value_key, cost_key, cost_value_key = jax.random.split(key, 3)
+        costs = self.config.n_costs > 0
+        return Prediction(
+            reward=self.forward("reward", params, x),
+            cost=self.forward("cost", params, x, cost_key) if costs else None,
+            value=self.forward("value", params, x, value_key),
+            cost_value=self.forward("cost_value", params, x, cost_value_key) if costs else None,
+        )
+
+    def critic(
+        self,
+        name: str,
+        params: Params,
+        z: Array,
+        action: Array,
+        members: Array | None,
+        key: Array | None = None,
+    ) -> Float[Array, "K N"]:
+        chosen = params[name]
+        if members is not None:
+            chosen = jax.tree.map(lambda p: jnp.take(p, members, axis=0), chosen)
+        return self.bins.decode(self.networks[name].apply(chosen, _joint(z, action), key))
+
+    def critics(
+        self, params: Params, z: Array, action: Array, members: Array | None, key: Array
+    ) -> tuple[Float[Array, "K N"], Float[Array, "E N"]]:
+        value_key, cost_key = jax.random.split(key)
+        value = self.critic("value", params, z, action, members, value_key)
+        if not self.config.n_costs:
+            return value, jnp.zeros((0, z.shape[0]))
+        return value, self.critic("cost_value", params, z, action, None, cost_key)
+
+    def disagreement(self, params: Params, z: Array, action: Array) -> Float[Array, " N"]:
+        return jnp.std(self.critic("value", params, z, action, None), axis=0)
+
+    def act(self, params: Params, z: Array, key: Array) -> tuple[Array, Array]:
+        return self.actor.sample(self.forward("policy", params, z), key)
+
+    def policy(self, params: Params, z: Array, key: Array, *, deterministic: bool) -> Float[Array, "N A"]:
+        parameters = self.forward("policy", params, z)
+        return self.actor.mode(parameters) if deterministic else self.actor.sample(parameters, key)[0]
+
+    def decode(self, params: Params, z: Array) -> Float[Array, " N *O"]:
+        assert isinstance(self.observations, ArraySpec)
+        return self.forward("decoder", params, z).reshape(-1, *self.observations.shape)
+
+
+def _joint(z: Array, action: Array) -> Array:
+    return jnp.concatenate([z, action], axis=-1)
+
+
 def make_tdmpc(
     observations: ObservationSpec, action_spec: ActionSpec, config: TDMPCConfig | None = None
 ) -> TDMPC:
@@ -179,135 +276,54 @@ def make_tdmpc(
 
     Args:
         observations: what the environment shows.
-        action_spec: what it takes; a box. The model's actions are in [-1, 1], whatever the bounds.
-        config: see ``TDMPCConfig``; by default the paper's.
+        action_spec: what the environment takes, a ``Box``. The model's actions are in [-1, 1], whatever the bounds.
+        config: the settings; by default the paper's.
 
     Raises:
-        ValueError: the actions are not a box, or a decoder is asked for that cannot be.
+        ValueError: the actions are not a ``Box``, or the observations cannot be decoded although a decoder is wanted.
     """
     if action_spec.kind != "box":
         raise ValueError(f"The tdmpc world model needs actions in a Box, got {action_spec.kind} actions.")
     config = TDMPCConfig() if config is None else config
-    size = action_spec.size
-    networks = _networks(observations, size, config)
-    bins = Bins(config.n_bins, config.bin_min, config.bin_max)
-    policy = TanhNormal(config.log_std_min, config.log_std_max, config.official_log_prob)
-
-    def init(key: Array) -> Params:
-        keys = jax.random.split(key, len(networks))
-        return {name: net.init(k) for (name, net), k in zip(networks.items(), keys, strict=True)}
-
-    def forward(name: str, params: Params, *inputs: Observation) -> Array:
-        output: Array = networks[name].apply(params[name], *inputs)
-        return output
-
-    def joint(z: Array, action: Array) -> Array:
-        return jnp.concatenate([z, action], axis=-1)
-
-    def step(params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], key: Array | None) -> Step:
-        del key  # deterministic
-        x = joint(z, action)
-        zeros = jnp.zeros(z.shape[0])
-        cost = bins.decode(forward("cost", params, x)) if config.n_costs else jnp.zeros((0, z.shape[0]))
-        return Step(forward("dynamics", params, x), bins.decode(forward("reward", params, x)), cost, zeros)
-
-    def evaluate(
-        name: str, params: Params, x: Array, members: Array | None, key: Array | None = None
-    ) -> Float[Array, "K N"]:
-        chosen = params[name]
-        if members is not None:
-            chosen = jax.tree.map(lambda p: jnp.take(p, members, axis=0), chosen)
-        return bins.decode(networks[name].apply(chosen, x, key))
-
-    def critic(name: str) -> Callable[[Params, Array, Array, Array | None], Array]:
-        return lambda params, z, action, members: evaluate(name, params, joint(z, action), members)
-
-    def disagreement(params: Params, z: Array, action: Array) -> Float[Array, " N"]:
-        return jnp.std(evaluate("value", params, joint(z, action), None), axis=0)
-
-    def critics(
-        params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], members: Array | None, key: Array
-    ) -> tuple[Array, Array]:
-        value_key, cost_key = jax.random.split(key)
-        x = joint(z, action)
-        value = evaluate("value", params, x, members, value_key)
-        if not config.n_costs:
-            return value, jnp.zeros((0, z.shape[0]))
-        return value, evaluate("cost_value", params, x, None, cost_key)
-
-    def sample(params: Params, z: Array, key: Array) -> tuple[Array, Array]:
-        return policy.sample(forward("policy", params, z), key)
-
-    def choose(params: Params, z: Array, key: Array, *, deterministic: bool) -> Float[Array, "N A"]:
-        parameters = forward("policy", params, z)
-        return policy.mode(parameters) if deterministic else policy.sample(parameters, key)[0]
-
-    def heads(
-        params: Params, z: Float[Array, "N Z"], action: Float[Array, "N A"], key: PRNGKeyArray
-    ) -> Prediction:
-        x = joint(z, action)
-        value_key, cost_key, cost_value_key = jax.random.split(key, 3)
-        return Prediction(
-            reward=forward("reward", params, x),
-            cost=forward("cost", params, x, cost_key) if config.n_costs else None,
-            value=forward("value", params, x, value_key),
-            cost_value=forward("cost_value", params, x, cost_value_key) if config.n_costs else None,
-        )
-
-    def rollout(
-        params: Params,
-        obs: Observation,
-        action: Float[Array, "H B A"],
-        valid: Bool[Array, "H B"],
-        target: Float[Array, "H B Z"],
-    ) -> Float[Array, "H+1 B Z"]:
-        z = [forward("encoder", params, obs)]
-        # Unrolled: a window is a few steps, and a loop would keep XLA from working across them.
-        for t in range(action.shape[0]):
-            predicted = forward("dynamics", params, joint(z[-1], action[t]))
-            z.append(jnp.where(valid[t][:, None], predicted, target[t]))
-        return jnp.stack(z)
-
-    # Only a Box is decoded in its own units; a one-hot has none.
-    decodes = config.decoder and isinstance(observations, ArraySpec) and observations.kind == "box"
-
-    def decode(params: Params, z: Array) -> Array:
-        assert isinstance(observations, ArraySpec)
-        return forward("decoder", params, z).reshape(-1, *observations.shape)
-
-    spec = ModelSpec(
-        latent_shape=(config.latent_dim,),
-        action_size=size,
-        horizon=config.horizon,
-        gamma=config.gamma,
-        cost_gamma=config.cost_gamma,
-        n_costs=config.n_costs,
-        n_values=config.n_values,
-        n_cost_values=config.n_costs,
-        latent_low=0.0,  # SimNorm's
-        latent_high=1.0,
-    )
+    functions = _Functions(observations, action_spec.size, config)
+    decoded = observations if config.decoder and isinstance(observations, ArraySpec) else None
     return TDMPC(
         config=config,
-        bins=bins,
-        init=init,
-        model=Model(
-            spec=spec,
-            encode=lambda params, obs: forward("encoder", params, obs),
-            step=step,
-            value=critic("value"),
-            cost_value=critic("cost_value") if config.n_costs else None,
-            policy=choose,
-            decode=decode if decodes else None,
-            uncertainty=disagreement if config.n_values > 1 else None,
-        ),
-        rollout=rollout,
-        heads=heads,
-        critics=critics,
-        act=sample,
-        decode=(lambda params, z: forward("decoder", params, z)) if config.decoder else None,
-        decoded_of=functools.partial(flatten, observations)
-        if config.decoder and isinstance(observations, ArraySpec)
-        else None,
+        bins=functions.bins,
+        init=functions.init,
+        model=_model(functions, action_spec.size),
+        rollout=functions.rollout,
+        heads=functions.heads,
+        critics=functions.critics,
+        act=functions.act,
+        decode=None if decoded is None else functools.partial(functions.forward, "decoder"),
+        decoded_of=None if decoded is None else functools.partial(flatten, decoded),
         targets=lambda params: {k: params[k] for k in ("value", "cost_value") if k in params},
+    )
+
+
+def _model(functions: _Functions, action_size: int) -> Model:
+    config, observations = functions.config, functions.observations
+    # Only a Box is decoded in its own units; a one-hot has none.
+    decodes = config.decoder and isinstance(observations, ArraySpec) and observations.kind == "box"
+    return Model(
+        spec=ModelSpec(
+            latent_shape=(config.latent_dim,),
+            action_size=action_size,
+            horizon=config.horizon,
+            gamma=config.gamma,
+            cost_gamma=config.cost_gamma,
+            n_costs=config.n_costs,
+            n_values=config.n_values,
+            n_cost_values=config.n_costs,
+            latent_low=0.0,  # SimNorm's
+            latent_high=1.0,
+        ),
+        encode=functions.encode,
+        step=functions.step,
+        value=functools.partial(functions.critic, "value"),
+        cost_value=functools.partial(functions.critic, "cost_value") if config.n_costs else None,
+        policy=functions.policy,
+        decode=functions.decode if decodes else None,
+        uncertainty=functions.disagreement if config.n_values > 1 else None,
     )
