@@ -1,15 +1,20 @@
 """A functional environment: Gymnasium's ``FuncEnv`` vocabulary plus a cost, as a struct of pure functions.
 
-Built-in environments and learned world models share this one interface, so one machinery gives vector
-environments, Gymnasium's face and fully compiled training for both.
+Built-in environments and learned world models share this interface, and with it vector environments, the Gymnasium API
+and fully compiled training.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, PyTree
+
+RandomKey: TypeAlias = Key[Array, ""]
+Scalar: TypeAlias = Float[Array, ""]
 
 
 class FunctionalEnv(NamedTuple):
@@ -18,18 +23,18 @@ class FunctionalEnv(NamedTuple):
     Attributes:
         observation_spec: what ``observation`` returns.
         action_spec: what ``transition`` takes.
-        params: the default parameters, a pytree (``()`` if there are none).
+        params: the default parameters, a pytree; ``()`` without any.
         initial: ``(key, params) -> state``, a pytree.
         observation: ``(state, params) -> obs``.
         transition: ``(state, action, key, params) -> next_state``.
         reward: ``(state, action, next_state, params) -> float32 scalar``.
-        cost: ``(state, action, next_state, params) -> float32 scalar``, 0 where there is none.
-        terminal: ``(state, params) -> bool scalar``: no future after this state.
+        cost: ``(state, action, next_state, params) -> float32 scalar``, always 0 in a task without costs.
+        terminal: ``(state, params) -> bool scalar``, whether the state ends the episode.
         max_episode_steps: steps until truncation, or ``None``.
-        render: ``(state, params) -> uint8 [height, width, 3]`` frame made on the host, or ``None``.
-        name: for messages.
-        info: ``(state, params) -> dict of float32 scalars``, more to report of the step that led to a state.
-        info_dtypes: ``(name, NumPy dtype on the host)`` of each of them.
+        render: ``(state, params) -> uint8 [height, width, 3]``, a frame drawn on the host, or ``None``.
+        name: the name in error messages.
+        info: ``(state, params) -> dict of float32 scalars``, infos of the step that led to the state.
+        info_dtypes: ``(name, NumPy dtype on the host)`` of each info.
     """
 
     observation_spec: ObservationSpec
@@ -46,3 +51,18 @@ class FunctionalEnv(NamedTuple):
     name: str = "FunctionalEnv"
     info: Callable[[PyTree, PyTree], dict[str, jax.Array]] | None = None
     info_dtypes: tuple[tuple[str, str], ...] = ()
+
+
+def no_cost(_state: PyTree, _action: jax.Array, _after: PyTree, _params: PyTree) -> Scalar:
+    """The cost of a task without costs."""
+    return jnp.zeros(())
+
+
+def check_episode_length(max_episode_steps: int) -> None:
+    """Refuse a time limit below one step.
+
+    Raises:
+        ValueError: ``max_episode_steps`` is below 1.
+    """
+    if max_episode_steps < 1:
+        raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")

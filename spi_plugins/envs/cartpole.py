@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, check_episode_length, no_cost
 from spi_plugins.types import ActionSpec, ArraySpec
 
 ANGLE_LIMIT = math.radians(12)
@@ -59,8 +59,7 @@ def make_cartpole(max_episode_steps: int = 500) -> FunctionalEnv:
     Raises:
         ValueError: ``max_episode_steps`` is below 1.
     """
-    if max_episode_steps < 1:
-        raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")
+    check_episode_length(max_episode_steps)
     return FunctionalEnv(
         observation_spec=ArraySpec(kind="box", shape=(4,), dtype="float32", low=-20.0, high=20.0),
         action_spec=ActionSpec(kind="discrete", nvec=(2,)),
@@ -69,7 +68,7 @@ def make_cartpole(max_episode_steps: int = 500) -> FunctionalEnv:
         observation=_observation,
         transition=_transition,
         reward=_reward,
-        cost=_cost,
+        cost=no_cost,
         terminal=_terminal,
         max_episode_steps=max_episode_steps,
         render=render,
@@ -77,19 +76,16 @@ def make_cartpole(max_episode_steps: int = 500) -> FunctionalEnv:
     )
 
 
-def _initial(key: Key[Array, ""], params: CartPoleParams) -> _State:
-    del params
+def _initial(key: RandomKey, _params: CartPoleParams) -> _State:
     return jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
 
 
-def _observation(state: _State, params: CartPoleParams) -> _State:
-    del params
+def _observation(state: _State, _params: CartPoleParams) -> _State:
     return state
 
 
-def _transition(state: _State, action: Int[Array, ""], key: Key[Array, ""], params: CartPoleParams) -> _State:
+def _transition(state: _State, action: Int[Array, ""], _key: RandomKey, params: CartPoleParams) -> _State:
     """One explicit Euler step; Florian (2007), equations 23 and 24 without friction."""
-    del key
     _, velocity, angle, spin = state
     mass = params.cart_mass + params.pole_mass
     moment = params.pole_mass * params.half_length
@@ -105,18 +101,11 @@ def _transition(state: _State, action: Int[Array, ""], key: Key[Array, ""], para
     return state + params.time_step * slope
 
 
-def _reward(state: _State, action: Int[Array, ""], after: _State, params: CartPoleParams) -> Float[Array, ""]:
-    del state, action, after, params
+def _reward(_state: _State, _action: Int[Array, ""], _after: _State, _params: CartPoleParams) -> Scalar:
     return jnp.ones(())
 
 
-def _cost(state: _State, action: Int[Array, ""], after: _State, params: CartPoleParams) -> Float[Array, ""]:
-    del state, action, after, params
-    return jnp.zeros(())
-
-
-def _terminal(state: _State, params: CartPoleParams) -> Bool[Array, ""]:
-    del params
+def _terminal(state: _State, _params: CartPoleParams) -> Bool[Array, ""]:
     position, angle = jnp.abs(state[0]), jnp.abs(state[2])
     return jnp.logical_or(position > POSITION_LIMIT, angle > ANGLE_LIMIT)
 

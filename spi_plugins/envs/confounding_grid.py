@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Int, UInt8
 
-from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, check_episode_length, no_cost
 from spi_plugins.envs.configured import Configured
 from spi_plugins.envs.confounding_grid_layout import (
     ConfoundingGridConfig,
@@ -96,8 +96,7 @@ def make_confounding_grid(
     for name, value in (("epsilon", epsilon), ("gamma", gamma)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must be above 0 and below 1, got {value}.")
-    if max_episode_steps < 1:
-        raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")
+    check_episode_length(max_episode_steps)
     return FunctionalEnv(
         observation_spec=_observation_spec(config),
         action_spec=ActionSpec(kind="discrete", nvec=(4,)),
@@ -106,7 +105,7 @@ def make_confounding_grid(
         observation=Configured(_observation, config),
         transition=Configured(_transition, config),
         reward=Configured(_reward, config),
-        cost=_cost,
+        cost=no_cost,
         terminal=Configured(_terminal, config),
         max_episode_steps=max_episode_steps,
         render=Configured(render, config),
@@ -122,15 +121,13 @@ def _observation_spec(config: ConfoundingGridConfig) -> ArraySpec:
     return ArraySpec(kind="image", shape=shape, dtype="uint8", low=0.0, high=255.0, channels_first=True)
 
 
-def _initial(config: ConfoundingGridConfig, key: Key[Array, ""], params: ConfoundingGridParams) -> _State:
-    del key, params
+def _initial(config: ConfoundingGridConfig, _key: RandomKey, _params: ConfoundingGridParams) -> _State:
     return jnp.asarray(grid_layout(config.n_path).start, jnp.int32)
 
 
 def _observation(
-    config: ConfoundingGridConfig, state: _State, params: ConfoundingGridParams
+    config: ConfoundingGridConfig, state: _State, _params: ConfoundingGridParams
 ) -> UInt8[Array, "1 size size"] | _State:
-    del params
     if config.size is None:
         return state
     layout = grid_layout(config.n_path)
@@ -145,7 +142,7 @@ def _transition(
     config: ConfoundingGridConfig,
     state: _State,
     action: Int[Array, ""],
-    key: Key[Array, ""],
+    key: RandomKey,
     params: ConfoundingGridParams,
 ) -> _State:
     layout = grid_layout(config.n_path)
@@ -158,22 +155,15 @@ def _reward(
     config: ConfoundingGridConfig,
     state: _State,
     action: Int[Array, ""],
-    after: _State,
+    _after: _State,
     params: ConfoundingGridParams,
-) -> Float[Array, ""]:
-    del after
+) -> Scalar:
     payment = jnp.asarray(grid_layout(config.n_path).payments)[state, action]
     return jnp.array(amounts(config.n_path, *params), jnp.float32)[payment]
 
 
-def _cost(
-    state: _State, action: Int[Array, ""], after: _State, params: ConfoundingGridParams
-) -> Float[Array, ""]:
-    del state, action, after, params
-    return jnp.zeros(())
-
-
-def _terminal(config: ConfoundingGridConfig, state: _State, params: ConfoundingGridParams) -> Bool[Array, ""]:
-    del params
+def _terminal(
+    config: ConfoundingGridConfig, state: _State, _params: ConfoundingGridParams
+) -> Bool[Array, ""]:
     ends: Bool[Array, ""] = jnp.asarray(grid_layout(config.n_path).terminal)[state]
     return ends

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from spi_plugins.envs import cartpole
-from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.base import FunctionalEnv, Scalar
 from spi_plugins.envs.cartpole import CartPoleParams
 from spi_plugins.envs.configured import Configured
 
@@ -43,9 +43,8 @@ def make_cost_cartpole(threshold: float = 0.2, *, max_episode_steps: int = 500) 
 
 
 def _cost(
-    threshold: float, state: _State, action: Int[Array, ""], after: _State, params: CartPoleParams
-) -> Float[Array, ""]:
-    del state, action, params
+    threshold: float, _state: _State, _action: Int[Array, ""], after: _State, _params: CartPoleParams
+) -> Scalar:
     return (jnp.abs(after[0]) > threshold).astype(jnp.float32)
 
 

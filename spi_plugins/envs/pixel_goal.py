@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Int, UInt8
 
-from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, check_episode_length
 from spi_plugins.envs.configured import Configured
 from spi_plugins.types import ActionSpec, ArraySpec
 
@@ -109,8 +109,7 @@ def make_pixel_goal(
     config = PixelGoalConfig(size=size, scale=scale, num_hazards=num_hazards)
     if not 0 <= slip <= 1:
         raise ValueError(f"slip must be between 0 and 1, got {slip}.")
-    if max_episode_steps < 1:
-        raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")
+    check_episode_length(max_episode_steps)
     side = size * scale
     return FunctionalEnv(
         observation_spec=ArraySpec(kind="image", shape=(side, side, 3), dtype="uint8", low=0.0, high=255.0),
@@ -128,17 +127,15 @@ def make_pixel_goal(
     )
 
 
-def _initial(config: PixelGoalConfig, key: Key[Array, ""], params: PixelGoalParams) -> PixelGoalState:
-    del params
+def _initial(config: PixelGoalConfig, key: RandomKey, _params: PixelGoalParams) -> PixelGoalState:
     # The largest of independent uniforms are distinct cells in random order.
     _, cells = jax.lax.top_k(jax.random.uniform(key, (config.size**2,)), 2 + config.num_hazards)
     return PixelGoalState(cells[0], cells[1], cells[2:])
 
 
 def _observation(
-    config: PixelGoalConfig, state: PixelGoalState, params: PixelGoalParams
+    config: PixelGoalConfig, state: PixelGoalState, _params: PixelGoalParams
 ) -> UInt8[Array, "side side 3"]:
-    del params
     cells = jnp.arange(config.size**2)
     hazard = (cells[:, None] == state.hazards[None, :]).any(axis=1)
     # Later entries cover earlier ones.
@@ -154,7 +151,7 @@ def _transition(
     config: PixelGoalConfig,
     state: PixelGoalState,
     action: Int[Array, ""],
-    key: Key[Array, ""],
+    key: RandomKey,
     params: PixelGoalParams,
 ) -> PixelGoalState:
     slip_key, direction_key = jax.random.split(key)
@@ -167,21 +164,18 @@ def _transition(
 
 
 def _reward(
-    state: PixelGoalState, action: Int[Array, ""], after: PixelGoalState, params: PixelGoalParams
-) -> Float[Array, ""]:
-    del state, action
+    _state: PixelGoalState, _action: Int[Array, ""], after: PixelGoalState, params: PixelGoalParams
+) -> Scalar:
     return jnp.where(after.agent == after.goal, params.goal_reward, 0.0) - params.step_penalty
 
 
 def _cost(
-    state: PixelGoalState, action: Int[Array, ""], after: PixelGoalState, params: PixelGoalParams
-) -> Float[Array, ""]:
-    del state, action, params
+    _state: PixelGoalState, _action: Int[Array, ""], after: PixelGoalState, _params: PixelGoalParams
+) -> Scalar:
     return (after.agent == after.hazards).any().astype(jnp.float32)
 
 
-def _terminal(state: PixelGoalState, params: PixelGoalParams) -> Bool[Array, ""]:
-    del params
+def _terminal(state: PixelGoalState, _params: PixelGoalParams) -> Bool[Array, ""]:
     return state.agent == state.goal
 
 

@@ -5,13 +5,13 @@ Learning"), made small: point kinematics instead of MuJoCo's, shorter episodes, 
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float
 
-from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, check_episode_length
 from spi_plugins.envs.configured import Configured
 from spi_plugins.envs.lidar import lidar
 from spi_plugins.envs.point_goal_layout import PointGoalConfig, draw_goal, draw_layout
@@ -43,6 +43,10 @@ class PointGoalParams(NamedTuple):
     spin_lag: float = 0.2
     time_step: float = 0.1
     goal_bonus: float = 1.0
+
+
+_Params: TypeAlias = PointGoalParams
+_Action: TypeAlias = Float[Array, "2"]
 
 
 class PointGoalState(NamedTuple):
@@ -122,8 +126,7 @@ def make_point_goal(
     """
     if level not in _LEVELS:
         raise ValueError(f"level must be one of {sorted(_LEVELS)}, got {level!r}.")
-    if max_episode_steps < 1:
-        raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")
+    check_episode_length(max_episode_steps)
     cells, hazards = _LEVELS[level]
     config = PointGoalConfig(
         cells=cells,
@@ -150,8 +153,7 @@ def make_point_goal(
     )
 
 
-def _initial(config: PointGoalConfig, key: Key[Array, ""], params: PointGoalParams) -> PointGoalState:
-    del params
+def _initial(config: PointGoalConfig, key: RandomKey, _params: _Params) -> PointGoalState:
     layout_key, goal_key, heading_key = jax.random.split(key, 3)
     position, hazards, free = draw_layout(config, layout_key)
     return PointGoalState(
@@ -165,9 +167,7 @@ def _initial(config: PointGoalConfig, key: Key[Array, ""], params: PointGoalPara
     )
 
 
-def _observation(
-    config: PointGoalConfig, state: PointGoalState, params: PointGoalParams
-) -> Float[Array, "35"]:
+def _observation(config: PointGoalConfig, state: PointGoalState, params: _Params) -> Float[Array, "35"]:
     # No reach of the goal's lidar is too short: the arena's diagonal.
     diagonal = 2 * math.sqrt(2) * config.half_side
     sight = state.position, state.heading
@@ -181,11 +181,7 @@ def _observation(
 
 
 def _transition(
-    config: PointGoalConfig,
-    state: PointGoalState,
-    action: Float[Array, "2"],
-    key: Key[Array, ""],
-    params: PointGoalParams,
+    config: PointGoalConfig, state: PointGoalState, action: _Action, key: RandomKey, params: _Params
 ) -> PointGoalState:
     """One semi-implicit Euler step of first-order lags: speeds first, then places with the new speeds."""
     drive, turn = jnp.clip(action, -1.0, 1.0)
@@ -208,13 +204,8 @@ def _transition(
 
 
 def _reward(
-    config: PointGoalConfig,
-    state: PointGoalState,
-    action: Float[Array, "2"],
-    after: PointGoalState,
-    params: PointGoalParams,
-) -> Float[Array, ""]:
-    del action
+    config: PointGoalConfig, state: PointGoalState, _action: _Action, after: PointGoalState, params: _Params
+) -> Scalar:
     # Of the goal before the step: another one may have taken its place.
     distance = _distance(after.position, state.goal)
     bonus = jnp.where(distance <= config.goal_radius, params.goal_bonus, 0.0)
@@ -222,20 +213,14 @@ def _reward(
 
 
 def _cost(
-    config: PointGoalConfig,
-    state: PointGoalState,
-    action: Float[Array, "2"],
-    after: PointGoalState,
-    params: PointGoalParams,
-) -> Float[Array, ""]:
-    del state, action, params
+    config: PointGoalConfig, _state: PointGoalState, _action: _Action, after: PointGoalState, _params: _Params
+) -> Scalar:
     offset = after.hazards - after.position[None, :]
     inside = jnp.hypot(offset[:, 0], offset[:, 1]) <= config.hazard_radius
     return inside.any().astype(jnp.float32)
 
 
-def _terminal(state: PointGoalState, params: PointGoalParams) -> Bool[Array, ""]:
-    del state, params
+def _terminal(_state: PointGoalState, _params: _Params) -> Bool[Array, ""]:
     return jnp.zeros((), bool)
 
 
@@ -243,5 +228,5 @@ def _direction(heading: Float[Array, ""]) -> Float[Array, "2"]:
     return jnp.stack([jnp.cos(heading), jnp.sin(heading)])
 
 
-def _distance(one: Float[Array, "2"], other: Float[Array, "2"]) -> Float[Array, ""]:
+def _distance(one: Float[Array, "2"], other: Float[Array, "2"]) -> Scalar:
     return jnp.hypot(one[0] - other[0], one[1] - other[1])

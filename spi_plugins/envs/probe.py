@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, no_cost
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec
 
 IMAGE_SIZE = 36  # the smallest that the Nature network takes
@@ -145,17 +145,12 @@ def make_probe(kind: str) -> FunctionalEnv:
     return PROBES[kind]()
 
 
-def _observe_signal(state: ProbeState, params: Any) -> Float[Array, "1"]:
-    del params
+def _observe_signal(state: ProbeState, _params: Any) -> Float[Array, "1"]:
     return state.signal[None]
 
 
 def _probe(
-    name: str,
-    *,
-    reward: _Reward,
-    observation: _Observe = _observe_signal,
-    spec: ObservationSpec = _NUMBER,
+    name: str, *, reward: _Reward, observation: _Observe = _observe_signal, spec: ObservationSpec = _NUMBER
 ) -> FunctionalEnv:
     """One step, two actions."""
     return FunctionalEnv(
@@ -166,113 +161,89 @@ def _probe(
         observation=observation,
         transition=_wait,
         reward=reward,
-        cost=_no_cost,
+        cost=no_cost,
         terminal=_after_one_step,
         name=f"probe:{name}",
     )
 
 
-def _initial(key: Key[Array, ""], params: Any) -> ProbeState:
-    del params
+def _initial(key: RandomKey, _params: Any) -> ProbeState:
     signal_key, rule_key = jax.random.split(key)
     signal = jnp.where(jax.random.bernoulli(signal_key), 1.0, -1.0)
     return ProbeState(signal, jax.random.bernoulli(rule_key).astype(jnp.int32), jnp.int32(0))
 
 
-def _initial_uniform(key: Key[Array, ""], params: Any) -> ProbeState:
-    del params
+def _initial_uniform(key: RandomKey, _params: Any) -> ProbeState:
     return ProbeState(jax.random.uniform(key, minval=-1.0, maxval=1.0), jnp.int32(0), jnp.int32(0))
 
 
-def _wait(state: ProbeState, action: Array, key: Key[Array, ""], params: Any) -> ProbeState:
-    del action, key, params
+def _wait(state: ProbeState, _action: Array, _key: RandomKey, _params: Any) -> ProbeState:
     return state._replace(elapsed=state.elapsed + 1)
 
 
-def _nothing(state: ProbeState, params: Any) -> Float[Array, "1"]:
-    del state, params
+def _nothing(_state: ProbeState, _params: Any) -> Float[Array, "1"]:
     return jnp.zeros(1)
 
 
-def _clock(state: ProbeState, params: Any) -> Float[Array, "1"]:
-    del params
+def _clock(state: ProbeState, _params: Any) -> Float[Array, "1"]:
     return jnp.minimum(state.elapsed, 1).astype(jnp.float32)[None]
 
 
-def _bright_half(state: ProbeState, params: Any) -> Array:
-    del params
+def _bright_half(state: ProbeState, _params: Any) -> Array:
     bright = (jnp.arange(IMAGE_SIZE) >= IMAGE_SIZE // 2) == (state.signal > 0)
     row = jnp.where(bright, 255, 0).astype(jnp.uint8)
     return jnp.broadcast_to(row[None, :, None], _IMAGE.shape)
 
 
-def _both(state: ProbeState, params: Any) -> dict[str, Array]:
-    del params
+def _both(state: ProbeState, _params: Any) -> dict[str, Array]:
     return {"rule": state.rule, "signal": state.signal[None]}
 
 
-def _after_one_step(state: ProbeState, params: Any) -> Bool[Array, ""]:
-    del params
+def _after_one_step(state: ProbeState, _params: Any) -> Bool[Array, ""]:
     return state.elapsed >= 1
 
 
-def _after_two_steps(state: ProbeState, params: Any) -> Bool[Array, ""]:
-    del params
+def _after_two_steps(state: ProbeState, _params: Any) -> Bool[Array, ""]:
     return state.elapsed >= 2
 
 
-def _first_step_where_positive(state: ProbeState, params: Any) -> Bool[Array, ""]:
-    del params
+def _first_step_where_positive(state: ProbeState, _params: Any) -> Bool[Array, ""]:
     return jnp.logical_and(state.signal > 0, state.elapsed >= 1)
 
 
-def _one(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Float[Array, ""]:
-    del state, action, after, params
+def _one(_state: ProbeState, _action: Array, _after: ProbeState, _params: Any) -> Scalar:
     return jnp.ones(())
 
 
-def _signal(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Float[Array, ""]:
-    del action, after, params
+def _signal(state: ProbeState, _action: Array, _after: ProbeState, _params: Any) -> Scalar:
     return state.signal
 
 
-def _last_of_two(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Float[Array, ""]:
-    del state, action, params
+def _last_of_two(_state: ProbeState, _action: Array, after: ProbeState, _params: Any) -> Scalar:
     return (after.elapsed == 2).astype(jnp.float32)
 
 
-def _action_sign(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Float[Array, ""]:
-    del state, after, params
+def _action_sign(_state: ProbeState, action: Array, _after: ProbeState, _params: Any) -> Scalar:
     return jnp.where(action == 1, 1.0, -1.0)
 
 
-def _match_signal(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Float[Array, ""]:
+def _match_signal(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Scalar:
     return state.signal * _action_sign(state, action, after, params)
 
 
-def _match_signal_by_rule(
-    state: ProbeState, action: Array, after: ProbeState, params: Any
-) -> Float[Array, ""]:
+def _match_signal_by_rule(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Scalar:
     return jnp.where(state.rule == 0, 1.0, -1.0) * _match_signal(state, action, after, params)
 
 
 def _minus_squared_error(
-    state: ProbeState, action: Float[Array, "1"], after: ProbeState, params: Any
-) -> Float[Array, ""]:
-    del after, params
+    state: ProbeState, action: Float[Array, "1"], _after: ProbeState, _params: Any
+) -> Scalar:
     return -((action[0] - state.signal) ** 2)
 
 
-def _half_or_one(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Float[Array, ""]:
-    del state, after, params
+def _half_or_one(_state: ProbeState, action: Array, _after: ProbeState, _params: Any) -> Scalar:
     return jnp.where(action == 1, 1.0, 0.5)
 
 
-def _no_cost(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Float[Array, ""]:
-    del state, action, after, params
-    return jnp.zeros(())
-
-
-def _action_cost(state: ProbeState, action: Array, after: ProbeState, params: Any) -> Float[Array, ""]:
-    del state, after, params
+def _action_cost(_state: ProbeState, action: Array, _after: ProbeState, _params: Any) -> Scalar:
     return jnp.where(action == 1, 1.0, 0.0)
