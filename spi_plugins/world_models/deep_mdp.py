@@ -1,29 +1,31 @@
-"""The latent model of Deep SPI: transition, reward and, if wanted, termination, as pure functions.
+"""The latent model of Deep SPI: transition, reward and, optionally, termination, as pure functions.
 
-The model lives on the latent of an encoder that it does not own; the gradients of its losses reach that encoder
+The model works on the latent of an encoder that belongs to the agent; the gradients of its losses reach that encoder
 through the latent and the next latent. Sources: Delgrange et al., "Deep SPI: Safe Policy Improvement via World
-Models" (arXiv:2510.12312), Gelada et al., 2019 (DeepMDP), and the published implementation. Where we differ from it:
+Models" (arXiv:2510.12312), Gelada et al., 2019 (DeepMDP), and the published implementation. Differences from the
+latter:
 
 1. Kernels are divided by a certified bound of their operator norm; the published code divides by about its square,
-   and takes the norm of a convolution's kernel matrix for that of the convolution.
-2. ``lipschitz`` mixtures weigh their components by the action alone. Weights that depend on the latent multiply
+   and uses the norm of a convolution's kernel matrix for that of the convolution.
+2. ``lipschitz`` mixtures weight their components by the action alone. Weights that depend on the latent would multiply
    unbounded components and void the bound. Without ``lipschitz`` the weights depend on the latent, as published.
-3. Location and scale of every component are normalized by themselves, by group and action, rather than all outputs
+3. The location and scale of each component are normalized separately, by group and action, rather than all outputs
    of a group together: the bound holds (see ``densities.lipschitz_sample``) and no output starves another.
 4. Only the chosen action's head is computed, with the same result.
 5. Without ``lipschitz``, feature groups come after a dense hidden convolution of ``2 c`` channels, as in the
    Lipschitz net, and the mixture's logits are linear in the latent; the published reshape, which scrambles
    components and places, is not reproduced.
-6. ReLU on the location only on feature maps, whose latents are not negative; a flat latent may be. The head has
-   feature groups on flat latents, too.
-7. The scale of a Lipschitz normal is clipped noise, as for the mixture, where the published code truncates it.
-8. Actions other than discrete enter the first layer as features, free of the norm: the bound is in the latent.
-9. GroupSort pairs feature ``i`` with ``i + n / 2`` instead of its neighbor: the same functions, contiguous access.
-10. Categorical latents: the action's embedding enters the first dense layer once, not beside every token, which
-    spans the same functions; the cost is the smooth-L1 one.
+6. The location has a ReLU on feature maps only, whose latents are nonnegative; a flat latent may be negative. Flat
+   latents have feature groups too.
+7. The noise of a Lipschitz normal is clipped, as for the mixture; the published code truncates it.
+8. Actions that are not discrete enter the first layer as features without a bound: the model is Lipschitz in the
+latent. 9. GroupSort pairs feature ``i`` with ``i + n / 2`` instead of its neighbor: the same functions, contiguous
+access. 10. Categorical latents: the action's embedding enters the first dense layer once instead of next to every
+token, which
+    spans the same functions; the loss is smooth L1.
 
-Work at the published size (latent 7 x 7 x 64, Lipschitz mixture): 6.2 MFLOP a sample forward and 18.5 with all
-gradients, for any number of actions (transition 13.2, reward 5.2; a PPO sample takes 49.5), and about 0.9 GFLOP a
+Cost at the published size (latent 7 x 7 x 64, Lipschitz mixture): 6.2 MFLOP per sample forward and 18.5 with all
+gradients, for any number of actions (transition 13.2, reward 5.2; a PPO sample takes 49.5), and about 0.9 GFLOP per
 call for the bounds, whatever the batch. Inside a ``lax.scan`` with constant parameters XLA computes the bounds once.
 """
 
@@ -126,7 +128,7 @@ class DeepMDPConfig(Config):
 
 
 class ModelLosses(NamedTuple):
-    """Per-sample losses; the caller masks rows that are no transitions."""
+    """Per-sample losses; the caller masks rows that are not transitions."""
 
     transition: Float[Array, " B"]
     reward: Float[Array, " B"]
@@ -137,19 +139,17 @@ class DeepMDP(NamedTuple):
     """A latent model. ``z`` is ``[B, *latent_shape]``; actions are as ``ActionSpec`` says, with a batch axis.
 
     Attributes:
-        init: ``(key) -> params``: a dict of ``transition``, ``reward`` and, with a predictor,
-            ``termination``.
-        losses: ``(params, z, action, reward, next_z, terminated, key) -> ModelLosses``. No gradient is
-            stopped.
-        predict: ``(params, z, action, key) -> next_z``, a sample; without a key (``None``) the mean. If
-            ``lipschitz``, for a fixed key it is Lipschitz in ``z`` with the configured constant (Euclidean norms).
-        reward: ``(params, z, action) -> [B]``. If ``lipschitz``, with the configured constant.
-        termination: ``(params, z) -> [B]``, the probability that ``z`` is terminal; ``None`` without a
-            predictor.
-        penalty: ``(params, z, action, key) -> scalar``: mean squared gradient norm of predicted next latent
-            and reward, by latent and action vector; 0 if ``lipschitz`` or categorical. Not yet multiplied by
-            its coefficient.
-        config: what it was built from.
+        init: ``(key) -> params``, a dict of ``transition``, ``reward`` and, with a predictor, ``termination``.
+        losses: ``(params, z, action, reward, next_z, terminated, key) -> ModelLosses``. No gradient is stopped.
+        predict: ``(params, z, action, key) -> next_z``, a sample, or the mean if the key is ``None``. If
+            ``lipschitz``, for a fixed key it is Lipschitz in ``z`` with the configured constant (Euclidean norms); the
+            bound comes from ``networks.spectral``.
+        reward: ``(params, z, action) -> [B]``; if ``lipschitz``, Lipschitz in ``z`` with the configured constant.
+        termination: ``(params, z) -> [B]``, the probability that ``z`` is terminal; ``None`` without a predictor.
+        penalty: ``(params, z, action, key) -> scalar``, the mean squared gradient norm of the predicted next latent and
+            reward, with respect to the latent and the action vector; 0 if ``lipschitz`` or categorical. The caller
+            multiplies by the coefficient.
+        config: the settings.
         latent_shape: shape of one latent.
     """
 
@@ -248,17 +248,17 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
         latent_shape: ``(height, width, channels)`` of a feature map, ``(size,)`` of a vector, or
             ``(categories, classes)`` with a categorical density.
         action_spec: the action.
-        config: the parts.
+        config: the settings.
 
     Raises:
-        ValueError: a latent that the density cannot model.
+        ValueError: the density cannot model such a latent.
     """
     _check_latent(latent_shape, config)
     networks = _make_networks(latent_shape, action_spec, config)
     categorical = config.transition_density == "categorical"
 
     def init(key: PRNGKeyArray) -> Params:
-        # Folding in a constant for each part keeps the others' weights when the predictor is added.
+        # A constant folded in for each part keeps the others' weights when the predictor is added.
         return {
             name: network.init(jax.random.fold_in(key, i))
             for i, (name, network) in enumerate(networks._asdict().items())
@@ -335,7 +335,7 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
 
 
 def _closed_form_loss(outputs: DensityOutputs, next_z: Array, w_balancing: float | None) -> Array:
-    """Expected deviation of the true next latent from each component, weighted; no noise is drawn."""
+    """Expected distance of the true next latent from each component, weighted; no noise is drawn."""
     assert outputs.scale is not None
 
     def entries(blocks: Array) -> Array:

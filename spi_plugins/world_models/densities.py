@@ -1,4 +1,4 @@
-"""Reparameterized samples of the next latent: for fixed noise, functions of the latent and the action."""
+"""Reparameterized samples of the next latent: functions of the latent and the action for fixed noise."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from spi_plugins.networks.hashed_bits import draw_seed, hashed_bits
 
 SCALE_FLOOR = 1e-6
 # Odd polynomial in t = 2u - 1 for the normal quantile at u where that is in [-1, 1]: least squares under the
-# constraint that its ends are +-1; coefficients of t, t^3, ... The error is below 6e-5. Beyond it only grows.
+# constraint that its ends are +-1; coefficients of t, t^3, ... The error is below 6e-5. Outside it is monotone.
 _QUANTILE = (1.2527766528318276, 0.3421448266140754, 0.0856475106978713, 0.3353749436371708)
 
 
@@ -30,9 +30,9 @@ def clipped_noise(seed: UInt32[Array, "2"], shape: tuple[int, ...]) -> Float[Arr
 
 @jax.custom_jvp
 def softplus(x: Float[Array, " *any"]) -> Float[Array, " *any"]:
-    """``log(1 + exp(x))`` to a relative error of 3e-7, several times as fast as ``jax.nn.softplus`` on the CPU.
+    """``log(1 + exp(x))`` with a relative error of 3e-7, several times as fast as ``jax.nn.softplus`` on the CPU.
 
-    ``log(1 + u)`` is ``2 atanh(u / (2 + u))``, whose series in at most 1/3 is short.
+    ``log(1 + u)`` is ``2 atanh(u / (2 + u))``, whose series is short for arguments up to 1/3.
     """
     u = jnp.exp(-jnp.abs(x))
     ratio = u / (2.0 + u)
@@ -57,18 +57,18 @@ def standard_deviation(scale: Float[Array, " *any"]) -> Float[Array, " *any"]:
 def lipschitz_sample(
     outputs: LipschitzOutputs, key: PRNGKeyArray | None, constant: float
 ) -> Float[Array, "B G C M"]:
-    """Next latents whose Lipschitz constant in the current latent is at most ``constant``, for fixed noise.
+    """Sample next latents whose Lipschitz constant in the current latent is at most ``constant``, for fixed noise.
 
-    Component k is ``K/2 loc_k + K/2 (softplus(s_k) + 1e-6) n_k`` with ``n_k`` clipped to [-1, 1], the sample
-    their average with weights that do not depend on the latent: the published "mixture" samples this, not one
-        component.
-    Location and scale maps are each 1-Lipschitz in the norm of the whole latent, softplus is 1-Lipschitz
-    entry by entry and ``|n_k| <= 1``, so a component moves at most ``K/2 + K/2`` times as far as the latent;
-    an average with fixed weights does no worse. Without a scale, the latent is ``K loc``.
+    Component k is ``K/2 loc_k + K/2 (softplus(s_k) + 1e-6) n_k`` with ``n_k`` clipped to [-1, 1]. The sample is the
+    components' average with weights that do not depend on the latent, as in the published "mixture", which does not
+    sample one component either. Location and scale maps are each 1-Lipschitz in the norm of the whole latent (their
+    kernels are divided by ``networks.spectral`` bounds), softplus is 1-Lipschitz entry by entry, and ``|n_k| <= 1``, so
+    a component moves at most ``K/2 + K/2`` times as far as the latent, and so does an average with fixed weights.
+    Without a scale, the latent is ``K loc``.
 
     Args:
-        outputs: of a Lipschitz transition net.
-        key: consumed; ``None`` for the mean.
+        outputs: outputs of a Lipschitz transition net.
+        key: randomness; ``None`` for the mean.
         constant: ``K``.
     """
     batch, slices = outputs.blocks.shape[0], outputs.blocks.shape[2]
@@ -87,9 +87,9 @@ def lipschitz_sample(
 def _noisy_blend(
     blocks: Float[Array, "B G S C M"], weights: Float[Array, "b 1 K 1 m"], seed: UInt32[Array, "2"]
 ) -> Float[Array, "B G C M"]:
-    """The first slice, plus the weighted sum of the deviations that the others are the scales of.
+    """The first slice, plus the weighted sum of deviations whose scales are the other slices.
 
-    Its own gradient, because XLA's would store the noise and pad the slices apart, at several times the cost.
+    It has its own gradient because XLA's would store the noise and pad the slices, at several times the cost.
     """
     return _noisy_blend_forward(blocks, weights, seed)[0]
 
@@ -130,10 +130,10 @@ def _noisy_blend_backward(
 
 
 def _materialized(x: Float[Array, " *any"], seed: UInt32[Array, "2"]) -> Float[Array, " *any"]:
-    """``x``, computed once on the CPU.
+    """``x``, computed only once on the CPU.
 
-    XLA would compute it again for each slice that it is multiplied with; of the barriers to that, a branch whose
-    condition it cannot foresee is the only one that holds.
+    XLA would compute it again for each slice that it is multiplied by. Only a branch whose condition XLA cannot predict
+    prevents that.
     """
 
     def on_cpu(x: Array) -> Array:
@@ -148,7 +148,7 @@ _noisy_blend.defvjp(_noisy_blend_forward, _noisy_blend_backward)
 
 
 def sample(outputs: DensityOutputs, key: PRNGKeyArray | None) -> Float[Array, "B G C M"]:
-    """Next latents with plain normal noise, without a key their mean; a deterministic net's location as it is."""
+    """Sample next latents with normal noise; without a key, or from a deterministic net, their mean."""
     if outputs.scale is None:
         return outputs.loc[:, :, 0]
     components = outputs.loc

@@ -1,8 +1,9 @@
-"""An ensemble of ``DeepMDP`` on one encoder, and a decoder: a latent model of an environment without an agent.
+"""An ensemble of ``DeepMDP`` on one encoder, and a decoder: a latent model of an environment, fitted without an agent.
 
-Numbers are their own latents, standardized by the data; images go through convolutions, which the decoder's loss
-keeps from collapsing. The members share the latents and see batches of their own; a step of the model follows one of
-them, chosen anew for each row, as in MBPO (Janner et al., 2019), and their disagreement is the model's uncertainty.
+The latent of numbers is the numbers themselves, standardized by the data. Images go through convolutions, and the
+decoder's loss keeps their latents from collapsing. The members share the latents and see different batches. A step of
+the model follows one of them, drawn anew for each row, as in MBPO (Janner et al., 2019), and their disagreement is the
+model's uncertainty.
 
 The parameters are a dict with ``members`` (leading axis ``E``), ``statistics``, and for images ``encoder`` and
 ``decoder``.
@@ -47,7 +48,7 @@ class EnsembleConfig(Config):
 
 
 class EnsembleParts(NamedTuple):
-    """What all functions of one model share."""
+    """The settings, specs and networks of one model."""
 
     config: EnsembleConfig
     observations: ObservationSpec
@@ -64,7 +65,7 @@ def _is_image(spec: ObservationSpec) -> bool:
 
 
 def flat_numbers(spec: ObservationSpec, obs: Observation) -> Float[Array, "N F"]:
-    """Observations without images, as vectors."""
+    """Flatten observations without images into vectors."""
     if isinstance(spec, ArraySpec):
         return flatten(spec, obs)
     return jnp.concatenate([flatten(part, obs[key]) for key, part in spec], axis=-1)
@@ -78,7 +79,7 @@ def _n_numbers(spec: ObservationSpec) -> int:
 
 
 def _image_networks(spec: ArraySpec, config: EnsembleConfig) -> tuple[Network, Network]:
-    """Convolutions and a dense layer to the latent; two dense layers back to the pixels."""
+    """Convolutions and dense layers to the latent, and dense layers back to the pixels."""
     features = functional(lambda rngs: ConvExtractor(spec, config.conv_layers, rngs=rngs))
     shape = jax.eval_shape(
         features.apply,
@@ -103,7 +104,7 @@ def make_parts(observations: ObservationSpec, actions: ActionSpec, config: Ensem
     """Build the networks.
 
     Raises:
-        ValueError: there are images in a Dict.
+        ValueError: the observation is a Dict with images.
     """
     encoder = decoder = None
     if _is_image(observations):
@@ -137,7 +138,7 @@ def make_parts(observations: ObservationSpec, actions: ActionSpec, config: Ensem
 
 
 def init(parts: EnsembleParts, key: Array) -> Params:
-    """Initial parameters, with the statistics of data that is standardized already."""
+    """Draw initial parameters, with the statistics of standardized data."""
     member_key, encoder_key, decoder_key = jax.random.split(key, 3)
 
     def member(key: Array) -> Params:
@@ -160,7 +161,7 @@ def init(parts: EnsembleParts, key: Array) -> Params:
 
 
 def encode(parts: EnsembleParts, params: Params, obs: Observation) -> Float[Array, "N Z"]:
-    """Observations to latents."""
+    """Encode observations into latents."""
     if parts.encoder is not None:
         z: Array = parts.encoder.apply(params["encoder"], obs)
         return z
@@ -171,7 +172,7 @@ def encode(parts: EnsembleParts, params: Params, obs: Observation) -> Float[Arra
 
 
 def decode(parts: EnsembleParts, params: Params, z: Float[Array, "N Z"]) -> Float[Array, " N *O"]:
-    """Latents to observations in their own units."""
+    """Decode latents into observations in their own units."""
     assert isinstance(parts.observations, ArraySpec)
     shape = (-1, *parts.observations.shape)
     if parts.decoder is not None:
@@ -182,7 +183,7 @@ def decode(parts: EnsembleParts, params: Params, z: Float[Array, "N Z"]) -> Floa
 
 
 def make_model(parts: EnsembleParts) -> Model:
-    """The ensemble as planners and dreams see it; a step's cost has a head for each member."""
+    """Make the model that planners and dreams see; the cost of a step has a head for each member."""
     config, deep_mdp = parts.config, parts.deep_mdp
     termination = deep_mdp.termination
     assert termination is not None

@@ -1,7 +1,7 @@
-"""What planners and dreams see of a learned world, and how it is fitted: pure functions on one pytree of parameters.
+"""The interface of world models: pure functions of one pytree of parameters, for planners, dreams and fits.
 
-All functions work on batches, ``N`` latents at once, and may be called under ``jit`` and ``vmap``. Actions of a Box are
-float vectors in [-1, 1], which the shell scales to the environment's bounds; others are as ``ActionSpec`` says.
+All functions take batches of ``N`` latents and may be called under ``jit`` and ``vmap``. Actions of a ``Box`` are float
+vectors in [-1, 1], see ``actions.model_action``; others are as ``ActionSpec`` says.
 """
 
 import dataclasses
@@ -18,21 +18,21 @@ PARTS = ("cost", "value", "cost_value", "policy", "termination", "decoder", "unc
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Sizes of a model, and which parts it has. Hashable.
+    """Sizes and constants of a model. Hashable.
 
     Attributes:
         latent_shape: shape of one latent.
         action_size: entries of an action, each in [-1, 1].
-        horizon: steps that the model was trained to predict in a row: the planners' default horizon.
+        horizon: steps that the model was trained to predict in a row, the planners' default horizon.
         gamma: discount of rewards per step.
         cost_gamma: discount of costs per step.
-        n_costs: heads of the immediate cost; 0 without one.
-        n_values: heads of the critic of rewards; 0 without one.
-        n_cost_values: heads of the critic of costs; 0 without one.
+        n_costs: heads of the immediate cost; 0 without costs.
+        n_values: heads of the reward critic, ``Model.value``; 0 without one.
+        n_cost_values: heads of the cost critic, ``Model.cost_value``; 0 without one.
         has_termination: ``Step.terminated`` is learned, not a constant 0.
         continuous: actions are vectors in [-1, 1], which planners need; false for any other kind.
-        latent_low: no entry of a latent is below it; minus infinity if nothing bounds them.
-        latent_high: nor above it.
+        latent_low: lower bound of the latent's entries; minus infinity without one.
+        latent_high: upper bound.
     """
 
     latent_shape: tuple[int, ...]
@@ -68,27 +68,27 @@ class ModelSpec:
 
 
 class Step(NamedTuple):
-    """What one step of the model gives."""
+    """One step of the model."""
 
     next_z: Float[Array, " N *Z"]
     reward: Float[Array, " N"]
-    cost: Float[Array, "E N"]  # of each head; E is 0 without costs
+    cost: Float[Array, "E N"]  # by each head; E is 0 without costs
     terminated: Float[Array, " N"]  # probability that next_z is terminal
 
 
 class Model(NamedTuple):
-    """Pure functions; a function whose part the model lacks is ``None``.
+    """Pure functions; ``None`` for a part that the model lacks.
 
     Attributes:
-        spec: sizes and parts.
+        spec: sizes and constants.
         encode: ``(params, obs) -> z``, ``[N, *obs]`` to ``[N, *Z]``.
-        step: ``(params, z, action, key) -> Step``; without a key (``None``), of the means, where nothing is drawn.
+        step: ``(params, z, action, key) -> Step``; with ``None`` for the key nothing is drawn and means are returned.
         value: ``(params, z, action, members) -> [K, N]``, discounted return by each head; ``members`` are the
             indices ``int32 [K]`` of the heads to compute, ``None`` for all.
-        cost_value: the same of costs, in units of the cost.
+        cost_value: the same for costs, in units of the cost.
         policy: ``(params, z, key, *, deterministic) -> [N, A]``.
         decode: ``(params, z) -> [N, *obs]``, a Box's observation in its own units, float32.
-        uncertainty: ``(params, z, action) -> [N]``, how far the model's members disagree; at least 0.
+        uncertainty: ``(params, z, action) -> [N]``, the disagreement between the model's members; at least 0.
     """
 
     spec: ModelSpec
@@ -110,12 +110,12 @@ class Model(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """How a model alone, without an agent that acts, is fitted to what a replay buffer holds.
+    """Fits a model to a replay buffer, without an agent that acts.
 
     Attributes:
-        init: ``(key, buffer) -> state``, a pytree; the buffer gives the data's means and deviations.
-        update: ``(state, buffer, n_updates, learning_rate) -> (state, losses)``, as many gradient steps (a traced
-            number) and the means of their losses, scalars by name. ``jit`` it with ``state`` donated.
+        init: ``(key, buffer) -> state``, a pytree; the buffer provides the data's means and standard deviations.
+        update: ``(state, buffer, n_updates, learning_rate) -> (state, losses)``: takes ``n_updates`` gradient steps (a
+            traced number) and returns the means of their losses, scalars by name. ``jit`` it with ``state`` donated.
         params: ``(state) -> params``.
     """
 
@@ -125,14 +125,14 @@ class Learner(NamedTuple):
 
 
 class WorldModel(NamedTuple):
-    """A kind of world model made for an observation and an action: what the hook ``register_world_models`` gives.
+    """A world model built for an observation and an action space, by a factory from ``register_world_models``.
 
     Attributes:
-        kind: the name that it is registered under.
-        settings: numbers, strings, lists and ``None`` only, from which the kind's factory builds the same again.
-        model: what planners and dreams see.
-        init: ``(key) -> params``, whose layout a file's parameters must have.
-        learner: ``None`` of a model that only an agent can fit.
+        kind: the name under which the factory is registered.
+        settings: numbers, strings, lists and ``None`` only, from which the factory builds the same model again.
+        model: the model as planners and dreams see it.
+        init: ``(key) -> params``; the parameters in a file must have the same layout.
+        learner: ``None`` for a model that only an agent can fit.
     """
 
     kind: str
@@ -159,7 +159,7 @@ class FittedModel(NamedTuple):
 
 
 def frozen_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings out of a file or a dict of the user's: lists as tuples, so that they are hashable."""
+    """Turn lists into tuples, so that settings from a file or a user are hashable."""
     return {name: _frozen(value) for name, value in settings.items()}
 
 
