@@ -282,7 +282,7 @@ def test_the_tables_of_arguments_are_complete_and_have_the_right_defaults(page, 
 
 
 def test_the_table_of_the_world_model_is_complete_and_has_the_right_defaults():
-    from spi_plugins.world_models.deep_mdp import DeepMDPConfig
+    from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
     documented = table(ROOT / "docs/deep_spi.md", "### `world_model_kwargs`")
     own = ("transition_density", "lipschitz", "termination")

@@ -11,7 +11,7 @@ from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
 from spi_plugins.hyperparameters import configured, declared
 from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.networks.actor_critic import ActorCriticConfig
-from spi_plugins.world_models.deep_mdp import DeepMDPConfig, TransitionDensity
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig, TransitionDensity
 from spi_plugins.world_models.model import WorldModel
 
 # The official batch: 128 environments times 8 steps.

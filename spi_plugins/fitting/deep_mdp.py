@@ -9,7 +9,8 @@ from jaxtyping import Array
 
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params
-from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
+from spi_plugins.world_models.deep_mdp import make_deep_mdp
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 from spi_plugins.world_models.model import Model, ModelSpec, Step, WorldModel, frozen_settings
 
 # Of the agent's policy, what leads to the latent.
@@ -36,7 +37,7 @@ def make_deep_mdp_world(
         observations: what the encoder reads.
         actions: of any kind.
         encoder: fields of ``networks.actor_critic.ActorCriticConfig``; those of actor and critic do not matter.
-        model: fields of ``world_models.deep_mdp.DeepMDPConfig``.
+        model: fields of ``world_models.deep_mdp_networks.DeepMDPConfig``.
         gamma: the agent's discount per step.
 
     Raises:

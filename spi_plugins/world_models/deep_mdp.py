@@ -18,10 +18,9 @@ latter:
 6. The location has a ReLU on feature maps only, whose latents are nonnegative; a flat latent may be negative. Flat
    latents have feature groups too.
 7. The noise of a Lipschitz normal is clipped, as for the mixture; the published code truncates it.
-8. Actions that are not discrete enter the first layer as features without a bound: the model is Lipschitz in the
-latent. 9. GroupSort pairs feature ``i`` with ``i + n / 2`` instead of its neighbor: the same functions, contiguous
-access. 10. Categorical latents: the action's embedding enters the first dense layer once instead of next to every
-token, which
+8. Actions that are not discrete enter the first layer as features without a bound, which holds in the latent only.
+9. GroupSort pairs feature ``i`` with ``i + n / 2`` instead of its neighbor: the same functions, contiguous access.
+10. Categorical latents: the action's embedding enters the first dense layer once instead of next to every token, which
     spans the same functions; the loss is smooth L1.
 
 Cost at the published size (latent 7 x 7 x 64, Lipschitz mixture): 6.2 MFLOP per sample forward and 18.5 with all
@@ -29,16 +28,13 @@ gradients, for any number of actions (transition 13.2, reward 5.2; a PPO sample 
 call for the bounds, whatever the batch. Inside a ``lax.scan`` with constant parameters XLA computes the bounds once.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.losses.deep_mdp import (
     balance,
     categorical_transition_loss,
@@ -50,81 +46,11 @@ from spi_plugins.losses.deep_mdp import (
     termination_loss,
 )
 from spi_plugins.losses.gradient_penalty import gradient_penalty
-from spi_plugins.networks.blocks import DensityOutputs, DensityShape, from_blocks
-from spi_plugins.networks.categorical import CategoricalTransition
-from spi_plugins.networks.functional import Network, functional
+from spi_plugins.networks.blocks import DensityOutputs, from_blocks
 from spi_plugins.networks.heads import action_features
-from spi_plugins.networks.reward import RewardNet, TerminationNet
-from spi_plugins.networks.transition import FlatTransition, MapTransition
 from spi_plugins.types import ActionSpec, Params
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig, make_networks
 from spi_plugins.world_models.densities import lipschitz_sample, sample, standard_deviation
-
-TransitionDensity = Literal["deterministic", "normal", "mixture", "categorical"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DeepMDPConfig(Config):
-    """What the latent model is made of. Frozen and hashable."""
-
-    transition_density: TransitionDensity = hyperparameter(
-        "mixture",
-        'Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or '
-        '`"categorical"` for categorical latents',
-    )
-    lipschitz: bool = hyperparameter(
-        True,
-        "Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical "
-        "latents need",
-    )
-    lipschitz_constant: float = hyperparameter(
-        1.0,
-        "Bound on the Lipschitz constant of transition and reward in the latent, with `lipschitz`",
-        above=0,
-    )
-    n_components: int = hyperparameter(5, "Components of the mixture", low=1)
-    feature_group_size: int | None = hyperparameter(
-        4,
-        "Channels in a group of the transition's last layer, or entries of a flat latent (the largest divisor that is "
-        "not greater); `None` for one group",
-        low=1,
-    )
-    transition_hidden: tuple[int, ...] | None = hyperparameter(
-        None,
-        "Widths of the transition's dense layers on flat (`None`: 128, 128) and categorical latents (512)",
-    )
-    reward_hidden: tuple[int, ...] | None = hyperparameter(
-        None,
-        "Widths of the reward's dense layers; `None` for (256, 256) on feature maps with `lipschitz`, (128,) on flat "
-        "latents, (512,) otherwise",
-    )
-    termination: bool = hyperparameter(False, "Also learn to predict termination, which dreams need")
-    termination_hidden: tuple[int, ...] | None = hyperparameter(
-        None, "Widths of the termination predictor; `None` for (128,) on flat latents, (512,) otherwise"
-    )
-    embedding: int = hyperparameter(128, "Width of embeddings of categorical latents and actions", low=1)
-    residual: bool = hyperparameter(
-        False,
-        "The transition predicts the change of a real latent instead of the next one; not with `lipschitz`",
-    )
-    w_balancing: float | None = hyperparameter(
-        None,
-        "The prediction's share of the transition loss's gradient, the target has the rest (published: 0.8, off by "
-        "default); `None` leaves both whole",
-        low=0,
-        high=1,
-    )
-    gradient_penalty_coef: float = hyperparameter(
-        0.01, "Weight of the gradient penalty, without `lipschitz` and on real latents", low=0
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.transition_density == "categorical" and self.lipschitz:
-            raise ValueError(
-                "transition_density='categorical' has no Lipschitz networks; set lipschitz=False."
-            )
-        if self.residual and (self.lipschitz or self.transition_density == "categorical"):
-            raise ValueError("residual=True needs real latents and lipschitz=False.")
 
 
 class ModelLosses(NamedTuple):
@@ -163,84 +89,6 @@ class DeepMDP(NamedTuple):
     latent_shape: tuple[int, ...]
 
 
-class _Networks(NamedTuple):
-    transition: Network
-    reward: Network
-    termination: Network | None
-
-
-def _check_latent(latent_shape: tuple[int, ...], config: DeepMDPConfig) -> None:
-    categorical = config.transition_density == "categorical"
-    allowed = (2,) if categorical else (1, 3)
-    if len(latent_shape) not in allowed or min(latent_shape) < 1:
-        kinds = "(categories, classes)" if categorical else "(size,) or (height, width, channels)"
-        density = config.transition_density
-        raise ValueError(f"latent_shape={latent_shape} must be {kinds} for transition_density={density!r}")
-
-
-def _make_networks(
-    latent_shape: tuple[int, ...], action_spec: ActionSpec, config: DeepMDPConfig
-) -> _Networks:
-    on_map, flat, lipschitz = len(latent_shape) == 3, len(latent_shape) == 1, config.lipschitz
-    categorical = config.transition_density == "categorical"
-    mixture = config.transition_density == "mixture"
-    density = DensityShape(
-        components=config.n_components if mixture else 1,
-        stochastic=config.transition_density in ("normal", "mixture"),
-        mixture=mixture,
-    )
-    transition_hidden = config.transition_hidden or ((128,) if flat else (512,))
-    reward_hidden = config.reward_hidden or ((128,) if flat else (256, 256) if lipschitz else (512,))
-
-    def transition(rngs: nnx.Rngs) -> nnx.Module:
-        if categorical:
-            return CategoricalTransition(
-                (latent_shape[0], latent_shape[1]),
-                action_spec,
-                hidden_sizes=transition_hidden,
-                embedding=config.embedding,
-                rngs=rngs,
-            )
-        if on_map:
-            return MapTransition(
-                (latent_shape[0], latent_shape[1], latent_shape[2]),
-                action_spec,
-                density,
-                lipschitz=lipschitz,
-                group_size=config.feature_group_size,
-                rngs=rngs,
-            )
-        return FlatTransition(
-            latent_shape[0],
-            action_spec,
-            density,
-            lipschitz=lipschitz,
-            group_size=config.feature_group_size,
-            hidden_sizes=transition_hidden,
-            rngs=rngs,
-        )
-
-    def reward(rngs: nnx.Rngs) -> nnx.Module:
-        embedding = config.embedding if categorical else None
-        return RewardNet(
-            latent_shape,
-            action_spec,
-            hidden_sizes=reward_hidden,
-            lipschitz=lipschitz,
-            embedding=embedding,
-            rngs=rngs,
-        )
-
-    termination_hidden = config.termination_hidden or ((128,) if flat else (512,))
-    return _Networks(
-        functional(transition),
-        functional(reward),
-        functional(lambda rngs: TerminationNet(latent_shape, hidden_sizes=termination_hidden, rngs=rngs))
-        if config.termination
-        else None,
-    )
-
-
 def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config: DeepMDPConfig) -> DeepMDP:
     """Build the latent model for a latent and an action space.
 
@@ -253,8 +101,7 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
     Raises:
         ValueError: the density cannot model such a latent.
     """
-    _check_latent(latent_shape, config)
-    networks = _make_networks(latent_shape, action_spec, config)
+    networks = make_networks(latent_shape, action_spec, config)
     categorical = config.transition_density == "categorical"
 
     def init(key: PRNGKeyArray) -> Params:

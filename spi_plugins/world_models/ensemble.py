@@ -23,7 +23,8 @@ from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.normed_mlp import NormedMLP
 from spi_plugins.networks.reward import RewardNet
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
-from spi_plugins.world_models.deep_mdp import DeepMDP, DeepMDPConfig, make_deep_mdp
+from spi_plugins.world_models.deep_mdp import DeepMDP, make_deep_mdp
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 

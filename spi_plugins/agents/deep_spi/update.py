@@ -21,7 +21,8 @@ from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
-from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
+from spi_plugins.world_models.deep_mdp import make_deep_mdp
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
 
 class DeepSPIState(NamedTuple):

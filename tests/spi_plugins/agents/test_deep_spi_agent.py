@@ -10,7 +10,7 @@ from spi_plugins.agents.deep_spi.minibatches import flatten_rollout, take_miniba
 from spi_plugins.agents.deep_spi.update import make_deep_spi
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
-from spi_plugins.world_models.deep_mdp import DeepMDPConfig
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
 OBS = ArraySpec(kind="box", shape=(3,), dtype="float32")
 ACTIONS = ActionSpec(kind="discrete", nvec=(2,))

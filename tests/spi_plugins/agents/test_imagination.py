@@ -13,7 +13,8 @@ from spi_plugins.agents.on_policy import Parts
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCritic, Evaluation
 from spi_plugins.types import ActionSpec
-from spi_plugins.world_models.deep_mdp import DeepMDP, DeepMDPConfig
+from spi_plugins.world_models.deep_mdp import DeepMDP
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
 ACTIONS = ActionSpec(kind="discrete", nvec=(2,))
 BOX = ActionSpec(kind="box", shape=(1,), low=(0.0,), high=(4.0,))

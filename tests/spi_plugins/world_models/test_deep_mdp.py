@@ -5,7 +5,8 @@ import optax
 import pytest
 
 from spi_plugins.types import ActionSpec
-from spi_plugins.world_models.deep_mdp import DeepMDPConfig, make_deep_mdp
+from spi_plugins.world_models.deep_mdp import make_deep_mdp
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
 DISCRETE = ActionSpec(kind="discrete", nvec=(3,))
 MULTI = ActionSpec(kind="multi_discrete", shape=(2,), nvec=(2, 3))
