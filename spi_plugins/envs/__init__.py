@@ -1,1 +1,1 @@
-"""Functional environments in JAX, and the machinery that runs many of them."""
+"""Functional environments in JAX, and functions that step many of them."""

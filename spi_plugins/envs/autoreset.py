@@ -1,8 +1,8 @@
-"""Many copies of one functional environment, stepped together.
+"""Steps many copies of one functional environment, and resets them in Gymnasium's same-step or next-step mode.
 
-Every environment draws from its own chain of keys, one link a reset and one a step. So ``B`` environments
-equal ``B`` single ones that started from the same keys, whatever the others do, and same-step, next-step and
-manual resets all see the same episodes.
+Each environment has its own chain of keys, with one link per reset and per step. So ``B`` environments equal ``B``
+single ones that started from the same keys, whatever the others do, and same-step, next-step and manual resets see the
+same episodes.
 
 All functions are pure: ``jit``, ``scan`` and ``vmap`` them, with ``env`` static and ``params`` traced.
 """
@@ -22,8 +22,8 @@ class VectorState(NamedTuple):
     """``B`` environments between two steps.
 
     Attributes:
-        env: the environments' own states, every leaf with a leading axis ``B``.
-        key: typed PRNG keys, one chain an environment.
+        env: the environments' own states, each leaf with a leading axis ``B``.
+        key: typed PRNG keys, one chain per environment.
         elapsed: steps since the last reset.
         episode_return: undiscounted sum of the episode's rewards so far.
         episode_cost: undiscounted sum of the episode's costs so far.
@@ -37,19 +37,19 @@ class VectorState(NamedTuple):
 
 
 class VectorStep(NamedTuple):
-    """What one step of ``B`` environments gave.
+    """One step of ``B`` environments.
 
     Attributes:
-        obs: observation to act on next: of a new episode where one ended and was reset, else ``final_obs``.
+        obs: observation to act on next: the first of a new episode after a reset, else ``final_obs``.
         final_obs: observation of the state that the step reached, before any reset.
-        reward: of the step.
-        cost: of the step.
+        reward: reward of the step.
+        cost: cost of the step.
         terminated: the state reached is terminal.
         truncated: the time limit was reached in a state that is not terminal; never true with ``terminated``.
-        episode_return: the episode's sum of rewards, this step included; its total where the episode ended.
-        episode_length: the episode's steps, this one included.
-        episode_cost: the episode's sum of costs, this step included.
-        info: what ``env.info`` says of the state reached; empty if the environment has none.
+        episode_return: the episode's sum of rewards up to and including this step.
+        episode_length: the episode's steps, including this one.
+        episode_cost: the episode's sum of costs up to and including this step.
+        info: ``env.info`` of the state reached; empty if the environment has none.
     """
 
     obs: Observation
@@ -65,12 +65,12 @@ class VectorStep(NamedTuple):
 
 
 def reset(env: FunctionalEnv, params: PyTree, keys: Key[Array, " B"]) -> tuple[VectorState, Observation]:
-    """Begin an episode in ``B`` environments.
+    """Start an episode in ``B`` environments.
 
     Args:
         env: the environment.
         params: its parameters, the same for all copies; ``env.params`` are the defaults.
-        keys: one typed key an environment, from which its whole future follows.
+        keys: one typed key per environment, which determines its whole future.
 
     Returns:
         The state, and the first observations ``[B, ...]``.
@@ -89,7 +89,7 @@ def step(
         env: the environment.
         params: its parameters.
         state: from ``reset`` or an earlier step.
-        action: ``[B, ...]``, as ``env.action_spec`` says.
+        action: ``[B, ...]``, see ``env.action_spec``.
     """
 
     def one(state: VectorState, action: Array) -> tuple[VectorState, VectorStep]:
@@ -104,9 +104,9 @@ def step(
 def step_without_reset(
     env: FunctionalEnv, params: PyTree, state: VectorState, action: Array
 ) -> tuple[VectorState, VectorStep]:
-    """Step every environment and reset none; ``obs`` is ``final_obs``.
+    """Step every environment without resets; ``obs`` is ``final_obs``.
 
-    The caller resets with ``reset_where``. A step past an episode's end goes on from the state it ended in.
+    The caller resets with ``reset_where``. A step past an episode's end continues from its final state.
     """
     return jax.vmap(functools.partial(_advance, env, params))(state, action)
 
@@ -116,8 +116,8 @@ def step_or_reset(
 ) -> tuple[VectorState, VectorStep]:
     """Step some environments and reset the others: next-step autoreset.
 
-    A row that resets is no transition: its action is ignored, its reward, cost and totals are 0, and it ends
-    nothing.
+    A row that resets is not a transition: its action is ignored, its reward, cost and totals are 0, and it ends no
+    episode.
 
     Args:
         env: the environment.
@@ -139,10 +139,10 @@ def step_or_reset(
 def reset_where(
     env: FunctionalEnv, params: PyTree, state: VectorState, mask: Bool[Array, " B"]
 ) -> tuple[VectorState, Observation]:
-    """Begin a new episode where ``mask`` is true, each environment going on with its own chain of keys.
+    """Start a new episode where ``mask`` is true, continuing each environment's chain of keys.
 
     Returns:
-        The state, and the observations ``[B, ...]`` of all environments, also of those that were not reset.
+        The state, and the observations ``[B, ...]`` of all environments, including those that were not reset.
     """
 
     def one(state: VectorState, mask: Bool[Array, ""]) -> tuple[VectorState, Observation]:
@@ -153,7 +153,7 @@ def reset_where(
 
 
 def _begin(env: FunctionalEnv, params: PyTree, key: Key[Array, ""]) -> tuple[VectorState, Observation]:
-    """Begin an episode of one environment."""
+    """Start an episode of one environment."""
     chain, initial_key = jax.random.split(key)
     inner = env.initial(initial_key, params)
     zero = jnp.float32(0)
@@ -190,5 +190,5 @@ def _advance(
 
 
 def _select(condition: Bool[Array, ""], when_true: Any, when_false: Any) -> Any:
-    """Choose a whole tree by one boolean."""
+    """Select a whole tree by one boolean."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), when_true, when_false)

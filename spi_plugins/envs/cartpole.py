@@ -24,14 +24,14 @@ _State = Float[Array, "4"]
 
 
 class CartPoleParams(NamedTuple):
-    """The physics, in SI units. Values derived from these are computed where they are used.
+    """The physics, in SI units.
 
     Attributes:
         gravity: m/s².
         cart_mass: kg.
         pole_mass: kg.
-        half_length: from the hinge to the pole's center of mass, m.
-        force: of one push, N.
+        half_length: distance from the hinge to the pole's center of mass, m.
+        force: force of one push, N.
         time_step: s.
     """
 
@@ -46,10 +46,10 @@ class CartPoleParams(NamedTuple):
 def make_cartpole(max_episode_steps: int = 500) -> FunctionalEnv:
     """Balance a pole on a cart: dynamics, thresholds and reward of Gymnasium's CartPole-v1, in float32.
 
-    Observation: position, velocity, angle, angular velocity (float32 ``[4]``). Under the default parameters
+    Observation: position, velocity, angle, angular velocity (float32 ``[4]``). With the default parameters
     none leaves [-20, 20] before an episode ends: accelerations are below 11 m/s² and 19 rad/s² and act over
-    4.8 m and 0.42 rad at most. Action: 0 pushes left, 1 right. Reward: 1 a step, the last one included.
-    Terminal beyond 12 degrees or 2.4 m. An episode starts with every entry uniform in [-0.05, 0.05].
+    at most 4.8 m and 0.42 rad. Action: 0 pushes left, 1 right. Reward: 1 per step, including the last one.
+    States beyond 12 degrees or 2.4 m are terminal. Episodes start with every entry uniform in [-0.05, 0.05].
 
     The best return is ``max_episode_steps``; a uniformly random policy gets about 22.
 
@@ -111,13 +111,13 @@ def _terminal(state: _State, _params: CartPoleParams) -> Bool[Array, ""]:
 
 
 def render(state: Any, params: CartPoleParams) -> UInt8[np.ndarray, "200 300 3"]:
-    """Draw cart, pole and track; the picture is as wide as the track between the limits."""
+    """Draw cart, pole and track; the frame is as wide as the track between the limits."""
     height, width, track = 200, 300, 160
     scale = width / (2 * POSITION_LIMIT)
     position, _, angle, _ = np.asarray(state, float)
     x, y = np.meshgrid(np.arange(width) - width / 2 - position * scale, track - np.arange(height))
     length = 2 * float(params.half_length) * scale
-    # Coordinates along the pole and across it, from the hinge.
+    # Coordinates along and across the pole, from the hinge.
     along = x * np.sin(angle) + y * np.cos(angle)
     across = x * np.cos(angle) - y * np.sin(angle)
 

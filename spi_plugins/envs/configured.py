@@ -1,4 +1,4 @@
-"""Binding a function of an environment to settings that fix its shapes."""
+"""Binds the functions of an environment to the settings that determine its shapes."""
 
 import dataclasses
 from collections.abc import Callable, Hashable
@@ -9,8 +9,8 @@ from typing import Any
 class Configured:
     """``function`` with ``config`` as its first argument.
 
-    Unlike ``functools.partial``, two of these are equal if their parts are. So environments made alike share
-    one compilation, also after a journey through pickle.
+    Unlike two ``functools.partial``, two of these are equal if their parts are. So environments with equal settings
+    share one compilation, even after pickling.
 
     Attributes:
         function: defined at the top of a module, so that it can be pickled.

@@ -1,11 +1,11 @@
-"""The confounding grid: two corridors that look alike, where the same action wins in one and ruins in the other.
+"""The confounding grid: two corridors that look alike, where the same action wins in one and loses in the other.
 
-The toy task of Deep SPI (Delgrange et al. 2026, arXiv:2510.12312) after its published code, from which we differ:
+The toy task of Deep SPI (Delgrange et al. 2026, arXiv:2510.12312) after its published code, with these differences:
 
 1. The step limit truncates; published: it terminates.
-2. The agent is drawn on the cells that end an episode, too; published: it vanishes there.
-3. What a step shows is the state that it reached; published: the next episode's start, with ``done``, so that
-   the world model learns that every end leads back to the start.
+2. The agent is also drawn on the cells that end an episode; published: it vanishes there.
+3. A step shows the state that it reached; published: the next episode's start, with ``done``, so that the world model
+   learns that every end leads back to the start.
 """
 
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from spi_plugins.envs.confounding_grid_render import render
 from spi_plugins.types import ActionSpec, ArraySpec
 
 _AGENT = 255  # its intensity
-_State = Int[Array, ""]  # index of a cell that is no wall, see ``grid_layout``
+_State = Int[Array, ""]  # index of a cell that is not a wall, see ``grid_layout``
 
 
 class ConfoundingGridParams(NamedTuple):
@@ -35,7 +35,7 @@ class ConfoundingGridParams(NamedTuple):
 
     Attributes:
         epsilon: probability that the fork leads to the lower corridor, in (0, 1).
-        gamma: discount that the rewards at the corridors' ends compensate, in (0, 1).
+        gamma: discount for which the rewards at the corridors' ends compensate, in (0, 1).
     """
 
     epsilon: float
@@ -50,9 +50,9 @@ def make_confounding_grid(
     size: int | None = 84,
     max_episode_steps: int = 200,
 ) -> FunctionalEnv:
-    """Make the grid on which a representation that takes two states for one rules out the best policy.
+    """Make the grid, on which a representation that confounds two states rules out the best policy.
 
-    The map for ``n_path=5``, where ``#`` are walls::
+    The map for ``n_path=5``, where ``#`` is a wall::
 
         #####G##
         #>>>>!W#
@@ -60,14 +60,14 @@ def make_confounding_grid(
         #>>>>!W#
         ########
 
-    An episode starts at ``I``, RIGHT leads to ``@``, and every action from there to the first cell of a
-    corridor: the lower one with probability ``epsilon``. In a corridor RIGHT pays 1 and goes one cell on, at
-    ``!`` to ``W``. At ``!`` UP leads to ``G`` from the upper corridor and pays ``n_path / gamma**n_path``, to
-    ``F`` from the lower one and pays ``-(2 - epsilon) / epsilon`` times as much. Other actions change nothing
-    and pay nothing. ``G``, ``F`` and ``W`` are terminal; ``max_episode_steps`` truncate. There is no cost.
+    An episode starts at ``I``. RIGHT leads to ``@``, and every action from there to the first cell of a corridor,
+    the lower one with probability ``epsilon``. In a corridor, RIGHT pays 1 and moves one cell, from ``!`` to ``W``. At
+    ``!``, UP leads from the upper corridor to ``G`` and pays ``n_path / gamma**n_path``; from the lower one it leads to
+    ``F`` and pays ``-(2 - epsilon) / epsilon`` times as much. Other actions have no effect and pay nothing. ``G``,
+    ``F`` and ``W`` are terminal; the episode is truncated after ``max_episode_steps``. There is no cost.
 
-    Who cannot tell the two ``!`` apart does best to go RIGHT at both. Discounted returns from ``I``, exact
-    (``confounding_grid_exact`` computes those of any policy):
+    An agent that cannot tell the two ``!`` apart does best to go RIGHT at both. Exact discounted returns from ``I``
+    (``confounding_grid_exact`` computes them for any policy):
 
     ====================== ========= ========= ==========
     policy                 defaults  ε = 0.1   n_path=10
@@ -78,15 +78,14 @@ def make_confounding_grid(
     ====================== ========= ========= ==========
 
     Actions: 0 up, 1 down, 2 left, 3 right. Observation: uint8 ``[1, size, size]``, channels first, the map in
-    gray with the agent's cell white. It shows everything, and the corridors differ in nothing but where the
-    agent is.
+    gray with the agent's cell white. It shows the whole state; the corridors differ only in where the agent is.
 
     Args:
         n_path: cells of a corridor, at least 2.
         epsilon: probability of the lower corridor, in (0, 1).
-        gamma: in (0, 1), makes up for discounting in the rewards of UP; give the learner the same.
-        size: pixels a side of the image, at least ``n_path + 3``; ``None`` to observe the index of the state,
-            a discrete observation.
+        gamma: discount for which the rewards of UP compensate, in (0, 1); use the learner's.
+        size: side of the image in pixels, at least ``n_path + 3``; ``None`` to observe the index of the state, a
+            discrete observation.
         max_episode_steps: steps until truncation, at least 1.
 
     Raises:
@@ -133,7 +132,6 @@ def _observation(
     layout = grid_layout(config.n_path)
     cells = cell_of_pixel(layout, config.size)
     background = intensities(layout)[cells]
-    # What does not depend on the state is a constant of the program.
     agent = jnp.asarray(cells) == jnp.asarray(layout.cells)[state]
     return jnp.where(agent, jnp.uint8(_AGENT), background)[None]
 

@@ -1,6 +1,6 @@
-"""The confounding grid as tables, and what a policy is worth in it: exact, in float64, on the host.
+"""The confounding grid as tables, and exact values of policies: in float64, on the host.
 
-Without the environment's step limit, which cuts off ``gamma**max_episode_steps`` of the future.
+The environment's step limit, which cuts off a share ``gamma**max_episode_steps`` of the future, is ignored.
 """
 
 from typing import NamedTuple
@@ -26,11 +26,11 @@ class GridModel(NamedTuple):
     """A finite Markov decision process with four actions.
 
     Attributes:
-        transition: probability of the next state, last, given state and action.
-        reward: of state and action.
+        transition: probability of the next state (last axis), given state and action.
+        reward: reward of state and action.
         gamma: discount.
         start: the state in which an episode begins.
-        decisions: the two states at ``!``, above and below.
+        decisions: the two states at ``!``, upper and lower.
     """
 
     transition: Float[np.ndarray, "S 4 S"]
@@ -41,10 +41,10 @@ class GridModel(NamedTuple):
 
 
 def exact_model(env: FunctionalEnv) -> GridModel:
-    """The tables of an environment, with its default parameters ``env.params``.
+    """Make the tables of an environment with its default parameters ``env.params``.
 
     Args:
-        env: from ``make_confounding_grid``.
+        env: an environment from ``make_confounding_grid``.
 
     Raises:
         ValueError: ``env`` is another environment.
@@ -60,10 +60,10 @@ def exact_model(env: FunctionalEnv) -> GridModel:
 
 
 def all_observations(env: FunctionalEnv) -> Shaped[np.ndarray, " S *obs"]:
-    """What the environment shows in each of its states, in the order of the tables.
+    """The observation of each state, in the order of the tables.
 
     Args:
-        env: from ``make_confounding_grid``.
+        env: an environment from ``make_confounding_grid``.
 
     Raises:
         ValueError: ``env`` is another environment.
@@ -81,7 +81,7 @@ def state_values(model: GridModel, policy: Float[np.ndarray, "S 4"]) -> Float[np
         policy: probabilities of the actions in each state; rows sum to 1 up to float32's rounding.
 
     Raises:
-        ValueError: the rows are no probabilities, or not one for each state.
+        ValueError: the shape is wrong, or the rows are not probabilities.
     """
     probabilities = np.asarray(policy, np.float64)
     if probabilities.shape != model.reward.shape:
@@ -99,16 +99,16 @@ def state_values(model: GridModel, policy: Float[np.ndarray, "S 4"]) -> Float[np
 
 
 def start_value(model: GridModel, policy: Float[np.ndarray, "S 4"]) -> float:
-    """Discounted return of a policy from the start; raises as ``state_values`` does."""
+    """Discounted return of a policy from the start; raises the same errors as ``state_values``."""
     return float(state_values(model, policy)[model.start])
 
 
 def corridor_policy(
     model: GridModel, up_above: float = 0.0, up_below: float = 0.0
 ) -> Float[np.ndarray, "S 4"]:
-    """RIGHT everywhere, but UP with given probabilities where one decides.
+    """The policy that goes RIGHT everywhere, except for UP with the given probabilities at ``!``.
 
-    ``(1, 0)`` is the best policy; equal probabilities are what a policy is bound to that takes the two for one.
+    ``(1, 0)`` is the best policy; a policy that cannot tell the two states apart has equal probabilities.
 
     Args:
         model: from ``exact_model``.

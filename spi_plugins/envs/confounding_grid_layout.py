@@ -1,4 +1,4 @@
-"""The map of the confounding grid: its cells, the states on them, where actions lead and which ones pay."""
+"""The map of the confounding grid: its cells and states, where actions lead and what they pay."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int, UInt8
 
 UP, DOWN, LEFT, RIGHT = range(4)
 ROWS = 5
-# What a pair of state and action pays: an index into ``amounts``.
+# What an action pays in a state: an index into ``amounts``.
 NOTHING, STEP, GOAL, FALL = range(4)
 
 _INTENSITIES = {"#": 50, ">": 100, "!": 100, "I": 120, "@": 180, "W": 200, "G": 220, "F": 220}
@@ -17,18 +17,18 @@ _INTENSITIES = {"#": 50, ">": 100, "!": 100, "I": 120, "@": 180, "W": 200, "G": 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfoundingGridConfig:
-    """What fixes the shapes.
+    """Settings that determine the shapes.
 
     Attributes:
-        n_path: cells of a corridor, the one where one decides included.
-        size: pixels a side of the image; ``None`` to observe the index of the state.
+        n_path: cells of a corridor, including its end, where the agent decides.
+        size: side of the image in pixels; ``None`` to observe the index of the state.
     """
 
     n_path: int
     size: int | None
 
     def __post_init__(self) -> None:
-        """Check that there is a corridor, and that every cell of the map is seen."""
+        """Check that there is a corridor, and that every cell of the map is visible."""
         if self.n_path < 2:
             raise ValueError(f"n_path must be at least 2, got {self.n_path}.")
         if self.size is not None and self.size < self.n_path + 3:
@@ -38,19 +38,19 @@ class ConfoundingGridConfig:
 
 
 class GridLayout(NamedTuple):
-    """A map of ``ROWS`` rows; states are its cells that are no walls, counted row by row. All on the host.
+    """A map of ``ROWS`` rows; its states are the cells that are not walls, counted row by row. All on the host.
 
     Attributes:
-        symbols: the rows of the map, a character a cell: ``#`` wall, ``I`` start, ``@`` fork, ``>`` corridor,
-            ``!`` a corridor's end, where one has to decide, ``W``, ``G`` and ``F`` the ends of an episode.
+        symbols: the rows of the map, one character per cell: ``#`` wall, ``I`` start, ``@`` fork, ``>`` corridor,
+            ``!`` a corridor's end, where the agent has to decide, ``W``, ``G`` and ``F`` the ends of an episode.
         cells: the cell of each state, counted row by row.
         successors: the state that each action leads to; at the fork, the one above.
         payments: ``NOTHING``, ``STEP``, ``GOAL`` or ``FALL`` for each state and action.
         terminal: the states that end an episode, all absorbing.
         start: the state at ``I``.
         fork: the state at ``@``.
-        branches: the states that the fork leads to: the usual one above, the rare one below.
-        decisions: the states at ``!``, above and below.
+        branches: the states that the fork leads to: the upper, usual one, and the lower, rare one.
+        decisions: the states at ``!``, upper and lower.
     """
 
     symbols: tuple[str, ...]
@@ -66,7 +66,7 @@ class GridLayout(NamedTuple):
 
 @functools.cache
 def grid_layout(n_path: int) -> GridLayout:
-    """Lay out two corridors of ``n_path`` cells, the last of them ``!``, and what lies around them.
+    """Lay out the map around two corridors of ``n_path`` cells, the last of which is ``!``.
 
     Args:
         n_path: cells of a corridor, at least 2.
@@ -91,7 +91,7 @@ def grid_layout(n_path: int) -> GridLayout:
         payments[decision, UP] = payment
     terminal = np.isin(kinds, ["W", "G", "F"])
     for table in (cells, successors, payments, terminal):
-        table.flags.writeable = False  # one copy serves all
+        table.flags.writeable = False  # the result is cached
     return GridLayout(
         symbols=symbols,
         cells=cells,
@@ -106,18 +106,18 @@ def grid_layout(n_path: int) -> GridLayout:
 
 
 def amounts(n_path: int, epsilon: Any, gamma: Any) -> tuple[Any, Any, Any, Any]:
-    """What ``NOTHING``, ``STEP``, ``GOAL`` and ``FALL`` pay, by numbers or traced scalars.
+    """What ``NOTHING``, ``STEP``, ``GOAL`` and ``FALL`` pay, for numbers or traced scalars.
 
-    ``GOAL`` is worth ``n_path`` at a corridor's first cell: the discount of the way there is made up for.
+    ``GOAL`` is worth ``n_path`` at a corridor's first cell: it compensates for the discount on the way.
     """
     goal = n_path / gamma**n_path
     return 0.0, 1.0, goal, -(2.0 - epsilon) / epsilon * goal
 
 
 def cell_of_pixel(layout: GridLayout, size: int) -> Int[np.ndarray, "size size"]:
-    """The cell under each pixel of an image that shows the whole map, by the pixels' centers.
+    """The cell under the center of each pixel of an image of the whole map.
 
-    This is nearest-neighbor scaling as ``jax.image.resize`` does it.
+    This is the nearest-neighbor scaling of ``jax.image.resize``.
     """
     columns = len(layout.symbols[0])
     centers = np.arange(size) + 0.5
@@ -126,5 +126,5 @@ def cell_of_pixel(layout: GridLayout, size: int) -> Int[np.ndarray, "size size"]
 
 
 def intensities(layout: GridLayout) -> UInt8[np.ndarray, " cells"]:
-    """The gray of each cell without the agent, counted row by row; ``!`` looks like ``>``, ``F`` like ``G``."""
+    """The gray of each cell, counted row by row; ``!`` looks like ``>``, ``F`` like ``G``."""
     return np.array([_INTENSITIES[symbol] for symbol in "".join(layout.symbols)], np.uint8)

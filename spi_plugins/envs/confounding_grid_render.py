@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 from spi_plugins.envs.confounding_grid_layout import ROWS, ConfoundingGridConfig, grid_layout
 
-_CELL = 40  # pixels a side
+_CELL = 40  # side in pixels
 _COLORS = {
     "#": (52, 56, 66),
     ">": (216, 218, 222),
@@ -23,14 +23,14 @@ _AGENT_RADIUS, _EDGE_WIDTH = 12.0, 2.0  # pixels
 
 
 def render(config: ConfoundingGridConfig, state: Any, params: Any) -> UInt8[np.ndarray, "height width 3"]:
-    """Draw the map: corridors light, the cells where one decides yellow, ends blue, green and red.
+    """Draw the map: corridors light gray, decisions yellow, ends blue, green and red.
 
-    The start is pale blue, the fork violet, the agent a white disc on its cell.
+    The start is pale blue, the fork violet, the agent a white disc.
 
     Args:
-        config: of the environment.
-        state: index of the agent's state, in JAX or NumPy.
-        params: not needed.
+        config: the environment's settings.
+        state: index of the agent's state, a JAX or NumPy scalar.
+        params: unused.
     """
     del params
     layout = grid_layout(config.n_path)

@@ -1,4 +1,4 @@
-"""Cart-pole with a cost: the same physics, and a strip of the track that the cart should not leave."""
+"""Cart-pole with a cost for leaving the middle of the track."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ def make_cost_cartpole(threshold: float = 0.2, *, max_episode_steps: int = 500) 
     """Balance the pole and keep the cart near the middle: ``spi/CartPole-v0`` with a cost.
 
     Observation, action, reward, end and ``params`` are those of ``make_cartpole``. Cost: 1 for each step that
-    ends with the cart's center farther than ``threshold`` from the middle of the track, on either side.
+    ends with the cart's center more than ``threshold`` from the middle of the track.
 
-    Reward and cost do not conflict: a full return is possible at no cost. But nothing in the reward says where
-    to balance, so an agent that does not know the cost settles anywhere.
+    Reward and cost do not conflict: the full return is possible without cost. But the reward does not say where to
+    balance, so an agent that ignores the cost settles anywhere.
 
     Args:
         threshold: in meters, above 0 and below 2.4, where episodes end.
@@ -49,7 +49,7 @@ def _cost(
 
 
 def _render(threshold: float, state: Any, params: CartPoleParams) -> UInt8[np.ndarray, "200 300 3"]:
-    """Draw what ``cartpole.render`` does, with the costly part of the track in red."""
+    """Draw the frame of ``cartpole.render`` with the costly part of the track in red."""
     frame: UInt8[np.ndarray, "200 300 3"] = cartpole.render(state, params)
     width = frame.shape[1]
     position = (np.arange(width) - width / 2) * (2 * cartpole.POSITION_LIMIT / width)

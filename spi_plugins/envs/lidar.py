@@ -1,4 +1,4 @@
-"""Pseudo-lidar: how near things are in each direction around a robot, as in Safety Gym."""
+"""Pseudo-lidar: how close things are in each direction around a robot, as in Safety Gym."""
 
 import math
 
@@ -14,20 +14,21 @@ def lidar(
     num_bins: int,
     reach: float,
 ) -> Float[Array, " bins"]:
-    """Sense points around a robot: 1 where one is at the robot itself, falling to 0 at ``reach``.
+    """Sense points around a robot: readings are 1 at the robot's position and fall to 0 at distance ``reach``.
 
-    The circle is cut into equal bins, counted counterclockwise from straight ahead. A point at distance ``d``
-    gives its bin ``max(0, 1 - d / reach)``. So that turning changes readings smoothly, it also gives the two
-    bins beside a share: the next one the fraction of the bin that lies behind it, the last one the rest. A bin
-    shows the largest reading; points hide nothing behind them (Ray et al. 2019, "Benchmarking Safe Exploration
-    in Deep Reinforcement Learning", section 4, and the pseudo-lidar of its published code).
+    The circle is divided into equal bins, counted counterclockwise from straight ahead. A point at distance ``d``
+    adds the reading ``max(0, 1 - d / reach)`` to its bin. So that readings change smoothly when the robot turns, the
+    two neighboring bins get a share of it: the next one the fraction of the bin that lies before the point, the
+    previous one the rest. A bin shows the largest reading; points do not hide one another (Ray et al. 2019,
+    "Benchmarking Safe Exploration in Deep Reinforcement Learning", section 4, and the pseudo-lidar of its published
+    code).
 
     Args:
-        points: where the things are, in meters; there may be none.
-        position: of the robot, in meters.
-        heading: of the robot, in radians counterclockwise from the x axis.
+        points: positions of the things, in meters; may be empty.
+        position: the robot's position, in meters.
+        heading: the robot's heading, in radians counterclockwise from the x axis.
         num_bins: number of bins.
-        reach: distance in meters from which on nothing is seen.
+        reach: distance in meters beyond which nothing is sensed.
 
     Returns:
         Readings in [0, 1], ``[num_bins]``.
@@ -35,7 +36,7 @@ def lidar(
     offset = points - position[None, :]
     reading = jnp.maximum(0.0, 1.0 - jnp.hypot(offset[:, 0], offset[:, 1]) / reach)
     angle = jnp.arctan2(offset[:, 1], offset[:, 0]) - heading
-    # Bins between a bin's beginning and the point, counterclockwise, in [-1, num_bins - 1).
+    # Distance in bins from a bin's start to the point, counterclockwise, in [-1, num_bins - 1).
     along = angle[:, None] * (num_bins / (2 * math.pi)) - jnp.arange(num_bins)[None, :]
     along = jnp.mod(along + 1.0, num_bins) - 1.0
     share = jnp.clip(1.5 - jnp.abs(along - 0.5), 0.0, 1.0)

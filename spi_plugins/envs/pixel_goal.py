@@ -1,4 +1,4 @@
-"""Pixel goal: walk to a green cell past red ones, seen as an image."""
+"""Pixel goal: walk to a green cell around red ones, observed as an image."""
 
 import dataclasses
 from typing import NamedTuple
@@ -14,17 +14,17 @@ from spi_plugins.types import ActionSpec, ArraySpec
 
 _FLOOR, _HAZARD, _GOAL, _AGENT = (24, 24, 48), (208, 48, 48), (48, 208, 96), (240, 240, 240)
 _MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right, as rows and columns
-_FRAME_SIZE = 320  # pixels, of a rendered frame at least half of it
+_FRAME_SIZE = 320  # pixels; a rendered frame has at least half of them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelGoalConfig:
-    """What fixes the shapes.
+    """Settings that determine the shapes.
 
     Attributes:
-        size: cells a side.
-        scale: pixels a cell's side.
-        num_hazards: red cells.
+        size: cells along a side.
+        scale: pixels along a cell's side.
+        num_hazards: number of red cells.
     """
 
     size: int
@@ -48,9 +48,9 @@ class PixelGoalParams(NamedTuple):
     """What may change without a retrace.
 
     Attributes:
-        slip: probability that a move goes in a direction drawn uniformly from the four instead.
-        goal_reward: paid on reaching the goal.
-        step_penalty: taken off at every step.
+        slip: probability that a move goes in a uniformly drawn direction instead.
+        goal_reward: reward for reaching the goal.
+        step_penalty: subtracted from the reward of each step.
     """
 
     slip: float
@@ -62,9 +62,9 @@ class PixelGoalState(NamedTuple):
     """Cells, counted row by row.
 
     Attributes:
-        agent: where the agent stands.
-        goal: where it should go.
-        hazards: where standing costs; distinct, and neither the goal nor the agent's first cell.
+        agent: the agent's cell.
+        goal: the goal's cell.
+        hazards: cells that cost; distinct, and neither the goal nor the agent's first cell.
     """
 
     agent: Int[Array, ""]
@@ -84,23 +84,23 @@ def make_pixel_goal(
 ) -> FunctionalEnv:
     """Make a board on which a white agent walks to a green goal; red cells cost.
 
-    Agent, goal and hazards start on distinct cells, uniformly at random, so each episode is another task that
-    only the image tells. Actions: 0 up, 1 down, 2 left, 3 right; the border stops. Observation: uint8
-    ``[size * scale, size * scale, 3]``, channels last. Reward: ``goal_reward`` on reaching the goal, less
-    ``step_penalty`` each step. Cost: 1 for each step that ends on a red cell, which neither stops nor pays.
-    The goal is terminal; ``max_episode_steps`` truncate.
+    Agent, goal and hazards start on distinct, uniformly random cells, so each episode is a different task that only the
+    image reveals. Actions: 0 up, 1 down, 2 left, 3 right; the border stops the agent. Observation: uint8
+    ``[size * scale, size * scale, 3]``, channels last. Reward: ``goal_reward`` for reaching the goal, minus
+    ``step_penalty`` for each step. Cost: 1 for each step that ends on a red cell, which does not stop the agent. The
+    goal is terminal; episodes are truncated after ``max_episode_steps``.
 
     At the defaults the image is ``[36, 36, 3]``, the best mean return is 0.911 (dynamic programming, costs
     ignored) and a uniformly random policy's is -0.241; ``tests/spi_plugins/envs/test_pixel_goal_board.py``
     computes both and plays them.
 
     Args:
-        size: cells a side, at least 2.
-        scale: pixels a cell's side; 36 pixels in all are the least that the Nature network takes.
-        num_hazards: red cells.
-        slip: probability in [0, 1] that a move goes in a random one of the four directions.
-        goal_reward: reward of reaching the goal.
-        step_penalty: taken off the reward of every step.
+        size: cells along a side, at least 2.
+        scale: pixels along a cell's side; the Nature network needs an image of at least 36 pixels.
+        num_hazards: number of red cells.
+        slip: probability in [0, 1] that a move goes in a uniformly drawn direction.
+        goal_reward: reward for reaching the goal.
+        step_penalty: subtracted from the reward of each step.
         max_episode_steps: steps until truncation, at least 1.
 
     Raises:

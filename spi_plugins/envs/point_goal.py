@@ -1,7 +1,7 @@
-"""Point Goal: a point robot drives from goal to goal, past circles that cost.
+"""Point Goal: a point robot drives from goal to goal and should avoid circles that cost.
 
-In the manner of Safety Gym's PointGoal (Ray et al. 2019, "Benchmarking Safe Exploration in Deep Reinforcement
-Learning"), made small: point kinematics instead of MuJoCo's, shorter episodes, smaller arenas.
+A small version of Safety Gym's PointGoal (Ray et al. 2019, "Benchmarking Safe Exploration in Deep Reinforcement
+Learning"): point kinematics instead of MuJoCo, shorter episodes, smaller arenas.
 """
 
 import math
@@ -19,8 +19,8 @@ from spi_plugins.envs.point_goal_render import render
 from spi_plugins.types import ActionSpec, ArraySpec
 
 NUM_BINS = 16
-HAZARD_REACH = 2.0  # meters; the goal is seen from everywhere
-# Cells a side of the arena, hazards.
+HAZARD_REACH = 2.0  # meters; the goal is visible from everywhere
+# Cells along a side of the arena, hazards.
 _LEVELS = {0: (5, 0), 1: (5, 10), 2: (7, 24)}
 _CELL_SIZE = 0.9  # meters
 
@@ -29,12 +29,12 @@ class PointGoalParams(NamedTuple):
     """What may change without a retrace.
 
     Attributes:
-        top_speed: reached in the end by full drive, m/s.
+        top_speed: speed at full drive, m/s.
         speed_lag: time constant of the speed, s, at least ``time_step``.
-        top_spin: turning rate reached in the end by full turning, rad/s.
+        top_spin: turning rate at full turn, rad/s.
         spin_lag: time constant of the turning rate, s, at least ``time_step``.
         time_step: s.
-        goal_bonus: paid on reaching a goal.
+        goal_bonus: reward for reaching a goal.
     """
 
     top_speed: float = 1.0
@@ -53,12 +53,12 @@ class PointGoalState(NamedTuple):
     """One arena, in meters, seconds and radians. Its center is the origin.
 
     Attributes:
-        position: of the robot.
-        velocity: of the robot, along the arena's axes.
-        heading: counterclockwise from the x axis, in [-pi, pi].
-        spin: turning rate, counterclockwise.
+        position: the robot's position.
+        velocity: the robot's velocity, along the arena's axes.
+        heading: the robot's heading, counterclockwise from the x axis, in [-pi, pi].
+        spin: the robot's turning rate, counterclockwise.
         goal: center of the goal.
-        hazards: their centers.
+        hazards: centers of the hazards.
         free: cells of the layout without a hazard.
     """
 
@@ -81,9 +81,9 @@ def make_point_goal(
 ) -> FunctionalEnv:
     """Make an arena in which a point robot drives to one goal after another; circles on the floor cost.
 
-    Robot, hazards and the first goal are drawn anew for each episode: each lies within a square cell of its
-    own, so nothing overlaps. A goal that is reached is replaced by one elsewhere, in a cell without a hazard.
-    Nothing is terminal; ``max_episode_steps`` truncate. Walls stop the robot, hazards do not.
+    Each episode draws the robot, the hazards and the first goal anew, each within its own square cell, so nothing
+    overlaps. A goal that is reached is replaced by another one, in a cell without a hazard. No state is terminal;
+    episodes are truncated after ``max_episode_steps``. Walls stop the robot, hazards do not.
 
     ===== ============ ======= ======== ===================== ======================
     level arena        cells   hazards  random: return, cost  straight: return, cost
@@ -93,30 +93,29 @@ def make_point_goal(
     2     6.3 x 6.3 m  7 x 7   24       0.0, 16.9             25.2, 27.2
     ===== ============ ======= ======== ===================== ======================
 
-    The last columns are means over 4096 episodes at the defaults, of uniformly random actions and of a driver
-    who turns to the goal and heads for it, whatever lies between. Standard errors are at most 0.02 of a return
-    and 0.6 of a cost; ``tests/spi_plugins/envs/test_point_goal_arena.py`` plays both again.
+    The last columns are means over 4096 episodes with the default arguments, for uniformly random actions and for a
+    driver that turns to the goal and heads straight for it. Standard errors are at most 0.02 for returns and 0.6 for
+    costs; ``tests/spi_plugins/envs/test_point_goal_arena.py`` reproduces both.
 
-    Action (float32 ``[2]`` in [-1, 1], clipped to it): drive, from full backwards to full ahead, which the
-    speed follows up to 1 m/s with a lag of 0.3 s; and turning, positive to the left, up to 3 rad/s with a lag
-    of 0.2 s. A step is 0.1 s.
+    Action (float32 ``[2]``, clipped to [-1, 1]): drive, from full speed backward to full speed ahead, which the
+    speed follows up to 1 m/s with a lag of 0.3 s; and turn, positive to the left, up to 3 rad/s with a lag of 0.2 s. A
+    step takes 0.1 s.
 
-    Observation (float32 ``[35]``, all as the robot sees it, so neither place nor heading):
+    Observation (float32 ``[35]``, relative to the robot, so it contains neither position nor heading):
 
     ====== ================================================================================================
     0-15   goal lidar in [0, 1]: 1 at the goal's center, 0 at the length of the arena's diagonal; see ``lidar``
-    16-31  hazard lidar in [0, 1]: 1 at a hazard's center, 0 at 2 m and beyond; hazards hide nothing
-    32, 33 speed ahead and to the left, as shares of the top speed, in [-1, 1]
-    34     turning rate to the left, as a share of the top rate, in [-1, 1]
+    16-31  hazard lidar in [0, 1]: 1 at a hazard's center, 0 at 2 m and beyond; nothing is hidden
+    32, 33 speed ahead and to the left, as fractions of the top speed, in [-1, 1]
+    34     turning rate to the left, as a fraction of the top rate, in [-1, 1]
     ====== ================================================================================================
 
-    Reward: the decrease of the distance to the goal's center in meters, plus 1 when the goal is reached, that
-    is when the robot comes within ``goal_radius``. Cost: 1 for each step that ends with the robot, a point, in
-    a hazard, however many there are.
+    Reward: the decrease of the distance to the goal's center in meters, plus 1 when the robot comes within
+    ``goal_radius`` of it. Cost: 1 for each step that ends with the robot, a point, in at least one hazard.
 
     Args:
         level: 0, 1 or 2, see above.
-        num_hazards: another number of hazards than the level's; at least four cells must be free of them.
+        num_hazards: number of hazards, by default the level's; at least four cells must remain without one.
         hazard_radius: in meters, at most 0.4.
         goal_radius: in meters, at most 0.4.
         max_episode_steps: steps until truncation, at least 1.
@@ -168,7 +167,7 @@ def _initial(config: PointGoalConfig, key: RandomKey, _params: _Params) -> Point
 
 
 def _observation(config: PointGoalConfig, state: PointGoalState, params: _Params) -> Float[Array, "35"]:
-    # No reach of the goal's lidar is too short: the arena's diagonal.
+    # The goal's lidar reaches everywhere.
     diagonal = 2 * math.sqrt(2) * config.half_side
     sight = state.position, state.heading
     goal = lidar(state.goal[None, :], *sight, num_bins=NUM_BINS, reach=diagonal)
@@ -183,7 +182,7 @@ def _observation(config: PointGoalConfig, state: PointGoalState, params: _Params
 def _transition(
     config: PointGoalConfig, state: PointGoalState, action: _Action, key: RandomKey, params: _Params
 ) -> PointGoalState:
-    """One semi-implicit Euler step of first-order lags: speeds first, then places with the new speeds."""
+    """One semi-implicit Euler step of first-order lags: speeds first, then positions by the new speeds."""
     drive, turn = jnp.clip(action, -1.0, 1.0)
     spin = state.spin + (turn * params.top_spin - state.spin) * (params.time_step / params.spin_lag)
     heading = state.heading + params.time_step * spin
@@ -195,7 +194,7 @@ def _transition(
     reached = _distance(position, state.goal) <= config.goal_radius
     return state._replace(
         position=position,
-        # A wall takes the speed towards it.
+        # A wall stops motion toward it.
         velocity=jnp.where(position == free_way, velocity, 0.0),
         heading=heading,
         spin=spin,
@@ -206,7 +205,7 @@ def _transition(
 def _reward(
     config: PointGoalConfig, state: PointGoalState, _action: _Action, after: PointGoalState, params: _Params
 ) -> Scalar:
-    # Of the goal before the step: another one may have taken its place.
+    # Distance to the goal before the step, which may have been replaced since.
     distance = _distance(after.position, state.goal)
     bonus = jnp.where(distance <= config.goal_radius, params.goal_bonus, 0.0)
     return _distance(state.position, state.goal) - distance + bonus

@@ -1,4 +1,4 @@
-"""Where things stand in Point Goal: each in a cell of its own, so that nothing overlaps and nothing is redrawn."""
+"""Where things are in Point Goal: each in its own cell, so that nothing overlaps without rejection sampling."""
 
 import dataclasses
 
@@ -6,18 +6,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-# Between the border of a cell and what stands in it, in meters: there is a way between any two hazards.
+# Meters between the border of a cell and the thing in it, so that the robot can pass between any two hazards.
 _GAP = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PointGoalConfig:
-    """What fixes the shapes and the places.
+    """Settings that determine the shapes and the layout.
 
     Attributes:
-        cells: a side of the arena, each a square.
+        cells: square cells along a side of the arena.
         cell_size: side of a cell, in meters.
-        num_hazards: circles that cost.
+        num_hazards: number of circles that cost.
         hazard_radius: in meters.
         goal_radius: in meters.
     """
@@ -30,7 +30,7 @@ class PointGoalConfig:
 
     def __post_init__(self) -> None:
         """Check that everything fits."""
-        # Cells that are neither the robot's nor hazards: one for the goal, and some choice.
+        # One cell for the robot, one for the goal, and some choice for the next one.
         most = self.cells**2 - 4
         if not 0 <= self.num_hazards <= most:
             raise ValueError(
@@ -44,20 +44,20 @@ class PointGoalConfig:
 
     @property
     def half_side(self) -> float:
-        """Half the side of the arena, whose center is the origin; in meters."""
+        """Half the side of the arena in meters; its center is the origin."""
         return self.cells * self.cell_size / 2
 
 
 def draw_layout(
     config: PointGoalConfig, key: Key[Array, ""]
 ) -> tuple[Float[Array, "2"], Float[Array, "N 2"], Bool[Array, " cells"]]:
-    """Draw the robot's place and the hazards', on distinct cells, uniformly.
+    """Draw the positions of the robot and the hazards, uniformly on distinct cells.
 
     Returns:
         The robot's position, the hazards' centers, and the cells without a hazard, counted row by row.
     """
     count, chosen = config.cells**2, 1 + config.num_hazards
-    # One draw for all: each call of the generator makes the program longer to compile.
+    # One draw for all, because each call of the generator adds compile time.
     drawn = jax.random.uniform(key, (count + 2 * chosen,))
     rank = _ranks(drawn[:count])
     cells = jnp.argmax(rank[None, :] == jnp.arange(chosen)[:, None], axis=1)
@@ -73,14 +73,14 @@ def draw_goal(
 ) -> Float[Array, "2"]:
     """Draw the goal's center in a cell without a hazard, uniformly among those away from the robot.
 
-    Away means that the cells' centers are more than one and a half cells from the robot; if there is no such
-    cell, any cell without a hazard will do.
+    Away means that the cell's center is more than one and a half cells from the robot; without such a cell, any cell
+    without a hazard is used.
     """
     drawn = jax.random.uniform(key, (3,))
     offset = _centers(config, jnp.arange(config.cells**2)) - robot[None, :]
     away = free & (jnp.hypot(offset[:, 0], offset[:, 1]) > 1.5 * config.cell_size)
     allowed = jnp.where(away.any(), away, free)
-    # The first cell with that many allowed ones up to it, itself included.
+    # The first cell up to which, inclusive, there are that many allowed ones.
     number = jnp.cumsum(allowed)
     cell = jnp.argmax(number > jnp.floor(drawn[0] * number[-1]))
     room = config.cell_size / 2 - _GAP - config.goal_radius
@@ -88,9 +88,9 @@ def draw_goal(
 
 
 def _ranks(values: Float[Array, " K"]) -> Int[Array, " K"]:
-    """How many others come before each one, in ascending order; of equal ones the first comes first.
+    """The rank of each value in ascending order; ties are broken by position.
 
-    By comparing all with all: resets are computed at every step, and sorting would be most of its time.
+    All pairs are compared because resets are computed at every step, where sorting would take most of the time.
     """
     index = jnp.arange(len(values))
     below = values[None, :] < values[:, None]
@@ -106,5 +106,5 @@ def _centers(config: PointGoalConfig, cells: Int[Array, " K"]) -> Float[Array, "
 def _within(
     config: PointGoalConfig, cells: Int[Array, " K"], drawn: Float[Array, "K 2"], room: float
 ) -> Float[Array, "K 2"]:
-    """Points at most ``room`` from the centers of their cells, in x and in y, as numbers in [0, 1) decide."""
+    """Map numbers in [0, 1) to points at most ``room`` from the centers of their cells, in x and in y."""
     return _centers(config, cells) + room * (2 * drawn - 1)

@@ -8,20 +8,20 @@ from jaxtyping import Bool, Float, UInt8
 
 from spi_plugins.envs.point_goal_layout import PointGoalConfig
 
-_SIZE = 300  # pixels a side
+_SIZE = 300  # side in pixels
 _WALL, _FLOOR = (90, 90, 90), (250, 250, 250)
 _HAZARD, _GOAL, _ROBOT, _NOSE = (120, 120, 220), (60, 190, 90), (200, 60, 50), (250, 230, 90)
-_ROBOT_RADIUS = 0.1  # meters, of the picture only: the robot is a point
+_ROBOT_RADIUS = 0.1  # meters, in the picture only: the robot is a point
 _MARGIN = 0.15  # meters around the arena
 
 
 def render(config: PointGoalConfig, state: Any, params: Any) -> UInt8[np.ndarray, "300 300 3"]:
-    """Draw the arena, y upwards: goal green, hazards blue, the robot red with a yellow nose where it heads.
+    """Draw the arena, y upward: the goal green, hazards blue, the robot red with a yellow nose.
 
     Args:
-        config: of the arena.
-        state: a ``PointGoalState``, in JAX or NumPy.
-        params: not needed.
+        config: the arena's settings.
+        state: a ``PointGoalState`` of JAX or NumPy arrays.
+        params: unused.
     """
     del params
     half = config.half_side + _MARGIN

@@ -1,8 +1,8 @@
-"""Probe environments: tiny tasks of growing difficulty, so that a failing test names the broken part.
+"""Probe environments: tiny tasks of increasing difficulty, so that a failing test points to the broken part.
 
-An agent that fails ``constant_reward`` has a broken critic; one that passes it and fails
-``observation_reward`` does not feed its observations to it; and so on down the list. The idea is from Andy
-Jones, "Debugging RL" (2021). Unless said otherwise an episode is one step, and there is no cost.
+An agent that fails ``constant_reward`` has a broken critic; one that passes it and fails ``observation_reward`` does
+not feed observations to its critic; and so on down the list. The idea is from Andy Jones, "Debugging RL" (2021). Unless
+stated otherwise, an episode is one step, and there is no cost.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, no_cost
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec
 
-IMAGE_SIZE = 36  # the smallest that the Nature network takes
-TIME_LIMIT = 4  # of ``make_time_limit``, in steps
+IMAGE_SIZE = 36  # the smallest for the Nature network
+TIME_LIMIT = 4  # steps of ``make_time_limit``
 
 _NUMBER = ArraySpec(kind="box", shape=(1,), dtype="float32", low=-1.0, high=1.0)
 _IMAGE = ArraySpec(kind="image", shape=(IMAGE_SIZE, IMAGE_SIZE, 3), dtype="uint8", low=0.0, high=255.0)
@@ -25,7 +25,7 @@ _ONE_NUMBER = ActionSpec(kind="box", shape=(1,), low=(-1.0,), high=(1.0,))
 
 
 class ProbeState(NamedTuple):
-    """What the agent may need to know, and the time.
+    """What the agent may need to know, and the elapsed time.
 
     Attributes:
         signal: -1 or 1, drawn at the start; in ``make_box_target`` uniform in [-1, 1].
@@ -43,19 +43,19 @@ _Observe = Callable[[ProbeState, Any], Observation]
 
 
 def make_constant_reward() -> FunctionalEnv:
-    """Observation 0, reward 1. Right if the value is 1."""
+    """Observation 0, reward 1. The correct value is 1."""
     return _probe("constant_reward", reward=_one, observation=_nothing)
 
 
 def make_observation_reward() -> FunctionalEnv:
-    """Observation -1 or 1, and the reward is the observation. Right if the value is the observation."""
+    """Observation -1 or 1, and the reward is the observation, as is the correct value."""
     return _probe("observation_reward", reward=_signal)
 
 
 def make_two_steps() -> FunctionalEnv:
     """Two steps, observations 0 and 1, reward 1 after the second.
 
-    Right if the value of observation 1 is 1 and that of observation 0 is the discount.
+    The correct value of observation 1 is 1, that of observation 0 is the discount.
     """
     return _probe("two_steps", reward=_last_of_two, observation=_clock)._replace(terminal=_after_two_steps)
 
@@ -66,7 +66,7 @@ def make_action_matters() -> FunctionalEnv:
 
 
 def make_action_depends_on_observation() -> FunctionalEnv:
-    """Observation -1 or 1; action 1 is right at 1, action 0 at -1. Right pays 1, wrong -1.
+    """Observation -1 or 1; action 1 is correct at 1, action 0 at -1. The correct action pays 1, the other -1.
 
     The best return is 1, a random policy's 0.
     """
@@ -76,36 +76,36 @@ def make_action_depends_on_observation() -> FunctionalEnv:
 def make_box_target() -> FunctionalEnv:
     """Observation ``o`` uniform in [-1, 1], action ``a`` in [-1, 1], reward ``-(a - o)²``.
 
-    The best return is 0, that of a policy uniform over the box -2/3, that of always 0 -1/3.
+    The best return is 0; a policy uniform over the box gets -2/3, one that always acts 0 gets -1/3.
     """
     env = _probe("box_target", reward=_minus_squared_error)
     return env._replace(action_spec=_ONE_NUMBER, initial=_initial_uniform)
 
 
 def make_time_limit() -> FunctionalEnv:
-    """Reward 1 a step; at observation 1 the first step is terminal, at -1 only a limit of 4 steps ends it.
+    """Reward 1 per step; at observation 1 the first step is terminal, at -1 only a limit of 4 steps ends the episode.
 
-    Right if the value of observation 1 is 1 and that of -1 is ``1 / (1 - discount)``. A critic that takes the
-    time limit for a terminal state finds at most ``(1 - discount⁴) / (1 - discount)`` there, and one that
-    bootstraps from terminal states more than 1 at observation 1.
+    The correct value of observation 1 is 1, that of -1 is ``1 / (1 - discount)``. A critic that treats the time limit
+    as terminal finds at most ``(1 - discount⁴) / (1 - discount)`` there, and one that bootstraps from terminal states
+    finds more than 1 at observation 1.
     """
     env = _probe("time_limit", reward=_one)
     return env._replace(terminal=_first_step_where_positive, max_episode_steps=TIME_LIMIT)
 
 
 def make_image_side() -> FunctionalEnv:
-    """A uint8 image ``[36, 36, 3]``, half of it bright; action 0 is right for the left half, 1 for the right.
+    """A uint8 image ``[36, 36, 3]``, half of it bright; action 0 is correct for the left half, 1 for the right.
 
-    Right pays 1, wrong -1. The best return is 1, a random policy's 0.
+    The correct action pays 1, the other -1. The best return is 1, a random policy's 0.
     """
     return _probe("image_side", reward=_match_signal, observation=_bright_half, spec=_IMAGE)
 
 
 def make_dict_rule() -> FunctionalEnv:
-    """Observation ``{"rule": 0 or 1, "signal": -1 or 1}``, and the right action needs both.
+    """Observation ``{"rule": 0 or 1, "signal": -1 or 1}``, and the correct action depends on both.
 
-    Under rule 0 action 1 is right at signal 1 and action 0 at -1; rule 1 turns that round. Right pays 1,
-    wrong -1. The best return is 1, a random policy's 0.
+    Under rule 0, action 1 is correct at signal 1 and action 0 at -1; rule 1 is the reverse. The correct action pays 1,
+    the other -1. The best return is 1, a random policy's 0.
     """
     rule = ArraySpec(kind="discrete", shape=(), dtype="int32", nvec=(2,))
     spec = (("rule", rule), ("signal", _NUMBER))
@@ -138,7 +138,7 @@ def make_probe(kind: str) -> FunctionalEnv:
     """Make a probe by its name in ``PROBES``.
 
     Raises:
-        ValueError: there is no probe of that name.
+        ValueError: no probe has that name.
     """
     if kind not in PROBES:
         raise ValueError(f"kind must be one of {', '.join(PROBES)}, got {kind!r}.")
@@ -152,7 +152,7 @@ def _observe_signal(state: ProbeState, _params: Any) -> Float[Array, "1"]:
 def _probe(
     name: str, *, reward: _Reward, observation: _Observe = _observe_signal, spec: ObservationSpec = _NUMBER
 ) -> FunctionalEnv:
-    """One step, two actions."""
+    """Make a probe of one step and two actions."""
     return FunctionalEnv(
         observation_spec=spec,
         action_spec=_TWO_ACTIONS,
