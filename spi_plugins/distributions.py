@@ -1,6 +1,6 @@
 """Action distributions as structs of pure functions on one flat parameter array.
 
-The actor emits ``parameters [B, P]``: logits for discrete actions (those of every entry side by side for
+The actor returns ``parameters [B, P]``: logits for discrete actions (those of all entries concatenated for
 MultiDiscrete), mean and log standard deviation for continuous ones.
 """
 
@@ -80,7 +80,7 @@ def _categoricals(nvec: tuple[int, ...], *, squeeze: bool) -> ActionDistribution
 
 
 def _gaussian(size: int, shape: tuple[int, ...]) -> ActionDistribution:
-    """Diagonal Gaussian, not squashed: the shell clips what it sends to the environment, as SB3's PPO does."""
+    """Diagonal Gaussian without squashing: actions are clipped for the environment only, as in SB3's PPO."""
 
     def moments(parameters: Array) -> tuple[Array, Array]:
         return parameters[:, :size], parameters[:, size:]
@@ -105,7 +105,7 @@ def _gaussian(size: int, shape: tuple[int, ...]) -> ActionDistribution:
 
 
 def symlog(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """``sign(x) log(1 + |x|)``: large numbers in few bins (arXiv:2301.04104)."""
+    """``sign(x) log(1 + |x|)``, which compresses large numbers (arXiv:2301.04104)."""
     return jnp.sign(x) * jnp.log1p(jnp.abs(x))
 
 
@@ -115,14 +115,14 @@ def symexp(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 
 class Bins(NamedTuple):
-    """A number as a distribution over ``n_bins`` points, equally spaced between two bounds of its ``symlog``."""
+    """Numbers as distributions over ``n_bins`` points, equally spaced between two bounds of their ``symlog``."""
 
     n_bins: int = 101
     low: float = -10.0
     high: float = 10.0
 
     def _position(self, x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-        """Where it stands in units of a bin, from the first."""
+        """Distance from the first bin, in bins."""
         spacing = (self.high - self.low) / (self.n_bins - 1)
         return (jnp.clip(symlog(x), self.low, self.high) - self.low) / spacing
 
@@ -133,7 +133,7 @@ class Bins(NamedTuple):
         return jnp.maximum(1.0 - distance, 0.0)
 
     def cross_entropy(self, logits: Float[Array, "*s K"], x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-        """Of the logits to ``two_hot(x)``, in nats."""
+        """Cross-entropy between ``two_hot(x)`` and the logits, in nats."""
         return -jnp.sum(self.two_hot(x) * jax.nn.log_softmax(logits), axis=-1)
 
     def decode(self, logits: Float[Array, "*s K"]) -> Float[Array, "*s"]:
@@ -148,12 +148,12 @@ def _points(count: int, ndim: int) -> Array:
 
 
 class TanhNormal(NamedTuple):
-    """A diagonal Gaussian through tanh, with the logarithm of its deviation between two bounds.
+    """A diagonal Gaussian through tanh, with its log standard deviation between two bounds.
 
-    Its parameters are ``[N, 2 A]``: the mean, and the raw logarithm, which a tanh takes into the bounds.
+    Its parameters are ``[N, 2 A]``: the mean, and the raw log standard deviation, which a tanh maps into the bounds.
 
-    ``official_log_prob`` multiplies the Gaussian's part by ``A`` and takes its constant once, as SPOWL's code does
-    (and early versions of TD-MPC2's).
+    ``official_log_prob`` multiplies the Gaussian's part by ``A`` and adds its constant once, as SPOWL's code and early
+    versions of TD-MPC2's do.
     """
 
     log_std_min: float = -10.0
@@ -161,7 +161,7 @@ class TanhNormal(NamedTuple):
     official_log_prob: bool = False
 
     def moments(self, parameters: Float[Array, "N P"]) -> tuple[Array, Array]:
-        """Mean and logarithm of the deviation before the tanh, ``[N, A]``."""
+        """Mean and log standard deviation before the tanh, ``[N, A]``."""
         mean, raw = jnp.split(parameters, 2, axis=-1)
         span = self.log_std_max - self.log_std_min
         return mean, self.log_std_min + 0.5 * span * (jnp.tanh(raw) + 1.0)
@@ -182,5 +182,5 @@ class TanhNormal(NamedTuple):
 
 
 def _log_slope(action: Float[Array, "N A"]) -> Float[Array, "N A"]:
-    """Logarithm of tanh's slope where it gives ``action``; the official codes' small number keeps it finite."""
+    """Log slope of tanh where its value is ``action``, kept finite by the official codes' small constant."""
     return jnp.log(jnp.maximum(1.0 - action**2, 0.0) + 1e-6)

@@ -1,7 +1,4 @@
-"""Gymnasium's spaces as hashable specs, and back.
-
-The pure layers know specs only; whatever meets a Gymnasium space translates it here, in both directions.
-"""
+"""Gymnasium's spaces as hashable specs, and back. The pure layers know specs only."""
 
 from typing import Any
 
@@ -21,7 +18,7 @@ _ACTIONS = (
 
 
 def observation_spec(space: spaces.Space[Any]) -> ObservationSpec:
-    """Describe an observation space to the pure layers.
+    """Turn an observation space into a spec.
 
     A uint8 ``Box`` with three axes and bounds 0..255 is an image, whose channels come first if the first axis
     is the smallest (Stable-Baselines3's rule). Any other ``Box`` is a vector of numbers, whatever its dtype.
@@ -34,7 +31,7 @@ def observation_spec(space: spaces.Space[Any]) -> ObservationSpec:
         ``Box`` differ between elements, ``low`` and ``high`` are the outermost.
 
     Raises:
-        EnvironmentNotSupportedError: a ``ValueError``; no encoder reads the space, or a part of it.
+        EnvironmentNotSupportedError: a ``ValueError``; no encoder reads the space or a part of it.
     """
     if not isinstance(space, spaces.Dict):
         return _array_spec(space, where="The observation space")
@@ -45,7 +42,7 @@ def observation_spec(space: spaces.Space[Any]) -> ObservationSpec:
     keys = list(space.spaces)
     if not all(isinstance(key, str) for key in keys):
         raise EnvironmentNotSupportedError(
-            f"The observation space {space} has keys that are no strings: {keys!r}."
+            f"The observation space {space} has keys that are not strings: {keys!r}."
         )
     return tuple(
         (key, _array_spec(space.spaces[key], where=f"The observation space at {key!r}"))
@@ -54,7 +51,7 @@ def observation_spec(space: spaces.Space[Any]) -> ObservationSpec:
 
 
 def action_spec(space: spaces.Space[Any]) -> ActionSpec:
-    """Describe an action space to the pure layers, which count discrete actions from 0.
+    """Turn an action space into a spec, in which discrete actions count from 0.
 
     ``MultiBinary`` becomes ``multi_discrete`` with two values an entry. ``actions.to_action`` converts back.
 
@@ -62,8 +59,8 @@ def action_spec(space: spaces.Space[Any]) -> ActionSpec:
         space: the space of *one* action, without an environment axis.
 
     Raises:
-        EnvironmentNotSupportedError: a ``ValueError``; the space is of another kind, or is a ``Box`` without
-            finite bounds.
+        EnvironmentNotSupportedError: a ``ValueError``; the space is of another kind, or a ``Box`` without finite
+            bounds.
     """
     if isinstance(space, spaces.Discrete):
         return ActionSpec(kind="discrete", nvec=(int(space.n),))

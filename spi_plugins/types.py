@@ -1,6 +1,6 @@
-"""The data that crosses module boundaries, free of any framework but JAX arrays.
+"""Data that crosses module boundaries, with no framework but JAX arrays.
 
-Shape letters, everywhere in the project: ``T`` time, ``B`` batch or environments, ``Z`` latent, ``A`` action,
+Shape letters, throughout the project: ``T`` time, ``B`` batch or environments, ``Z`` latent, ``A`` action,
 ``H`` horizon, ``N`` samples, ``E`` ensemble. Time leads.
 """
 
@@ -27,7 +27,7 @@ def device_dtype(dtype: Any) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArraySpec:
-    """One array of an observation. Hashable, so it may be a static argument of ``jit``.
+    """One array of an observation. Hashable, so that it can be a static argument of ``jit``.
 
     Attributes:
         kind: how an encoder reads it: ``image`` (uint8, scaled by 1/255), ``box`` (flattened floats),
@@ -49,13 +49,13 @@ class ArraySpec:
     channels_first: bool = False
 
 
-# Dict observations are sorted (key, spec) pairs, so that the whole is hashable.
+# A Dict is (key, spec) pairs sorted by key, which are hashable.
 ObservationSpec: TypeAlias = ArraySpec | tuple[tuple[str, ArraySpec], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ActionSpec:
-    """What an action is. Discrete values count from 0; shells add a space's ``start``.
+    """An action. Discrete values count from 0; ``actions.to_action`` adds a space's ``start``.
 
     Attributes:
         kind: ``discrete`` (int32 scalar), ``multi_discrete`` (int32 ``[len(nvec)]``), ``box`` (float32 ``shape``).
@@ -80,15 +80,15 @@ class ActionSpec:
 class Rollout(NamedTuple):
     """``T`` steps of ``B`` environments, the input of an on-policy update.
 
-    ``obs`` has one row more than the rest: the step ``t`` went from ``obs[t]`` to ``obs[t + 1]``, except where an
-    episode ended and the environment reset itself in the same step; then it went to ``final_obs[t]``.
+    ``obs`` has one more row than the rest: step ``t`` led from ``obs[t]`` to ``obs[t + 1]``, or, where an episode
+    ended and the environment reset itself in the same step, to ``final_obs[t]``.
 
-    Two layouts, told apart by ``final_obs``:
+    There are two layouts:
 
     * ``final_obs is None``: next-step autoreset (envpool, Gymnasium's default). ``obs[t + 1]`` is the true successor
-      also at an episode's end, and the row after it is a reset, no transition: ``valid`` is false there.
+      even at an episode's end, and the row after it is a reset, not a transition: ``valid`` is false there.
     * otherwise: same-step autoreset (SB3's VecEnv, functional environments). Every row is valid, and ``final_obs``
-      equals ``obs[t + 1]`` where the episode went on. ``final_value`` is the critic at ``final_obs`` where
+      equals ``obs[t + 1]`` where the episode continued. ``final_value`` is the critic at ``final_obs`` where
       ``truncated`` is true and zero elsewhere.
     """
 
@@ -98,7 +98,7 @@ class Rollout(NamedTuple):
     value: Float[Array, "T+1 B"]
     reward: Float[Array, "T B"]
     terminated: Bool[Array, "T B"]  # the state reached is terminal: no bootstrap
-    truncated: Bool[Array, "T B"]  # a time limit or the like: the sum stops, the value of the state counts
-    valid: Bool[Array, "T B"]  # false on a reset row, which is no transition
+    truncated: Bool[Array, "T B"]  # by a time limit, for example: the return continues with the state's value
+    valid: Bool[Array, "T B"]  # false in reset rows, which are not transitions
     final_obs: Observation | None  # [T, B, ...]
     final_value: Float[Array, "T B"] | None

@@ -1,7 +1,7 @@
-"""A learned world as a functional environment: start in the latent of a real state, step the model, never the real one.
+"""A learned world as a functional environment: it starts in the latent of a real state and steps the model.
 
-The parameters of the environment are ``DreamParams``, arrays that may be swapped without a retrace while the model
-trains. What decides its programs is ``DreamConfig`` and the model's functions.
+The parameters of the environment are ``DreamParams``, arrays that can be swapped without a retrace while the model
+trains. Its compiled functions depend on ``DreamConfig`` and the model's functions only.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from spi_plugins.world_models.model import FittedModel, Model
 
 DreamObservation = Literal["latent", "decoded"]
 Termination = Literal["model", "none"]
-# Steps that a picture's curves reach back.
+# Steps that a frame's curves reach back.
 HISTORY = 64
 
 
@@ -65,12 +65,12 @@ class DreamConfig(Config):
 
 
 class DreamParams(NamedTuple):
-    """What may change while the programs stay.
+    """What may change without a retrace.
 
     Attributes:
         model: the world model's parameters.
-        starts: latents ``[S, *Z]`` of real states, one of which begins each episode.
-        obs_low: lower bound of a decoded observation, broadcastable to it; a scalar otherwise unused.
+        starts: latents ``[S, *Z]`` of real states, in one of which each episode starts.
+        obs_low: lower bound of a decoded observation, broadcastable to it; unused otherwise.
         obs_high: upper bound.
     """
 
@@ -91,7 +91,7 @@ class DreamState(NamedTuple):
     """One dream between two steps."""
 
     z: Float[Array, " *Z"]
-    reward: Float[Array, ""]  # of the step that led here, the penalty taken off
+    reward: Float[Array, ""]  # of the step that led here, after the penalty
     cost: Float[Array, ""]
     terminated: Bool[Array, ""]
     uncertainty: Float[Array, ""]
@@ -100,10 +100,10 @@ class DreamState(NamedTuple):
 
 
 def check_dream(model: Model, config: DreamConfig, actions: ActionSpec) -> None:
-    """Refuse what a model lacks.
+    """Refuse options that need a part which the model lacks.
 
     Raises:
-        ValueError: naming the option, and what the model has.
+        ValueError: the message names the option, and the parts that the model has.
     """
     parts = ", ".join(sorted(model.parts)) or "a reward only"
     if config.observation == "decoded" and model.decode is None:
@@ -121,7 +121,7 @@ def check_dream(model: Model, config: DreamConfig, actions: ActionSpec) -> None:
 
 
 def latent_spec(model: Model, config: DreamConfig) -> ArraySpec:
-    """What a latent is as an observation: float32 within the configuration's bounds."""
+    """The spec of a latent as an observation: float32 within the configured bounds."""
     return ArraySpec(
         kind="box",
         shape=model.spec.latent_shape,
@@ -132,7 +132,7 @@ def latent_spec(model: Model, config: DreamConfig) -> ArraySpec:
 
 
 def clip_latent(config: DreamConfig, z: Float[Array, " *Z"]) -> Float[Array, " *Z"]:
-    """A latent within the bounds; a NaN becomes the lower one."""
+    """Clip a latent to the bounds; NaN becomes the lower one."""
     clipped: Array = jnp.clip(jnp.nan_to_num(z, nan=config.latent_low), config.latent_low, config.latent_high)
     return clipped
 
@@ -146,20 +146,20 @@ def make_dream(
     obs_high: npt.ArrayLike = np.inf,
     name: str = "Dream",
 ) -> FunctionalEnv:
-    """A functional environment out of a fitted model.
+    """Make a functional environment from a fitted model.
 
-    An episode ends by the model's termination (terminal), or after ``horizon`` steps (truncation).
+    An episode terminates by the model's prediction, or is truncated after ``horizon`` steps.
 
     Args:
         fitted: model and parameters.
         starts: latents of real states.
-        config: see ``DreamConfig``.
+        config: the settings.
         obs_low: lower bounds of the real observation, for decoded ones.
         obs_high: upper bounds.
-        name: for messages.
+        name: the name in error messages.
 
     Raises:
-        ValueError: the model lacks what the configuration needs, or the starts are no latents of it.
+        ValueError: the model lacks a part that the settings need, or the starts are not latents of the model.
     """
     model = fitted.model
     check_dream(model, config, fitted.actions)
@@ -174,12 +174,12 @@ def make_dream(
     return functions._replace(params=DreamParams(fitted.params, starts, *bounds), name=name)
 
 
-# Cached, so that equal dreams, such as the copies in a vector environment, share their compilations.
+# Cached, so that equal dreams, such as copies in a vector environment, share one compilation.
 @functools.lru_cache(maxsize=64)
 def _functions(
     model: Model, observations: ObservationSpec, actions: ActionSpec, config: DreamConfig
 ) -> FunctionalEnv:
-    """The environment without its parameters."""
+    """Make the environment without its parameters."""
     observe, observed = _observation(model, observations, config)
     info_dtypes: tuple[tuple[str, str], ...] = (("dream_step", "int64"),)
     if model.uncertainty is not None:
@@ -249,7 +249,7 @@ def _functions(
 def _observation(
     model: Model, observations: ObservationSpec, config: DreamConfig
 ) -> tuple[Callable[[PyTree, PyTree], Observation], ObservationSpec]:
-    """The function that shows a state, and what it shows."""
+    """The observation function, and its spec."""
     if config.observation == "latent":
         return lambda state, params: state.z, latent_spec(model, config)
     assert isinstance(observations, ArraySpec)

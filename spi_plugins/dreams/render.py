@@ -1,4 +1,4 @@
-"""A dream as a picture: the latent as a grid of colored cells, beside it what it decodes to, below reward and cost."""
+"""Draws a dream: the latent as colored cells, next to it the decoded observation, below them reward and cost."""
 
 import math
 from collections.abc import Iterable
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-_SIDE = 160  # of each of the two squares on top
-_STRIP = 56  # of each curve
+_SIDE = 160  # pixels of each square at the top
+_STRIP = 56  # height of each curve in pixels
 _BACKGROUND = 245
 _REWARD = (40, 90, 190)
 _COST = (200, 60, 40)
@@ -25,16 +25,16 @@ def draw_dream(
 
     Args:
         z: the latent, of any shape.
-        bounds: values of the first and the last color.
-        frame: the decoded observation ``[height, width, channels]`` in 0 to 255; ``None`` without one.
-        curves: reward and cost of the last steps, NaN where there was none; ``None`` without.
+        bounds: the latent values of the first and the last color.
+        frame: the decoded observation ``[height, width, channels]`` in 0 to 255, or ``None``.
+        curves: reward and cost of the last steps, NaN before the episode's start, or ``None``.
 
     Returns:
         uint8 ``[height, width, 3]``.
     """
     squares = [_square(_color(z, bounds))]
     if frame is not None:
-        # Of stacked gray frames the newest is the last.
+        # The last of stacked gray frames is the newest.
         newest = frame if frame.shape[-1] == 3 else np.repeat(frame[..., -1:], 3, axis=-1)
         squares.append(_square(np.clip(newest, 0, 255).astype(np.uint8)))
     top = np.concatenate(squares, axis=1)
@@ -47,7 +47,7 @@ def draw_dream(
 
 
 def _color(z: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.uint8]:
-    """The latent's entries, row by row, on a grid that is nearly square."""
+    """Color the latent's entries, row by row, on a nearly square grid."""
     flat = np.asarray(z, np.float64).ravel()
     low, high = bounds
     share = np.clip((flat - low) / max(high - low, 1e-6), 0.0, 1.0)
@@ -59,7 +59,7 @@ def _color(z: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.ui
 
 
 def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Scaled to the square by nearest neighbors, with a margin."""
+    """Scale an image to the square by nearest neighbors, with a margin."""
     inner = _SIDE - 8
     rows, columns = (np.arange(inner) * size // inner for size in image.shape[:2])
     canvas = np.full((_SIDE, _SIDE, 3), _BACKGROUND, np.uint8)
@@ -68,7 +68,7 @@ def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _curve(values: NDArray[np.float32], width: int, color: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Bars from the line of zero, scaled to the largest magnitude."""
+    """Draw bars from the zero line, scaled to the range of the values."""
     canvas = np.full((_STRIP, width, 3), _BACKGROUND, np.uint8)
     known = np.nan_to_num(np.asarray(values, np.float64))
     low, high = min(known.min(), 0.0), max(known.max(), 0.0)

@@ -1,12 +1,12 @@
 """Actor and critic on a shared or separate encoder, as a struct of pure functions.
 
-The latent state ``z`` on which a world model lives is always on the actor's side:
+The latent state ``z`` that a world model predicts is always on the actor's side:
 
 * ``cnn``: ``z`` is the last feature map; actor and critic share a dense trunk on it (or have one each).
-* ``mlp`` and ``multi_input``: ``z`` is the actor's last hidden layer; the critic has layers of its own.
+* ``mlp`` and ``multi_input``: ``z`` is the actor's last hidden layer; the critic has its own layers.
 
-With ``latent`` widths, ``z`` is the last of those layers instead, and actor and critic both stand on ``z`` alone: they
-can then act and judge in a dream, where there are no observations.
+With ``latent`` widths, ``z`` is the last of those layers instead, and actor and critic read ``z`` alone: they can then
+act and evaluate in a dream, where there are no observations.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ class ActorCriticConfig(Config):
 
 
 class Evaluation(NamedTuple):
-    """What the networks say of a batch of observations."""
+    """Outputs of actor and critic for a batch."""
 
     parameters: Float[Array, "B P"]  # of the action distribution
     value: Float[Array, " B"]
@@ -90,8 +90,7 @@ class ActorCritic(NamedTuple):
         evaluate: ``(params, obs, features, z) -> Evaluation``.
         value: ``(params, obs) -> [B]``, the critic alone.
         latent_shape: shape of one latent state.
-        judge: ``(params, z) -> Evaluation``, actor and critic on a latent state; ``None`` if the critic needs the
-            observation.
+        judge: ``(params, z) -> Evaluation`` from latent states; ``None`` if the critic needs the observation.
     """
 
     init: Callable[[Array], Params]
@@ -104,7 +103,7 @@ class ActorCritic(NamedTuple):
 
 
 class _ActorHead(nnx.Module):
-    """Logits, or mean beside a state-independent log standard deviation."""
+    """Logits, or the mean and a state-independent log standard deviation."""
 
     def __init__(self, n_in: int, spec: ActionSpec, log_std_init: float, *, rngs: nnx.Rngs):
         self.gaussian = spec.kind == "box"
@@ -140,15 +139,13 @@ def _extractor(spec: ObservationSpec, config: ActorCriticConfig) -> tuple[Networ
 
 
 class _Parts(NamedTuple):
-    """The networks that make up a policy; without layers, a part is the identity."""
+    """The networks of a policy; a part without layers is the identity."""
 
     extractor: Network
     latent: Network  # between features and z
     pi: Network  # between z and the actor's head
-    vf_extractor: Network | None  # the critic's own, if it does not share
-    vf: (
-        Network | None
-    )  # between features (or z) and the critic's head, or None to share the actor's hidden layer
+    vf_extractor: Network | None  # the critic's own, if it shares none
+    vf: Network | None  # between features (or z) and the critic's head; None shares the actor's hidden layer
     actor: Network
     critic: Network
 
@@ -176,9 +173,10 @@ def _build_parts(
         before = latent
         head = functional(lambda rngs: CategoricalLatent(n_in, *categories, rngs=rngs))
         latent = Network(
-            lambda key: dict(
-                zip(("mlp", "head"), map(_init, (before, head), jax.random.split(key)), strict=True)
-            ),
+            lambda key: {
+                "mlp": before.init(jax.random.split(key)[0]),
+                "head": head.init(jax.random.split(key)[1]),
+            },
             lambda params, x: head.apply(params["head"], before.apply(params["mlp"], x)),
         )
     n_latent = math.prod(latent_shape)
@@ -197,17 +195,13 @@ def _build_parts(
     ), latent_shape
 
 
-def _init(network: Network, key: Array) -> Params:
-    return network.init(key)
-
-
 def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorCriticConfig) -> ActorCritic:
     """Build the networks for an observation and an action space.
 
     Raises:
-        ValueError: the critic would need an extractor of its own but has no layers of its own
-            (``share_features_extractor=False`` with a shared ``net_arch``) or stands on the latent, or an image is
-            too small.
+        ValueError: the critic would need its own extractor but shares the actor's layers
+            (``share_features_extractor=False`` with a shared ``net_arch``) or reads the latent, or an image is too
+            small.
     """
     own_extractor = not config.share_features_extractor and config.encoder != "mlp"
     if own_extractor and config.vf is None:
@@ -224,7 +218,7 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
     networks = {name: part for name, part in parts._asdict().items() if part is not None}
 
     def init(key: Array) -> Params:
-        # Folding in a constant for each part keeps the others' weights when one is added.
+        # A constant folded in for each part keeps the others' weights when one is added.
         return {
             name: networks[name].init(jax.random.fold_in(key, _Parts._fields.index(name)))
             for name in networks

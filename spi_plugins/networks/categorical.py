@@ -17,27 +17,27 @@ def straight_through(
 
     Args:
         logits: unnormalized log probabilities.
-        key: draws the class by Gumbel noise; without it, the mode.
+        key: draws the class by Gumbel noise; ``None`` for the mode.
 
     Returns:
-        Exact one-hot vectors; their gradient is the softmax's.
+        Exact one-hot vectors with the gradient of the softmax.
     """
     probabilities = jax.nn.softmax(logits)
     scores = logits if key is None else logits + jax.random.gumbel(key, logits.shape)
     hot = jax.nn.one_hot(jnp.argmax(jax.lax.stop_gradient(scores), axis=-1), logits.shape[-1])
-    # The bracket is exactly zero in value; adding it the other way around would round the one-hots.
+    # The bracket is exactly zero; another order of the additions would round the one-hots.
     return hot + (probabilities - jax.lax.stop_gradient(probabilities))
 
 
 class CategoricalLatent(nnx.Module):
-    """Dense head onto ``categories`` independent categorical variables of ``classes`` values each.
+    """Dense head onto ``categories`` independent categorical variables with ``classes`` values each.
 
-    Deterministic: the mode, straight-through. Kernel LeCun-normal, bias 0.
+    Returns their modes, with straight-through gradients. The kernel is LeCun-normal, the bias 0.
 
     Args:
         features_in: length of the input vectors.
         categories: number of variables.
-        classes: values of each.
+        classes: values of each variable.
         rngs: source of the initial kernel.
     """
 
@@ -54,7 +54,7 @@ class CategoricalLatent(nnx.Module):
 
 
 class CategoricalTransition(nnx.Module):
-    """Transition net on categorical latents: embeddings of entries and action, dense layers, logits.
+    """Transition net on categorical latents: embeds entries and action, then dense layers to logits.
 
     Args:
         latent_shape: ``(categories, classes)``.
@@ -84,7 +84,7 @@ class CategoricalTransition(nnx.Module):
     def __call__(
         self, z: Float[Array, "B N C"], action: Array, key: PRNGKeyArray | None
     ) -> Float[Array, "B N C"]:
-        """A sampled next latent, the mode without a key: one-hot, with straight-through gradients."""
+        """Sample the next latent, or take the mode without a key: one-hot, with straight-through gradients."""
         tokens = jnp.einsum("bnc,nce->bne", z, self.tokens[...]).reshape(z.shape[0], -1)
         embedded = action_features(self.action_spec, action) @ self.action_embedding[...]
         logits = self.trunk(tokens, embedded) @ self.kernel[...] + self.bias[...][None, :]

@@ -1,15 +1,11 @@
-"""One 2-D convolution that is fast in loops on the CPU and plain everywhere else.
+"""A 2-D convolution whose gradients are fast inside loops on the CPU.
 
-XLA's CPU gradients of a convolution fall off the fast path inside ``lax.scan``, by a factor up to 25, since
+Inside ``lax.scan``, XLA's CPU gradients of a convolution are up to 25 times slower than they could be, because
 neither is a convolution in canonical layout. Here both are: the kernel's gradient convolves the images with
-the output's cotangent (batch and channels change places, a few images at a time so that they stay in the
+the output's cotangent (batch and channels swapped, a few images at a time so that they stay in the
 cache), and the images' gradient is a stride-1 convolution whose output channels are the phases of the stride.
 
-Public API::
-
-    y = conv2d(x, kernel, stride=4, padding="VALID")  # x [B, H, W, C] float or uint8, kernel [kh, kw, C, O]
-
-uint8 images become floats a chunk at a time, so scale the kernel and not the images:
+uint8 images become floats one chunk at a time, so scale the kernel and not the images:
 ``conv2d(images, kernel / 255, ...)``.
 """
 
@@ -29,8 +25,8 @@ Padding = Literal["VALID", "SAME"]
 Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after, along height and width
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-_GRADIENT_CHUNK = 8  # images summed at once; more leave the cache
-_BYTE_CHUNK = 32  # byte images made floats at once; it bounds the memory and costs no time
+_GRADIENT_CHUNK = 8  # images summed at once; more would not fit the cache
+_BYTE_CHUNK = 32  # byte images converted at once, which bounds the memory at no cost in time
 
 
 def conv2d(
@@ -40,22 +36,22 @@ def conv2d(
     stride: int,
     padding: Padding = "VALID",
 ) -> Float[Array, "B H2 W2 O"]:
-    """Cross-correlation of images with a kernel, without bias, the same numbers on every backend.
+    """Cross-correlate images with a kernel, without bias.
 
-    On the CPU the gradients are our own, fast inside ``lax.scan``; on other backends they are JAX's. The
-    choice is made while tracing, by ``jax.default_backend()``. A gradient nobody asks for is not computed.
+    On the CPU the gradients are the module's, which are fast inside ``lax.scan``; on other backends they are JAX's. The
+    choice is made while tracing, by ``jax.default_backend()``. Unused gradients are not computed.
 
     Args:
-        x: images, channels last; integers are converted to the kernel's dtype and have no gradient.
+        x: float or uint8 images, channels last; integers are converted to the kernel's dtype and have no gradient.
         kernel: filters.
         stride: step of the window along both axes, in pixels, at least 1.
-        padding: ``VALID`` for none, ``SAME`` for as many zeros as make ``H2 = ceil(H / stride)``.
+        padding: ``VALID`` for none, ``SAME`` for the zeros that make ``H2 = ceil(H / stride)``.
 
     Returns:
         ``y[b, p, q, o] = sum_ijc x[b, p * stride + i, q * stride + j, c] * kernel[i, j, c, o]``.
 
     Raises:
-        ValueError: on a stride below 1, an unknown padding, or a window larger than the (padded) image.
+        ValueError: the stride is below 1, the padding is unknown, or the window is larger than the padded image.
     """
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}.")
@@ -79,11 +75,11 @@ def _correlate(x: Array, kernel: Array, pads: Any, stride: int = 1, dilation: in
 
 
 def _correlate_threaded(x: Array, kernel: Array, pads: Pads, stride: int = 1, dilation: int = 1) -> Array:
-    """The same, by the faster of XLA's two CPU kernels.
+    """``_correlate`` by the faster of XLA's two CPU kernels.
 
-    XLA hands convolutions without padding to a library that uses one core, and that is slower on many
-    images. Any padding on the right keeps it from doing so. What that costs is one column of outputs, to be
-    cut off, or one column of zeros in the kernel, whichever is cheaper; nothing where no window reaches it.
+    XLA passes convolutions without padding to a library that uses one core, which is slower on many images. Any padding
+    on the right prevents that. It costs one column of outputs, which is cut off, or one column of zeros in the kernel,
+    whichever is cheaper; nothing if no window reaches it.
     """
     width, taps = x.shape[2], kernel.shape[1]
     columns, rest = divmod(width + sum(pads[1]) - (taps - 1) * dilation - 1, stride)
@@ -110,7 +106,7 @@ def _conv2d_fwd(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array
 
 def _conv2d_bwd(stride: int, pads: Pads, residuals: tuple[Array, Array], g: Array) -> tuple[Any, Array]:
     x, kernel = residuals
-    # Two separate computations: XLA drops the one whose result is not used.
+    # Computed separately, so that XLA drops the unused one.
     dkernel = _kernel_gradient(x, kernel, g, stride, pads)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return np.zeros(x.shape, jax.dtypes.float0), dkernel
@@ -121,8 +117,8 @@ _conv2d_cpu.defvjp(_conv2d_fwd, _conv2d_bwd)
 
 
 def _kernel_gradient(x: Array, kernel: Array, g: Array, stride: int, pads: Pads) -> Array:
-    """Correlate ``x`` with ``g``: channels act as the batch, images as the channels that are summed."""
-    # The last rows and columns may lie beyond the last window: cut them off.
+    """Correlate ``x`` with ``g``, with channels as the batch and images as the channels that are summed."""
+    # Cut off rows and columns beyond the last window.
     sizes = zip(x.shape[1:3], kernel.shape[:2], g.shape[1:3], pads, strict=True)
     fit = [(low, (out - 1) * stride + k - n - low) for n, k, out, (low, _) in sizes]
     cut = [n + min(0, high) for n, (_, high) in zip(x.shape[1:3], fit, strict=True)]
@@ -147,7 +143,7 @@ def _images_gradient(x: Array, kernel: Array, g: Array, stride: int, pads: Pads)
     _, rows, columns, _ = y.shape
     y = y.reshape(batch, rows, columns, stride, stride, channels).transpose(0, 1, 3, 2, 4, 5)
     y = y.reshape(batch, rows * stride, columns * stride, channels)
-    # Drop what belongs to the padding, add zeros for pixels that no window reached.
+    # Drop the padding, and add zeros for pixels that no window reached.
     (top, _), (left, _) = pads
     bottom, right = height + top - rows * stride, width + left - columns * stride
     edges = ((0, 0, 0), (-top, bottom, 0), (-left, right, 0), (0, 0, 0))
@@ -156,7 +152,7 @@ def _images_gradient(x: Array, kernel: Array, g: Array, stride: int, pads: Pads)
 
 
 def _map_chunks(f: Callable[[Array], Array], x: Array) -> Array:
-    """``f(x)`` for an ``f`` that treats images one by one, computed a chunk at a time."""
+    """``f(x)`` for an ``f`` that treats images independently, one chunk at a time."""
     if len(x) <= _BYTE_CHUNK:
         return f(x)
     y: Array = lax.map(f, _chunks(x, _BYTE_CHUNK))
@@ -164,7 +160,7 @@ def _map_chunks(f: Callable[[Array], Array], x: Array) -> Array:
 
 
 def _sum_chunks(f: Callable[[Array, Array], Array], x: Array, g: Array) -> Array:
-    """``f(x, g)`` for an ``f`` that sums over images, computed a chunk at a time."""
+    """``f(x, g)`` for an ``f`` that sums over images, one chunk at a time."""
     if len(x) <= _GRADIENT_CHUNK:
         return f(x, g)
     xs, gs = _chunks(x, _GRADIENT_CHUNK), _chunks(g, _GRADIENT_CHUNK)
@@ -175,7 +171,7 @@ def _sum_chunks(f: Callable[[Array, Array], Array], x: Array, g: Array) -> Array
 
 
 def _chunks(x: Array, size: int) -> Array:
-    """Split the batch into equal chunks of at most ``size``, filled up with zeros, which add nothing."""
+    """Split the batch into equal chunks of at most ``size``, padded with zeros."""
     count = math.ceil(len(x) / size)
     size = math.ceil(len(x) / count)
     if count * size != len(x):

@@ -1,4 +1,4 @@
-"""Observation encoders: raw arrays in, features out. Images stay uint8 until here."""
+"""Encoders from raw observations to features. Images stay uint8 until here."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,11 @@ from spi_plugins.types import ArraySpec, Observation
 # (channels, kernel size, stride) of each layer.
 ConvLayers = tuple[tuple[int, int, int], ...]
 NATURE_LAYERS: ConvLayers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # Mnih et al. (2015)
-SMALL_LAYERS: ConvLayers = (
-    (16, 3, 1),
-    (32, 3, 2),
-)  # for images under 36 pixels, where the former does not fit
+SMALL_LAYERS: ConvLayers = ((16, 3, 1), (32, 3, 2))  # for images under 36 pixels
 
 
 def default_conv_layers(spec: ArraySpec) -> ConvLayers:
-    """Nature's three layers where they fit, two small ones on little images."""
+    """Nature's three layers where they fit, two small ones on smaller images."""
     return NATURE_LAYERS if min(image_size(spec)[:2]) >= 36 else SMALL_LAYERS
 
 
@@ -36,14 +33,15 @@ def image_size(spec: ArraySpec) -> tuple[int, int, int]:
 
 
 def conv_output_shape(spec: ArraySpec, layers: ConvLayers) -> tuple[int, int, int]:
-    """Shape of the last feature map; an error if the image is too small for the layers."""
+    """Shape of the last feature map.
+
+    Raises:
+        ValueError: the image is too small for the layers.
+    """
     height, width, channels = image_size(spec)
     for channels_out, kernel, stride in layers:
-        height, width, channels = (
-            (height - kernel) // stride + 1,
-            (width - kernel) // stride + 1,
-            channels_out,
-        )
+        height, width = ((side - kernel) // stride + 1 for side in (height, width))
+        channels = channels_out
         if height < 1 or width < 1:
             raise ValueError(
                 f"An image of {image_size(spec)[:2]} pixels is too small for conv_layers={layers}; "
@@ -60,7 +58,7 @@ class ConvEncoder(nnx.Module):
         self.layers = layers
         channels = image_size(spec)[2]
         for i, (channels_out, size, _) in enumerate(layers):
-            # Orthogonal on the [kh·kw·cin, cout] matrix, as the reference implementations do.
+            # Orthogonal as a [kh·kw·cin, cout] matrix, as in the reference implementations.
             matrix = nnx.initializers.orthogonal(math.sqrt(2))(
                 rngs.params(), (size * size * channels, channels_out), jnp.float32
             )
@@ -74,7 +72,7 @@ class ConvEncoder(nnx.Module):
         for i, (_, _, stride) in enumerate(self.layers):
             kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
             if i == 0:
-                # Scaling the kernel instead of the images keeps these bytes until the convolution reads them.
+                # Scale the kernel instead of the images, which then stay bytes until the convolution.
                 kernel = kernel * (1.0 / 255.0)
             x = jax.nn.relu(conv2d(x, kernel, stride=stride, padding="VALID") + bias[None, None, None, :])
         return x
@@ -86,7 +84,7 @@ def flat_size(spec: ArraySpec) -> int:
 
 
 def flatten(spec: ArraySpec, obs: Shaped[Array, " B *S"]) -> Float[Array, "B N"]:
-    """A batch of vectors: numbers as they are, discrete values as one-hots, images scaled to [0, 1]."""
+    """Turn a batch into vectors: numbers as they are, discrete values as one-hots, images scaled to [0, 1]."""
     batch = obs.shape[0]
     if spec.nvec:
         columns = obs.reshape(batch, -1)
@@ -97,7 +95,7 @@ def flatten(spec: ArraySpec, obs: Shaped[Array, " B *S"]) -> Float[Array, "B N"]
 
 
 class FlattenExtractor(nnx.Module):
-    """No parameters: the observation as one vector."""
+    """Flattens the observation, without parameters."""
 
     def __init__(self, spec: ArraySpec):
         self.spec = spec
@@ -122,7 +120,7 @@ class ConvExtractor(nnx.Module):
 
 
 class CombinedExtractor(nnx.Module):
-    """Dict observations: images through convolutions and a dense layer, the rest flattened, side by side."""
+    """Dict observations: images through convolutions and a dense layer, the rest flattened, all concatenated."""
 
     def __init__(
         self,

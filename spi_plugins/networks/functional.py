@@ -1,7 +1,7 @@
 """NNX modules turned into pure functions on plain dictionaries of parameters.
 
-``nnx.jit`` and ``nnx.Optimizer`` cost ten times a ``jax.jit`` call on a dict of arrays, and framework objects must
-not leak into saved files. So a module is split once, here, and merged again inside the caller's ``jit``.
+``nnx.jit`` and ``nnx.Optimizer`` cost ten times as much as a ``jax.jit`` call on a dict of arrays, and framework
+objects must not leak into saved files. So a module is split once, here, and merged again inside the caller's ``jit``.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from spi_plugins.types import Params
 
 
 class Network(NamedTuple):
-    """A pair of pure functions, and nothing else.
+    """A pair of pure functions.
 
-    ``init(key)`` gives the parameters, ``apply(params, *args, **kwargs)`` calls the module's ``__call__``.
+    ``init(key)`` draws the parameters, ``apply(params, *args, **kwargs)`` calls the module.
     """
 
     init: Callable[[jax.Array], Params]

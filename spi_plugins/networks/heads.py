@@ -1,11 +1,11 @@
 """One head for each discrete action, of which only the chosen one is computed.
 
-Computing all heads and selecting one costs as many times the work as there are actions: 18 times on Atari.
+Computing all heads and selecting one would multiply the work by the number of actions, 18 on Atari.
 
-A discrete action may be given as ``int32 [B]`` or as one-hot ``float32 [B, A]``. The second is differentiable
-in the action, which a gradient penalty needs.
+A discrete action is ``int32 [B]`` or one-hot ``float32 [B, A]``. The latter is differentiable in the action, which a
+gradient penalty needs.
 
-Features are planes here, ``[B, G, F, M]``: ``G`` groups of ``F`` features at ``M`` places.
+Features are planes ``[B, G, F, M]``: ``G`` groups of ``F`` features at ``M`` places.
 """
 
 from typing import NamedTuple
@@ -17,26 +17,25 @@ from jaxtyping import Array, Float, Int
 
 from spi_plugins.types import ActionSpec
 
-# Kernels of at most this many entries are fetched for each sample, if it applies them at this many places or
-# more.
+# Kernels of at most this many entries are fetched for each sample, if it applies them at this many places or more.
 _FETCHED_ENTRIES = 65536
 _FETCHED_PLACES = 8
-# Up to this many heads, on few places, computing them all beats sorting the samples by action.
+# With up to this many heads and few places, computing them all is faster than sorting the samples by action.
 _FEW_HEADS = 3
-# The same with the batch last, where computing them all is one product: entries of all kernels.
+# With the batch last, all heads are computed, in one product, if their kernels have at most this many entries.
 _COMPUTED_ENTRIES = 262144
 _TILE = 16
 
 
 def head_count(action_spec: ActionSpec) -> int:
-    """Heads of a network with this action: one for each discrete value, otherwise one."""
+    """Number of heads: one for each value of a discrete action, otherwise one."""
     return action_spec.nvec[0] if action_spec.kind == "discrete" else 1
 
 
 def action_features(action_spec: ActionSpec, action: Array) -> Float[Array, "B N"]:
-    """Actions as float vectors: one-hot for discrete entries, concatenated; boxes flattened.
+    """Actions as float vectors: one-hots of discrete entries, concatenated, or flattened boxes.
 
-    Float vectors of discrete kinds are taken to be such features already.
+    Float vectors of discrete kinds are assumed to be one-hots already.
     """
     if jnp.issubdtype(action.dtype, jnp.floating):
         return action.reshape(action.shape[0], -1).astype(jnp.float32)
@@ -50,7 +49,7 @@ def _one_hot(action: Array, heads: int) -> Float[Array, "B A"]:
 
 
 def chosen(weights: Float[Array, " A *w"], action: Array | None, batch: int) -> Float[Array, " B *w"]:
-    """The weights of each sample's action, by a product with the one-hot action.
+    """Select the weights of each sample's action, by a product with the one-hot action.
 
     Args:
         weights: weights of all ``A`` actions.
@@ -65,7 +64,7 @@ def chosen(weights: Float[Array, " A *w"], action: Array | None, batch: int) -> 
 
 
 def chosen_rows(outputs: Float[Array, " B A *y"], action: Array | None) -> Float[Array, " B *y"]:
-    """Of outputs computed for all actions, each sample's."""
+    """Select the outputs of each sample's action from those of all actions."""
     if action is None:
         return outputs[:, 0]
     hot = _one_hot(action, outputs.shape[1]).reshape(*outputs.shape[:2], *[1] * (outputs.ndim - 2))
@@ -82,8 +81,8 @@ def chosen_heads(
 
     Args:
         x: features.
-        kernel: a kernel for each action and group.
-        bias: a bias for each action and group.
+        kernel: the kernels of each action and group.
+        bias: the biases of each action and group.
         action: ``int32 [B]`` in range, or one-hot ``[B, A]``; ``None`` if ``A`` is 1.
     """
     batch, _, _, places = x.shape
@@ -113,8 +112,8 @@ def chosen_heads_batch_last(
         outputs = chosen_heads(jnp.moveaxis(x, -1, 0)[..., None], kernel, bias, action)
         return jnp.moveaxis(outputs[..., 0], 0, -1)
     hot = _one_hot(action, heads).T
-    # Each sample's features, and a one for the bias, stand in the rows of its action; other rows are 0. By
-    # concatenation: the gradient of a product with a broadcast x is a reduction over heads, ten times slower.
+    # The rows of a sample's action hold its features and a one for the bias; other rows are 0. They are concatenated
+    # because the gradient of a product with a broadcast x is a reduction over heads, ten times slower.
     ones = jnp.broadcast_to(hot, (groups, *hot.shape))
     rows = jnp.concatenate([*(x * hot[a][None, None] for a in range(heads)), ones], axis=1)
     stacked = jnp.moveaxis(kernel, 0, 2).reshape(groups, n_out, -1)
@@ -148,7 +147,7 @@ def _tile(action: Int[Array, " B"], heads: int) -> _Tiles:
 def _tiled(
     x: Float[Array, "B G I M"], kernel: Float[Array, "A G O I"], action: Int[Array, " B"]
 ) -> Float[Array, "B G O M"]:
-    """The chosen heads, one matrix product a tile: kernels are fetched once a tile, not once a sample."""
+    """The chosen heads by one matrix product per tile, so that kernels are fetched once per tile, not per sample."""
     batch, groups, n_in, places = x.shape
     tiles = _tile(action, kernel.shape[0])
     slots = x.at[tiles.source].get(mode="fill", fill_value=0.0)

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons and the activations that a configuration may name."""
+"""Multi-layer perceptrons, and activations by name."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class Dense(nnx.Module):
-    """An affine layer with orthogonal initialization and a zero bias."""
+    """An affine layer with an orthogonal kernel (or a LeCun-normal one) and a zero bias."""
 
     def __init__(self, n_in: int, n_out: int, *, gain: float, orthogonal: bool = True, rngs: nnx.Rngs):
         init = nnx.initializers.orthogonal(gain) if orthogonal else nnx.initializers.lecun_normal()
@@ -32,7 +32,7 @@ class Dense(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """Dense layers, each followed by the activation; no layers is the identity."""
+    """Dense layers, each followed by the activation; the identity without layers."""
 
     def __init__(
         self, n_in: int, hidden: tuple[int, ...], *, activation: str, orthogonal: bool = True, rngs: nnx.Rngs

@@ -1,7 +1,7 @@
 """Dense layers with layer normalization and mish, alone or as an ensemble: the building block of TD-MPC2.
 
-Hansen et al., "TD-MPC2" (arXiv:2310.16828), appendix H. An ensemble's members are the leading axis of every
-parameter, and of the output; each layer of all members is one batched product.
+Hansen et al., "TD-MPC2" (arXiv:2310.16828), appendix H. The members of an ensemble are the leading axis of each
+parameter and of the output; a layer is one batched product for all members.
 """
 
 import jax
@@ -11,13 +11,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from spi_plugins.networks.hashed_bits import draw_seed, hashed_bits
 
-# Standard deviation before the truncation at two of them.
+# Standard deviation before the truncation at two standard deviations.
 _INIT_STD = 0.02
 _EPSILON = 1e-5
 
 
 def mish(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """``x tanh(softplus(x))`` (arXiv:1908.08681), with one exponential instead of three functions."""
+    """``x tanh(softplus(x))`` (arXiv:1908.08681), by a single exponential."""
     e = jnp.exp(jnp.minimum(x, 20.0))
     n = e * (e + 2.0)
     return x * (n / (n + 2.0))
@@ -32,7 +32,7 @@ def simnorm(x: Float[Array, "*b Z"], group: int) -> Float[Array, "*b Z"]:
 def layer_norm(
     x: Float[Array, "*b I"], scale: Float[Array, "*e I"], offset: Float[Array, "*e I"]
 ) -> Float[Array, "*b I"]:
-    """Normalize the last axis; an ensemble's scale and offset have the members in front."""
+    """Normalize the last axis; the scale and offset of an ensemble have a leading member axis."""
     mean = jnp.mean(x, axis=-1, keepdims=True)
     centered = x - mean
     variance = jnp.mean(centered**2, axis=-1, keepdims=True)
@@ -40,12 +40,12 @@ def layer_norm(
 
 
 def _to_rows(parameter: Float[Array, "*e I"]) -> Array:
-    """``[I]`` as ``[1, I]``, ``[E, I]`` as ``[E, 1, I]``: a parameter beside a batch."""
+    """Insert the batch axis: ``[I]`` to ``[1, I]``, ``[E, I]`` to ``[E, 1, I]``."""
     return parameter[..., None, :]
 
 
 class NormedMLP(nnx.Module):
-    """Blocks of affine map, dropout (the first one only), layer norm and mish; the last is affine or SimNorm."""
+    """Blocks of affine map, dropout (in the first one), layer norm and mish; the last is affine or ends in SimNorm."""
 
     def __init__(
         self,
@@ -62,14 +62,14 @@ class NormedMLP(nnx.Module):
         """Draw the weights.
 
         Args:
-            n_in: entries of the input.
+            n_in: width of the input.
             hidden: widths of the blocks with mish.
-            n_out: entries of the output.
-            members: size of the ensemble; ``None`` for a single network, without a member axis.
-            dropout: probability of zeroing an output of the first affine map, in training.
-            simnorm_dim: group size of a normalized last block with SimNorm; ``None`` for an affine one.
-            zero_last: start the last kernel at 0.
-            rngs: of the weights.
+            n_out: width of the output.
+            members: size of the ensemble; ``None`` for a single network without a member axis.
+            dropout: probability of zeroing an output of the first affine map in training.
+            simnorm_dim: group size of SimNorm in the last block; ``None`` for an affine one.
+            zero_last: initialize the last kernel with 0.
+            rngs: source of the weights.
         """
         self.n_layers = len(hidden) + 1
         self.dropout = dropout
@@ -90,11 +90,11 @@ class NormedMLP(nnx.Module):
         """Apply to a batch.
 
         Args:
-            x: the batch; every member of an ensemble sees the same.
-            dropout_key: of the dropout; ``None`` for none.
+            x: the batch, the same for all members of an ensemble.
+            dropout_key: randomness of the dropout; ``None`` for no dropout.
 
         Returns:
-            ``[N, O]``, or ``[E, N, O]`` of an ensemble.
+            ``[N, O]``, or ``[E, N, O]`` for an ensemble.
         """
         for i in range(self.n_layers):
             kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]

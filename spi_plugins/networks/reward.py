@@ -14,18 +14,17 @@ from spi_plugins.types import ActionSpec
 
 
 class RewardNet(nnx.Module):
-    """Reward of a latent and an action: dense layers on the flat latent, an output for each discrete action.
+    """Reward of a latent and an action: dense layers on the flat latent, with an output for each discrete action.
 
-    Work of a sample's forward pass at a latent of 3,136 entries and widths (256, 256), in multiply-adds: 0.80 M
-    and 0.07 M, so 1.7 MFLOP forward and 5.2 MFLOP with all gradients.
+    A sample's forward pass with a latent of 3,136 entries and widths (256, 256) takes 0.80 M + 0.07 M multiply-adds:
+    1.7 MFLOP forward and 5.2 MFLOP with all gradients.
 
     Args:
         latent_shape: shape of one latent.
         action_spec: discrete actions choose an output; others are appended to the latent.
         hidden_sizes: widths of the dense layers, at least one.
-        lipschitz: each action's reward is 1-Lipschitz in the latent; else ReLU layers without a bound.
-        embedding: width of a learned embedding of each categorical entry of the latent, contracted first;
-            ``None`` for real latents.
+        lipschitz: make each action's reward 1-Lipschitz in the latent; otherwise ReLU layers without a bound.
+        embedding: width of a learned embedding of each categorical entry of the latent; ``None`` for real latents.
         rngs: source of the initial kernels, LeCun-normal.
     """
 
@@ -59,14 +58,14 @@ class RewardNet(nnx.Module):
         )
         kernel = self.kernel[...]
         if self.lipschitz:
-            # Each action's row by itself: its norm is exact.
+            # Each action has its own row, whose norm is exact.
             kernel = kernel / jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(kernel), axis=0), FLOOR**2))[None, :]
         rewards = hidden @ kernel + self.bias[...][None, :]
         return chosen_rows(rewards, action if discrete else None)
 
 
 class TerminationNet(nnx.Module):
-    """Probability that a latent is a terminal state: dense layers with ReLU and a sigmoid. Not Lipschitz.
+    """Probability that a latent is terminal: dense layers with ReLU, and a sigmoid. Not Lipschitz.
 
     Args:
         latent_shape: shape of one latent.

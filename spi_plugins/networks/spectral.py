@@ -1,17 +1,19 @@
 """Certified upper bounds of operator norms, for dense kernels and zero-padded convolutions.
 
+These bounds certify the Lipschitz layers: a kernel divided by its bound has operator norm at most 1.
+
 Gram iteration (Delattre et al., 2023, "Efficient Bound of Lipschitz Constant for Convolutional Layers by Gram
-Iteration", arXiv:2305.16173): square ``G = W^T W`` again and again, and any matrix norm of ``G^(2^t)`` gives
-``sigma <= norm^(1 / 2^(t + 1))``, tight as t grows. Of Frobenius and row-sum norm we take the smaller: the
+Iteration", arXiv:2305.16173): square ``G = W^T W`` repeatedly; any matrix norm of ``G^(2^t)`` yields
+``sigma <= norm^(1 / 2^(t + 1))``, which is tight as t grows. We use the smaller one of Frobenius and row-sum norm: the
 first is exact for one dominant direction, the second for an orthogonal ``W``.
 
-A zero-padded convolution is a block of the circular one on a torus of ``(h + kh - 1) x (w + kw - 1)`` cells,
-so its norm is at most the largest over that torus' frequencies of the norm of the kernel's Fourier transform,
-a matrix of ``c_out x c_in`` (Sedghi et al., 2019, arXiv:1805.10408, for the circular case).
+A zero-padded convolution is a block of the circular one on a torus of ``(h + kh - 1) x (w + kw - 1)`` cells, so its
+norm is at most the largest norm, over the torus' frequencies, of the kernel's Fourier transform, a ``c_out x c_in``
+matrix (Sedghi et al., 2019, arXiv:1805.10408, for the circular case).
 
-The value is certified and without gradient; the gradient is that of ``|W v|`` with ``v`` the dominant
-direction, scaled to the bound. So a kernel divided by its bound is exactly invariant to the kernel's scale,
-and its gradient orthogonal to the kernel, as with weight normalization.
+The bound's gradient is that of ``|W v|``, with ``v`` the dominant direction, scaled to the bound. So a kernel divided
+by its bound is exactly invariant to the kernel's scale, and its gradient is orthogonal to the kernel, as with weight
+normalization.
 """
 
 import math
@@ -23,21 +25,21 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-# The Gram matrix to the 16th: the bound exceeds the norm by at most n^(1/64), by 2.3 % or less on LeCun-normal
-# kernels.
+# The 16th power of the Gram matrix: the bound exceeds the norm by a factor of at most n^(1/64), by up to 2.3 % on
+# LeCun-normal kernels.
 SQUARINGS = 4
-# Float32 rounding of the products, in relative terms of the bound; measured below 1e-5.
+# Float32 rounding of the products, relative to the bound; measured below 1e-5.
 ROUNDING = 1e-4
-# A bound is never below this, so a vanishing kernel is not blown up; above it, squares do not underflow.
+# Least bound, so that a vanishing kernel does not blow up; above it, squares do not underflow.
 FLOOR = 1e-12
 _TINY = 1e-30
 # Up to this side, 4 x 4 in the Atari net, Gram matrices are squared entry by entry, many at a time.
 _SMALL_SIDE = 4
 _SMALL_SQUARINGS = 2
-# A GPU would otherwise round the factors to 10 bits, and the bound with them.
+# Without this a GPU rounds the factors to 10 bits.
 _EXACT = Precision.HIGHEST
 
-# Upper triangle of a Hermitian matrix, or of a stack of them: (row, column) to (real, imaginary).
+# Upper triangle of a Hermitian matrix, or of a stack of them: (row, column) -> (real, imaginary).
 _Entries: TypeAlias = dict[tuple[int, int], tuple[Array, Array]]
 
 
@@ -48,15 +50,15 @@ def dense_norm_bound(
 
     Args:
         kernel: matrices, mapping ``x`` to ``x @ kernel``.
-        squarings: how often the Gram matrix is squared; the cost is one product of the smaller side each.
+        squarings: how often the Gram matrix is squared; each costs one product of the smaller side.
 
     Returns:
-        A bound for each matrix, never below ``FLOOR``, differentiable (see the module's text).
+        A bound for each matrix, at least ``FLOOR``, differentiable (see the module's docstring).
     """
     scale = _frobenius(kernel, axes=2)
     if (
         kernel.shape[-2] < kernel.shape[-1]
-    ):  # the smaller side carries the Gram matrix; a transpose keeps the norm
+    ):  # the Gram matrix has the smaller side; a transpose keeps the norm
         kernel = jnp.swapaxes(kernel, -1, -2)
     scaled = kernel / scale[..., None, None]
     if scaled.shape[-1] <= _SMALL_SIDE and scaled.ndim > 2:
@@ -75,9 +77,9 @@ def dense_norm_bound(
 def _small_dense_bound(
     stacked: Float[Array, "I N S"], squarings: int
 ) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
-    """Bound of the Gram matrix' largest eigenvalue, entry by entry for many tiny matrices at a time.
+    """Bound the Gram matrices' largest eigenvalues, entry by entry for many tiny matrices at a time.
 
-    No rescaling between the squarings is needed, see ``_small_bound``.
+    Squarings need no rescaling, see ``_small_bound``.
     """
 
     def product(a: Array, b: Array) -> Array:  # a b^T
@@ -100,20 +102,19 @@ def conv_norm_bound(
     """Certified upper bound of the operator norm of each zero-padded, stride-1 convolution.
 
     Args:
-        kernel: convolution kernels; leading axes are independent convolutions (the groups of a grouped one,
-            say).
+        kernel: convolution kernels; leading axes are independent convolutions, such as the groups of a grouped one.
         height: rows of the map.
         width: columns of the map.
 
     Returns:
-        A bound for each kernel, never below ``FLOOR``, differentiable (see the module's text).
+        A bound for each kernel, at least ``FLOOR``, differentiable (see the module's docstring).
     """
     kh, kw, n_in, n_out = kernel.shape[-4:]
     batch = kernel.shape[:-4]
     cos, sin = _torus_phases(height, width, kh, kw)
     scale = _frobenius(kernel, axes=4)
     flat = kernel.reshape(-1, kh * kw, n_in, n_out) / scale.reshape(-1)[:, None, None, None]
-    if n_out < n_in:  # the smaller side carries the Gram matrix; a transpose keeps the norm
+    if n_out < n_in:  # the Gram matrix has the smaller side; a transpose keeps the norm
         flat = jnp.swapaxes(flat, -1, -2)
     bound = _small_bound if flat.shape[-2] <= _SMALL_SIDE else _large_bound
     top, squared = bound(flat, cos, sin)
@@ -121,13 +122,13 @@ def conv_norm_bound(
 
 
 def _frobenius(kernel: Float[Array, " *any"], axes: int) -> Float[Array, " *batch"]:
-    """Frobenius norm over the last ``axes`` axes, without gradient and never below ``FLOOR``."""
+    """Frobenius norm over the last ``axes`` axes, without gradient and at least ``FLOOR``."""
     squares = jnp.sum(jnp.square(jax.lax.stop_gradient(kernel)), axis=tuple(range(-axes, 0)))
     return jnp.maximum(jnp.sqrt(squares), FLOOR)
 
 
 def _anchored(bound: Float[Array, " *batch"], squared: Float[Array, " *batch"]) -> Float[Array, " *batch"]:
-    """``bound`` in value, the gradient of ``sqrt(squared)`` scaled to it: of degree 1, like a norm."""
+    """``bound``, with the gradient of ``sqrt(squared)`` scaled to it: homogeneous of degree 1, like a norm."""
     frozen = jax.lax.stop_gradient(squared)
     bound = jnp.maximum(bound * (1.0 + ROUNDING), FLOOR)
     return bound * (1.0 + 0.5 * (squared - frozen) / jnp.maximum(frozen, _TINY))
@@ -136,7 +137,7 @@ def _anchored(bound: Float[Array, " *batch"], squared: Float[Array, " *batch"]) 
 def _gram_bound(
     real: Float[Array, " *batch N N"], imag: Float[Array, " *batch N N"] | None, squarings: int
 ) -> tuple[Float[Array, " *batch"], Float[Array, " *batch N N"], Float[Array, " *batch N N"] | None]:
-    """Upper bound of the largest eigenvalue of a Hermitian positive matrix, and a scaled high power of it.
+    """Bound the largest eigenvalue of a Hermitian positive matrix, and return a scaled high power of it.
 
     The Hermitian square ``(A + iB)^2 = A^2 - B^2 + i(AB + BA)`` takes two real products: with ``P = AB`` and
     ``Q = (A + B)(A + B)^T``, using ``A^T = A`` and ``B^T = -B``, it is ``Q + P + P^T`` and ``P - P^T``.
@@ -194,7 +195,7 @@ def _pair_coefficients(cos: Array | np.ndarray, sin: Array | np.ndarray) -> tupl
 
 
 def _tap_products(flat: Float[Array, "S T N M"]) -> Float[Array, "S P N N"]:
-    """``W_t W_u^T`` of all pairs of taps: what the Gram matrix of every frequency is made of."""
+    """``W_t W_u^T`` of all pairs of taps, from which the Gram matrix of each frequency is summed."""
     slices, taps, side, _ = flat.shape
     stacked = jax.lax.stop_gradient(flat).reshape(slices, taps * side, -1)
     products = jnp.einsum("sim,sjm->sij", stacked, stacked, precision=_EXACT)
@@ -205,7 +206,7 @@ def _tap_products(flat: Float[Array, "S T N M"]) -> Float[Array, "S P N N"]:
 def _image_norm(
     flat: Float[Array, "S T N M"], c: Float[Array, "S T"], s: Float[Array, "S T"], v: tuple[Array, Array]
 ) -> Float[Array, " S"]:
-    """``|W^H v|^2`` with ``W = sum_t (c_t + i s_t) W_t``: what the bound's gradient comes from."""
+    """``|W^H v|^2`` with ``W = sum_t (c_t + i s_t) W_t``, the source of the bound's gradient."""
     real = c[:, :, None] * v[0][:, None, :] + s[:, :, None] * v[1][:, None, :]
     imag = c[:, :, None] * v[1][:, None, :] - s[:, :, None] * v[0][:, None, :]
     slices = flat.shape[0]
@@ -217,7 +218,7 @@ def _image_norm(
 def _large_bound(
     flat: Float[Array, "S T N M"], cos: np.ndarray, sin: np.ndarray
 ) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
-    """Bound of the Gram matrix' largest eigenvalue over all frequencies, by batched matrix products."""
+    """Bound the Gram matrices' largest eigenvalue over all frequencies, by batched matrix products."""
     slices, _, side, _ = flat.shape
     products = _tap_products(flat)
     shape = (slices, cos.shape[0], side, side)
@@ -240,10 +241,10 @@ def _large_bound(
 def _small_bound(
     flat: Float[Array, "S T N M"], cos: np.ndarray, sin: np.ndarray
 ) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
-    """The same for many tiny matrices: entry by entry on ``[F, S]`` arrays, which vectorizes over the slices.
+    """``_large_bound`` for many tiny matrices: entry by entry on ``[F, S]`` arrays, which vectorizes over the slices.
 
-    No rescaling between the squarings is needed: with the kernel's Frobenius norm 1, eigenvalues lie in
-    ``[1 / N, T]`` at the best frequency.
+    Squarings need no rescaling: with a Frobenius norm of 1, the kernel's eigenvalues are in ``[1 / N, T]`` at the best
+    frequency.
     """
     slices, taps, side, _ = flat.shape
     upper = [(i, j) for i in range(side) for j in range(i, side)]
@@ -265,7 +266,7 @@ def _small_bound(
     weighted = [(1.0 + (i != j)) * (jnp.square(a) + jnp.square(b)) for (i, j), (a, b) in entries.items()]
     tops = jnp.asarray(sum(weighted))
     best = jnp.argmax(tops, axis=0)
-    # The dominant direction needs the matrix at the best frequency only, and then a higher power of it.
+    # The dominant direction needs a higher power of the matrix, but only at the best frequency.
     c, s = jnp.asarray(cos)[best], jnp.asarray(sin)[best]
     real, imag = (jnp.sum(part.T[:, None] * pairs, axis=0) for part in _pair_coefficients(c, s))
     entries = power(real, imag, _SMALL_SQUARINGS + 1)
@@ -285,7 +286,7 @@ def _entry(entries: _Entries, i: int, j: int) -> tuple[Array, Array]:
 
 
 def _hermitian_square(entries: _Entries, side: int) -> _Entries:
-    """The square of a Hermitian matrix, of which again only the upper triangle is computed."""
+    """The upper triangle of a Hermitian matrix' square."""
     squared = {}
     for i, j in entries:
         products = [(_entry(entries, i, k), _entry(entries, k, j)) for k in range(side)]

@@ -1,8 +1,8 @@
-"""The constrained cross-entropy method: sequences below a fixed cost, the best of them by return.
+"""The constrained cross-entropy method: the best sequences, by return, among those below a fixed cost.
 
 Wen and Topcu, "Constrained Cross-Entropy Method for Safe Reinforcement Learning" (2018), in the form of SPOWL's
-method "threshold", which follows SafeDreamer (arXiv:2307.07176). While too few sequences are below the threshold, the
-cheapest count as the best.
+method "threshold", which follows SafeDreamer (arXiv:2307.07176). While too few sequences are below the threshold, those
+with the lowest cost are selected.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class CCEMConfig(SearchConfig):
 
 
 def select_below(estimate: Estimate, config: CCEMConfig) -> Selection:
-    """The highest returns among the safe, or, if there are not enough of them, the lowest costs."""
+    """Select the highest returns among the safe sequences, or the lowest costs if too few are safe."""
     cost = estimate.local_cost if config.cost == "local" else estimate.cost_value
     safe = cost < config.threshold
     n_safe = jnp.sum(safe)

@@ -1,4 +1,4 @@
-"""The cross-entropy method: a Gaussian, refitted to the best sequences, which all weigh the same.
+"""The cross-entropy method: a Gaussian refitted to the best sequences, all with the same weight.
 
 Rubinstein (1999), as used for model-predictive control by Chua et al. (arXiv:1805.12114). No policy, no costs.
 """
@@ -21,17 +21,17 @@ class CEMConfig(GaussianConfig):
     """Settings of ``cem``."""
 
     def search(self) -> SearchConfig:
-        """The same for the shared loop, without sequences of a policy."""
+        """The settings of the shared loop, without sequences from a policy."""
         return SearchConfig(num_prior=0, **dataclasses.asdict(self))
 
 
 def select_equal(estimate: Estimate, num_elites: int) -> Selection:
-    """The highest returns, each of the same weight."""
+    """Select the highest returns, with equal weights."""
     return Selection(highest(estimate.value, num_elites), jnp.zeros_like(estimate.value), {})
 
 
 def make_cem(**settings: Any) -> Planner:
-    """Make the cross-entropy method. It executes the mean's first action.
+    """Make the cross-entropy method, which executes the first action of the mean.
 
     Args:
         **settings: fields of ``CEMConfig``.

@@ -1,4 +1,4 @@
-"""Model-predictive path integral control as in TD-MPC2: the best by expected return, costs unseen.
+"""Model-predictive path integral control as in TD-MPC2, which maximizes the expected return and ignores costs.
 
 Hansen et al., "TD-MPC2: Scalable, Robust World Models for Continuous Control" (arXiv:2310.16828), section 3.2;
 the method "unsafe" of SPOWL's code.
@@ -21,7 +21,7 @@ class MPPIConfig(SearchConfig):
 
 
 def select_best(estimate: Estimate, num_elites: int) -> Selection:
-    """The highest returns, weighted by them; the first of equal ones."""
+    """Select the highest returns, weighted by return."""
     return Selection(highest(estimate.value, num_elites), estimate.value, {})
 
 

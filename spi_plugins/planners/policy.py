@@ -1,4 +1,4 @@
-"""No planning: the model's policy. The other end of every comparison, and SPOWL's ablation "policy only"."""
+"""The model's policy without planning, for comparisons: SPOWL's ablation "policy only"."""
 
 import dataclasses
 from typing import Any
@@ -18,13 +18,10 @@ class PolicyConfig(Config):
 
 
 def make_policy(**settings: Any) -> Planner:
-    """Make the planner that samples the policy, or takes its mode if it shall be deterministic.
-
-    Args:
-        **settings: none.
+    """Make the planner that samples the policy, or takes its mode if ``deterministic``. It has no settings.
 
     Raises:
-        ValueError: a setting is given.
+        ValueError: a setting was passed.
     """
     configured(PolicyConfig, settings)
 

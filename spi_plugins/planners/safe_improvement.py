@@ -1,13 +1,13 @@
-r"""SPOWL's planner: only sequences that are no worse than the policy, in return and in cost.
+r"""SPOWL's planner: elites are sequences that are no worse than the policy in return and in cost.
 
 "SPOWL: Safe Planning and Policy Optimization via World Model Learning" (arXiv:2506.04828), Algorithm 1. The
-means of the policy's own sequences are the thresholds (Eq. 12),
+means over the policy's sequences are the thresholds (Eq. 12),
 
 .. math::
     d^R = \mathbb{E}_{\pi}[J], \qquad d^c = \mathbb{E}_{\pi}[J^c],
 
-and what fulfils :math:`J \ge d^R` and :math:`J^c \le d^c` may become an elite. If nothing does, the policy's
-sequences do.
+and only sequences with :math:`J \ge d^R` and :math:`J^c \le d^c` may become elites. If there are none, the policy's
+sequences become the elites.
 """
 
 import dataclasses
@@ -43,11 +43,11 @@ class SafeImprovementConfig(SearchConfig):
 
 
 def select_improving(estimate: Estimate, config: SafeImprovementConfig) -> Selection:
-    """SelectElites of Algorithm 1: improvements, the best of too many, the policy's sequences if there are none.
+    """SelectElites of Algorithm 1: select improvements, or the policy's sequences if there are none.
 
     Args:
-        estimate: of all candidates, the policy's first.
-        config: numbers.
+        estimate: estimates of all candidates; the policy's sequences come first.
+        config: the settings.
     """
     value, cost, _ = estimate
     value_threshold = jnp.mean(value[: config.num_prior])
@@ -55,7 +55,7 @@ def select_improving(estimate: Estimate, config: SafeImprovementConfig) -> Selec
     improves = value >= value_threshold - rounding(value_threshold)
     improves &= cost <= cost_threshold + rounding(cost_threshold)
     if config.restrict_elites:
-        # As in the published code, among equal returns the last of the list stays.
+        # As in the published code, ties go to the last.
         ranked = jnp.where(improves, value, -jnp.inf)
         improves &= highest(ranked, config.num_elites, ties_to_the_last=True)
     n_feasible = jnp.sum(improves)
