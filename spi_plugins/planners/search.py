@@ -73,18 +73,6 @@ class _Draws(NamedTuple):
     members: Array | None  # a pair of heads
 
 
-class _Problem(NamedTuple):
-    model: Model
-    params: Params
-    z: Latent
-    prior: Unrolled | None
-
-
-class _Candidates(NamedTuple):
-    actions: Float[Array, "H N A"]
-    estimate: Estimate
-
-
 def make_search_planner(recipe: Recipe) -> Planner:
     """Make a planner that runs the loop."""
     config = recipe.config
@@ -99,14 +87,24 @@ def make_search_planner(recipe: Recipe) -> Planner:
         prior_key, noise_key, heads_key = keys[:3]
         sample_keys, unroll_keys, choice_keys = keys[3:].reshape(3, config.iterations)
         pairs = draw_pairs(heads_key, model.spec.n_values, config.iterations)
-        prior = _unroll_prior(recipe, model, params, z, prior_key) if config.num_prior else None
-        problem = _Problem(model, params, z, prior)
+        mean = shift(state.mean)
+
+        def unrolled(n: int, actions: Array | int, key: Array, members: Array | None) -> Unrolled:
+            start, costs, how = repeat_latent(z, n), recipe.with_cost, recipe.cost_aggregation
+            return unroll(
+                model, params, start, actions, key, members=members, with_cost=costs, cost_aggregation=how
+            )
+
+        # The prior keeps all heads of the critic, so that each iteration can average its own two.
+        prior = unrolled(config.num_prior, len(mean), prior_key, None) if config.num_prior else None
+        n = config.num_samples - config.num_prior
 
         def iterate(progress: _Progress, draws: _Draws) -> tuple[_Progress, PlanMetrics]:
-            candidates = _candidates(recipe, problem, progress, draws)
-            return _refit(recipe, progress, candidates, draws.choice_key)
+            actions = sample_sequences(progress.mean, progress.std, n, draws.sample_key)
+            sampled = unrolled(n, actions, draws.unroll_key, draws.members)
+            actions, estimate = _candidates(prior, sampled, draws.members)
+            return _refit(recipe, progress, actions, estimate, draws.choice_key)
 
-        mean = shift(state.mean)
         zero = jnp.zeros(())
         start = _Progress(mean, jnp.full_like(mean, config.max_std), mean[0], zero, zero)
         end, metrics = jax.lax.scan(iterate, start, _Draws(sample_keys, unroll_keys, choice_keys, pairs))
@@ -123,48 +121,22 @@ def make_search_planner(recipe: Recipe) -> Planner:
     return Planner(recipe.name, frozenset(part for part, used in parts.items() if used), init, plan)
 
 
-def _unroll_prior(recipe: Recipe, model: Model, params: Params, z: Latent, key: Array) -> Unrolled:
-    """Unroll the policy with all heads of the critic, so that each iteration can average its own two."""
-    return unroll(
-        model,
-        params,
-        repeat_latent(z, recipe.config.num_prior),
-        recipe.config.horizon or model.spec.horizon,
-        key,
-        with_cost=recipe.with_cost,
-        cost_aggregation=recipe.cost_aggregation,
-    )
-
-
-def _candidates(recipe: Recipe, problem: _Problem, progress: _Progress, draws: _Draws) -> _Candidates:
-    """The prior followed by Gaussian sequences, all estimated by the same heads of the critic."""
-    model, params, z, prior = problem
-    n = recipe.config.num_samples - recipe.config.num_prior
-    sampled = unroll(
-        model,
-        params,
-        repeat_latent(z, n),
-        sample_sequences(progress.mean, progress.std, n, draws.sample_key),
-        draws.unroll_key,
-        members=draws.members,
-        with_cost=recipe.with_cost,
-        cost_aggregation=recipe.cost_aggregation,
-    )
+def _candidates(
+    prior: Unrolled | None, sampled: Unrolled, members: Array | None
+) -> tuple[Float[Array, "H N A"], Estimate]:
+    """The prior followed by the sampled sequences, all estimated by the same heads of the critic."""
     if prior is None:
-        return _Candidates(sampled.actions, sampled.estimate())
-    both = zip(prior.estimate(draws.members), sampled.estimate(), strict=True)
-    return _Candidates(
-        jnp.concatenate([prior.actions, sampled.actions], axis=1),
-        Estimate(*(jnp.concatenate(pair) for pair in both)),
-    )
+        return sampled.actions, sampled.estimate()
+    both = zip(prior.estimate(members), sampled.estimate(), strict=True)
+    actions = jnp.concatenate([prior.actions, sampled.actions], axis=1)
+    return actions, Estimate(*(jnp.concatenate(pair) for pair in both))
 
 
 def _refit(
-    recipe: Recipe, progress: _Progress, candidates: _Candidates, key: Array
+    recipe: Recipe, progress: _Progress, actions: Float[Array, "H N A"], estimate: Estimate, key: Array
 ) -> tuple[_Progress, PlanMetrics]:
     """Fit the distribution to the elites and choose the action."""
     config = recipe.config
-    actions, estimate = candidates
     selection = recipe.select(estimate)
     weights = elite_weights(selection, config.temperature)
     mean, std = weighted_moments(actions, weights)
