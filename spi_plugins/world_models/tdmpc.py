@@ -81,43 +81,6 @@ class Prediction(NamedTuple):
     cost_value: Float[Array, "E N K"] | None
 
 
-class TDMPC(NamedTuple):
-    """Pure functions of the parameters.
-
-    Attributes:
-        config: the settings.
-        bins: the distributions of rewards, costs and values.
-        init: ``(key) -> params``.
-        model: the model as planners see it.
-        rollout: ``(params, obs_0, action [H, B, A], valid [H, B], target [H, B, Z]) -> z [H + 1, B, Z]``: latents
-            under the actions; where not ``valid``, the next latent is the target instead, the first of a new episode.
-        heads: ``(params, z, action, key) -> Prediction``, the logits for the losses.
-        critics: ``(params, z, action, members, key) -> (value [K, N], cost_value [E, N])`` with dropout, for the
-            policy's loss; ``members`` selects heads of the first, ``None`` for all.
-        act: ``(params, z, key) -> (action, log_prob)``, a sample of the policy.
-        decode: ``(params, z) -> [N, O]``, the flat observation; ``None`` without a decoder.
-        decoded_of: ``(obs) -> [N, O]``, the target of ``decode``; ``None`` without a decoder.
-        targets: ``(params) -> params``, the part that has slow copies as targets.
-    """
-
-    config: TDMPCConfig
-    bins: Bins
-    init: Callable[[Array], Params]
-    model: Model
-    rollout: Callable[..., Array]
-    heads: Callable[..., Prediction]
-    critics: Callable[..., tuple[Array, Array]]
-    act: Callable[..., tuple[Array, Array]]
-    decode: Callable[[Params, Array], Array] | None
-    decoded_of: Callable[[Observation], Array] | None
-    targets: Callable[[Params], Params]
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The spec of the model that planners see."""
-        return self.model.spec
-
-
 class _Encoder(nnx.Module):
     """Observations to latents: features, then a normed MLP."""
 
@@ -172,27 +135,46 @@ def _networks(observations: ObservationSpec, action_size: int, config: TDMPCConf
     return networks
 
 
-class _Functions:
-    """The networks as functions of the parameters."""
+class TDMPC:
+    """The networks as pure functions of the parameters.
+
+    Attributes:
+        config: the settings.
+        bins: the distributions of rewards, costs and values.
+        model: the model as planners see it.
+        decode: ``(params, z) -> [N, O]``, the flat observation; ``None`` without a decoder.
+        decoded_of: ``(obs) -> [N, O]``, the target of ``decode``; ``None`` without a decoder.
+    """
 
     def __init__(self, observations: ObservationSpec, action_size: int, config: TDMPCConfig):
+        """Build the networks; ``make_tdmpc`` checks the arguments."""
         self.observations, self.config = observations, config
-        self.networks = _networks(observations, action_size, config)
+        self._networks = _networks(observations, action_size, config)
         self.bins = Bins(config.n_bins, config.bin_min, config.bin_max)
-        self.actor = TanhNormal(config.log_std_min, config.log_std_max, config.official_log_prob)
+        self._actor = TanhNormal(config.log_std_min, config.log_std_max, config.official_log_prob)
+        self.decode: Callable[[Params, Array], Array] | None = None
+        self.decoded_of: Callable[[Observation], Array] | None = None
+        if config.decoder and isinstance(observations, ArraySpec):
+            self.decode = functools.partial(self.forward, "decoder")
+            self.decoded_of = functools.partial(flatten, observations)
+        self.model = self._model(action_size)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The spec of the model that planners see."""
+        return self.model.spec
 
     def init(self, key: Array) -> Params:
-        keys = jax.random.split(key, len(self.networks))
-        return {name: net.init(k) for (name, net), k in zip(self.networks.items(), keys, strict=True)}
+        """Draw initial parameters."""
+        keys = jax.random.split(key, len(self._networks))
+        return {name: net.init(k) for (name, net), k in zip(self._networks.items(), keys, strict=True)}
 
     def forward(self, name: str, params: Params, *inputs: Observation) -> Array:
-        output: Array = self.networks[name].apply(params[name], *inputs)
+        """Apply one of the networks."""
+        output: Array = self._networks[name].apply(params[name], *inputs)
         return output
 
-    def encode(self, params: Params, obs: Observation) -> Float[Array, "N Z"]:
-        return self.forward("encoder", params, obs)
-
-    def step(self, params: Params, z: Array, action: Array, key: Array | None) -> Step:
+    def _step(self, params: Params, z: Array, action: Array, key: Array | None) -> Step:
         del key  # deterministic
         x, zeros = _joint(z, action), jnp.zeros(z.shape[0])
         cost = jnp.zeros((0, z.shape[0]))
@@ -209,7 +191,8 @@ class _Functions:
         valid: Bool[Array, "H B"],
         target: Float[Array, "H B Z"],
     ) -> Float[Array, "H+1 B Z"]:
-        z = [self.encode(params, obs)]
+        """Latents under the actions; where not ``valid``, the target, which starts a new episode, comes next."""
+        z = [self.forward("encoder", params, obs)]
         # Unrolled: a window has few steps, and a loop would keep XLA from fusing across them.
         for t in range(action.shape[0]):
             predicted = self.forward("dynamics", params, _joint(z[-1], action[t]))
@@ -217,6 +200,7 @@ class _Functions:
         return jnp.stack(z)
 
     def heads(self, params: Params, z: Array, action: Array, key: PRNGKeyArray) -> Prediction:
+        """The logits for the losses."""
         x = _joint(z, action)
         value_key, cost_key, cost_value_key = jax.random.split(key, 3)
         costs = self.config.n_costs > 0
@@ -227,7 +211,7 @@ class _Functions:
             cost_value=self.forward("cost_value", params, x, cost_value_key) if costs else None,
         )
 
-    def critic(
+    def _critic(
         self,
         name: str,
         params: Params,
@@ -239,30 +223,62 @@ class _Functions:
         chosen = params[name]
         if members is not None:
             chosen = jax.tree.map(lambda p: jnp.take(p, members, axis=0), chosen)
-        return self.bins.decode(self.networks[name].apply(chosen, _joint(z, action), key))
+        return self.bins.decode(self._networks[name].apply(chosen, _joint(z, action), key))
 
     def critics(
         self, params: Params, z: Array, action: Array, members: Array | None, key: Array
     ) -> tuple[Float[Array, "K N"], Float[Array, "E N"]]:
+        """Values by the heads ``members`` (``None`` for all), and costs, with dropout: for the policy's loss."""
         value_key, cost_key = jax.random.split(key)
-        value = self.critic("value", params, z, action, members, value_key)
+        value = self._critic("value", params, z, action, members, value_key)
         if not self.config.n_costs:
             return value, jnp.zeros((0, z.shape[0]))
-        return value, self.critic("cost_value", params, z, action, None, cost_key)
+        return value, self._critic("cost_value", params, z, action, None, cost_key)
 
-    def disagreement(self, params: Params, z: Array, action: Array) -> Float[Array, " N"]:
-        return jnp.std(self.critic("value", params, z, action, None), axis=0)
+    def _disagreement(self, params: Params, z: Array, action: Array) -> Float[Array, " N"]:
+        return jnp.std(self._critic("value", params, z, action, None), axis=0)
 
     def act(self, params: Params, z: Array, key: Array) -> tuple[Array, Array]:
-        return self.actor.sample(self.forward("policy", params, z), key)
+        """Sample actions of the policy, and their log-probabilities."""
+        return self._actor.sample(self.forward("policy", params, z), key)
 
-    def policy(self, params: Params, z: Array, key: Array, *, deterministic: bool) -> Float[Array, "N A"]:
+    def _policy(self, params: Params, z: Array, key: Array, *, deterministic: bool) -> Float[Array, "N A"]:
         parameters = self.forward("policy", params, z)
-        return self.actor.mode(parameters) if deterministic else self.actor.sample(parameters, key)[0]
+        return self._actor.mode(parameters) if deterministic else self._actor.sample(parameters, key)[0]
 
-    def decode(self, params: Params, z: Array) -> Float[Array, " N *O"]:
+    def _decoded(self, params: Params, z: Array) -> Float[Array, " N *O"]:
         assert isinstance(self.observations, ArraySpec)
         return self.forward("decoder", params, z).reshape(-1, *self.observations.shape)
+
+    def targets(self, params: Params) -> Params:
+        """The part of the parameters that has slow copies as targets."""
+        return {name: params[name] for name in ("value", "cost_value") if name in params}
+
+    def _model(self, action_size: int) -> Model:
+        config, observations = self.config, self.observations
+        # Only a Box is decoded in its own units; a one-hot has none.
+        decodes = config.decoder and isinstance(observations, ArraySpec) and observations.kind == "box"
+        return Model(
+            spec=ModelSpec(
+                latent_shape=(config.latent_dim,),
+                action_size=action_size,
+                horizon=config.horizon,
+                gamma=config.gamma,
+                cost_gamma=config.cost_gamma,
+                n_costs=config.n_costs,
+                n_values=config.n_values,
+                n_cost_values=config.n_costs,
+                latent_low=0.0,  # SimNorm's
+                latent_high=1.0,
+            ),
+            encode=functools.partial(self.forward, "encoder"),
+            step=self._step,
+            value=functools.partial(self._critic, "value"),
+            cost_value=functools.partial(self._critic, "cost_value") if config.n_costs else None,
+            policy=self._policy,
+            decode=self._decoded if decodes else None,
+            uncertainty=self._disagreement if config.n_values > 1 else None,
+        )
 
 
 def _joint(z: Array, action: Array) -> Array:
@@ -285,45 +301,4 @@ def make_tdmpc(
     if action_spec.kind != "box":
         raise ValueError(f"The tdmpc world model needs actions in a Box, got {action_spec.kind} actions.")
     config = TDMPCConfig() if config is None else config
-    functions = _Functions(observations, action_spec.size, config)
-    decoded = observations if config.decoder and isinstance(observations, ArraySpec) else None
-    return TDMPC(
-        config=config,
-        bins=functions.bins,
-        init=functions.init,
-        model=_model(functions, action_spec.size),
-        rollout=functions.rollout,
-        heads=functions.heads,
-        critics=functions.critics,
-        act=functions.act,
-        decode=None if decoded is None else functools.partial(functions.forward, "decoder"),
-        decoded_of=None if decoded is None else functools.partial(flatten, decoded),
-        targets=lambda params: {k: params[k] for k in ("value", "cost_value") if k in params},
-    )
-
-
-def _model(functions: _Functions, action_size: int) -> Model:
-    config, observations = functions.config, functions.observations
-    # Only a Box is decoded in its own units; a one-hot has none.
-    decodes = config.decoder and isinstance(observations, ArraySpec) and observations.kind == "box"
-    return Model(
-        spec=ModelSpec(
-            latent_shape=(config.latent_dim,),
-            action_size=action_size,
-            horizon=config.horizon,
-            gamma=config.gamma,
-            cost_gamma=config.cost_gamma,
-            n_costs=config.n_costs,
-            n_values=config.n_values,
-            n_cost_values=config.n_costs,
-            latent_low=0.0,  # SimNorm's
-            latent_high=1.0,
-        ),
-        encode=functions.encode,
-        step=functions.step,
-        value=functools.partial(functions.critic, "value"),
-        cost_value=functools.partial(functions.critic, "cost_value") if config.n_costs else None,
-        policy=functions.policy,
-        decode=functions.decode if decodes else None,
-        uncertainty=functions.disagreement if config.n_values > 1 else None,
-    )
+    return TDMPC(observations, action_spec.size, config)
