@@ -1,7 +1,7 @@
-"""Filling a rollout: one fused step for environments that live in Python, one scan for those that live in JAX.
+"""Fill a rollout: one fused step for environments in Python, one scan for those in JAX.
 
-Both take their decisions in the same ``act_into`` with the same chain of keys, so that the same environment and seed
-give the same actions on either path.
+Both decide in ``decide_into`` with the same chain of keys, so the same environment and seed give the same actions on
+either path.
 """
 
 import functools
@@ -62,7 +62,7 @@ def init_storage(agent: OnPolicyAgent, params: Params, obs: Observation, n_steps
 def act_into(
     agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation
 ) -> tuple[Storage, Array]:
-    """Decide, remember, and return the environments' actions: all of a step but the environment.
+    """Store the observations, decide, and return the environments' actions.
 
     Jit with ``storage`` donated: its rows are then written in place.
     """
@@ -101,22 +101,35 @@ def _with_last_value(agent: OnPolicyAgent, params: Params, storage: Storage, obs
 
 
 class Runner(NamedTuple):
-    """What a compiled iteration carries to the next. Donate it."""
+    """What a compiled iteration hands to the next. Donate it."""
 
     state: OnPolicyState
     env_state: PyTree
     obs: Observation  # [B, ...]
 
 
-def collect(
-    agent: OnPolicyAgent, env_step: EnvFunction, runner: Runner, n_steps: int
-) -> tuple[Runner, Rollout, EnvStep]:
-    """``n_steps`` of every environment in one scan.
+class Collected(NamedTuple):
+    """What an update needs of a rollout, and what the host does."""
 
-    Returns:
-        The runner with key and environments advanced, the rollout (with ``final_obs`` only if a world model
-        reads it), and all ``EnvStep`` rows (leading time axis) but their observations.
-    """
+    runner: Runner  # with key and environments advanced
+    rollout: Rollout  # with ``final_obs`` only if a world model reads it
+    steps: EnvStep  # [T, B] arrays, without observations
+    finite: Bool[Array, "T B"]  # whether the observation reached is, for the host to name the culprit
+
+
+def _all_finite(obs: Observation) -> Bool[Array, "T B"]:
+    """Whether each observation ``[T, B, ...]`` holds neither NaN nor infinity."""
+
+    def one(x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return jnp.ones(x.shape[:2], bool)
+        return jnp.all(jnp.isfinite(x.reshape(*x.shape[:2], -1)), axis=-1)
+
+    return functools.reduce(jnp.logical_and, [one(leaf) for leaf in jax.tree.leaves(obs)])
+
+
+def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: Runner) -> Collected:
+    """``n_steps`` of every environment in one scan. Jit with ``runner`` donated."""
     params = runner.state.params
 
     def bootstrap(step: EnvStep) -> Array | None:
@@ -140,7 +153,7 @@ def collect(
         kept = step._replace(obs=None, final_obs=step.final_obs if agent.world_model else None)
         return (storage, env_state, step.obs), (kept, bootstrap(step))
 
-    # Observations are written as they come, the last one too: to write into what a loop gave back, XLA copies it.
+    # The last observation is written inside the loop, too: XLA would copy the loop's result to write into it.
     storage = init_storage(agent, params, runner.obs, n_steps, runner.state.key)
     storage = _with_obs(storage, runner.obs, 0)
     (storage, env_state, obs), (steps, final_value) = jax.lax.scan(
@@ -160,46 +173,20 @@ def collect(
         final_value=final_value,
     )
     runner = Runner(runner.state._replace(key=storage.key), env_state, obs)
-    return runner, rollout, steps._replace(final_obs=None)
+    finite = _all_finite(jax.tree.map(lambda x: x[1:], rollout.obs))
+    if rollout.final_obs is not None:
+        finite &= _all_finite(rollout.final_obs)
+    return Collected(runner, rollout, steps._replace(final_obs=None), finite)
 
 
 class Iteration(NamedTuple):
-    """What one compiled iteration hands back: the next runner, and rows for the host's callbacks and logs."""
+    """What one compiled iteration returns: the next runner, and rows for the host's callbacks and logs."""
 
     runner: Runner
     metrics: OnPolicyMetrics
     steps: EnvStep  # [T, B] arrays, without observations
     action: Array  # [T, B, ...]
-    finite: Bool[Array, "T B"]  # whether the observation reached is, for the host to name the culprit
-
-
-def _all_finite(obs: Observation) -> Bool[Array, "T B"]:
-    """Whether each observation ``[T, B, ...]`` holds neither NaN nor infinity."""
-
-    def one(x: Array) -> Array:
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            return jnp.ones(x.shape[:2], bool)
-        return jnp.all(jnp.isfinite(x.reshape(*x.shape[:2], -1)), axis=-1)
-
-    return functools.reduce(jnp.logical_and, [one(leaf) for leaf in jax.tree.leaves(obs)])
-
-
-class Collected(NamedTuple):
-    """What an update needs of a rollout, and what the host does."""
-
-    runner: Runner
-    rollout: Rollout
-    steps: EnvStep  # [T, B] arrays, without observations
-    finite: Bool[Array, "T B"]
-
-
-def collect_checked(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: Runner) -> Collected:
-    """``collect``, and whether its observations are finite. Jit with ``runner`` donated."""
-    runner, rollout, steps = collect(agent, env_step, runner, n_steps)
-    finite = _all_finite(jax.tree.map(lambda x: x[1:], rollout.obs))
-    if rollout.final_obs is not None:
-        finite &= _all_finite(rollout.final_obs)
-    return Collected(runner, rollout, steps, finite)
+    finite: Bool[Array, "T B"]  # as in ``Collected``
 
 
 def iterate(
@@ -211,6 +198,6 @@ def iterate(
     clip_range: Array,
 ) -> Iteration:
     """Rollout and update as one program. Jit with ``runner`` donated."""
-    runner, rollout, steps, finite = collect_checked(agent, env_step, n_steps, runner)
+    runner, rollout, steps, finite = collect(agent, env_step, n_steps, runner)
     state, metrics = agent.update(runner.state, rollout, learning_rate, clip_range)
     return Iteration(runner._replace(state=state), metrics, steps, rollout.action, finite)

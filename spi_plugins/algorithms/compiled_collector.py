@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.agents.on_policy import OnPolicyMetrics
 from spi_plugins.agents.packed import Packed, pack, update_packed
-from spi_plugins.agents.rollout import Collected, Runner, collect_checked, iterate
+from spi_plugins.agents.rollout import Collected, Runner, collect, iterate
 from spi_plugins.algorithms.collectors import check_iteration, check_loss
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.interrupts import deferred_interrupt
@@ -87,7 +87,7 @@ class CompiledCollector:
 
     def _collected(self, runner: Runner, env_params: PyTree) -> Collected:
         step = functools.partial(self.env.step, env_params)
-        return collect_checked(self.model.agent, step, self.model.n_steps, runner)
+        return collect(self.model.agent, step, self.model.n_steps, runner)
 
     def _run_apart(
         self, runner: Runner, env_params: PyTree, *rates: Any

@@ -1,4 +1,4 @@
-"""The two objectives of SPOWL, put together out of ``losses``: that of the world model and that of the policy."""
+"""The two objectives of SPOWL: the world model's, and the policy's with the augmented Lagrangian of Eq. 10."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,55 +27,39 @@ class Targets(NamedTuple):
     cost_value: Float[Array, "H B"]
 
 
-class WindowLosses(NamedTuple):
-    """Scalars of the model's objective, unweighted."""
+class SPOWLParts(NamedTuple):
+    """What the objectives are made of."""
 
-    consistency_loss: Float[Array, ""]
-    reward_loss: Float[Array, ""]
-    cost_loss: Float[Array, ""]
-    value_loss: Float[Array, ""]
-    cost_value_loss: Float[Array, ""]
-    decoder_loss: Float[Array, ""]
-
-
-class PolicyParts(NamedTuple):
-    """Scalars of the policy's objective."""
-
-    policy_loss: Float[Array, ""]
-    entropy: Float[Array, ""]
-    lagrangian: Float[Array, ""]
-    cost_gap: Float[Array, ""]
-    scale: Float[Array, ""]
+    config: SPOWLConfig
+    world: TDMPC
 
 
 def random_pair(n_heads: int, key: Array) -> Array | None:
-    """Two different heads, the same for a whole batch as in TD-MPC2; ``None``, all, where there are no more."""
+    """Draw two heads for a whole batch, as TD-MPC2 does; ``None``, for all, if there are no more."""
     return jax.random.choice(key, n_heads, (2,), replace=False) if n_heads > 2 else None
 
 
 def aggregate(kind: Aggregation, heads: Float[Array, " E *s"]) -> Float[Array, "*s"]:
-    """The heads' values as one."""
+    """Combine the values of the heads."""
     return _AGGREGATE[kind](heads, axis=0)
 
 
 def _rows(x: Array) -> Array:
-    """Time and batch as one axis."""
+    """Make one axis of time and batch."""
     return x.reshape(-1, *x.shape[2:])
 
 
-def targets_of(
-    config: SPOWLConfig, world: TDMPC, params: Params, slow: Params, windows: Windows, key: Array
-) -> Targets:
-    """Targets of a batch: the least of two slow critics, the mean of the slow cost critics.
+def targets_of(parts: SPOWLParts, params: Params, slow: Params, windows: Windows, key: Array) -> Targets:
+    """Targets of a batch: the least of two slow critics, and the aggregate of the slow cost critics.
 
     Args:
-        config: the settings.
-        world: the model.
+        parts: settings and model.
         params: before the step.
         slow: the slow critics.
         windows: the batch.
-        key: of the policy's actions and the pair of critics.
+        key: for the policy's actions and the pair of critics.
     """
+    config, world = parts
     action_key, pair_key = jax.random.split(key)
     shape = windows.reward.shape
     z = world.model.encode(params, jax.tree.map(lambda x: _rows(x[1:]), windows.obs))
@@ -94,17 +78,18 @@ def targets_of(
 
 
 def world_model_objective(
-    params: Params, config: SPOWLConfig, world: TDMPC, windows: Windows, targets: Targets, key: Array
-) -> tuple[Float[Array, ""], tuple[WindowLosses, Float[Array, "L B Z"]]]:
-    """The weighted sum of the model's losses; beside it each of them, and the latents of the windows."""
+    params: Params, parts: SPOWLParts, windows: Windows, targets: Targets, key: Array
+) -> tuple[Float[Array, ""], tuple[dict[str, Array], Float[Array, "L B Z"]]]:
+    """The weighted sum of the model's losses; then each of them, unweighted, and the latents of the windows."""
+    config, world = parts
     shape = windows.reward.shape
     first_obs = jax.tree.map(lambda x: x[0], windows.obs)
     z = world.rollout(params, first_obs, windows.action, windows.valid, targets.z)
     # All steps at once: the heads are most of the work, and larger products run faster.
-    heads = world.heads(params, _rows(z[:-1]), _rows(windows.action), key)
+    logits = world.heads(params, _rows(z[:-1]), _rows(windows.action), key)
 
     def loss(logits: Array | None, target: Array, weights: Array | None = None) -> Float[Array, ""]:
-        """Cross-entropy over windows, mean over the members of an ensemble; 0 of a head that is not there."""
+        """Cross-entropy over windows, averaged over the members of an ensemble; 0 without such a head."""
         if logits is None:
             return jnp.zeros(())
         rows = logits.reshape(-1, *shape, logits.shape[-1])
@@ -118,21 +103,21 @@ def world_model_objective(
     # A step that is not valid has the target there, and error 0.
     error = consistency(z[1:], targets.z)
     weights = imbalance_weights(windows.cost, config.minimal_cost, config.cost_weight)
-    losses = WindowLosses(
-        consistency_loss=over_window(error, windows.valid, config.rho, entries),
-        reward_loss=loss(heads.reward, windows.reward),
-        cost_loss=loss(heads.cost, windows.cost, weights),
-        value_loss=loss(heads.value, targets.value),
-        cost_value_loss=loss(heads.cost_value, targets.cost_value),
-        decoder_loss=_decoder_loss(params, world, windows, z),
-    )
+    losses = {
+        "consistency_loss": over_window(error, windows.valid, config.rho, entries),
+        "reward_loss": loss(logits.reward, windows.reward),
+        "cost_loss": loss(logits.cost, windows.cost, weights),
+        "value_loss": loss(logits.value, targets.value),
+        "cost_value_loss": loss(logits.cost_value, targets.cost_value),
+        "decoder_loss": _decoder_loss(params, world, windows, z),
+    }
     total = (
-        config.consistency_coef * losses.consistency_loss
-        + config.reward_coef * losses.reward_loss
-        + config.cost_coef * losses.cost_loss
-        + config.value_coef * losses.value_loss
-        + config.cost_value_coef * losses.cost_value_loss
-        + config.decoder_coef * losses.decoder_loss
+        config.consistency_coef * losses["consistency_loss"]
+        + config.reward_coef * losses["reward_loss"]
+        + config.cost_coef * losses["cost_loss"]
+        + config.value_coef * losses["value_loss"]
+        + config.cost_value_coef * losses["cost_value_loss"]
+        + config.decoder_coef * losses["decoder_loss"]
     )
     return total, (losses, z)
 
@@ -145,26 +130,25 @@ def _decoder_loss(params: Params, world: TDMPC, windows: Windows, z: Array) -> F
 
 def policy_objective(
     policy: Params,
-    config: SPOWLConfig,
-    world: TDMPC,
+    parts: SPOWLParts,
     model: Params,
     state: SPOWLState,
     z: Float[Array, "L B Z"],
     done: Bool[Array, "L B"],
     key: Array,
-) -> tuple[Float[Array, ""], PolicyParts]:
-    """Minus scaled values and entropy, plus the augmented Lagrangian of the cost values.
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Minus scaled values and entropy, plus the augmented Lagrangian of the cost values (Eq. 10); and its parts.
 
     Args:
         policy: its parameters.
-        config: the settings.
-        world: the model.
+        parts: settings and model.
         model: the model's parameters, after this step's change.
         state: before the step.
         z: latents of the windows.
         done: the observation is the last of its episode, where no action is taken.
-        key: of actions, pair of critics and dropout.
+        key: for actions, pair of critics and dropout.
     """
+    config, world = parts
     action_key, pair_key, dropout_key = jax.random.split(key, 3)
     shape = z.shape[:2]
     action, log_prob = world.act({"policy": policy}, _rows(z), action_key)
@@ -180,14 +164,12 @@ def policy_objective(
         costs = aggregate(config.lagrangian_cost, cost_value).reshape(shape)
         gap = masked_mean(costs - config.cost_limit, valid)
         psi = augmented_lagrangian(gap, state.multipliers)
-    parts = PolicyParts(
-        policy_loss=loss, entropy=-jnp.mean(log_prob), lagrangian=psi, cost_gap=gap, scale=scale
-    )
-    return loss + psi, parts
+    metrics = {"policy_loss": loss, "entropy": -jnp.mean(log_prob)}
+    return loss + psi, {**metrics, "lagrangian": psi, "cost_gap": gap, "scale": scale}
 
 
 def _follow(scale: Float[Array, ""], q: Float[Array, " B"], config: SPOWLConfig) -> Float[Array, ""]:
-    """The running range between the 5th and the 95th percentile, at least 1."""
+    """Update the running range between the 5th and the 95th percentile, at least 1."""
     low, high = jnp.percentile(q, jnp.array([5.0, 95.0]))
     new = scale + config.scale_tau * (jnp.maximum(high - low, 1.0) - scale)
     return new if config.official_scale else jax.lax.stop_gradient(new)

@@ -16,13 +16,13 @@ from jaxtyping import Array
 from spi_plugins.agents.gradient_steps import move, replayed_update
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.agents.spowl.config import SPOWLConfig
-from spi_plugins.agents.spowl.loss import policy_objective, targets_of, world_model_objective
+from spi_plugins.agents.spowl.loss import SPOWLParts, policy_objective, targets_of, world_model_objective
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
 from spi_plugins.planners.batch import batch_planner, init_plans
 from spi_plugins.planners.planner import Planner, check_parts
 from spi_plugins.types import ActionSpec, ObservationSpec, Params
-from spi_plugins.world_models.tdmpc import TDMPC, make_tdmpc
+from spi_plugins.world_models.tdmpc import make_tdmpc
 
 
 class _Optimizers(NamedTuple):
@@ -44,27 +44,27 @@ def _split(params: Params) -> tuple[Params, Params]:
     return {k: v for k, v in params.items() if k != "policy"}, params["policy"]
 
 
-def _make_step(
-    config: SPOWLConfig, world: TDMPC, optimizers: _Optimizers
-) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
+def _make_step(parts: SPOWLParts, optimizers: _Optimizers) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
+    config, world = parts
+
     def step(
         state: SPOWLState, windows: Windows, learning_rate: Array, key: Array
     ) -> tuple[SPOWLState, SPOWLMetrics]:
         """One gradient step on the model, then one on the policy, then the slow critics and the multipliers."""
         target_key, model_key, policy_key = jax.random.split(key, 3)
-        targets = targets_of(config, world, state.params, state.targets, windows, target_key)
+        targets = targets_of(parts, state.params, state.targets, windows, target_key)
         model, policy = _split(state.params)
 
         (model_loss, (losses, z)), gradient = jax.value_and_grad(world_model_objective, has_aux=True)(
-            model, config, world, windows, targets, model_key
+            model, parts, windows, targets, model_key
         )
         changes, model_opt = optimizers.model.update(gradient, state.opt_state[0])
         rates = {**dict.fromkeys(model, learning_rate), "encoder": learning_rate * config.encoder_lr_scale}
         model = {name: move(model[name], changes[name], rates[name]) for name in model}
 
         latents = jax.lax.stop_gradient(z)
-        (_, parts), policy_gradient = jax.value_and_grad(policy_objective, has_aux=True)(
-            policy, config, world, model, state, latents, windows.done, policy_key
+        (_, metrics), policy_gradient = jax.value_and_grad(policy_objective, has_aux=True)(
+            policy, parts, model, state, latents, windows.done, policy_key
         )
         changes, policy_opt = optimizers.policy.update(policy_gradient, state.opt_state[1])
         policy = move(policy, changes, learning_rate)
@@ -72,24 +72,23 @@ def _make_step(
         multipliers = state.multipliers
         if config.uses_lagrangian:
             multipliers = raise_multipliers(
-                parts.cost_gap, multipliers, config.penalty_rate, config.multiplier_max
+                metrics["cost_gap"], multipliers, config.penalty_rate, config.multiplier_max
             )
         params = {**model, "policy": policy}
         slow = jax.tree.map(
             lambda old, new: old + config.tau * (new - old), state.targets, world.targets(params)
         )
-        metrics = SPOWLMetrics(
+        new = SPOWLState(params, slow, (model_opt, policy_opt), multipliers, metrics["scale"], state.key)
+        return new, SPOWLMetrics(
             model_loss=model_loss,
-            **losses._asdict(),
-            **parts._asdict(),
+            **losses,
+            **metrics,
             value_target=jnp.mean(targets.value),
             cost_value_target=jnp.mean(targets.cost_value),
             model_grad_norm=optax.tree.norm(gradient),
             policy_grad_norm=optax.tree.norm(policy_gradient),
             **multipliers._asdict(),
         )
-        new = SPOWLState(params, slow, (model_opt, policy_opt), multipliers, parts.scale, state.key)
-        return new, metrics
 
     return step
 
@@ -140,7 +139,7 @@ def make_spowl(
             key=run_key,
         )
 
-    step = _make_step(config, world, optimizers)
+    step = _make_step(SPOWLParts(config, world), optimizers)
     return PlanningAgent(
         config=config,
         world=world,

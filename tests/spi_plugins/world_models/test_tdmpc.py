@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spi_plugins.agents.spowl.config import SPOWLConfig
-from spi_plugins.agents.spowl.loss import targets_of, world_model_objective
+from spi_plugins.agents.spowl.loss import SPOWLParts, targets_of, world_model_objective
 from spi_plugins.buffers import Windows
 from spi_plugins.types import ActionSpec, ArraySpec
 from spi_plugins.world_models.tdmpc import TDMPCConfig, make_tdmpc
@@ -84,8 +84,9 @@ def windows(reset, done=None, spoil=0.0):
 
 
 def losses(world, params, batch):
-    targets = targets_of(CONFIG, world, params, world.targets(params), batch, KEY)
-    return world_model_objective(params, CONFIG, world, batch, targets, KEY)[1]
+    parts = SPOWLParts(CONFIG, world)
+    targets = targets_of(parts, params, world.targets(params), batch, KEY)
+    return world_model_objective(params, parts, batch, targets, KEY)[1]
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -93,7 +94,7 @@ def test_a_step_into_a_new_episode_teaches_nothing_and_the_latent_begins_anew(wo
     params = jax.tree.map(lambda p: 0.3 * jax.random.normal(KEY, p.shape), params)
     plain, z = losses(world, params, windows(masked))
     spoiled, _ = losses(world, params, windows(masked, spoil=0.5))
-    equal = [bool(jnp.allclose(a, b)) for a, b in zip(plain, spoiled, strict=True)]
+    equal = [bool(jnp.allclose(a, b)) for a, b in zip(plain.values(), spoiled.values(), strict=True)]
     assert all(equal) == masked
     encoded = world.model.encode(params, windows(masked).obs[2])
     assert bool(jnp.allclose(z[2, 0], encoded[0], atol=1e-5)) == masked
@@ -108,7 +109,7 @@ def test_targets_are_the_least_of_two_slow_critics_and_the_mean_of_the_cost_crit
     slow = {**slow, "value": jax.tree.map(lambda p: p[:2], slow["value"])}
     batch = windows(False)._replace(terminated=jnp.zeros((3, 2), bool).at[0, 1].set(True))
     config = dataclasses.replace(CONFIG, model=two)
-    got = targets_of(config, world, cut, slow, batch, KEY)
+    got = targets_of(SPOWLParts(config, world), cut, slow, batch, KEY)
     z = world.model.encode(cut, batch.obs[1:].reshape(6, 3))
     action = world.act(cut, z, jax.random.split(KEY)[0])[0]
     alive = 1.0 - batch.terminated.astype(jnp.float32)
