@@ -1,9 +1,9 @@
 """A replay buffer of steps from which windows of consecutive ones are drawn, as pure functions on arrays.
 
-A slot holds an observation *and what led to it*: action, reward, cost and the flags that came with it. The first
-observation of an episode has a slot of its own, whose action means nothing; so the last observation of an episode
-is there, too, and the same layout serves environments that reset themselves in the same step or in the next.
-Each environment has a ring of its own, so their slots need not be as many.
+A slot holds an observation *and what led to it*: action, reward, cost and flags. The first observation of an episode
+has its own slot, whose action means nothing; so the last observation of an episode is stored, too, and the layout suits
+environments that reset in the same step as well as in the next. Each environment has its own ring, so one may hold more
+slots than another.
 """
 
 import math
@@ -17,7 +17,7 @@ from spi_plugins.types import Observation, ObservationSpec, PyTree, device_dtype
 
 
 class Slot(NamedTuple):
-    """One slot of each of ``B`` environments; in a buffer with a second axis for time."""
+    """One slot of each of ``B`` environments; in a buffer, with a second axis for time."""
 
     obs: Observation  # [B, *obs]
     action: Float[Array, "*B A"]  # in [-1, 1]
@@ -33,8 +33,8 @@ class Buffer(NamedTuple):
 
     Attributes:
         slots: arrays ``[B, capacity, ...]``.
-        position: where each ring is written next.
-        size: slots in each ring that hold something.
+        position: the next place to write in each ring.
+        size: filled slots of each ring.
     """
 
     slots: Slot
@@ -55,7 +55,7 @@ class Windows(NamedTuple):
 
 
 def slot_bytes(observations: ObservationSpec, action_size: int) -> int:
-    """Bytes that one slot takes."""
+    """Size of one slot in bytes."""
     slots = jax.eval_shape(lambda: init(observations, action_size, 1, 1))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(slots.slots))
 
@@ -92,13 +92,13 @@ def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity:
 
 
 def add(buffer: Buffer, slot: Slot, written: Bool[Array, " B"]) -> Buffer:
-    """Write one slot of each environment where ``written``, over the oldest one if its ring is full.
+    """Write one slot for each environment where ``written``, over the oldest one if its ring is full.
 
-    Donate the buffer: then nothing is copied.
+    Donate the buffer, and nothing is copied.
     """
     n_envs, capacity = buffer.slots.reward.shape
     rows = jnp.arange(n_envs)
-    # A place outside is dropped.
+    # Writes outside the ring are dropped.
     place = jnp.where(written, buffer.position, capacity)
     slots = jax.tree.map(
         lambda ring, new: ring.at[rows, place].set(jnp.asarray(new, ring.dtype), mode="drop"),
@@ -109,24 +109,19 @@ def add(buffer: Buffer, slot: Slot, written: Bool[Array, " B"]) -> Buffer:
     return Buffer(slots, (buffer.position + step) % capacity, jnp.minimum(buffer.size + step, capacity))
 
 
-def _starts(buffer: Buffer, horizon: int) -> Int[Array, " B"]:
-    """How many windows of ``horizon`` steps each ring holds; none crosses the place of writing."""
-    return jnp.maximum(buffer.size - horizon, 0)
-
-
 def sample(buffer: Buffer, key: Array, batch_size: int, horizon: int) -> Windows:
-    """Windows, uniformly and with replacement out of all there are; there must be one.
+    """Draw windows uniformly and with replacement; there must be one.
 
-    They may cross the end of an episode: there ``valid`` is false.
+    A window may cross the end of an episode, where ``valid`` is false, but not the place of writing.
 
     Args:
         buffer: the rings.
-        key: of the choice.
+        key: for the choice.
         batch_size: ``N``.
         horizon: ``H``.
     """
     capacity = buffer.slots.reward.shape[1]
-    ends = jnp.cumsum(_starts(buffer, horizon))
+    ends = jnp.cumsum(jnp.maximum(buffer.size - horizon, 0))
     index = jax.random.randint(key, (batch_size,), 0, jnp.maximum(ends[-1], 1))
     env = jnp.searchsorted(ends, index, side="right").astype(jnp.int32)
     start = index - jnp.where(env > 0, ends[env - 1], 0)
@@ -137,7 +132,7 @@ def sample(buffer: Buffer, key: Array, batch_size: int, horizon: int) -> Windows
 
 
 def windows(slots: Slot) -> Windows:
-    """Slots ``[H + 1, N, ...]`` of consecutive times as windows."""
+    """Turn slots ``[H + 1, N, ...]`` of consecutive times into windows."""
     return Windows(
         obs=slots.obs,
         action=slots.action[1:],

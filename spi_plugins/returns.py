@@ -23,15 +23,15 @@ def generalized_advantages(
               \delta_t = r_t + \gamma (1 - e_t) v_{t+1} - v_t
 
     with :math:`e_t` = ``terminated`` and :math:`d_t` = ``done``. The two differ on a time limit: a truncated step
-    is ``done`` (the sum stops) but not ``terminated`` (it still bootstraps). The same function serves costs: pass
-    the cost and the cost critic's values.
+    is ``done`` (the sum stops) but not ``terminated`` (it still bootstraps). For costs, pass
+    the costs and the cost critic's values.
 
     Args:
         reward: reward of the step from row ``t``.
         value: critic at row ``t``.
         next_value: critic at the state that the step led to, *before* any autoreset.
         terminated: the state reached is terminal.
-        done: the episode ended with this step, for whatever reason; or the probability that it did, in a dream.
+        done: the episode ended with this step, for whatever reason; in a dream, the probability that it did.
         discount: :math:`\gamma` in [0, 1], per environment step.
         gae_lambda: :math:`\lambda` in [0, 1]; 1 is the Monte-Carlo return, 0 the one-step error.
 
@@ -50,7 +50,7 @@ def one_step_errors(
     *,
     discount: float,
 ) -> Float[Array, "T B"]:
-    r""":math:`\delta_t = r_t + \gamma (1 - e_t) v_{t+1} - v_t` of what ``generalized_advantages`` takes."""
+    r""":math:`\delta_t = r_t + \gamma (1 - e_t) v_{t+1} - v_t`, with the arguments of ``generalized_advantages``."""
     return reward + discount * jnp.where(terminated, 0.0, next_value) - value
 
 
@@ -68,10 +68,10 @@ def _backward_sums(term: Float[Array, "T B"], decay: Float[Array, "T B"]) -> Flo
 
 
 class VTrace(NamedTuple):
-    """What V-trace makes of rows that another policy has collected."""
+    """V-trace's targets and advantages for rows that another policy collected."""
 
-    correction: Float[Array, "T B"]  # add the critic's value for its target
-    advantage: Float[Array, "T B"]  # of the action taken over the critic's value, with what follows corrected
+    correction: Float[Array, "T B"]  # add ``value`` for the critic's target
+    advantage: Float[Array, "T B"]  # of the action taken, with what follows corrected
 
 
 def v_trace(
@@ -88,11 +88,11 @@ def v_trace(
               \rho_t = \min(1, \pi/\mu), \quad c_t = \lambda \rho_t, \qquad
               A_t = \delta_t + \gamma n_t x_{t+1}
 
-    On rows of the policy's own, :math:`v_t + x_t` is the target that ``generalized_advantages`` gives.
+    On the policy's own rows, :math:`v_t + x_t` equals the target of ``generalized_advantages``.
 
     Args:
         error: :math:`\delta_t` of ``one_step_errors``.
-        log_ratio: :math:`\log \pi(a_t|s_t) - \log \mu(a_t|s_t)` of the policy to learn and the one that acted.
+        log_ratio: :math:`\log \pi(a_t|s_t) - \log \mu(a_t|s_t)`, of the learning and the acting policy.
         goes_on: :math:`n_t`, 0 where the episode ended with the step, else 1.
         discount: :math:`\gamma`.
         gae_lambda: :math:`\lambda`.

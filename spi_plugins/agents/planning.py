@@ -1,4 +1,4 @@
-"""What an agent that plans in its world model is: its state, what it decides and what it reports."""
+"""The interface of an agent that plans in its world model: its state, metrics and functions."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,18 +13,18 @@ from spi_plugins.world_models.tdmpc import TDMPC
 
 
 class SPOWLState(NamedTuple):
-    """All that an update changes and a resume needs, beside the buffer."""
+    """All that an update changes and a resume needs, except the buffer."""
 
     params: Params
     targets: Params  # slow copies of the critics
     opt_state: PyTree  # of the model and of the policy
     multipliers: Multipliers
-    scale: Float[Array, ""]  # of the values, by which the policy's loss divides them
+    scale: Float[Array, ""]  # by which the policy's loss divides the values
     key: Array
 
 
 class SPOWLMetrics(NamedTuple):
-    """Scalars of an update: means over its gradient steps, but for the last three."""
+    """Scalars of an update: means over its gradient steps, except for the last three."""
 
     model_loss: Float[Array, ""]
     consistency_loss: Float[Array, ""]
@@ -51,10 +51,10 @@ class PlanningAgent(NamedTuple):
 
     Attributes:
         config: the settings.
-        world: the model behind it.
-        planner: what chooses the actions.
+        world: the world model.
+        planner: chooses the actions.
         init: ``(key) -> SPOWLState``.
-        init_plan: ``(n_envs) -> plan state`` of as many environments, at the start of episodes.
+        init_plan: ``(n_envs) -> plan state`` of that many environments, at the start of episodes.
         act: ``(params, obs, plan_state, episode_start, key, *, deterministic) -> (action, plan_state, metrics)`` for
             ``[B, *obs]``; actions in [-1, 1].
         step: ``(state, windows, learning_rate, key) -> (state, SPOWLMetrics)``, one gradient step.

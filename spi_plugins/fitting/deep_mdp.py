@@ -13,12 +13,12 @@ from spi_plugins.world_models.deep_mdp import make_deep_mdp
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 from spi_plugins.world_models.model import Model, ModelSpec, Step, WorldModel, frozen_settings
 
-# Of the agent's policy, what leads to the latent.
+# The parts of the agent's policy that lead to the latent.
 _ENCODER = ("extractor", "latent")
 
 
 def world_params(params: Params) -> Params:
-    """The world's part of an agent's parameters."""
+    """Take the world's part of an agent's parameters."""
     encoder = {name: params["policy"][name] for name in _ENCODER}
     return {"encoder": encoder, "world_model": params["world_model"]}
 
@@ -84,7 +84,7 @@ def make_deep_mdp_world(
 
 
 def _latent_bounds(config: ActorCriticConfig) -> tuple[float, float]:
-    """What the last activation allows; a predicted latent may lie outside and is clipped by dreams."""
+    """Bounds of the last activation; a predicted latent may lie outside, and dreams clip it."""
     if config.categorical_latent is not None:
         return 0.0, 1.0
     widths = config.latent

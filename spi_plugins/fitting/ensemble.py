@@ -11,7 +11,7 @@ from jaxtyping import Array
 from spi_plugins.actions import restored_action
 from spi_plugins.agents.gradient_steps import move, replayed_update
 from spi_plugins.buffers import Buffer, Windows
-from spi_plugins.losses.deep_mdp import reward_loss, termination_cross_entropy
+from spi_plugins.losses.deep_mdp import smooth_l1, termination_cross_entropy
 from spi_plugins.returns import masked_mean
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec, Params, PyTree
 from spi_plugins.world_models import ensemble
@@ -29,7 +29,7 @@ class _FitState(NamedTuple):
 
 
 def _statistics(parts: EnsembleParts, params: Params, buffer: Buffer) -> Params:
-    """Means and deviations over the slots that hold something; of rewards, over steps."""
+    """Means and deviations over the filled slots, and of rewards over steps."""
     slots = buffer.slots
     filled = jnp.arange(slots.reward.shape[1])[None] < buffer.size[:, None]
 
@@ -55,7 +55,7 @@ def _statistics(parts: EnsembleParts, params: Params, buffer: Buffer) -> Params:
 def _objective(
     trained: Params, parts: EnsembleParts, statistics: Params, windows: Windows, key: Array
 ) -> tuple[Array, dict[str, Array]]:
-    """Mean losses of the members, each on rows of its own, and of the decoder."""
+    """Mean losses of the members, each on its own rows, and of the decoder."""
     params, config = {**trained, "statistics": statistics}, parts.config
     z, next_z = (
         ensemble.encode(parts, params, jax.tree.map(lambda x, t=t: x[t], windows.obs)) for t in (0, 1)
@@ -76,7 +76,7 @@ def _objective(
         losses = losses._replace(termination=ended)
         named = {f"{name}_loss": masked_mean(loss, valid) for name, loss in losses._asdict().items()}
         if parts.cost is not None:
-            named["cost_loss"] = masked_mean(reward_loss(parts.cost.apply(p["cost"], z, action), cost), valid)
+            named["cost_loss"] = masked_mean(smooth_l1(parts.cost.apply(p["cost"], z, action) - cost), valid)
         return named
 
     shaped = action.reshape(-1, *parts.actions.shape) if parts.actions.kind == "box" else action

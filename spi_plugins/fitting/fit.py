@@ -15,13 +15,13 @@ _CHUNK = 100
 
 
 def require_learner(world: WorldModel) -> Learner:
-    """What fits a world model alone.
+    """Get what fits a world model without an agent.
 
     Raises:
         ValueError: only an agent can.
     """
     if world.learner is None:
-        raise ValueError(f"A world model of the kind {world.kind!r} is fitted by its agent only.")
+        raise ValueError(f"A world model of the kind {world.kind!r} is fitted only by its agent.")
     return world.learner
 
 
@@ -39,7 +39,7 @@ def fit(
     Args:
         world: of a kind that can be fitted alone.
         buffer: see ``buffers``; actions as ``actions.stored_action`` returns them.
-        key: of initial parameters and batches.
+        key: for initial parameters and batches.
         n_updates: gradient steps.
         learning_rate: of all parts.
         on_progress: called with the steps so far and the last losses, about every hundred steps.
@@ -48,7 +48,7 @@ def fit(
         The parameters, and the means of the losses over the last hundred steps.
 
     Raises:
-        ValueError: the kind has no learner, the buffer holds no window of the model's horizon, or ``n_updates`` is
+        ValueError: the kind has no learner, the buffer has no window of the model's horizon, or ``n_updates`` is
             below 1.
         FloatingPointError: a loss became NaN.
     """

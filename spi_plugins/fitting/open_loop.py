@@ -1,4 +1,4 @@
-"""How far a world model goes wrong when it is left alone: errors of 1 to k steps under given actions."""
+"""Errors of a world model that is rolled out along given actions without correction."""
 
 from typing import NamedTuple
 
@@ -13,16 +13,14 @@ from spi_plugins.world_models.model import Model
 
 
 class OpenLoop(NamedTuple):
-    """Means over windows, after 1 to ``H`` steps of the model's means; 0 where no window goes so far."""
+    """Means over windows after 1 to ``H`` steps of the model's means; 0 where no window is that long."""
 
-    latent_error: Float[Array, " H"]  # root mean square over entries, between predicted and encoded latent
-    latent_change: Float[
-        Array, " H"
-    ]  # the same between the first latent and the encoded one: the error of staying
+    latent_error: Float[Array, " H"]  # root mean square, between predicted and encoded latent
+    latent_change: Float[Array, " H"]  # the same of the first latent: the error if nothing changed
     reward_error: Float[Array, " H"]  # mean absolute
     cost_error: Float[Array, " H"]  # mean absolute, 0 without costs
-    termination_error: Float[Array, " H"]  # Brier: mean squared, between probability and what was
-    share: Float[Array, " H"]  # windows that lie within one episode so far
+    termination_error: Float[Array, " H"]  # Brier score
+    share: Float[Array, " H"]  # share of the windows that lie within one episode so far
 
 
 def open_loop(model: Model, params: Params, actions: ActionSpec, windows: Windows) -> OpenLoop:

@@ -14,12 +14,12 @@ from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec
 from spi_plugins.world_models.model import Learner, WorldModel, frozen_settings
 from spi_plugins.world_models.tdmpc import TDMPC, TDMPCConfig, make_tdmpc
 
-#: Sizes that a CPU fits in minutes; the paper's are those of ``TDMPCConfig``.
+#: Sizes that a CPU fits in minutes; those of the paper are the defaults of ``TDMPCConfig``.
 SMALL = {"encoder_hidden": (128,), "latent_dim": 128, "hidden": (128, 128), "n_costs": 0}
 
 
 def tdmpc_world(world: TDMPC, learner: Learner | None = None) -> WorldModel:
-    """A ``TDMPC`` model as the kind ``"tdmpc"``."""
+    """Make a world model of the kind ``"tdmpc"`` from a ``TDMPC``."""
     return WorldModel("tdmpc", dataclasses.asdict(world.config), world.model, world.init, learner)
 
 
@@ -27,13 +27,13 @@ def make_tdmpc_world(observations: ObservationSpec, actions: ActionSpec, **setti
     """The world model ``"tdmpc"``.
 
     Args:
-        observations: anything that SPOWL takes.
+        observations: any that SPOWL takes.
         actions: a box.
         **settings: fields of ``world_models.tdmpc.TDMPCConfig``; lists count as tuples. The sizes are ``SMALL`` by
             default, without costs and, for numbers, with a decoder.
 
     Raises:
-        ValueError: a setting is out of range, or the actions are no box.
+        ValueError: a setting is out of range, or the actions are not a box.
         TypeError: a setting is unknown.
     """
     decodes = isinstance(observations, ArraySpec) and observations.kind != "image"

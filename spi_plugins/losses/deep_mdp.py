@@ -1,7 +1,7 @@
-"""Losses of a latent model (DeepMDP, Gelada et al., 2019), per sample, in the forms that Deep SPI trains on.
+"""Per-sample losses of a latent model (DeepMDP, Gelada et al., 2019), in the forms that Deep SPI trains on.
 
-Nothing stops a gradient here: it reaches the encoder through the latent (the model's input), through the next
-latent (the target) and the reward. There is no target network.
+No gradient is stopped: it reaches the encoder through the latent (the model's input), the next latent (the target)
+and the reward. There is no target network.
 """
 
 from jax import lax
@@ -24,7 +24,7 @@ def total(elements: Float[Array, " B *any"]) -> Float[Array, " B"]:
 
 
 def share_gradient(x: Float[Array, " *any"], share: float) -> Float[Array, " *any"]:
-    """``x`` in value, with ``share`` times its gradient."""
+    """Keep the value of ``x`` and scale its gradient by ``share``."""
     return lax.stop_gradient(x) + share * (x - lax.stop_gradient(x))
 
 
@@ -37,8 +37,8 @@ def balance(
     ``weight l(prediction, sg(target)) + (1 - weight) l(sg(prediction), target)``, at the cost of one ``l``.
 
     Args:
-        prediction: what the model says.
-        target: what came.
+        prediction: by the model.
+        target: the observed value.
         weight: the prediction's share, in [0, 1]; ``None`` leaves both gradients whole.
     """
     if weight is None:
@@ -97,23 +97,13 @@ def categorical_transition_loss(
     return total(smooth_l1(prediction - target)) / prediction.shape[1]
 
 
-def reward_loss(prediction: Float[Array, " B"], reward: Float[Array, " B"]) -> Float[Array, " B"]:
-    """Smooth-L1 between predicted and received reward."""
-    return smooth_l1(prediction - reward)
-
-
-def termination_loss(probability: Float[Array, " B"], terminated: Float[Array, " B"]) -> Float[Array, " B"]:
-    """Smooth-L1 between the predicted probability of a terminal next state and whether it was (0 or 1)."""
-    return smooth_l1(probability - terminated)
-
-
 def termination_cross_entropy(
     probability: Float[Array, " B"], terminated: Float[Array, " B"]
 ) -> Float[Array, " B"]:
     """Cross-entropy of the predicted probability of a terminal next state.
 
-    Unlike ``termination_loss`` it has a gradient where a predictor is sure and wrong: ends are rare, and a predictor
-    that first learns "never" must find its way back.
+    Unlike ``smooth_l1`` of the two, it has a gradient where the predictor is sure and wrong: termination is rare, and a
+    predictor that first learns "never" must be able to recover.
     """
     kept = jnp.clip(probability, 1e-30, 1.0 - 1e-6)
     return -terminated * jnp.log(kept) - (1.0 - terminated) * jnp.log1p(-kept)

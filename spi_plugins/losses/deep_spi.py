@@ -1,10 +1,10 @@
-"""Where the world-model losses enter the policy objective: the one difference between the three agents."""
+"""Where the model losses enter the policy objective: the one difference between Deep SPI, DeepMDP and PPO."""
 
 from typing import Literal, TypeAlias
 
 from jaxtyping import Array, Float
 
-# "utility": Deep SPI, inside the clipped surrogate. "additive": DeepMDP, beside it. "none": PPO.
+# "utility": Deep SPI, inside the clipped surrogate. "additive": DeepMDP, added to it. "none": PPO.
 Auxiliary: TypeAlias = Literal["utility", "additive", "none"]
 
 

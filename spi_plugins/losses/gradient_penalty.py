@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 def gradient_penalty(
     model: Callable[[Array, Array], Array], z: Float[Array, " B *z"], action: Float[Array, "B N"]
 ) -> Float[Array, ""]:
-    """Mean squared norm of the gradient of the *sum* of a model's outputs, by latent and action together.
+    """Mean squared norm of the gradient of the *sum* of a model's outputs with respect to latent and action.
 
     Args:
         model: maps ``(z, action)`` to any array whose first axis is the batch; samples must not mix.

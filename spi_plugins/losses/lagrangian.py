@@ -1,4 +1,4 @@
-r"""The augmented Lagrangian of one constraint :math:`g \le 0`, SPOWL (arXiv:2506.04828), Eq. 10.
+r"""The augmented Lagrangian of one constraint :math:`g \le 0`, Eq. 10 of SPOWL (arXiv:2506.04828).
 
 With :math:`\kappa = \lambda + \mu g`,
 
@@ -16,14 +16,14 @@ from jaxtyping import Array, Float
 
 
 class Multipliers(NamedTuple):
-    """Price of the constraint, and weight of its square."""
+    """Multiplier of the constraint and weight of its square."""
 
     multiplier: Float[Array, ""]
     penalty: Float[Array, ""]
 
 
 def augmented_lagrangian(gap: Float[Array, ""], multipliers: Multipliers) -> Float[Array, ""]:
-    r""":math:`\psi`, whose gradient in the gap is :math:`\max(\kappa, 0)`."""
+    r"""Eq. 10 of SPOWL: :math:`\psi`, whose derivative by the gap is :math:`\max(\kappa, 0)`."""
     price, penalty = multipliers
     active = price * gap + 0.5 * penalty * gap**2
     return jnp.where(price + penalty * gap > 0, active, -(price**2) / (2.0 * penalty))
@@ -32,13 +32,13 @@ def augmented_lagrangian(gap: Float[Array, ""], multipliers: Multipliers) -> Flo
 def raise_multipliers(
     gap: Float[Array, ""], multipliers: Multipliers, penalty_rate: float, multiplier_max: float
 ) -> Multipliers:
-    """The multipliers after a step on a policy with this gap.
+    """Eq. 10's update of the multipliers, after a gradient step on the policy.
 
     Args:
-        gap: how far the cost is above its limit, in units of the cost.
+        gap: the cost minus its limit.
         multipliers: before the step.
         penalty_rate: relative growth of the penalty in a step.
-        multiplier_max: bound of the multiplier, which the paper does not have; infinity for none.
+        multiplier_max: bound on the multiplier, which the paper does not have; infinity for none.
     """
     price, penalty = multipliers
     return Multipliers(

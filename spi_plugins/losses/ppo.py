@@ -1,4 +1,4 @@
-"""The clipped surrogate and its companions, per sample, so that a caller can mask and average."""
+"""The clipped surrogate and other losses of PPO, per sample, so that a caller can mask and average."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -11,8 +11,8 @@ from spi_plugins.returns import masked_mean
 class RatioDiagnostics(NamedTuple):
     r"""Probability ratios of a batch against the neighborhood :math:`[2 - C, C]` with :math:`C = 1 + \epsilon`.
 
-    The clip of the surrogate does *not* enforce the band; it only stops pushing. So the band is watched. The
-    minimum and maximum are over the sampled actions of the batch, a lower estimate of the true extremes.
+    The clipped surrogate does *not* keep ratios in the band, it only stops pushing them out; hence these numbers. The
+    extremes are over the sampled actions of the batch, so the true ones may lie further out.
     """
 
     smallest: Float[Array, ""]

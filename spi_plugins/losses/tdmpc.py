@@ -19,7 +19,7 @@ def over_window(
     Args:
         loss: of each step of each window.
         valid: the step is a transition.
-        rho: weight of a step in terms of the step before.
+        rho: weight of a step relative to the step before.
         entries: ``loss`` is a mean over that many entries, of which the official code's consistency loss takes only
             one from the denominator for each invalid row (``spowl.md`` 4.3); 1 counts rightly.
     """

@@ -40,10 +40,9 @@ from spi_plugins.losses.deep_mdp import (
     categorical_transition_loss,
     deterministic_transition_loss,
     mixture_transition_loss,
-    reward_loss,
     sample_transition_loss,
     share_gradient,
-    termination_loss,
+    smooth_l1,
 )
 from spi_plugins.losses.gradient_penalty import gradient_penalty
 from spi_plugins.networks.blocks import DensityOutputs, from_blocks
@@ -154,10 +153,10 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
     ) -> ModelLosses:
         ended = jnp.zeros(z.shape[0])
         if networks.termination is not None:
-            ended = termination_loss(termination(params, next_z), terminated.astype(jnp.float32))
+            ended = smooth_l1(termination(params, next_z) - terminated.astype(jnp.float32))
         return ModelLosses(
             transition=transition_losses(params, z, action, next_z, key),
-            reward=reward_loss(reward(params, z, action), reward_received.astype(jnp.float32)),
+            reward=smooth_l1(reward(params, z, action) - reward_received.astype(jnp.float32)),
             termination=ended,
         )
 

@@ -1,4 +1,4 @@
-"""From a rollout to the rows that a gradient step sees."""
+"""Turn a rollout into the rows of a gradient step."""
 
 from typing import NamedTuple
 
@@ -73,7 +73,7 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> FlatRo
 
 
 def shuffled(key: Array, n_rows: int, n_epochs: int, batch_size: int) -> Int[Array, "M B"]:
-    """Row numbers of all minibatches of all epochs: each epoch visits every row once, in a new order.
+    """Draw the row numbers of all minibatches: each epoch visits every row once, in a new order.
 
     Args:
         key: seeds the orders.

@@ -1,4 +1,4 @@
-"""Dreams: what the policy does in its world model, from latent states of real observations on."""
+"""Dreams: what the policy does in its world model, starting from the latents of real observations."""
 
 from typing import NamedTuple
 
@@ -15,14 +15,14 @@ from spi_plugins.types import Params
 
 
 class Dream(NamedTuple):
-    """``H`` imagined steps of ``N`` dreams. No gradient leads out of it."""
+    """``H`` imagined steps of ``N`` dreams, without gradients."""
 
     z: Float[Array, " H N *z"]  # where the step begins
     action: Array  # [H, N, ...], as sampled
     log_prob: Float[Array, "H N"]
     value: Float[Array, "H+1 N"]
     reward: Float[Array, "H N"]
-    ended: Float[Array, "H N"]  # the state reached is terminal: 0 or 1, or how probable that is
+    ended: Float[Array, "H N"]  # the state reached is terminal: 0 or 1, or the probability
     valid: Bool[Array, "H N"]  # false once the dream is over, and in dreams that never began
 
 
@@ -38,17 +38,17 @@ def imagine(
 ) -> Dream:
     """Follow the policy in the model for ``horizon`` steps.
 
-    A dream whose end is drawn is over: its further steps are not valid. With ``soft_termination`` none ends, and
-    ``ended`` is the probability that the step's successor is terminal.
+    Steps after a sampled termination are not valid. With ``soft_termination`` nothing is sampled, and ``ended`` is the
+    probability that the step's successor is terminal.
 
     Args:
         parts: a policy that judges latents, and a world model that predicts termination.
         params: of both.
         z: where the dreams begin.
         begun: the dreams that count.
-        key: of actions, model and ends.
+        key: for actions, model and termination.
         horizon: ``H``.
-        soft_termination: see above.
+        soft_termination: discount by the probability of termination instead of sampling it.
     """
     policy, model = parts.policy, parts.world_model
     assert policy.judge is not None
@@ -85,15 +85,15 @@ def imagine(
 
 
 def _still_going(dream: Dream) -> Float[Array, "H N"]:
-    """How probable it is that no earlier step has ended the dream; of one whose ends are drawn, 0 or 1."""
+    """The probability that no earlier step ended the dream: 0 or 1 if termination is sampled."""
     lasts = jnp.cumprod(1.0 - dream.ended, axis=0)
     return jnp.concatenate([jnp.ones((1, *lasts.shape[1:])), lasts[:-1]])
 
 
 def dream_rows(dream: Dream, config: DeepSPIConfig) -> Minibatch:
-    """Advantages, and time and dreams folded into one axis, time-major. The rows' ``obs`` are latents.
+    """Estimate advantages, and fold time and dreams into one axis, time-major. The rows' ``obs`` are latents.
 
-    A step's surrogate has the weight of how probable it is that the dream was still going on.
+    The surrogate of a step is weighted by the probability that the dream was still going on.
     """
     goes_on = 1.0 - dream.ended
     value = dream.value[:-1]
@@ -133,7 +133,7 @@ class Imagined(NamedTuple):
 
 
 def describe_dream(dream: Dream, gamma: float) -> Imagined:
-    """Return, length, share that ends and the critic's expectation, means over the dreams that began."""
+    """Average return, length, termination and initial value over the dreams that began."""
     begun = dream.valid[0]
     going = _still_going(dream)
     discount = gamma ** jnp.arange(len(going), dtype=jnp.float32)

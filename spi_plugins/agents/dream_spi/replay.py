@@ -1,4 +1,4 @@
-"""Past rollouts: a ring on the device, kept environment by environment, and its rows made ready for a new update."""
+"""A ring of past rollouts on the device, and the correction of their rows for the current policy."""
 
 from typing import NamedTuple
 
@@ -13,15 +13,15 @@ from spi_plugins.agents.on_policy import Parts, evaluate
 from spi_plugins.returns import VTrace, generalized_advantages, one_step_errors, v_trace
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params, Rollout
 
-# Bound of the logarithm of a row's weight; the official code has it for V-trace.
+# Bound on the logarithm of a row's weight; the official code has it for V-trace.
 LOG_RATIO_BOUND = 3.0
 
 
 class Sequences(NamedTuple):
-    """``N`` sequences of ``T`` steps, each one environment's part of a rollout; so none crosses two rollouts."""
+    """``N`` sequences of ``T`` steps, each one environment's part of one rollout."""
 
     obs: Observation  # [N, T, ...]
-    next_obs: Observation  # [N, T, ...], the true successors, whatever the environment's way to reset
+    next_obs: Observation  # [N, T, ...], the true successors in every autoreset mode
     action: Array  # [N, T, ...], as sampled
     log_prob: Float[Array, "N T"]  # of the policy that acted
     reward: Float[Array, "N T"]
@@ -35,8 +35,8 @@ class Ring(NamedTuple):
 
     Attributes:
         sequences: arrays with a leading axis of ``capacity``.
-        position: where the next sequence is written.
-        size: sequences that there are.
+        position: the next place to write.
+        size: filled places.
     """
 
     sequences: Sequences
@@ -45,7 +45,7 @@ class Ring(NamedTuple):
 
 
 def init_ring(observations: ObservationSpec, actions: ActionSpec, capacity: int, n_steps: int) -> Ring:
-    """An empty ring of ``capacity`` sequences of ``n_steps`` steps. It holds two observations for each step."""
+    """Make an empty ring of ``capacity`` sequences of ``n_steps`` steps, with two observations for each step."""
     obs = buffers.init(observations, 1, capacity, n_steps).slots.obs
     number, flag = jnp.zeros((capacity, n_steps)), jnp.zeros((capacity, n_steps), bool)
     dtype = jnp.float32 if actions.kind == "box" else jnp.int32
@@ -63,7 +63,7 @@ def init_ring(observations: ObservationSpec, actions: ActionSpec, capacity: int,
 
 
 def add_rollout(ring: Ring, rollout: Rollout) -> Ring:
-    """Write a rollout's sequences over the oldest ones; it must not have more environments than the ring has room."""
+    """Write a rollout's sequences over the oldest ones; the ring must have room for one of each environment."""
     capacity, n_envs = ring.sequences.reward.shape[0], rollout.reward.shape[1]
     followed = rollout.final_obs
     if followed is None:
@@ -78,14 +78,14 @@ def add_rollout(ring: Ring, rollout: Rollout) -> Ring:
 
 
 def draw(ring: Ring, key: Array, count: int) -> Sequences:
-    """``count`` sequences, uniformly and with replacement; the ring must not be empty."""
+    """Draw ``count`` sequences uniformly and with replacement; the ring must not be empty."""
     index = jax.random.randint(key, (count,), 0, jnp.maximum(ring.size, 1))
     drawn: Sequences = jax.tree.map(lambda rows: rows[index], ring.sequences)
     return drawn
 
 
 def corrected_rows(parts: Parts, params: Params, sequences: Sequences, correction: Correction) -> FlatRollout:
-    r"""Advantages, targets and weights by today's policy :math:`\pi` of rows that :math:`\mu` collected.
+    r"""Advantages, targets and weights under the current policy :math:`\pi` for rows that :math:`\mu` collected.
 
     A row's log-probability becomes that of :math:`\pi`, near which the clipped surrogate then keeps the new policy, and
     its weight is :math:`\kappa = \pi/\mu`: for a new policy :math:`\pi'`,
@@ -97,12 +97,12 @@ def corrected_rows(parts: Parts, params: Params, sequences: Sequences, correctio
 
     Args:
         parts: policy, distribution and discounts.
-        params: of today's policy.
+        params: of the current policy.
         sequences: drawn from a ring.
-        correction: ``"ratio"``, weights alone, with generalized advantages by today's critic; ``"vtrace"``, targets and
-            advantages by V-trace, too.
+        correction: ``"ratio"`` weighs the rows and estimates generalized advantages with the current critic;
+            ``"vtrace"`` also takes targets and advantages from V-trace.
     """
-    # Time first, and one step of all sequences at a time: few feature maps are held.
+    # Time leads, and one step of all sequences is evaluated at a time, to hold few feature maps.
     steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), sequences)
 
     def judge(step: tuple[Observation, Observation, Array]) -> tuple[Array, Array, Array]:

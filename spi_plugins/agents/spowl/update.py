@@ -26,7 +26,7 @@ from spi_plugins.world_models.tdmpc import make_tdmpc
 
 
 class _Optimizers(NamedTuple):
-    """Of the model (all but the policy) and of the policy; learning rates are applied outside."""
+    """Those of the model (all but the policy) and of the policy; ``move`` applies the learning rates."""
 
     model: optax.GradientTransformation
     policy: optax.GradientTransformation
@@ -40,7 +40,7 @@ def _optimizers(config: SPOWLConfig) -> _Optimizers:
 
 
 def _split(params: Params) -> tuple[Params, Params]:
-    """The model's parameters and the policy's."""
+    """Split parameters into the model's and the policy's."""
     return {k: v for k, v in params.items() if k != "policy"}, params["policy"]
 
 
@@ -117,10 +117,10 @@ def make_spowl(
         observations: what the environment shows.
         actions: what it takes; a box.
         config: see ``SPOWLConfig``.
-        planner: see ``planners.planner``.
+        planner: chooses the actions.
 
     Raises:
-        ValueError: the actions are no box, or the planner needs what the model lacks.
+        ValueError: the actions are not a box, or the planner needs what the model lacks.
     """
     world = make_tdmpc(observations, actions, config.model)
     check_parts(planner, world.model)

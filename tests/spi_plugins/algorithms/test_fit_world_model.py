@@ -150,7 +150,7 @@ def test_wrong_arguments_are_refused(changes, error, message):
 def test_a_kind_that_only_an_agent_fits_is_refused():
     settings = {"encoder": {"encoder": "mlp", "pi": (8,), "vf": (8,)}, "model": {}}
     with (
-        pytest.raises(ValueError, match="'deep_mdp' is fitted by its agent only"),
+        pytest.raises(ValueError, match="'deep_mdp' is fitted only by its agent"),
         pytest.warns(DeprecationWarning, match="The world model 'deep_spi' is now called 'deep_mdp'"),
     ):
         spi_plugins.fit_world_model(CARTPOLE, n_steps=20, n_envs=2, kind="deep_spi", **settings)

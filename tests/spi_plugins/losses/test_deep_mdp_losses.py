@@ -9,10 +9,8 @@ from spi_plugins.losses.deep_mdp import (
     deterministic_transition_loss,
     expected_deviation,
     mixture_transition_loss,
-    reward_loss,
     sample_transition_loss,
     smooth_l1,
-    termination_loss,
 )
 
 
@@ -73,13 +71,6 @@ def test_categorical_loss_counts_half_for_each_wrong_entry_and_averages_over_cat
     prediction = jax.nn.one_hot(jnp.array([[0, 1, 1, 1]]), 3)
     # Two wrong categories of four, each with two entries off by one: 2 * 2 * 0.5 / 4.
     assert categorical_transition_loss(prediction, target).tolist() == [0.5]
-
-
-def test_reward_and_termination_losses_by_hand():
-    assert reward_loss(jnp.array([0.5, -1.0]), jnp.array([0.0, 1.0])).tolist() == [0.125, 1.5]
-    np.testing.assert_allclose(
-        termination_loss(jnp.array([0.2, 0.2]), jnp.array([0.0, 1.0])), [0.02, 0.32], rtol=1e-6
-    )
 
 
 def test_gradient_reaches_prediction_and_target():
