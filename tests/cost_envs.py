@@ -1,4 +1,4 @@
-"""Environments with costs, and whether a vector wrapper equals a vector of wrapped environments."""
+"""Environments with costs, and a check that a vector wrapper equals a vector of wrapped environments."""
 
 import functools
 from typing import ClassVar
@@ -63,7 +63,7 @@ class RandomCosts(gym.Env):
 
 
 class LongCosts(RandomCosts):
-    """The same with episodes of 9 to 12 steps: Gymnasium's ``check_env`` refuses those of one."""
+    """The same with episodes of 9 to 12 steps, since Gymnasium's ``check_env`` refuses episodes of one."""
 
     def reset(self, **kwargs):
         result = super().reset(**kwargs)
@@ -86,7 +86,7 @@ for _name, _class, _kwargs in (
 
 
 def assert_same(mine, theirs, where="", ignored=("t",)):
-    """The same values, types of arrays and keys, all the way down."""
+    """Compare values, array types and keys recursively."""
     if isinstance(theirs, dict):
         assert mine.keys() - {*ignored} == theirs.keys() - {*ignored}, where
         for key in theirs.keys() - {*ignored}:

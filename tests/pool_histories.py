@@ -1,4 +1,4 @@
-"""EnvPool's environments, and what each of them saw in the course of a run."""
+"""EnvPool's environments, and what each of them observes during a run."""
 
 import gymnasium as gym
 import numpy as np
@@ -34,7 +34,7 @@ def actions_for(env, steps, seed=1):
 def by_environment(env, steps, rows):
     """Play with actions drawn for each environment's own steps, and list what each environment saw.
 
-    An entry is the true observation that was reached, with what came beside it; with None for a reset.
+    An entry is the true observation reached and whatever came with it, or None for a reset.
     """
     actions = actions_for(env, steps)
     seen, clock = [[] for _ in range(env.num_envs)], np.zeros(env.num_envs, int)

@@ -1,4 +1,4 @@
-"""Environments that play a script, and comparisons of what came out of two of them."""
+"""Environments that play a script, and comparisons between two of them."""
 
 import functools
 from typing import ClassVar

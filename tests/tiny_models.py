@@ -1,4 +1,4 @@
-"""Models that compile and train in no time. Tests that use the same ones share their compiled programs."""
+"""Models that compile and train quickly. Tests that use the same ones share their compiled programs."""
 
 from spi_plugins import PPO, SPOWL, TDMPC2, DeepSPI
 from spi_plugins.envs.cartpole import make_cartpole

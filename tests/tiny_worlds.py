@@ -1,4 +1,4 @@
-"""World models that compile in no time, and one whose every dream can be worked out by hand."""
+"""World models that compile quickly, and one whose dreams can be computed by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +32,8 @@ def tiny_world(observation_space=CARTPOLE_SPACE, action_space=TWO, *, seed=0, n=
     return store_world_model(world, params, (observation_space, action_space), seen, {"losses": {}})
 
 
-# The known world: the latent is one number x and the action one number a in [-1, 1]. x becomes x + a, the reward is x,
-# the cost a^2, the uncertainty |a|, and the end has the probability p of the parameters. It decodes to 10 x.
+# The known world: the latent is a number x and the action a number a in [-1, 1]. x becomes x + a, the reward is x,
+# the cost a^2, the uncertainty |a|, and episodes end with the probability p in the parameters. It decodes to 10 x.
 KNOWN_ACTIONS = ActionSpec(kind="box", shape=(1,), low=(-1.0,), high=(1.0,))
 KNOWN_OBSERVATIONS = ArraySpec(kind="box", shape=(1,), dtype="float32", low=-100.0, high=100.0)
 

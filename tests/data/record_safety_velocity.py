@@ -1,7 +1,7 @@
-"""Record what safety-gymnasium 1.0.0's velocity tasks cost, into safety_velocity.npz beside this file.
+"""Record what safety-gymnasium 1.0.0's velocity tasks cost, into safety_velocity.npz next to this file.
 
 Needs gymnasium 1.4, ``mujoco>=3.2,<3.15`` and ``pip install --no-deps safety-gymnasium==1.0.0``. The package itself
-cannot be imported beside Gymnasium 1.x; its velocity tasks can, with empty packages above them.
+cannot be imported with Gymnasium 1.x; its velocity tasks can, with empty parent packages.
 """
 
 import importlib

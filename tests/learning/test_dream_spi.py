@@ -1,4 +1,4 @@
-"""From dreams alone the pole is balanced; with real steps beside them the exit of the confounding grid is found."""
+"""Learning only from dreams balances the pole; with real steps as well, it solves the confounding grid."""
 
 import confounding_grid
 import pytest

@@ -21,7 +21,7 @@ BOX = ActionSpec(kind="box", shape=(1,), low=(0.0,), high=(4.0,))
 GAMMA, LAMBDA = 0.9, 0.8
 CONFIG = DeepSPIConfig(gamma=GAMMA, gae_lambda=LAMBDA)
 HORIZON = 4
-# Always action 1: e^-50 is no probability. The second is a Gaussian with mean 6, deviation e^-10.
+# Always action 1, since e^-50 is practically 0. The second is a Gaussian with mean 6 and standard deviation e^-10.
 PARAMETERS = {"discrete": [-50.0, 0.0], "box": [6.0, -10.0]}
 
 

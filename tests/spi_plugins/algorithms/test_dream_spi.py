@@ -141,7 +141,7 @@ def test_optimizers_are_stored_by_slice():
     assert any(name.startswith("termination/") for name in parameters["world_model"])
 
 
-# Loads a file, trains to the total and saves the result beside it.
+# Loads a file, trains to the total and saves the result next to it.
 RESUME = """
 import sys
 from spi_plugins.algorithms.dream_spi import DreamSPI

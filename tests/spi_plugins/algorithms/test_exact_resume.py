@@ -24,7 +24,7 @@ CHECKPOINTS = {
     "stepped": {42: 40, 48: 40},  # the rollout is made again
 }
 
-# Loads every file of a folder, trains to the total, and saves the result beside it.
+# Loads every file of a folder, trains to the total, and saves the result next to it.
 RESUME = """
 import pathlib, sys
 import spi_plugins

@@ -19,7 +19,7 @@ from spi_plugins.errors import EnvironmentNotSupportedError
 
 MODES = list(AutoresetMode)
 
-# JAX and newer Pythons warn of a fork beside running threads; these workers touch neither JAX nor locks.
+# JAX and newer Pythons warn about forking with running threads; these workers use neither JAX nor locks.
 forks = pytest.mark.filterwarnings("ignore:.*fork")
 
 ending = st.sampled_from(["end", "limit", "both"])

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from plugin_packages import install
 
 import spi_plugins
 
@@ -112,11 +113,8 @@ def test_help_and_listing_import_neither_jax_nor_torch(words):
 
 
 def test_a_broken_plugin_is_one_warning_and_the_command_works(tmp_path):
-    tmp_path.joinpath("broken_plugin.py").write_text("raise RuntimeError('no')\n")
-    info = tmp_path / "broken_plugin-3.1.dist-info"
-    info.mkdir()
-    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 3.1\n")
-    info.joinpath("entry_points.txt").write_text("[spi_plugins]\nbroken = broken_plugin\n")
+    named = "[spi_plugins]\nbroken = broken_plugin\n"
+    install(tmp_path, "broken-plugin", "raise RuntimeError('no')\n", version="3.1", entry_points=named)
     done = run_process("list", "algorithms", path=str(tmp_path))
     assert done.returncode == 0
     assert "deep_spi" in done.stdout

@@ -26,7 +26,7 @@ def test_a_registered_dream_is_made_by_its_name(path):
     assert env.unwrapped.functional.max_episode_steps == 7
     assert gymnasium.make("mine/Cart-v0", horizon=3).unwrapped.functional.max_episode_steps == 3
     assert gymnasium.make_vec("mine/Cart-v0", num_envs=2).num_envs == 2
-    spi_plugins.register_dream("mine/Cart-v0", path, horizon=7)  # the same again is no mistake
+    spi_plugins.register_dream("mine/Cart-v0", path, horizon=7)  # registering the same again is fine
     assert DreamEnv("mine/Cart-v0", horizon=2).functional.max_episode_steps == 2
 
 

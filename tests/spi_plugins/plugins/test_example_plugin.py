@@ -14,7 +14,7 @@ EXAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "spi-planner-example"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A copy of the example beside a folder where its wheel is installed; returns both, and the environment."""
+    """A copy of the example, a folder where its wheel is installed, and the environment variables to use it."""
     root = tmp_path_factory.mktemp("example")
     source, site = root / "source", root / "site"
     shutil.copytree(EXAMPLE, source)

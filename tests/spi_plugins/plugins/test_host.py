@@ -4,6 +4,7 @@ import threading
 import types
 
 import pytest
+from plugin_packages import install
 
 import spi_plugins
 from spi_plugins import hookimpl
@@ -28,20 +29,15 @@ def host():
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Installs fake distributions, and gives a host that sees them among whatever else is installed."""
+    """A function that installs fake distributions, next to whatever else is installed."""
     monkeypatch.syspath_prepend(str(tmp_path))
     modules = []
 
-    def install(name, source, *, version="1.0", entry_points=None):
-        module = name.replace("-", "_") + "_module"
-        modules.append(module)
-        tmp_path.joinpath(f"{module}.py").write_text(source)
-        info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        info.joinpath("entry_points.txt").write_text(entry_points or f"[spi_plugins]\n{name} = {module}\n")
+    def install_module(name, source, **metadata):
+        modules.append(name.replace("-", "_") + "_module")
+        install(tmp_path, name, source, module=modules[-1], **metadata)
 
-    yield install
+    yield install_module
     for module in modules:
         sys.modules.pop(module, None)
 

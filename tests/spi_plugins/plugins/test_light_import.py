@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from plugin_packages import install
 
 import spi_plugins
 
@@ -41,11 +42,7 @@ def test_listing_imports_neither_jax_nor_torch(use):
 
 
 def test_importing_loads_no_plugin(tmp_path):
-    tmp_path.joinpath("eager.py").write_text("raise RuntimeError('loaded too early')\n")
-    info = tmp_path / "eager-1.0.dist-info"
-    info.mkdir()
-    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: eager\nVersion: 1.0\n")
-    info.joinpath("entry_points.txt").write_text("[spi_plugins]\neager = eager\n")
+    install(tmp_path, "eager", "raise RuntimeError('loaded too early')\n")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     done = run("import spi_plugins; print('imported'); spi_plugins.list_algorithms()", PYTHONPATH=path)
     assert done.stdout.strip() == "imported"

@@ -58,7 +58,7 @@ def test_the_limit_itself_is_allowed_and_the_reward_is_replaced():
     assert ends == [(False, False, False)] * 3 + [(True, True, False)]
 
 
-# JAX and newer Pythons warn of a fork beside running threads; these workers touch neither JAX nor locks.
+# JAX and newer Pythons warn about forking with running threads; these workers use neither JAX nor locks.
 @pytest.mark.filterwarnings("ignore:.*fork")
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_an_async_vector_env_is_like_a_sync_one_where_steps_are_not_random(mode):

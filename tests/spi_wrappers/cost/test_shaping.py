@@ -27,6 +27,11 @@ SINGLE = {"CostPenalty": CostPenalty, "SauteBudget": SauteBudget, "LagrangianRew
 seeds = st.integers(0, 2**16)
 
 
+def twin_makers(name, kwargs):
+    """The wrapper and its twin, as functions of the environment."""
+    return lambda env: SINGLE[name](env, **kwargs), lambda env: getattr(twins, name)(env, **kwargs)
+
+
 def steps(env, seed, num_steps=40):
     """Transitions of random actions, and whether each began an episode."""
     env.reset(seed=seed)
@@ -77,12 +82,7 @@ def test_spending_the_whole_budget_is_unsafe():
 @pytest.mark.parametrize("dict_obs", [False, True])
 @pytest.mark.parametrize(("name", "kwargs"), WRAPPERS[:3])
 def test_the_twin_is_a_vector_of_single_ones(name, kwargs, mode, dict_obs):
-    assert_twins_agree(
-        lambda env: SINGLE[name](env, **kwargs),
-        lambda env: getattr(twins, name)(env, **kwargs),
-        mode,
-        make=lambda: RandomCosts(dict_obs=dict_obs),
-    )
+    assert_twins_agree(*twin_makers(name, kwargs), mode, make=lambda: RandomCosts(dict_obs=dict_obs))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -90,11 +90,7 @@ def test_the_twin_is_a_vector_of_single_ones(name, kwargs, mode, dict_obs):
 @pytest.mark.parametrize(("name", "kwargs"), WRAPPERS)
 def test_with_one_row_the_twin_is_the_single_one(name, kwargs, mode, longest):
     assert_twins_agree(
-        lambda env: SINGLE[name](env, **kwargs),
-        lambda env: getattr(twins, name)(env, **kwargs),
-        mode,
-        make=lambda: RandomCosts(longest=longest),
-        num_envs=1,
+        *twin_makers(name, kwargs), mode, make=lambda: RandomCosts(longest=longest), num_envs=1
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from lockstep import play_alike
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from tiny_worlds import known_world, tiny_world
 
@@ -89,21 +90,7 @@ def test_a_vector_of_dreams_is_as_many_single_ones(path, mode, options):
     kwargs = {"horizon": 5, "uncertainty_penalty": 0.1, **options}
     ours = DreamVectorEnv(NUM, path, autoreset_mode=mode, **kwargs)
     theirs = SyncVectorEnv([lambda: DreamEnv(path, **kwargs)] * NUM, autoreset_mode=mode)
-    assert ours.observation_space == theirs.observation_space
-    assert ours.action_space == theirs.action_space
-    assert_alike(ours.reset(seed=7), theirs.reset(seed=7))
-    ours.action_space.seed(1)
-    episodes = 0
-    for _ in range(12):
-        action = ours.action_space.sample()
-        mine, yours = ours.step(action), theirs.step(action)
-        assert_alike(mine, yours)
-        done = mine[2] | mine[3]
-        episodes += done.sum()
-        if mode is AutoresetMode.DISABLED and done.any():
-            mask = {"reset_mask": done}
-            assert_alike(ours.reset(options=mask), theirs.reset(options={"reset_mask": done.copy()}))
-    assert episodes > 3
+    assert play_alike(ours, theirs, assert_alike, steps=12) > 3
 
 
 def assert_alike(ours, theirs):
@@ -194,7 +181,7 @@ def test_pictures(path):
     image = gymnasium.spaces.Box(0, 255, (1, 36, 36), np.uint8)
     seen = DreamEnv.from_model(tiny_world(image, latent_dim=4), horizon=3, render_mode="rgb_array")
     seen.reset(seed=0)
-    assert seen.render().shape[1] == 2 * frame.shape[1]  # the decoded frame is beside the latent
+    assert seen.render().shape[1] == 2 * frame.shape[1]  # the decoded frame next to the latent
 
 
 @pytest.mark.parametrize(
