@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
+from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyState
 from spi_plugins.types import Observation, Params, PyTree, Rollout
 
 
@@ -177,27 +177,3 @@ def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: R
     if rollout.final_obs is not None:
         finite &= _all_finite(rollout.final_obs)
     return Collected(runner, rollout, steps._replace(final_obs=None), finite)
-
-
-class Iteration(NamedTuple):
-    """What one compiled iteration returns: the next runner, and rows for the host's callbacks and logs."""
-
-    runner: Runner
-    metrics: OnPolicyMetrics
-    steps: EnvStep  # [T, B] arrays, without observations
-    action: Array  # [T, B, ...]
-    finite: Bool[Array, "T B"]  # as in ``Collected``
-
-
-def iterate(
-    agent: OnPolicyAgent,
-    env_step: EnvFunction,
-    n_steps: int,
-    runner: Runner,
-    learning_rate: Array,
-    clip_range: Array,
-) -> Iteration:
-    """Rollout and update as one program. Jit with ``runner`` donated."""
-    runner, rollout, steps, finite = collect(agent, env_step, n_steps, runner)
-    state, metrics = agent.update(runner.state, rollout, learning_rate, clip_range)
-    return Iteration(runner._replace(state=state), metrics, steps, rollout.action, finite)

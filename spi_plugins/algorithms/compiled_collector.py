@@ -15,8 +15,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.agents.on_policy import OnPolicyMetrics
-from spi_plugins.agents.packed import Packed, pack, update_packed
-from spi_plugins.agents.rollout import Collected, Runner, collect, iterate
+from spi_plugins.agents.packed import Packed, update_packed
+from spi_plugins.agents.rollout import Collected, Runner, collect
 from spi_plugins.algorithms.collectors import check_iteration, check_loss
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.interrupts import deferred_interrupt
@@ -50,6 +50,16 @@ def compiled_reason(env: VecEnv | None) -> str | None:
     return None
 
 
+class _Run(NamedTuple):
+    """What an iteration leaves on the device."""
+
+    runner: Runner
+    packed: Packed
+    steps: PyTree
+    action: jax.Array
+    finite: jax.Array
+
+
 class _Pending(NamedTuple):
     """An iteration that has run, whose hooks are being replayed."""
 
@@ -71,33 +81,29 @@ class CompiledCollector:
         self.model = model
         self.env: CompiledEnv = compiled_env(model.env)
         self._runner_obs: Observation = None
-        self._run = jax.jit(self._packed, donate_argnums=0)
+        self._run = jax.jit(self._run_at_once, donate_argnums=0)
         self._collect = jax.jit(self._collected, donate_argnums=0)
         self._update = jax.jit(functools.partial(update_packed, model.agent), donate_argnums=0)
         self._collect_is_compiled = False
         self._pending: _Pending | None = None
         self._t = 0  # the first row whose episodes are not yet in the model's buffers
 
-    def _packed(
-        self, runner: Runner, env_params: PyTree, learning_rate: jax.Array, clip_range: jax.Array
-    ) -> tuple[Runner, Packed, PyTree, jax.Array, jax.Array]:
-        step = functools.partial(self.env.step, env_params)
-        out = iterate(self.model.agent, step, self.model.n_steps, runner, learning_rate, clip_range)
-        return out.runner, pack(out.metrics), out.steps, out.action, out.finite
-
     def _collected(self, runner: Runner, env_params: PyTree) -> Collected:
         step = functools.partial(self.env.step, env_params)
         return collect(self.model.agent, step, self.model.n_steps, runner)
 
-    def _run_apart(
-        self, runner: Runner, env_params: PyTree, *rates: Any
-    ) -> tuple[Runner, Packed, PyTree, jax.Array, jax.Array]:
+    def _run_at_once(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
+        runner, rollout, steps, finite = self._collected(runner, env_params)
+        state, packed = update_packed(self.model.agent, runner.state, rollout, *rates)
+        return _Run(runner._replace(state=state), packed, steps, rollout.action, finite)
+
+    def _run_apart(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
         """``_run`` as two programs: JAX's cache on disk can keep the larger, the update."""
         with contextlib.nullcontext() if self._collect_is_compiled else _off_the_disk():
             runner, rollout, steps, finite = self._collect(runner, env_params)
         self._collect_is_compiled = True
         state, packed = self._update(runner.state, rollout, *rates)
-        return runner._replace(state=state), packed, steps, rollout.action, finite
+        return _Run(runner._replace(state=state), packed, steps, rollout.action, finite)
 
     def start(self) -> None:
         """Take up the model's last observation and the environment's state."""

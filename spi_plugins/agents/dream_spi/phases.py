@@ -1,8 +1,5 @@
 """The phases of DreamSPI's update: learn from real rows, from replayed ones, and from dreams."""
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -18,11 +15,6 @@ from spi_plugins.agents.gradient_steps import TrainState
 from spi_plugins.agents.on_policy import Parts
 from spi_plugins.networks.actor_critic import ActorCritic
 from spi_plugins.types import Observation, Params
-
-Replaying: TypeAlias = Callable[[TrainState, Training, Ring, Array, Array], tuple[TrainState, DeepSPIMetrics]]
-Dreaming: TypeAlias = Callable[
-    [TrainState, Training, FlatRollout, Array, Array], tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]
-]
 
 
 def learn_slices(
@@ -45,27 +37,25 @@ def _over_rounds(metrics: DeepSPIMetrics) -> DeepSPIMetrics:
     )
 
 
-def make_replaying(parts: Parts, config: ReplayConfig) -> Replaying:
-    """The phase that draws past rollouts, as large as the new one, and learns from them in the same way.
+def replay(
+    parts: Parts,
+    config: ReplayConfig,
+    state: TrainState,
+    training: Training,
+    ring: Ring,
+    clip_range: Array,
+    key: Array,
+) -> tuple[TrainState, DeepSPIMetrics]:
+    """Draw past rollouts, each as large as the new one, and learn from them in the same way."""
 
-    Args:
-        parts: those of the phase on real rows.
-        config: how often, and how the rows are corrected.
-    """
+    def once(state: TrainState, key: Array) -> tuple[TrainState, DeepSPIMetrics]:
+        draw_key, learn_key = jax.random.split(key)
+        sequences = draw(ring, draw_key, config.n_envs)
+        data = corrected_rows(parts, state.params, sequences, config.replay_correction)
+        return learn_slices(state, training, parts, data, clip_range, learn_key)
 
-    def replaying(
-        state: TrainState, training: Training, ring: Ring, clip_range: Array, key: Array
-    ) -> tuple[TrainState, DeepSPIMetrics]:
-        def once(state: TrainState, key: Array) -> tuple[TrainState, DeepSPIMetrics]:
-            draw_key, learn_key = jax.random.split(key)
-            sequences = draw(ring, draw_key, config.n_envs)
-            data = corrected_rows(parts, state.params, sequences, config.replay_correction)
-            return learn_slices(state, training, parts, data, clip_range, learn_key)
-
-        state, metrics = jax.lax.scan(once, state, jax.random.split(key, config.n_replays))
-        return state, _over_rounds(metrics)
-
-    return replaying
+    state, metrics = jax.lax.scan(once, state, jax.random.split(key, config.n_replays))
+    return state, _over_rounds(metrics)
 
 
 def _on_latents(policy: ActorCritic) -> ActorCritic:
@@ -84,38 +74,35 @@ def _encode(parts: Parts, params: Params, obs: Observation, n_rows: int) -> Floa
     return z.reshape(n_rows, *z.shape[2:])
 
 
-def make_dreaming(parts: Parts, config: DreamSPIConfig) -> Dreaming:
-    """The phase that imagines from every state of a rollout, and learns from that.
-
-    Args:
-        parts: those of the phase on real rows.
-        config: sizes of the dreams.
-    """
+def dream(
+    parts: Parts,
+    config: DreamSPIConfig,
+    state: TrainState,
+    training: Training,
+    data: FlatRollout,
+    clip_range: Array,
+    key: Array,
+) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
+    """Imagine from every state of a rollout, and learn from that."""
     on_latents = parts._replace(config=config.dream, policy=_on_latents(parts.policy), world_model=None)
+    valid = data.rows.valid  # the observation of a reset row is not a state to dream from
+    z = _encode(parts, state.params, data.rows.obs, len(valid))
 
-    def dreaming(
-        state: TrainState, training: Training, data: FlatRollout, clip_range: Array, key: Array
-    ) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
-        valid = data.rows.valid  # the observation of a reset row is not a state to dream from
-        z = _encode(parts, state.params, data.rows.obs, len(valid))
+    def once(state: TrainState, key: Array) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
+        dream_key, learn_key = jax.random.split(key)
+        imagined = imagine(
+            parts,
+            state.params,
+            z,
+            valid,
+            dream_key,
+            horizon=config.imagination_horizon,
+            soft_termination=config.soft_termination,
+        )
+        rows = FlatRollout(dream_rows(imagined, config.dream), None, 0)
+        state, metrics = learn_slices(state, training, on_latents, rows, clip_range, learn_key)
+        return state, (metrics, describe_dream(imagined, config.real.gamma))
 
-        def once(state: TrainState, key: Array) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
-            dream_key, learn_key = jax.random.split(key)
-            dream = imagine(
-                parts,
-                state.params,
-                z,
-                valid,
-                dream_key,
-                horizon=config.imagination_horizon,
-                soft_termination=config.soft_termination,
-            )
-            rows = FlatRollout(dream_rows(dream, config.dream), None, 0)
-            state, metrics = learn_slices(state, training, on_latents, rows, clip_range, learn_key)
-            return state, (metrics, describe_dream(dream, config.real.gamma))
-
-        keys = jax.random.split(key, config.n_imagination_rollouts)
-        state, (metrics, imagined) = jax.lax.scan(once, state, keys)
-        return state, (_over_rounds(metrics), jax.tree.map(jnp.mean, imagined))
-
-    return dreaming
+    keys = jax.random.split(key, config.n_imagination_rollouts)
+    state, (metrics, imagined) = jax.lax.scan(once, state, keys)
+    return state, (_over_rounds(metrics), jax.tree.map(jnp.mean, imagined))

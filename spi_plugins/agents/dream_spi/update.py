@@ -22,7 +22,7 @@ from spi_plugins.agents.deep_spi.minibatches import flatten_rollout
 from spi_plugins.agents.deep_spi.update import make_optimizer
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig
 from spi_plugins.agents.dream_spi.imagination import Imagined
-from spi_plugins.agents.dream_spi.phases import learn_slices, make_dreaming, make_replaying
+from spi_plugins.agents.dream_spi.phases import dream, learn_slices, replay
 from spi_plugins.agents.dream_spi.replay import Ring, add_rollout, init_ring
 from spi_plugins.agents.dream_spi.slices import Training, init_slices
 from spi_plugins.agents.gradient_steps import TrainState
@@ -60,8 +60,6 @@ def _make_update(
     parts: Parts, config: DreamSPIConfig, optimizer: optax.GradientTransformation
 ) -> Callable[[DreamSPIState, Rollout, Array, Array], tuple[DreamSPIState, DreamSPIMetrics]]:
     real_slices = _MODEL + _POLICY if config.dyna else _MODEL
-    dreaming = make_dreaming(parts, config)
-    replaying = None if config.replay is None else make_replaying(parts, config.replay)
 
     def update(
         state: DreamSPIState,
@@ -76,12 +74,14 @@ def _make_update(
         learner = TrainState(state.params, state.opt_state)
         learner, real = learn_slices(learner, on_real, parts, data, clip_range[0], real_key)
         ring, replayed = state.replay, None
-        if replaying is not None:
+        if config.replay is not None:
             assert isinstance(ring, Ring)
             ring = add_rollout(ring, rollout)
             replay_key = jax.random.fold_in(real_key, 1)
-            learner, replayed = replaying(learner, on_real, ring, clip_range[0], replay_key)
-        learner, (dreams, imagined) = dreaming(learner, in_dreams, data, clip_range[1], dream_key)
+            learner, replayed = replay(
+                parts, config.replay, learner, on_real, ring, clip_range[0], replay_key
+            )
+        learner, (dreams, imagined) = dream(parts, config, learner, in_dreams, data, clip_range[1], dream_key)
         phases = [real, dreams, *([] if replayed is None else [replayed])]
         metrics = DreamSPIMetrics(
             loss=sum((phase.loss for phase in phases), jnp.zeros(())),
