@@ -50,6 +50,7 @@ def select_improving(estimate: Estimate, config: SafeImprovementConfig) -> Selec
         config: the settings.
     """
     value, cost, _ = estimate
+    # Eq. 12: what the policy's own sequences reach.
     value_threshold = jnp.mean(value[: config.num_prior])
     cost_threshold = jnp.mean(cost[: config.num_prior])
     improves = value >= value_threshold - rounding(value_threshold)

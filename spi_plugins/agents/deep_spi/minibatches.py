@@ -14,7 +14,6 @@ class Minibatch(NamedTuple):
     """Rows of a flattened rollout, ready for the loss."""
 
     obs: Observation  # [B, ...]
-    next_obs: Observation | None  # [B, ...], absent without a world model
     action: Array  # [B, ...]
     log_prob: Float[Array, " B"]
     value: Float[Array, " B"]
@@ -24,6 +23,7 @@ class Minibatch(NamedTuple):
     advantage: Float[Array, " B"]
     target: Float[Array, " B"]
     weight: Float[Array, " B"] | None = None  # of the surrogate, on replayed and imagined rows
+    next_obs: Observation | None = None  # [B, ...], for a world model
 
 
 class FlatRollout(NamedTuple):
@@ -59,7 +59,6 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> FlatRo
 
     rows = Minibatch(
         obs=rollout.obs,
-        next_obs=None,
         action=rollout.action,
         log_prob=rollout.log_prob,
         value=value,

@@ -108,7 +108,6 @@ def dream_rows(dream: Dream, config: DeepSPIConfig) -> Minibatch:
     )
     rows = Minibatch(
         obs=dream.z,
-        next_obs=None,
         action=dream.action,
         log_prob=dream.log_prob,
         value=value,

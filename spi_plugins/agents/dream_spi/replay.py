@@ -125,7 +125,6 @@ def corrected_rows(parts: Parts, params: Params, sequences: Sequences, correctio
         trace = VTrace(advantage, advantage)
     rows = Minibatch(
         obs=steps.obs,
-        next_obs=None,
         action=steps.action,
         log_prob=log_prob,
         value=value,

@@ -1,12 +1,12 @@
-"""DreamSPI as a pure agent: the model learns from real steps, the policy from the dreams that it has in the model.
+"""DreamSPI as a pure agent: the model learns from real steps, the policy from dreams in that model.
 
 Source: the model-based variant in the code published with Deep SPI (arXiv:2510.12312). One update is
 
-1. the Deep SPI loss on the rollout, for encoder and world model (with ``dyna`` for actor and critic, too);
-2. if past rollouts are kept, the same on sequences of these, corrected for the policies that collected them;
-3. dreams of some steps from every state of the rollout, and the clipped surrogate on them, for actor and critic.
+1. the Deep SPI loss on the rollout, for encoder and world model (with ``dyna`` also for actor and critic);
+2. if past rollouts are kept, the same on sequences drawn from them, corrected for the policies that collected them;
+3. the clipped surrogate on short dreams from every state of the rollout, for actor and critic.
 
-Where it differs from that code is numbered in ``docs/dream_spi.md``.
+``docs/dream_spi.md`` numbers the deviations from that code.
 """
 
 from collections.abc import Callable
