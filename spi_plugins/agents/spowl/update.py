@@ -1,8 +1,7 @@
 """SPOWL as a pure agent: world-model loss, policy loss with an augmented Lagrangian, slow critics, a planner.
 
 "Safe Planning and Policy Optimization via World Model Learning" (arXiv:2506.04828) and its code. Without costs it is
-TD-MPC2 (arXiv:2310.16828). ``docs/spowl.md`` numbers the deviations from the
-published code.
+TD-MPC2 (arXiv:2310.16828). ``docs/spowl.md`` numbers the deviations from the published code.
 """
 
 import functools
