@@ -17,7 +17,7 @@ import pytest
 import spi_integrations.envpool
 import spi_plugins
 from spi_plugins import plugins
-from spi_plugins.algorithms import deep_spi
+from spi_plugins.algorithms import clipped
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.planning import PlanningAlgorithm
 from spi_plugins.cli.dispatch import Parser
@@ -72,7 +72,7 @@ def small(monkeypatch, tmp_path, own_dreams):
     monkeypatch.chdir(tmp_path)
     for base in (OnPolicyAlgorithm, PlanningAlgorithm):
         monkeypatch.setattr(base, "learn", learn_little(base.learn))
-    monkeypatch.setattr(deep_spi, "DEFAULT_ROLLOUT", 64)
+    monkeypatch.setattr(clipped, "DEFAULT_ROLLOUT", 64)
     monkeypatch.setattr(spi_integrations.envpool, "make_vec", make_few)
     monkeypatch.setattr(spi_plugins, "make_env", make_short)
 
