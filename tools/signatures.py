@@ -68,12 +68,16 @@ def stubs() -> str:
 
 
 def _stub(cls: type) -> str:
+    text = textwrap.indent(cls.__doc__.replace("\\", "\\\\"), "    ").strip()
+    twin = next(each for each in ALGORITHMS if each.hyperparameters == cls.hyperparameters)
+    if twin is not cls:
+        return f'class {cls.__name__}({twin.__name__}):\n    """{text.partition("Args:")[0].strip()}"""\n'
     attributes = []
     for name, each in cls.hyperparameters.items():
-        text = _annotation(each)
+        annotation = _annotation(each)
         if each.is_mapping or name in _SIZES:
-            text = text.removesuffix(" | None")
-        attributes += [f"    {name}: {text}\n"] if name not in _SHELL else []
+            annotation = annotation.removesuffix(" | None")
+        attributes += [f"    {name}: {annotation}\n"] if name not in _SHELL else []
     arguments = ["self", "policy: str | type[Policy]", "env: Any"]
     for name, parameter in list(signature(cls.hyperparameters).parameters.items())[3:]:
         if parameter.kind is parameter.KEYWORD_ONLY and "*" not in arguments:
@@ -82,7 +86,6 @@ def _stub(cls: type) -> str:
             arguments.append(f"{name}: {_annotation(cls.hyperparameters[name])} = {parameter.default!r}")
     arguments.append("_init_setup_model: bool = True")
     lines = "".join(f"        {argument},\n" for argument in arguments)
-    text = textwrap.indent(cls.__doc__.replace("\\", "\\\\"), "    ").strip()
     return (
         f'class {cls.__name__}(Signature):\n    """{text}\n    """\n{"".join(attributes)}'
         f"    def __init__(\n{lines}    ) -> None: ...\n"

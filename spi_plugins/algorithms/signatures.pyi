@@ -190,103 +190,10 @@ class DeepSPI(Signature):
         _init_setup_model: bool = True,
     ) -> None: ...
 
-class DeepMDP(Signature):
+class DeepMDP(DeepSPI):
     """DeepMDP (arXiv:1906.02736) on PPO: the same model losses, added to the clipped surrogate.
 
-    Arguments and defaults are those of ``DeepSPI``, for a comparison of like with like.
-
-    Args:
-        policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
-        env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
-            environment, or a `FunctionalEnv`; `None` only in `load`.
-        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
-        n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
-        batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
-        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
-        compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
-        n_epochs: Passes over a rollout.
-        gamma: Discount per environment step.
-        gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
-        clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
-        normalize_advantage: Standardize the advantages of each minibatch.
-        ent_coef: Weight of the entropy bonus.
-        vf_coef: Weight of the value loss.
-        max_grad_norm: Bound on the norm of all gradients together.
-        target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
-        reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
-        transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
-        piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
-        drift_coef: Weight of the drift; `None`: clipped surrogate.
-        transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
-        lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
-        termination_model: Also learn to predict termination, which dreams need.
-        world_model_kwargs: Further fields of `DeepMDPConfig`.
-        n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
-        stats_window_size: Episodes in the log's running means.
-        tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `share_features_extractor`, `conv_layers`, `image_features`, `categorical_latent`.
-        verbose: 0 for silent, 1 for information, 2 for debugging.
-        seed: Seed of networks, actions and environment.
-        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
-    """
-
-    n_steps: int
-    batch_size: int
-    clip_range: float | Schedule
-    compiled: bool | None
-    n_epochs: int
-    gamma: float
-    gae_lambda: float
-    clip_range_vf: float | None
-    normalize_advantage: bool
-    ent_coef: float
-    vf_coef: float
-    max_grad_norm: float
-    target_kl: float | None
-    reward_loss_coef: float
-    transition_loss_coef: float
-    piecewise_auxiliary: bool
-    drift_coef: float | None
-    transition_density: Literal["deterministic", "normal", "mixture", "categorical"]
-    lipschitz: bool
-    termination_model: bool
-    world_model_kwargs: dict[str, Any]
-    def __init__(
-        self,
-        policy: str | type[Policy],
-        env: Any,
-        learning_rate: float | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
-        n_steps: int | None = None,
-        batch_size: int | None = None,
-        *,
-        clip_range: float | Schedule = 0.1,
-        compiled: bool | None = None,
-        n_epochs: int = 4,
-        gamma: float = 0.99,
-        gae_lambda: float = 0.95,
-        clip_range_vf: float | None = None,
-        normalize_advantage: bool = True,
-        ent_coef: float = 0.01,
-        vf_coef: float = 0.5,
-        max_grad_norm: float = 0.5,
-        target_kl: float | None = None,
-        reward_loss_coef: float = 0.01,
-        transition_loss_coef: float = 0.0005,
-        piecewise_auxiliary: bool = True,
-        drift_coef: float | None = None,
-        transition_density: Literal["deterministic", "normal", "mixture", "categorical"] = "mixture",
-        lipschitz: bool = True,
-        termination_model: bool = False,
-        world_model_kwargs: dict[str, Any] | None = None,
-        n_envs: int | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: Any = "auto",
-        _init_setup_model: bool = True,
-    ) -> None: ...
+    Arguments and defaults are those of ``DeepSPI``, for a comparison of like with like."""
 
 class DreamSPI(Signature):
     """DreamSPI, the model-based variant in the code published with Deep SPI (arXiv:2510.12312, ICLR 2026).
