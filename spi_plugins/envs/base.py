@@ -4,8 +4,9 @@ Built-in environments and learned world models share this interface, and with it
 and fully compiled training.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+import dataclasses
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -66,3 +67,23 @@ def check_episode_length(max_episode_steps: int) -> None:
     """
     if max_episode_steps < 1:
         raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Configured:
+    """``function`` with ``config`` as its first argument.
+
+    Unlike two ``functools.partial``, two of these are equal if their parts are. So environments with equal settings
+    share one compilation, even after pickling.
+
+    Attributes:
+        function: defined at the top of a module, so that it can be pickled.
+        config: frozen, therefore hashable.
+    """
+
+    function: Callable[..., Any]
+    config: Hashable
+
+    def __call__(self, *args: Any) -> Any:
+        """Call ``function(config, *args)``."""
+        return self.function(self.config, *args)

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt8
 
-from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, check_episode_length, no_cost
-from spi_plugins.envs.configured import Configured
+from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar, check_episode_length, no_cost
 from spi_plugins.envs.confounding_grid_layout import (
     ConfoundingGridConfig,
     amounts,

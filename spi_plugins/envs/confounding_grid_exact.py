@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.envs.configured import Configured
+from spi_plugins.envs.base import Configured, FunctionalEnv
 from spi_plugins.envs.confounding_grid_layout import (
     RIGHT,
     UP,

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from spi_plugins.envs import cartpole
-from spi_plugins.envs.base import FunctionalEnv, Scalar
+from spi_plugins.envs.base import Configured, FunctionalEnv, Scalar
 from spi_plugins.envs.cartpole import CartPoleParams
-from spi_plugins.envs.configured import Configured
 
 _State = Float[Array, "4"]
 

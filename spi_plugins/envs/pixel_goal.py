@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
-from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, check_episode_length
-from spi_plugins.envs.configured import Configured
+from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar, check_episode_length
 from spi_plugins.types import ActionSpec, ArraySpec
 
 _FLOOR, _HAZARD, _GOAL, _AGENT = (24, 24, 48), (208, 48, 48), (48, 208, 96), (240, 240, 240)

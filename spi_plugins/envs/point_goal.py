@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, check_episode_length
-from spi_plugins.envs.configured import Configured
+from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar, check_episode_length
 from spi_plugins.envs.lidar import lidar
 from spi_plugins.envs.point_goal_layout import PointGoalConfig, draw_goal, draw_layout
 from spi_plugins.envs.point_goal_render import render

@@ -75,7 +75,6 @@ class DeepMDP(NamedTuple):
             reward, with respect to the latent and the action vector; 0 if ``lipschitz`` or categorical. The caller
             multiplies by the coefficient.
         config: the settings.
-        latent_shape: shape of one latent.
     """
 
     init: Callable[[PRNGKeyArray], Params]
@@ -85,7 +84,6 @@ class DeepMDP(NamedTuple):
     termination: Callable[[Params, Array], Array] | None
     penalty: Callable[[Params, Array, Array, PRNGKeyArray], Array]
     config: DeepMDPConfig
-    latent_shape: tuple[int, ...]
 
 
 def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config: DeepMDPConfig) -> DeepMDP:
@@ -176,7 +174,6 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
         termination=None if networks.termination is None else termination,
         penalty=penalty,
         config=config,
-        latent_shape=latent_shape,
     )
 
 

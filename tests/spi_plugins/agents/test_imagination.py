@@ -44,7 +44,6 @@ def make_parts(actions=ACTIONS, *, end_at=3.0, p_end=1.0):
         termination=lambda params, z: jnp.where(z[:, 0] >= end_at, p_end, 0.0),
         penalty=nothing,
         config=DeepMDPConfig(termination=True),
-        latent_shape=(1,),
     )
     policy = ActorCritic(*[nothing] * 5, latent_shape=(1,), judge=judge)
     return Parts(CONFIG, actions, policy, action_distribution(actions), model)
