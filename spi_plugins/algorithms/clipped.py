@@ -5,6 +5,8 @@ import math
 from typing import Any, ClassVar
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.agents.deep_spi.update import make_deep_spi
+from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.settings import WorldModelSettings
 from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
@@ -60,6 +62,12 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
                 f"batch_size={self.batch_size} does not divide {product}; nearby sizes that do: "
                 f"{', '.join(map(str, sorted(close)))}."
             )
+
+    def _make_agent(self) -> OnPolicyAgent:
+        self._choose_batches()
+        return make_deep_spi(
+            *self._specs(), self._policy_config(), self._agent_config(), self._world_model_config()
+        )
 
     def _policy_config(self) -> ActorCriticConfig:
         return self.policy_class.config(self._specs()[0], self.policy_kwargs)

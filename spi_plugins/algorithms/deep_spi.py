@@ -3,8 +3,6 @@
 from typing import ClassVar
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig, PPOConfig
-from spi_plugins.agents.deep_spi.update import make_deep_spi
-from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS, ClippedAlgorithm
 from spi_plugins.algorithms.settings import LearningRate, RolloutSettings, ShellSettings
@@ -12,17 +10,7 @@ from spi_plugins.hyperparameters import declared
 from spi_plugins.losses.deep_spi import Auxiliary
 
 
-class _OnRollouts(ClippedAlgorithm):
-    """Learns from real steps alone."""
-
-    def _make_agent(self) -> OnPolicyAgent:
-        self._choose_batches()
-        return make_deep_spi(
-            *self._specs(), self._policy_config(), self._agent_config(), self._world_model_config()
-        )
-
-
-class PPO(signatures.PPO, _OnRollouts):
+class PPO(signatures.PPO, ClippedAlgorithm):
     """Proximal policy optimization (arXiv:1707.06347) with Deep SPI's networks: its baseline.
 
     The defaults are those of the Deep SPI paper's code for Atari, not SB3's.
@@ -40,7 +28,7 @@ class PPO(signatures.PPO, _OnRollouts):
     )
 
 
-class DeepSPI(signatures.DeepSPI, _OnRollouts):
+class DeepSPI(signatures.DeepSPI, ClippedAlgorithm):
     r"""Deep SPI (arXiv:2510.12312, ICLR 2026): model losses inside the clipped surrogate.
 
     The advantage becomes the per-sample utility
@@ -62,7 +50,7 @@ class DeepSPI(signatures.DeepSPI, _OnRollouts):
     )
 
 
-class DeepMDP(signatures.DeepMDP, _OnRollouts):
+class DeepMDP(signatures.DeepMDP, ClippedAlgorithm):
     """DeepMDP (arXiv:1906.02736) on PPO: the same model losses, added to the clipped surrogate.
 
     Arguments and defaults are those of ``DeepSPI``, for a comparison of like with like.

@@ -67,9 +67,6 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
         | declared(ShellSettings)
     )
     termination_model = True
-    imagination_horizon: int
-    imagination_batch_size: int
-    replay_size: int
 
     def _check_arguments(self) -> None:
         super()._check_arguments()

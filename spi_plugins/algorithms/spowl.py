@@ -1,7 +1,7 @@
 """``SPOWL`` and ``TDMPC2`` under SB3's face: one agent, with costs and without."""
 
 import warnings
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from spi_plugins import plugins
 from spi_plugins.agents.planning import PlanningAgent
@@ -40,9 +40,8 @@ _SHELL["policy_kwargs"] = _SHELL["policy_kwargs"]._replace(
 class _Planning(PlanningAlgorithm):
     """What SPOWL and TD-MPC2 share."""
 
+    has_costs: ClassVar[bool] = True
     batch_size: int
-    gamma: float
-    horizon: int
     planner: str | Planner
     planner_kwargs: dict[str, Any]
     decision: Literal["mean", "bootstrap"] | None
@@ -63,27 +62,28 @@ class _Planning(PlanningAlgorithm):
         self._config()
         self._make_planner()
 
-    def _costs(self) -> dict[str, Any]:
-        """Fields of ``SPOWLConfig`` on costs."""
-        return {"use_lagrangian": False, "cost_limit": 0.0}
-
-    def _model_costs(self) -> dict[str, Any]:
-        """Fields of ``TDMPCConfig`` on costs."""
-        return {"n_costs": 0}
-
     def _config(self) -> SPOWLConfig:
         model = configured(
             TDMPCConfig,
             {**_MODEL_SIZES[self.model_size], **self.policy_kwargs},
             "policy_kwargs",
-            **{"gamma": self.gamma, "horizon": self.horizon, **self._model_costs()},
+            **self._own(TDMPCConfig),
+            **({} if self.has_costs else {"n_costs": 0}),
             official_log_prob=self.official,
         )
-        fixed = {name: getattr(self, name) for name in ("batch_size", "tau", "ent_coef", "max_grad_norm")}
-        errors = dict.fromkeys(OFFICIAL_ERRORS, self.official)
         return configured(
-            SPOWLConfig, self.loss_kwargs, "loss_kwargs", model=model, **fixed, **self._costs(), **errors
+            SPOWLConfig,
+            self.loss_kwargs,
+            "loss_kwargs",
+            model=model,
+            **self._own(SPOWLConfig),
+            **({} if self.has_costs else {"use_lagrangian": False, "cost_limit": 0.0}),
+            **dict.fromkeys(OFFICIAL_ERRORS, self.official),
         )
+
+    def _own(self, cls: type[Any]) -> dict[str, Any]:
+        """Fields of a config that are arguments of their own."""
+        return {name: getattr(self, name) for name in declared(cls) if name in self.hyperparameters}
 
     def _make_planner(self) -> Planner:
         if isinstance(self.planner, str):
@@ -124,6 +124,7 @@ class TDMPC2(signatures.TDMPC2, _Planning):
         ValueError: an argument is out of range.
     """
 
+    has_costs = False
     hyperparameters = _HYPERPARAMETERS | _SHELL
 
 
@@ -147,12 +148,3 @@ class SPOWL(signatures.SPOWL, _Planning):
         | declared(TDMPCConfig, "cost_gamma")
         | _SHELL
     )
-    cost_limit: float
-    cost_gamma: float
-    use_lagrangian: bool
-
-    def _costs(self) -> dict[str, Any]:
-        return {"use_lagrangian": self.use_lagrangian, "cost_limit": self.cost_limit}
-
-    def _model_costs(self) -> dict[str, Any]:
-        return {"cost_gamma": self.cost_gamma}
