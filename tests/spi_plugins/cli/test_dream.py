@@ -47,7 +47,7 @@ def test_a_dream_is_kept_listed_and_forgotten(spi, world):
         (("register", "mine/Cart-v0", "WORLD", "--options", "speed=1"), "speed"),
         (("register", "CartPole-v1", "WORLD"), "The id 'CartPole-v1' is taken"),
         (("forget", "mine/Nothing-v0"), "No dream is kept under the name"),
-        (("eval", "WORLD", "--env", "Pendulum-v1"), "takes actions in|is of observations in"),
+        (("eval", "WORLD", "--env", "Pendulum-v1"), "takes actions in|takes observations in"),
         (("eval", "WORLD", "--env", "Nothing-v9"), "--env Nothing-v9"),
         (("eval", "nowhere", "--env", "CartPole-v1"), "neither a world model's file"),
         (

@@ -107,7 +107,7 @@ def test_without_a_decoder_a_policy_of_real_observations_cannot_dream():
     blind = world.fitted._replace(model=KNOWN_MODEL._replace(decode=None))
     report = DreamCheck(Line(), world._replace(fitted=blind), Half()).run(n_episodes=1)
     assert report.dream_return is None
-    assert "return, dream   not known" in report.text()
+    assert "return, dream   unknown" in report.text()
 
 
 def test_the_report_is_told_drawn_and_written(tmp_path):
@@ -125,5 +125,5 @@ def test_wrong_arguments_are_refused():
         DreamCheck(Line(), stored()).run(n_episodes=0)
     with pytest.raises(ValueError, match="observation must be one of 'real', 'latent', 'decoded', got 'raw'"):
         DreamCheck(Line(), stored(), observation="raw")
-    with pytest.raises(ValueError, match="The world model is of observations in"):
+    with pytest.raises(ValueError, match="The world model takes observations in"):
         DreamCheck(gymnasium.make("Pendulum-v1"), stored())

@@ -83,7 +83,7 @@ def test_frame_stacks_are_put_inside(path):
     stored = tiny_world(stacked.observation_space)
     env = LatentObservation(stacked, stored)
     assert env.reset(seed=0)[0].shape == (8,)
-    with pytest.raises(ValueError, match="The world model is of observations in"):
+    with pytest.raises(ValueError, match="The world model takes observations in"):
         LatentObservation(stacked, path)
 
 

@@ -1,4 +1,4 @@
-"""Learned worlds as Gymnasium environments, the way back to the real one, and a check of one against the other."""
+"""Learned worlds as Gymnasium environments, the way back to the real one, and a check that compares the two."""
 
 from spi_wrappers.dream.check import DreamCheck
 from spi_wrappers.dream.env import DreamEnv

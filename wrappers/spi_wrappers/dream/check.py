@@ -7,6 +7,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
@@ -25,7 +26,7 @@ Seen = Literal["real", "latent", "decoded"]
 
 
 class _Steps(NamedTuple):
-    """Real episodes, one after the other; the first slot of each has no step."""
+    """Real episodes, one after the other; the first slot of each holds the reset."""
 
     obs: Observation  # [N, ...]
     action: NDArray[Any]  # [N, ...] as the action's specification has it
@@ -41,17 +42,17 @@ class DreamCheck:
 
     Args:
         env: the real environment, as the world model was fitted on it.
-        model: path of the world model's file, the name of a registered dream, or the loaded file.
+        model: path of the world model's file, name of a registered dream, or the loaded file.
         policy: anything with SB3's ``predict``, trained in the real environment or in a dream of it; ``None`` for
             uniform actions.
-        observation: what the policy sees: ``"real"`` observations, ``"latent"`` or ``"decoded"`` ones; by default
-            what its ``observation_space`` says, ``"real"`` without one.
+        observation: what the policy sees: ``"real"``, ``"latent"`` or ``"decoded"`` observations; by default
+            according to its ``observation_space``, ``"real"`` without one.
         horizon: steps of the longest prediction.
-        deterministic: whether the policy acts so.
+        deterministic: whether the policy acts deterministically.
 
     Raises:
         FileNotFoundError: there is no such file or name.
-        ValueError: the model or the policy is of another environment, or an argument is out of range.
+        ValueError: the model or the policy belongs to another environment, or an argument is out of range.
     """
 
     def __init__(
@@ -74,7 +75,8 @@ class DreamCheck:
         }
         if env.action_space != self.stored.action_space:
             raise ValueError(
-                f"The world model takes actions in {self.stored.action_space}, the environment in {env.action_space}."
+                f"The world model takes actions in {self.stored.action_space}, but the environment's are in "
+                f"{env.action_space}."
             )
         self.observation = self._seen_by(policy, env) if observation is None else observation
         if self.observation not in ("real", *self._views):
@@ -99,7 +101,7 @@ class DreamCheck:
 
         Args:
             n_episodes: whole episodes in each world.
-            seed: of environment, uniform actions and dreams.
+            seed: of the environment, uniform actions and dreams.
 
         Raises:
             ValueError: ``n_episodes`` is below 1.
@@ -136,7 +138,8 @@ class DreamCheck:
             rows.append((obs, nothing, 0.0, 0.0, False, False, False))
             state, start, ended = None, True, False
             while not ended:
-                action, state = self._decide(self._shown(obs), state, start)
+                starts = np.asarray([start])
+                action, state = self._decide(self.env.action_space, self._shown(obs), state, starts)
                 obs, reward, terminated, truncated, info = self.env.step(action)
                 cost = float(info.get(COST_KEY, 0.0))
                 rows.append((obs, self._indexed(action), float(reward), cost, terminated, truncated, True))
@@ -154,13 +157,15 @@ class DreamCheck:
     def _shown(self, obs: Observation) -> Observation:
         if self.observation == "real":
             return obs
-        return self._views[self.observation](jax.tree.map(lambda x: np.asarray(x)[None], obs))[0]
+        return self._views[self.observation].one(obs)
 
-    def _decide(self, obs: Observation, state: Any, start: bool) -> tuple[Any, Any]:
+    def _decide(
+        self, actions: spaces.Space[Any], obs: Observation, state: Any, starts: NDArray[np.bool_]
+    ) -> tuple[Any, Any]:
         if self.policy is None:
-            return self.env.action_space.sample(), None
+            return actions.sample(), None
         decided: tuple[Any, Any] = self.policy.predict(
-            obs, state=state, episode_start=np.asarray([start]), deterministic=self.deterministic
+            obs, state=state, episode_start=starts, deterministic=self.deterministic
         )
         return decided
 
@@ -180,9 +185,8 @@ class DreamCheck:
         fitted = self.stored.fitted
         horizon = min(self.horizon, len(steps.valid) - 1)
         along = self._windows(steps, horizon)
-        errors: OpenLoop = jax.jit(lambda params, x: open_loop(fitted.model, params, fitted.actions, x))(
-            fitted.params, along
-        )
+        measure = jax.jit(lambda params, x: open_loop(fitted.model, params, fitted.actions, x))
+        errors: OpenLoop = measure(fitted.params, along)
         return errors
 
     def _calibrate(self, steps: _Steps) -> tuple[Calibration, Calibration | None, Calibration | None]:
@@ -230,12 +234,7 @@ class DreamCheck:
         running, state, starts = np.ones(n_episodes, bool), None, np.ones(n_episodes, bool)
         total, cost = np.zeros(n_episodes), np.zeros(n_episodes)
         while running.any():
-            if self.policy is None:
-                action = env.action_space.sample()
-            else:
-                action, state = self.policy.predict(
-                    obs, state=state, episode_start=starts, deterministic=self.deterministic
-                )
+            action, state = self._decide(env.action_space, obs, state, starts)
             obs, reward, terminated, truncated, infos = env.step(action)
             total += np.where(running, reward, 0.0)
             cost += np.where(running, infos[COST_KEY], 0.0)
@@ -247,7 +246,7 @@ class DreamCheck:
 
 
 def _calibration(predicted: NDArray[Any], observed: NDArray[Any]) -> Calibration:
-    """In bins that hold about as many steps each; equal predictions are not told apart."""
+    """Calibration in bins of about the same number of steps; equal predictions share a bin."""
     edges = np.unique(np.quantile(predicted, np.linspace(0.0, 1.0, _BINS + 1)[1:-1]))
     bins = np.digitize(predicted, edges)
     rows = [(predicted[bins == i], observed[bins == i]) for i in np.unique(bins)]

@@ -1,4 +1,4 @@
-"""The way back: what an agent saw in a dream, seen in the real environment."""
+"""The way back: the real environment as a dream of it looks."""
 
 import os
 from typing import Any, Literal
@@ -7,6 +7,7 @@ import gymnasium
 import jax
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ _WorldModel = str | os.PathLike[str] | StoredWorldModel
 
 
 class View:
-    """Real observations as a dream of the model would show them, for batches.
+    """Shows batches of real observations as a dream of the model would.
 
     Args:
         world_model: path, name or loaded file.
@@ -28,7 +29,7 @@ class View:
         space: of one real observation.
 
     Attributes:
-        space: of one that is shown.
+        space: of one shown observation.
 
     Raises:
         ValueError: the model is of other observations.
@@ -44,18 +45,14 @@ class View:
         if kind == "decoded":
             if stored.decoded_space is None:
                 raise ValueError(
-                    f"observation='decoded' needs observations in a Box, the model's are {stored.observation_space}."
+                    f"observation='decoded' needs observations in a Box; the model's are in {stored.observation_space}."
                 )
             self.space = stored.decoded_space
         else:
             shape = stored.fitted.model.spec.latent_shape
             self.space = observation_space(
                 ArraySpec(
-                    kind="box",
-                    shape=shape,
-                    dtype="float32",
-                    low=stored.latent_low,
-                    high=stored.latent_high,
+                    kind="box", shape=shape, dtype="float32", low=stored.latent_low, high=stored.latent_high
                 )
             )
         self._encode = jax.jit(stored.fitted.model.encode)
@@ -73,16 +70,21 @@ class View:
         clipped: NDArray[Any] = np.clip(z, low, high)
         return clipped
 
+    def one(self, obs: Observation) -> NDArray[Any]:
+        """View one observation."""
+        viewed: NDArray[Any] = self(jax.tree.map(lambda x: np.asarray(x)[None], obs))[0]
+        return viewed
+
     def turned(self, obs: Observation) -> Observation:
-        """A batch with its channels where the model has them."""
+        """A batch with its image channels on the model's axis."""
         return obs if self._turned is None else np.moveaxis(np.asarray(obs), *self._turned)
 
 
 def _turned(given: spaces.Space[Any], wanted: spaces.Space[Any]) -> tuple[int, int] | None:
-    """From which axis the channels go where, for images that a model saw the other way round.
+    """The axes to move image channels from and to, or ``None`` if the spaces are equal.
 
     Raises:
-        ValueError: the spaces are different ones.
+        ValueError: the spaces differ in more than that.
     """
     if given == wanted:
         return None
@@ -93,16 +95,36 @@ def _turned(given: spaces.Space[Any], wanted: spaces.Space[Any]) -> tuple[int, i
             bounds = zip(turned, (wanted.low, wanted.high), strict=True)
             if alike and all((x == y).all() for x, y in bounds):
                 return source, destination
-    raise ValueError(f"The world model is of observations in {wanted}, the environment's are in {given}.")
+    raise ValueError(f"The world model takes observations in {wanted}, but the environment's are in {given}.")
 
 
-class LatentObservation(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
+class _Viewing:
+    """The constructor of both wrappers."""
+
+    def __init__(
+        self, env: Any, world_model: _WorldModel, observation: Literal["latent", "decoded"] = "latent"
+    ) -> None:
+        # A path is recorded as text, so that the environment's spec can be JSON.
+        path = world_model if isinstance(world_model, StoredWorldModel) else os.fspath(world_model)
+        record: Any = RecordConstructorArgs.__init__
+        record(self, world_model=path, observation=observation)
+        super().__init__(env)  # type: ignore[call-arg]
+        if isinstance(env, VectorEnv):
+            self._view = View(world_model, observation, env.single_observation_space)
+            self.single_observation_space = self._view.space
+            self.observation_space = batch_space(self._view.space, env.num_envs)
+        else:
+            self._view = View(world_model, observation, env.observation_space)
+            self.observation_space = self._view.space
+
+
+class LatentObservation(_Viewing, gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):
     """An environment seen as its dream is seen, for an agent that was trained there.
 
     Args:
-        env: the real environment, with the observation space that the model was fitted on: put frame stacks and the
-            like inside. Images may have their channels at the other end, as ``VecTransposeImage`` turns them.
-        world_model: path of its file, the name of a registered dream, or the loaded file.
+        env: the real environment, with the observation space that the model was fitted on: frame stacks and the
+            like go inside. Images may have their channels at the other end, as ``VecTransposeImage`` turns them.
+        world_model: path of its file, name of a registered dream, or the loaded file.
         observation: ``"latent"``, or ``"decoded"`` for an agent that was trained on decoded observations: the real
             ones, clipped to the dream's finite space.
 
@@ -111,63 +133,25 @@ class LatentObservation(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.u
         ValueError: the model is of other observations.
     """
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        world_model: _WorldModel,
-        observation: Literal["latent", "decoded"] = "latent",
-    ) -> None:
-        gymnasium.utils.RecordConstructorArgs.__init__(
-            self, world_model=_recorded(world_model), observation=observation
-        )
-        super().__init__(env)
-        self._view = View(world_model, observation, env.observation_space)
-        self.observation_space = self._view.space
-
     def observation(self, observation: Observation) -> NDArray[Any]:
         """One observation as the dream would show it."""
-        viewed: NDArray[Any] = self._view(jax.tree.map(lambda x: np.asarray(x)[None], observation))[0]
-        return viewed
+        return self._view.one(observation)
 
 
-class LatentVectorObservation(VectorWrapper, gymnasium.utils.RecordConstructorArgs):
-    """``LatentObservation`` for vector environments, in every autoreset mode; last observations are viewed, too.
-
-    Args:
-        env: see ``LatentObservation``, and so are the others.
-        world_model: path, name or loaded file.
-        observation: ``"latent"`` or ``"decoded"``.
-
-    Raises:
-        FileNotFoundError: there is no such file or name.
-        ValueError: the model is of other observations.
-    """
-
-    def __init__(
-        self,
-        env: VectorEnv[Any, Any, Any],
-        world_model: _WorldModel,
-        observation: Literal["latent", "decoded"] = "latent",
-    ) -> None:
-        gymnasium.utils.RecordConstructorArgs.__init__(
-            self, world_model=_recorded(world_model), observation=observation
-        )
-        super().__init__(env)
-        self._view = View(world_model, observation, env.single_observation_space)
-        self.single_observation_space = self._view.space
-        self.observation_space = batch_space(self._view.space, self.num_envs)
+class LatentVectorObservation(_Viewing, VectorWrapper, RecordConstructorArgs):
+    """``LatentObservation`` for vector environments, in every autoreset mode; final observations are viewed too."""
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Reset; see ``VectorEnv.reset``."""
+        """Reset, and view the observations."""
         obs, infos = self.env.reset(seed=seed, options=options)
         return self._view(obs), infos
 
     def step(
         self, actions: Any
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """Step; see ``VectorEnv.step``."""
+        """Step, and view the observations."""
         obs, rewards, terminated, truncated, infos = self.env.step(actions)
         if self.env.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP and "final_obs" in infos:
             infos = {**infos, "final_obs": self._view_final(infos["final_obs"])}
@@ -177,10 +161,5 @@ class LatentVectorObservation(VectorWrapper, gymnasium.utils.RecordConstructorAr
         viewed = np.full(len(final), None, dtype=object)
         for i, obs in enumerate(final):
             if obs is not None:
-                viewed[i] = self._view(jax.tree.map(lambda x: np.asarray(x)[None], obs))[0]
+                viewed[i] = self._view.one(obs)
         return viewed
-
-
-def _recorded(world_model: _WorldModel) -> Any:
-    """What ``gymnasium.make(env.spec)`` builds the wrapper from: a path as text, so that the spec is JSON."""
-    return world_model if isinstance(world_model, StoredWorldModel) else os.fspath(world_model)

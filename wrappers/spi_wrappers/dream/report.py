@@ -1,4 +1,4 @@
-"""What a check of a dream found, as numbers, as text and as a picture."""
+"""The result of ``DreamCheck``, as numbers, as text and as a picture."""
 
 import json
 import os
@@ -10,11 +10,11 @@ from spi_plugins.errors import MissingDependencyError
 
 
 class Calibration(NamedTuple):
-    """Predictions of one step against what came, in bins of the prediction.
+    """Predictions of one step and observed values, in bins of the prediction.
 
     Attributes:
-        predicted: mean prediction of each bin that holds something.
-        observed: mean of what came.
+        predicted: mean prediction of each bin that is not empty.
+        observed: mean observed value.
         size: steps in the bin.
     """
 
@@ -24,18 +24,18 @@ class Calibration(NamedTuple):
 
 
 class DreamReport(NamedTuple):
-    """What ``DreamCheck`` found.
+    """The result of ``DreamCheck``.
 
     Attributes:
-        n_steps: real steps.
-        errors: after 1 to k steps under the real actions, see ``agents.open_loop.OpenLoop``.
+        n_steps: number of real steps.
+        errors: after 1 to k steps under the real actions, see ``spi_plugins.fitting.open_loop.OpenLoop``.
         reward: calibration of the reward.
-        cost: of the cost; ``None`` of a model without.
-        termination: of the probability of an end; ``None`` of a model without.
+        cost: of the cost; ``None`` if the model does not predict it.
+        termination: of the probability of an end; ``None`` if the model does not predict it.
         real_return: undiscounted returns of whole real episodes.
         real_cost: their costs.
-        dream_return: returns of as many dreams from the same first states, under the same policy, cut off where the
-            longest real episode ended; ``None`` if the policy's observations cannot be dreamt.
+        dream_return: returns of as many dreams from the same first states under the same policy, truncated at the
+            length of the longest real episode; ``None`` if the policy's observations cannot be dreamed.
         dream_cost: their costs.
     """
 
@@ -50,7 +50,7 @@ class DreamReport(NamedTuple):
     dream_cost: list[float] | None
 
     def text(self) -> str:
-        """A table of errors and the two returns, for people."""
+        """A readable table of errors, returns and costs."""
         shown = sorted(
             {1, 2, 5, 10, len(self.errors["share"])} & set(range(1, len(self.errors["share"]) + 1))
         )
@@ -67,7 +67,7 @@ class DreamReport(NamedTuple):
         return "\n".join(lines)
 
     def json(self) -> str:
-        """All numbers."""
+        """All numbers as JSON."""
         parts = {
             name: value._asdict() if isinstance(value, Calibration) else value
             for name, value in self._asdict().items()
@@ -89,7 +89,7 @@ class DreamReport(NamedTuple):
 
         figure, axes = plt.subplots(1, 4, figsize=(16, 3.8))
         ahead = np.arange(1, len(self.errors["share"]) + 1)
-        for name, label in (("latent_error", "model"), ("latent_change", "staying where one is")):
+        for name, label in (("latent_error", "model"), ("latent_change", "no change")):
             axes[0].plot(ahead, self.errors[name], label=label)
         axes[0].set(title="error of the latent", xlabel="steps ahead", ylim=(0, None))
         axes[0].legend()
@@ -105,14 +105,14 @@ class DreamReport(NamedTuple):
 
 def _summary(name: str, values: list[float] | None) -> str:
     if not values:
-        return f"{name:<15} not known"
+        return f"{name:<15} unknown"
     return f"{name:<15} {np.mean(values):.4g} +- {np.std(values):.3g}, {len(values)} episodes"
 
 
 def _draw_calibration(axes: Any, title: str, calibration: Calibration | None) -> None:
-    axes.set(title=title, xlabel="predicted", ylabel="came")
+    axes.set(title=title, xlabel="predicted", ylabel="observed")
     if calibration is None:
-        axes.text(0.5, 0.5, "the model has none", ha="center")
+        axes.text(0.5, 0.5, "not predicted", ha="center")
         return
     both = [*calibration.predicted, *calibration.observed]
     axes.plot([min(both), max(both)], [min(both), max(both)], color="grey", linestyle="--")

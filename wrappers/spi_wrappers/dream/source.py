@@ -1,4 +1,4 @@
-"""What both faces of a dream are made from."""
+"""What both Gymnasium faces of a dream share."""
 
 import os
 from typing import Any, NamedTuple
@@ -11,8 +11,9 @@ from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import FittedModel
+from spi_wrappers.functional.face import Face
 
-#: The factory that a face of a file is made from, and is made from again after pickling.
+#: The factory that the face of a file is made from, and is made from again after pickling.
 FACTORY = "spi_plugins.dreams.opening:open_dream"
 
 
@@ -23,23 +24,32 @@ class DreamSpaces(NamedTuple):
     action: spaces.Space[Any]
 
 
+class DreamFace(Face):
+    """A face whose parameters hold a world model."""
+
+    def set_params(self, params: Params, starts: Any = None) -> None:
+        """Swap the model's parameters, and the start latents if given, without a new compilation.
+
+        Args:
+            params: of the same shapes.
+            starts: as many as there are.
+        """
+        new = self.params._replace(model=params)
+        self.params = new if starts is None else new._replace(starts=starts)
+
+
 def file_options(
     model: str | os.PathLike[str], options: dict[str, Any], render_mode: str | None
 ) -> dict[str, Any]:
-    """What ``FACTORY`` takes; pictures need the history of the episode."""
+    """The arguments of ``FACTORY``; pictures need the history of the episode."""
     return {"model": os.fspath(model), "history": render_mode is not None, **options}
 
 
-def file_spaces(
-    model: str | os.PathLike[str], functional: FunctionalEnv, options: dict[str, Any]
+def dream_spaces(
+    model: str | os.PathLike[str] | StoredWorldModel, functional: FunctionalEnv, options: dict[str, Any]
 ) -> DreamSpaces:
     """What the dream shows, and the real environment's actions."""
-    return _stored_spaces(find_world_model(model), functional, options)
-
-
-def _stored_spaces(
-    stored: StoredWorldModel, functional: FunctionalEnv, options: dict[str, Any]
-) -> DreamSpaces:
+    stored = model if isinstance(model, StoredWorldModel) else find_world_model(model)
     shown = observation_space(functional.observation_spec)
     if options.get("observation") == "decoded" and stored.decoded_space is not None:
         shown = stored.decoded_space
@@ -52,14 +62,14 @@ def from_object(
     """The dream of a live object, and its spaces.
 
     Raises:
-        TypeError: ``model`` is neither a loaded file nor a fitted model, or ``starts`` are missing or too many.
+        TypeError: ``model`` is neither a loaded file nor a fitted model, or ``starts`` are missing or not allowed.
     """
     options = {"history": render_mode is not None, **options}
     if isinstance(model, StoredWorldModel):
         if starts is not None:
             raise TypeError("starts= is for a FittedModel; a loaded file has its own, chosen by start=.")
         functional = open_dream(model, **options)
-        return functional, _stored_spaces(model, functional, options)
+        return functional, dream_spaces(model, functional, options)
     if not isinstance(model, FittedModel):
         raise TypeError(
             f"model must be a StoredWorldModel (load_world_model, fit_world_model) or a FittedModel "
@@ -71,9 +81,3 @@ def from_object(
     return functional, DreamSpaces(
         observation_space(functional.observation_spec), action_space(functional.action_spec)
     )
-
-
-def swapped(params: Any, model: Params, starts: Any) -> Any:
-    """A dream's parameters with others of the model, and with other starts unless they are ``None``."""
-    params = params._replace(model=model)
-    return params if starts is None else params._replace(starts=starts)

@@ -9,21 +9,20 @@ from gymnasium.vector.utils import batch_space
 
 from spi_plugins.actions import from_action
 from spi_plugins.dreams.file import StoredWorldModel
-from spi_plugins.types import Params
 from spi_plugins.world_models.model import FittedModel
-from spi_wrappers.dream.source import FACTORY, DreamSpaces, file_options, file_spaces, from_object, swapped
+from spi_wrappers.dream.source import FACTORY, DreamFace, DreamSpaces, dream_spaces, file_options, from_object
 from spi_wrappers.functional.vector_env import FunctionalVectorEnv, StepResult
 
 
-class DreamVectorEnv(FunctionalVectorEnv):
-    """``num_envs`` dreams in one program; as many ``DreamEnv`` with the same seeds go through the same episodes.
+class DreamVectorEnv(DreamFace, FunctionalVectorEnv):
+    """``num_envs`` dreams in one program, with the same episodes as ``DreamEnv`` with the same seeds.
 
     Args:
         num_envs: number of dreams.
-        model: see ``DreamEnv``, and so are the options.
-        autoreset_mode: all three of Gymnasium's, see ``FunctionalVectorEnv``.
-        render_mode: see ``DreamEnv``.
-        **options: see ``DreamEnv``.
+        model: path of a world model's file, or the name of a registered dream.
+        autoreset_mode: any of Gymnasium's, as in ``FunctionalVectorEnv``.
+        render_mode: as in ``DreamEnv``.
+        **options: as in ``DreamEnv``.
 
     Raises:
         FileNotFoundError: there is no such file or name.
@@ -42,7 +41,7 @@ class DreamVectorEnv(FunctionalVectorEnv):
     ) -> None:
         given = file_options(model, options, render_mode)
         super().__init__(num_envs, FACTORY, autoreset_mode=autoreset_mode, render_mode=render_mode, **given)
-        self._adopt(file_spaces(model, self.functional, options))
+        self._adopt(dream_spaces(model, self.functional, options))
 
     @classmethod
     def from_model(
@@ -55,7 +54,7 @@ class DreamVectorEnv(FunctionalVectorEnv):
         render_mode: str | None = None,
         **options: Any,
     ) -> Self:
-        """Dream of a live object; see ``DreamEnv.from_model``."""
+        """Dream of a live object, with the arguments of ``DreamEnv.from_model``."""
         functional, spaces = from_object(model, starts, options, render_mode)
         env = cls.__new__(cls)
         FunctionalVectorEnv.__init__(
@@ -69,10 +68,6 @@ class DreamVectorEnv(FunctionalVectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
-    def set_params(self, params: Params, starts: Any = None) -> None:
-        """Swap the model's parameters; see ``DreamEnv.set_params``."""
-        self.params = swapped(self.params, params, starts)
-
     def step(self, actions: Any) -> StepResult:
-        """Step all dreams; see ``FunctionalVectorEnv.step``."""
+        """Step all dreams with actions of the real environment."""
         return super().step(from_action(self.single_action_space, np.asarray(actions)))

@@ -1,4 +1,4 @@
-"""Gymnasium's face of a functional environment: one fused, jitted call a step, NumPy in and out."""
+"""Functional environments as Gymnasium's: one fused, jitted call per step, NumPy in and out."""
 
 from spi_wrappers.functional.gym_env import FunctionalGymEnv
 from spi_wrappers.functional.registered import make_registered, make_registered_vec

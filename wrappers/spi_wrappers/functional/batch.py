@@ -1,4 +1,4 @@
-"""Copies of a functional environment with their state, which both of Gymnasium's faces hold."""
+"""Copies of a functional environment and their state, as both Gymnasium faces hold them."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from spi_wrappers.functional.source import Source
 
 
 class Batch:
-    """``B`` copies, NumPy in and out. It can be pickled in the midst of an episode.
+    """``B`` copies, NumPy in and out. It can be pickled during an episode.
 
     Attributes:
         functional: the functional environment.
@@ -37,7 +37,7 @@ class Batch:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # The environment is made again from its source: functions behind a name need not be picklable.
+        # The environment is made again from its source, because its functions may not be picklable.
         gone = ("functional", "_calls", "_dtypes")
         return {key: value for key, value in vars(self).items() if key not in gone}
 
@@ -53,7 +53,7 @@ class Batch:
 
     @params.setter
     def params(self, params: PyTree) -> None:
-        # On the device once, not at each call; and never as weakly typed scalars, which would compile apart.
+        # On the device once, not at each call, and never as weakly typed scalars, which would compile anew.
         self._params = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(np.asarray(leaf)), params
         )
@@ -66,31 +66,31 @@ class Batch:
     def restart(
         self, mask: NDArray[np.bool_], seeded: NDArray[np.bool_], key_data: NDArray[np.uint32]
     ) -> Observation:
-        """Begin new episodes where ``mask`` is true, from new keys where ``seeded`` is true as well."""
+        """Begin new episodes where ``mask`` is true, from new keys where ``seeded`` is also true."""
         self.state, obs = self._calls.restart(self._params, self.state, mask, seeded, key_data)
         return self._to_host(obs)
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, Signals]:
-        """Step all copies and reset none."""
+        """Step all copies without resets."""
         self.state, obs, signals = self._calls.step(self._params, self.state, action)
         return self._to_host(obs), unpack(signals, self.functional.info_dtypes)
 
     def step_or_reset(
         self, action: NDArray[Any], resetting: NDArray[np.bool_]
     ) -> tuple[Observation, Signals]:
-        """Step the copies where ``resetting`` is false, and reset the others."""
+        """Step the copies where ``resetting`` is false and reset the others."""
         self.state, obs, signals = self._calls.step_or_reset(self._params, self.state, action, resetting)
         return self._to_host(obs), unpack(signals, self.functional.info_dtypes)
 
     def step_and_reset(self, action: NDArray[Any]) -> tuple[Observation, Observation | None, Signals]:
-        """Step all copies and reset those that end; the second part is ``None`` if none does."""
+        """Step all copies and reset those that end; the final observations are ``None`` if none does."""
         self.state, obs, final_obs, packed = self._calls.step_and_reset(self._params, self.state, action)
         signals = unpack(packed, self.functional.info_dtypes)
         ended = bool((signals.terminated | signals.truncated).any())
         return self._to_host(obs), self._to_host(final_obs) if ended else None, signals
 
     def reset_info(self) -> dict[str, NDArray[Any]]:
-        """Cost and the environment's own infos at a reset: zeros, each ``[B]``."""
+        """The infos of a reset: cost and the environment's own, zeros ``[B]``."""
         dtypes = ((COST_KEY, "float64"), *self.functional.info_dtypes)
         return {name: np.zeros(self.num_envs, dtype) for name, dtype in dtypes}
 
@@ -110,18 +110,18 @@ class Batch:
 
 
 def row_of(spec: ObservationSpec, obs: Observation, index: int) -> Observation:
-    """Take one copy's observation out of a batch as Gymnasium wants it: a discrete one is a Python int."""
+    """One copy's observation, as in Gymnasium: a discrete one is a Python int."""
     if not isinstance(spec, ArraySpec):
         return {key: row_of(part, obs[key], index) for key, part in spec}
-    # A copy: one kept observation must not keep the whole batch alive.
+    # A copy, so that keeping one observation does not keep the whole batch alive.
     return int(obs[index]) if spec.kind == "discrete" else np.array(obs[index])
 
 
 def check_actions(spec: ActionSpec, actions: Any, num_envs: int) -> NDArray[Any]:
-    """Turn actions into an array of the spec's dtype, ``[B, ...]``.
+    """Actions as an array of the spec's dtype, ``[B, ...]``.
 
     Raises:
-        ValueError: their shape is another, or one is not finite, no integer where it should, or out of range.
+        ValueError: the shape is wrong, or an action is not finite, not an integer where it should be, or out of range.
     """
     array = np.asarray(actions)
     shape = (num_envs, *spec.shape)

@@ -1,4 +1,4 @@
-"""The jitted calls behind Gymnasium's face. Few arrays go in and out, because each costs microseconds."""
+"""The jitted calls behind the Gymnasium faces. Few arrays go in and out, because each costs microseconds."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Compiled(NamedTuple):
     Attributes:
         begin: ``(params, key_data) -> (state, obs)``; ``key_data`` is uint32 ``[B, 2]``.
         restart: ``(params, state, mask, seeded, key_data) -> (state, obs)``, new episodes where ``mask`` is
-            true, from new keys where ``seeded`` is true as well.
+            true, from new keys where ``seeded`` is also true.
         step: ``(params, state, action) -> (state, obs, signals)``, without resets.
         step_or_reset: ``(params, state, action, resetting) -> (state, obs, signals)``.
         step_and_reset: ``(params, state, action) -> (state, obs, final_obs, signals)``.
@@ -34,7 +34,7 @@ class Compiled(NamedTuple):
 
 
 class Signals(NamedTuple):
-    """What one step gave besides observations, on the host."""
+    """The results of one step other than observations, on the host."""
 
     reward: NDArray[np.float64]  # [B]
     cost: NDArray[np.float64]  # [B]
@@ -46,11 +46,7 @@ class Signals(NamedTuple):
 # Cached, so that equal environments share their compilations: n single environments compile once.
 @functools.lru_cache(maxsize=64)
 def compile_env(env: FunctionalEnv) -> Compiled:
-    """Jit the machinery of one environment.
-
-    Args:
-        env: without its parameters (``params=()``), which may be arrays and are no part of its identity.
-    """
+    """Jit the calls of one environment, given without its parameters, which may be arrays (``params=()``)."""
 
     def begin(params: PyTree, key_data: jax.Array) -> tuple[autoreset.VectorState, Observation]:
         return autoreset.reset(env, params, _keys(key_data))
@@ -85,12 +81,7 @@ def compile_env(env: FunctionalEnv) -> Compiled:
 
 
 def unpack(signals: jax.Array, info_dtypes: tuple[tuple[str, str], ...]) -> Signals:
-    """Fetch a step's signals in one copy, in Gymnasium's dtypes.
-
-    Args:
-        signals: of a step.
-        info_dtypes: the environment's.
-    """
+    """Fetch a step's signals in one copy, in Gymnasium's dtypes."""
     rows = np.asarray(signals)
     reward, cost = rows[:2].astype(np.float64)
     terminated, truncated = rows[2:4] > 0.5

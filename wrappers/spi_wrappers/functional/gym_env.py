@@ -9,68 +9,48 @@ from numpy.typing import NDArray
 
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_space, observation_space
-from spi_plugins.types import COST_KEY, Observation, PyTree
-from spi_wrappers.functional.batch import Batch, check_actions, row_of
-from spi_wrappers.functional.rendering import declared_metadata, metadata_of
+from spi_plugins.types import COST_KEY, Observation
+from spi_wrappers.functional.batch import check_actions, row_of
+from spi_wrappers.functional.face import Face
 from spi_wrappers.functional.seeds import check_options, draw_key_data
-from spi_wrappers.functional.source import Source
 
 _YES, _NO = np.ones(1, np.bool_), np.zeros(1, np.bool_)
 _NO_KEY = np.zeros((1, 2), np.uint32)
 
 
-class FunctionalGymEnv(gymnasium.Env[Any, Any]):
-    """A functional environment as a Gymnasium one.
+class FunctionalGymEnv(Face, gymnasium.Env[Any, Any]):
+    """A functional environment as a Gymnasium environment.
 
-    Observations are NumPy arrays, rewards and flags Python scalars, and ``info["cost"]`` is there at every
-    step and at reset (0.0). Randomness comes from ``reset(seed=...)`` alone. The time limit is the functional
-    environment's own, so no ``TimeLimit`` is needed; an episode is truncated or terminated, never both. A
+    Observations are NumPy arrays, rewards and flags Python scalars, and ``info["cost"]`` is present at every
+    step and at reset (0.0). All randomness comes from ``reset(seed=...)``. The functional environment has its own
+    time limit, so ``TimeLimit`` is not needed; an episode is truncated or terminated, never both. A
     ``FunctionalVectorEnv`` whose copies have the same seeds goes through the same episodes.
 
     Args:
-        env: a functional environment; a registered name such as ``"spi/PixelGoal-v0"``; or
-            ``"module:attribute"``, of one or of its factory. Specs of ``gymnasium.make`` need a name.
+        env: a functional environment, a registered name such as ``"spi/PixelGoal-v0"``, or
+            ``"module:attribute"`` of an environment or its factory. Specs of ``gymnasium.make`` need a name.
         render_mode: ``None`` or, if the environment renders, ``"rgb_array"``.
         **env_kwargs: for the factory behind a name.
 
     Raises:
-        TypeError: ``env`` is no functional environment.
+        TypeError: ``env`` is not a functional environment.
         ValueError: the environment does not have the render mode.
         UnknownPluginError: nothing is registered under the name.
     """
 
-    metadata = declared_metadata()
-
     def __init__(self, env: str | FunctionalEnv, render_mode: str | None = None, **env_kwargs: Any) -> None:
-        self._batch = Batch(Source(env, env_kwargs), 1)
+        self._hold(env, env_kwargs, 1, render_mode)
         self._ended = False
-        functional = self._batch.functional
-        self.metadata = metadata_of(functional, render_mode)
-        self.render_mode = render_mode
-        self.observation_space = observation_space(functional.observation_spec)
-        self.action_space = action_space(functional.action_spec)
-
-    @property
-    def functional(self) -> FunctionalEnv:
-        """The functional environment."""
-        return self._batch.functional
-
-    @property
-    def params(self) -> PyTree:
-        """The parameters in use; others of the same shapes may be assigned without a new compilation."""
-        return self._batch.params
-
-    @params.setter
-    def params(self, params: PyTree) -> None:
-        self._batch.params = params
+        self.observation_space = observation_space(self.functional.observation_spec)
+        self.action_space = action_space(self.functional.action_spec)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode. Without a seed the stream of random numbers goes on.
+        """Begin an episode. Without a seed the stream of random numbers continues.
 
         Raises:
-            ValueError: there are ``options``; none is known.
+            ValueError: there are ``options``; none are supported.
         """
         check_options(options, allowed=())
         super().reset(seed=seed)

@@ -1,4 +1,4 @@
-"""Environments that plugins registered, functional or Gymnasium's own, as ``gymnasium.make`` wants them."""
+"""Environments registered by plugins, functional or Gymnasium's, as ``gymnasium.make`` needs them."""
 
 from typing import Any
 
@@ -37,11 +37,11 @@ def make_registered_vec(
     render_mode: str | None = None,
     **env_kwargs: Any,
 ) -> VectorEnv[Any, Any, Any]:
-    """Make a vector of them: one program of functional ones, a ``SyncVectorEnv`` of others.
+    """Make a vector environment: one program of functional ones, a ``SyncVectorEnv`` of others.
 
     Args:
         env: the registered name.
-        num_envs: how many.
+        num_envs: number of copies.
         autoreset_mode: of Gymnasium.
         render_mode: of Gymnasium.
         **env_kwargs: for the plugin's factory.

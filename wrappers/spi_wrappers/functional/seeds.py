@@ -1,4 +1,4 @@
-"""From Gymnasium's seeds and reset masks to what the jitted calls take."""
+"""From Gymnasium's seeds and reset masks to the arrays that the jitted calls take."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,10 +21,10 @@ def draw_key_data(rng: np.random.Generator) -> NDArray[np.uint32]:
 
 
 def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Seeds:
-    """Make keys of what ``VectorEnv.reset`` takes as ``seed``: the keys that single environments would make.
+    """Make keys from the ``seed`` of ``VectorEnv.reset``: the same as single environments make.
 
     Args:
-        seed: one for all, of which the i-th environment gets ``seed + i``; or one for each, or ``None``.
+        seed: the i-th environment gets ``seed + i``, or the i-th of a sequence.
         num_envs: ``B``.
 
     Raises:
@@ -44,10 +44,10 @@ def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Seeds:
 
 
 def read_reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:
-    """Read ``options["reset_mask"]``, all true if it is not there; the dict stays as it is.
+    """A copy of ``options["reset_mask"]``, all true by default.
 
     Raises:
-        TypeError: the mask is no boolean array.
+        TypeError: the mask is not a boolean array.
         ValueError: its shape is wrong, it resets nothing, or there are other options.
     """
     check_options(options, allowed=("reset_mask",))
@@ -65,10 +65,10 @@ def read_reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np
 
 
 def check_options(options: dict[str, Any] | None, *, allowed: tuple[str, ...]) -> None:
-    """Refuse options that nobody would read.
+    """Refuse options that would be ignored.
 
     Raises:
-        ValueError: there is one that is not allowed.
+        ValueError: one is not allowed.
     """
     unknown = sorted(set(options or ()) - set(allowed))
     if unknown:

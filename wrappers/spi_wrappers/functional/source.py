@@ -9,10 +9,10 @@ from spi_plugins.envs.base import FunctionalEnv
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a face was made from, and is made from again after pickling.
+    """What a face is made from, and is made from again after pickling.
 
     Attributes:
-        env: a functional environment; or the name of one, with or without a colon.
+        env: a functional environment, a registered name, or ``"module:attribute"``.
         kwargs: for the factory behind the name.
     """
 
@@ -23,17 +23,17 @@ class Source:
         """Make the functional environment.
 
         Raises:
-            TypeError: ``env`` is neither a name nor a functional environment, names something else, or is an
-                object and there are arguments too.
-            ValueError: the part after the colon is not in the module.
+            TypeError: ``env`` is not a functional environment and does not name one, or it is an object and
+                there are also arguments.
+            ValueError: the module does not have the attribute.
             ImportError: there is no such module.
             UnknownPluginError: nothing is registered under the name.
         """
         if isinstance(self.env, FunctionalEnv):
             if self.kwargs:
                 raise TypeError(
-                    f"The arguments {sorted(self.kwargs)} are for an env given by name; "
-                    f"this one is a FunctionalEnv already: {self.env.name}."
+                    f"The arguments {sorted(self.kwargs)} are for an env given by name, but env is already a "
+                    f"FunctionalEnv: {self.env.name}."
                 )
             return self.env
         if not isinstance(self.env, str):
@@ -49,7 +49,7 @@ class Source:
     def _make(self, name: str) -> Any:
         module, colon, attribute = name.partition(":")
         if not colon:
-            # Here, not above: the plugin host may be what is importing us.
+            # Imported late, because the plugin host may be importing this module.
             from spi_plugins.plugins import make_env
 
             return make_env(name, **self.kwargs)

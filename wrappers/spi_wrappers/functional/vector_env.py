@@ -11,47 +11,45 @@ from numpy.typing import NDArray
 
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_space, observation_space
-from spi_plugins.types import COST_KEY, Observation, ObservationSpec, PyTree
-from spi_wrappers.functional.batch import Batch, check_actions, row_of
+from spi_plugins.types import COST_KEY, Observation, ObservationSpec
+from spi_wrappers.functional.batch import check_actions, row_of
 from spi_wrappers.functional.compiled import Signals
-from spi_wrappers.functional.rendering import declared_metadata, metadata_of
+from spi_wrappers.functional.face import Face
 from spi_wrappers.functional.seeds import draw_key_data, read_reset_mask, read_seeds
-from spi_wrappers.functional.source import Source
 
 _Array = NDArray[Any]
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
-class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
+class FunctionalVectorEnv(Face, VectorEnv[Any, Any, _Array]):
     """Copies of a functional environment as one Gymnasium ``VectorEnv``, stepped by one jitted call.
 
     It behaves as ``SyncVectorEnv`` over ``FunctionalGymEnv`` with the same seeds, in all autoreset modes:
 
     * ``NEXT_STEP``: the step after an episode's end resets; its action is ignored, reward and cost are 0.
     * ``SAME_STEP``: a copy resets in the step that ends its episode; ``infos["final_obs"]`` and
-      ``infos["final_info"]`` tell how that ended.
-    * ``DISABLED``: the caller resets, by ``reset(options={"reset_mask": mask})``. The other modes take a mask
-      too.
+      ``infos["final_info"]`` describe the end.
+    * ``DISABLED``: the caller resets, by ``reset(options={"reset_mask": mask})``. The other modes also accept a
+      mask.
 
-    ``infos["cost"]`` is float64 ``[num_envs]`` at every step and reset: the cost of the transition, as the
-    reward is, and 0 at a reset. So under ``SAME_STEP`` the cost of an episode's last step is in
-    ``infos["final_info"]["cost"]``, and ``infos["cost"]`` has the reset's 0 there.
+    ``infos["cost"]`` is float64 ``[num_envs]`` at every step and reset: the cost of the transition, and 0 at a
+    reset. Under ``SAME_STEP`` the cost of an episode's last step is therefore in ``infos["final_info"]["cost"]``,
+    and ``infos["cost"]`` is 0 there.
 
     Args:
         num_envs: number of copies.
-        env: a functional environment; a registered name such as ``"spi/PixelGoal-v0"``; or
-            ``"module:attribute"``, of one or of its factory. Specs of ``gymnasium.make_vec`` need a name.
+        env: a functional environment, a registered name such as ``"spi/PixelGoal-v0"``, or
+            ``"module:attribute"`` of an environment or its factory. Specs of ``gymnasium.make_vec`` need a name.
         autoreset_mode: an ``AutoresetMode`` or its value.
         render_mode: ``None`` or, if the environment renders, ``"rgb_array"``.
         **env_kwargs: for the factory behind a name.
 
     Raises:
-        TypeError: ``env`` is no functional environment.
+        TypeError: ``env`` is not a functional environment.
         ValueError: ``num_envs`` is not positive, or a mode is unknown.
         UnknownPluginError: nothing is registered under the name.
     """
 
-    metadata = declared_metadata()
     honours_reset_mask: ClassVar[bool] = True
 
     def __init__(
@@ -68,29 +66,13 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
             raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
         self.num_envs = num_envs
         self._mode = _read_mode(autoreset_mode)
-        self._batch = Batch(Source(env, env_kwargs), num_envs)
+        self._hold(env, env_kwargs, num_envs, render_mode)
         self._ended = np.zeros(num_envs, np.bool_)
-        functional = self._batch.functional
-        self.metadata = {**metadata_of(functional, render_mode), "autoreset_mode": self._mode}
-        self.render_mode = render_mode
-        self.single_observation_space = observation_space(functional.observation_spec)
-        self.single_action_space = action_space(functional.action_spec)
+        self.metadata = {**self.metadata, "autoreset_mode": self._mode}
+        self.single_observation_space = observation_space(self.functional.observation_spec)
+        self.single_action_space = action_space(self.functional.action_spec)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-
-    @property
-    def functional(self) -> FunctionalEnv:
-        """The functional environment."""
-        return self._batch.functional
-
-    @property
-    def params(self) -> PyTree:
-        """The parameters in use; others of the same shapes may be assigned without a new compilation."""
-        return self._batch.params
-
-    @params.setter
-    def params(self, params: PyTree) -> None:
-        self._batch.params = params
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -98,16 +80,16 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, _Array]):
         """Begin new episodes, in all copies or where ``options["reset_mask"]`` is true.
 
         Args:
-            seed: the i-th copy gets ``seed + i``, or the i-th of a sequence. Without one a copy's stream of
-                random numbers goes on.
-            options: only ``"reset_mask"``, bool ``[num_envs]``, is known.
+            seed: the i-th copy gets ``seed + i``, or the i-th of a sequence. Without a seed, a copy's stream of
+                random numbers continues.
+            options: only ``"reset_mask"``, bool ``[num_envs]``, is supported.
 
         Returns:
             The observations of all copies, and infos.
 
         Raises:
             ResetNeeded: the very first reset has a mask that leaves copies out.
-            TypeError: the mask is no boolean array.
+            TypeError: the mask is not a boolean array.
             ValueError: a shape or length is wrong, or an option is unknown.
         """
         self._check_open("reset")
@@ -197,12 +179,12 @@ def _read_mode(mode: AutoresetMode | str) -> AutoresetMode:
 
 
 def _with_masks(info: dict[str, _Array], mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Gymnasium's vector infos: each array beside the mask of the copies that report it."""
+    """Gymnasium's vector infos: each array with the mask of the copies that report it."""
     return info | {f"_{name}": mask.copy() for name in info}
 
 
 def _final_infos(spec: ObservationSpec, final_obs: Observation | None, signals: Signals) -> dict[str, Any]:
-    """``SyncVectorEnv``'s infos about episodes that ended in this step; none if ``final_obs`` is ``None``."""
+    """``SyncVectorEnv``'s infos of episodes that ended in this step; none if ``final_obs`` is ``None``."""
     if final_obs is None:
         return {}
     ended = signals.terminated | signals.truncated
