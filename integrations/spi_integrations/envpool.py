@@ -1,10 +1,10 @@
-"""EnvPool: thousands of Atari frames a second, ready for Stable-Baselines3 and for our algorithms.
+"""EnvPool: thousands of Atari frames per second, for Stable-Baselines3 and our algorithms.
 
 >>> from spi_integrations.envpool import make_vec
 >>> env = make_vec("Breakout-v5", num_envs=128)  # doctest: +SKIP
 >>> DeepSPI("CnnPolicy", env).learn(10_000_000)  # doctest: +SKIP
 
-EnvPool is an extra: ``pip install "spi-plugins[envpool]"`` (Linux). The Atari ROMs come with it.
+EnvPool is an extra: ``pip install "spi-plugins[envpool]"`` (Linux). It includes the Atari ROMs.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from typing import Any
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv
 from spi_plugins.errors import MissingDependencyError
 
-# What the paper's implementation asks of Atari beside its two switches. The limit is in agent steps.
+# The Atari settings of the paper's implementation, except its two switches. The limit is in agent steps.
 _ATARI = {
     "frame_skip": 4,
     "stack_num": 4,
@@ -25,7 +25,7 @@ _ATARI = {
 _DETERMINISTIC = {"repeat_action_probability": 0.0, "noop_max": 30}
 _STOCHASTIC = {"repeat_action_probability": 0.3, "noop_max": 60}
 
-# Taken by envpool.make itself, so no part of an environment's config.
+# Arguments of envpool.make itself, which are not in an environment's config.
 _MAKE_OPTIONS = (
     "from_pixels",
     "render_camera_id",
@@ -49,32 +49,32 @@ def make_vec(
 ) -> EnvPoolVecEnv:
     """Make an EnvPool environment as a ``VecEnv``, for Atari with the settings of the Deep SPI paper.
 
-    Atari: four stacked gray frames of 84 x 84, an action for every four frames, at most 108,000 actions an
+    Atari: four stacked gray frames of 84 x 84, one action for every four frames, at most 108,000 actions per
     episode, the minimal set of actions, FIRE pressed at the start. The settings are those of the paper's
-    published implementation; the stochastic ones make actions stick with probability 0.3 and begin with up
-    to 60 no-ops instead of 30.
+    published implementation; in the stochastic variant actions stick with probability 0.3 and episodes begin with
+    up to 60 no-ops instead of 30.
 
     Args:
         env_id: an id of ``envpool.list_all_envs()``, for example ``"Breakout-v5"``.
         num_envs: number of environments.
-        seed: of the first environment; the others count on from it. EnvPool fixes seeds here, once for all.
+        seed: of the first environment; the next ones have the following numbers. It cannot be changed later.
         stochastic: Atari only: the paper's stochastic variant.
-        episodic_life: Atari only: the loss of a life ends an episode for the learner, while
-            ``info["episode"]`` tells of whole games. True if ``None``.
+        episodic_life: Atari only: losing a life ends an episode for the learner, while ``info["episode"]``
+            describes whole games. True if ``None``.
         reward_clip: Atari only: the learner sees the sign of the reward, while ``info["episode"]`` and
             ``info["reward"]`` hold the score. True if ``None``.
-        num_threads: of EnvPool, 0 for its own choice.
-        **kwargs: any other field of the environment's EnvPool config, and ``render_mode``. They override the
-            settings above.
+        num_threads: of EnvPool; 0 lets it choose.
+        **kwargs: other fields of the environment's EnvPool config, and ``render_mode``; they override the settings
+            above.
 
     Returns:
-        The environment. It gives terminal observations and raw returns without further wrappers, and can be
-        stepped inside ``jit`` where EnvPool can.
+        The environment. It reports terminal observations and raw returns without further wrappers, and can be
+        stepped inside ``jit`` if EnvPool supports that.
 
     Raises:
         MissingDependencyError: an ``ImportError``; EnvPool is not installed.
-        ValueError: the id is unknown, ``num_envs`` or ``seed`` is out of range, or arguments contradict.
-        TypeError: an argument that this environment does not have.
+        ValueError: the id is unknown, ``num_envs`` or ``seed`` is out of range, or arguments contradict each other.
+        TypeError: the environment does not have an argument.
     """
     try:
         import envpool
@@ -84,7 +84,7 @@ def make_vec(
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
     if not -(2**31) <= seed < 2**31:
-        raise ValueError(f"seed must fit into 32 bits with a sign, got {seed}.")
+        raise ValueError(f"seed must be a signed 32-bit integer, got {seed}.")
     fields = envpool.make_spec(env_id).config._fields
     _check_fields(env_id, kwargs, fields)
     switches = {"episodic_life": episodic_life, "reward_clip": reward_clip}
@@ -103,11 +103,13 @@ def _settings(
         given = [name for name, value in switches.items() if value is not None]
         given += ["stochastic"] * stochastic
         if given:
-            raise TypeError(f"{', '.join(given)}: Atari has this, {env_id!r} has not. Leave it out.")
+            raise TypeError(
+                f"{', '.join(given)}: only for Atari, and {env_id!r} is not an Atari environment."
+            )
         return kwargs
     clash = [name for name in _STOCHASTIC if stochastic and name in kwargs]
     if clash:
-        raise ValueError(f"stochastic=True sets {', '.join(clash)}; give either one or the other.")
+        raise ValueError(f"stochastic=True sets {', '.join(clash)}; pass only one of them.")
     chosen = {name: True if value is None else value for name, value in switches.items()}
     return {**_ATARI, **(_STOCHASTIC if stochastic else _DETERMINISTIC), **chosen, **kwargs}
 
@@ -116,7 +118,7 @@ def _check_id(env_id: str, known: list[str]) -> None:
     if env_id not in known:
         close = difflib.get_close_matches(env_id, known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-        raise ValueError(f"env_id={env_id!r} is unknown to EnvPool.{hint} envpool.list_all_envs() has all.")
+        raise ValueError(f"env_id={env_id!r} is unknown to EnvPool.{hint} envpool.list_all_envs() lists all.")
 
 
 def _check_fields(env_id: str, kwargs: dict[str, Any], fields: tuple[str, ...]) -> None:

@@ -56,7 +56,7 @@ def test_other_environments_have_their_own_arguments_only():
     assert env.pool.config["max_episode_steps"] == 7
     assert env.seed(3) == [3, 4]
     for name in ("stochastic", "episodic_life", "reward_clip"):
-        with pytest.raises(TypeError, match=f"{name}: Atari has this, 'CartPole-v1' has not"):
+        with pytest.raises(TypeError, match=f"{name}: only for Atari, and 'CartPole-v1' is not"):
             make_vec("CartPole-v1", 2, **{name: True})
     with pytest.raises(TypeError, match="Did you mean 'frame_skip'"):
         make_vec("Breakout-v5", 1, frameskip=3)

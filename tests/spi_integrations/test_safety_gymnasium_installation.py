@@ -96,7 +96,7 @@ def test_a_racecar_that_drives_farther_is_warned_of(versions):
 
 def test_another_version_of_safety_gymnasium_is_warned_of(versions):
     versions(safety_gymnasium="1.2.0")
-    with pytest.warns(UserWarning, match=r"safety-gymnasium 1\.2\.0 was never tried.*--no-deps"):
+    with pytest.warns(UserWarning, match=r"safety-gymnasium 1\.2\.0 is untested.*--no-deps"):
         installation.check("SafetyPointGoal1-v0")
 
 

@@ -1,8 +1,8 @@
 """Observations and costs of safety-gymnasium's tasks, computed with fewer calls into MuJoCo.
 
-Upstream looks up bodies and geoms by name in every reading, and computes the lidar with arrays of two numbers.
-Here names are resolved once per model, which is once per episode, and lidar is plain floats. Costs and rewards
-come out bit for bit the same, observations up to the rounding of a rotation.
+Upstream looks up bodies and geoms by name at every reading, and computes the lidar with arrays of two numbers.
+Here names are resolved once per model, that is, once per episode, and the lidar uses plain floats. Costs and
+rewards are the same bit for bit, observations up to the rounding of a rotation.
 """
 
 import cmath
@@ -15,7 +15,7 @@ import numpy as np
 from spi_integrations.safety_gymnasium import upstream
 
 _TURN = 2 * math.pi
-# Costs that count the robot's contacts: name of the obstacle, of its cost, its price, how its geoms begin.
+# Obstacles whose cost counts the robot's contacts: key of the cost, name of its price, prefix of the geoms.
 _CONTACTS = {
     "vases": ("cost_vases_contact", "contact_cost", "vase"),
     "pillars": ("cost_pillars", "cost", "pillar"),
@@ -25,14 +25,14 @@ _CONTACTS = {
 
 
 class Found(NamedTuple):
-    """What was looked up in a model.
+    """Names that were resolved in a model.
 
     Attributes:
         model: the model.
-        bodies: by obstacle, the rows of its bodies in ``xpos``; ``None`` where its position is no body's.
+        bodies: by obstacle, the rows of its bodies in ``xpos``; ``None`` if its position is not a body's.
         robot: ids of the robot's geoms.
         geoms: name of each geom.
-        jacobian: ``[3, nv]``, to write into.
+        jacobian: ``[3, nv]``, a buffer.
         mocaps: by moving obstacle, the rows in ``mocap_pos``.
     """
 
@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
 
 class FastTask(upstream.BaseTask):  # type: ignore[misc]
-    """Replaces upstream's readings; mixed in before its task."""
+    """Replaces upstream's readings; a mixin before its task."""
 
     _known: Found | None = None
 
@@ -68,7 +68,7 @@ class FastTask(upstream.BaseTask):  # type: ignore[misc]
         return np.concatenate([np.ravel(parts[name]) for name in self.obs_info.obs_space_dict.spaces])
 
     def calculate_cost(self) -> dict[str, Any]:
-        """The costs of a step before upstream makes each of them 0 or 1."""
+        """The costs of a step, before upstream turns each into 0 or 1."""
         mujoco.mj_forward(self.model, self.data)
         found = self._found()
         touched = [
@@ -93,7 +93,7 @@ class FastTask(upstream.BaseTask):  # type: ignore[misc]
         return costs
 
     def simulation_forward(self, action: Any) -> bool:
-        """Act, with the moving obstacles' places computed once per physics step."""
+        """Act, computing the positions of moving obstacles once per physics step."""
         if not self._mocaps or self.debug:
             exception: bool = super().simulation_forward(action)
             return exception
@@ -113,7 +113,7 @@ class FastTask(upstream.BaseTask):  # type: ignore[misc]
         return self._lidar(np.array(positions, ndmin=2)[:, :2].tolist())
 
     def _lidar(self, positions: list[list[float]]) -> Any:
-        """How near things are, in bins around the robot; see upstream's ``_obs_lidar_pseudo``."""
+        """The proximity of things in bins around the robot, as upstream's ``_obs_lidar_pseudo``."""
         conf = self.lidar_conf
         bins, reach = conf.num_bins, conf.max_dist
         if conf.type != "pseudo":
@@ -177,7 +177,7 @@ class FastTask(upstream.BaseTask):  # type: ignore[misc]
         return cost
 
     def _found(self) -> Found:
-        """What was looked up in the present model."""
+        """The names, resolved in the current model."""
         if self._known is None or self._known.model is not self.model:
             model = self.model
             geoms = [model.geom(geom).name for geom in range(model.ngeom)]
@@ -198,7 +198,7 @@ class FastTask(upstream.BaseTask):  # type: ignore[misc]
         return self._known
 
     def _bodies(self, obstacle: Any) -> list[int] | None:
-        """The rows of an obstacle's bodies, if they are where upstream says that it is."""
+        """The rows of an obstacle's bodies, if their positions are those that upstream reports."""
         name, end = obstacle.name, "obj" if obstacle.name in self._mocaps else ""
         names = (
             [f"{name[:-1]}{index}{end}" for index in range(obstacle.num)]

@@ -1,4 +1,4 @@
-"""Is there a safety-gymnasium that can run? Errors say which command mends what."""
+"""Checks of the installed packages; errors name the command that fixes them."""
 
 import importlib.metadata
 import importlib.util
@@ -16,30 +16,30 @@ COMMANDS = f"""
 
 _NEEDED = ("mujoco", "xmltodict", "yaml", "imageio", "packaging")
 
-# Before, MuJoCo reads NumPy 2's arrays wrongly, without an error.
+# Earlier versions silently misread NumPy 2's arrays.
 _MUJOCO_FOR_NUMPY_2 = (3, 1, 4)
-# Since then, the wheels of Racecar drive it about 1.4 times as far.
+# From this version on, Racecar drives about 1.4 times as far.
 _MUJOCO_OF_RACECAR = (3, 15)
 
 
 def check(task: str) -> None:
-    """Refuse what cannot run, and warn of what runs differently.
+    """Refuse versions that cannot run, and warn about those that run differently.
 
     Args:
-        task: the name of the task that is to be made.
+        task: name of the task to make.
 
     Raises:
-        MissingDependencyError: a package is missing, or of a version that cannot work.
+        MissingDependencyError: a package is missing or of an unsuitable version.
     """
     if importlib.util.find_spec("safety_gymnasium") is None:
         raise MissingDependencyError(
-            f"{task} needs safety-gymnasium {VERSION}, which is not installed. Both lines, in this order:\n{COMMANDS}",
+            f"{task} needs safety-gymnasium {VERSION}, which is not installed. In this order:\n{COMMANDS}",
             name="safety_gymnasium",
         )
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
-            f'{task} needs {" and ".join(missing)} beside safety-gymnasium: pip install "spi-plugins[safety]"',
+            f'{task} needs {" and ".join(missing)} in addition to safety-gymnasium: pip install "spi-plugins[safety]"',
             name=missing[0],
         )
     mujoco = _numbers("mujoco")
@@ -51,8 +51,8 @@ def check(task: str) -> None:
         )
     if "Racecar" in task and mujoco >= _MUJOCO_OF_RACECAR:
         warnings.warn(
-            f"{task}: since MuJoCo 3.15 the Racecar drives about 1.4 times as far as it did, so results do not "
-            'compare with published ones: pip install "mujoco<3.15"',
+            f"{task}: since MuJoCo 3.15 the Racecar drives about 1.4 times as far, so results are not comparable "
+            'to published ones: pip install "mujoco<3.15"',
             UserWarning,
             stacklevel=3,
         )
@@ -62,7 +62,7 @@ def check(task: str) -> None:
         installed = "of unknown version"
     if installed != VERSION:
         warnings.warn(
-            f"safety-gymnasium {installed} was never tried here. What works is "
+            f"safety-gymnasium {installed} is untested. This version works: "
             f"pip install --no-deps safety-gymnasium=={VERSION}",
             UserWarning,
             stacklevel=3,

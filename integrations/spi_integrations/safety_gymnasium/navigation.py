@@ -15,7 +15,7 @@ from spi_wrappers.registration import SAFETY_ROBOTS
 
 
 class NavigationTask(upstream.BaseTask):  # type: ignore[misc]
-    """What is done anew for all tasks; mixed in before upstream's class by ``task_class``."""
+    """Changes to all tasks; a mixin before upstream's class, see ``task_class``."""
 
     fast = False
     textures = True
@@ -28,7 +28,7 @@ class NavigationTask(upstream.BaseTask):  # type: ignore[misc]
             super()._build()
 
     def _get_viewer(self, mode: str) -> Any:
-        """The viewer of a render mode, made at the first picture."""
+        """The viewer of a render mode, made for the first picture."""
         if mode != "human" and mode not in self._viewers:
             size = self.model.vis.global_
             self._viewers[mode] = make_viewer(self.model, self.data, size.offwidth, size.offheight)
@@ -39,25 +39,25 @@ class NavigationTask(upstream.BaseTask):  # type: ignore[misc]
 
 
 class FastNavigationTask(FastTask, NavigationTask):
-    """The same with fewer calls into MuJoCo."""
+    """``NavigationTask`` with fewer calls into MuJoCo."""
 
     fast = True
 
 
 @functools.cache
 def task_class(name: str, fast: bool, textures: bool) -> type[Any]:
-    """Upstream's class of a task, ``"GoalLevel1"`` for instance, with what is done anew.
+    """Upstream's class of a task, such as ``"GoalLevel1"``, with our changes.
 
-    The name stays, since upstream finds the task's walls by it.
+    The name is kept, because upstream uses it to find the task's walls.
     """
     base = FastNavigationTask if fast else NavigationTask
     return type(name, (base, getattr(upstream.tasks, name)), {"textures": textures})
 
 
 class NavigationEnv(upstream.Builder):  # type: ignore[misc]
-    """One of safety-gymnasium's navigation tasks; ``make_env`` has the arguments.
+    """One of safety-gymnasium's navigation tasks, with the arguments of ``make_env``.
 
-    Seeds are what decides the layouts: the same one gives the layout that upstream's environment draws from it.
+    A seed leads to the same layout as in upstream's environment.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class NavigationEnv(upstream.Builder):  # type: ignore[misc]
         return task
 
     def set_seed(self, seed: int | None = None) -> None:
-        """Seed layouts; without one from the operating system, so forked processes do not repeat each other."""
+        """Seed the layouts; by default from the operating system, so that forked processes differ."""
         if seed is not None and not 0 <= seed < 2**32:
             raise ValueError(f"seed must be at least 0 and below 2**32, got {seed}.")
         super().set_seed(int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed)
@@ -91,7 +91,7 @@ class NavigationEnv(upstream.Builder):  # type: ignore[misc]
         return observation, {**info, "cost": 0.0, "cost_terms": self._terms(self.cost)}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Act; see ``make_env`` for the info."""
+        """Act; ``make_env`` describes the info."""
         if self.done:
             raise gym.error.ResetNeeded(f"{self._name}: call reset() before step(); the episode is over.")
         action = np.asarray(action, np.float64)
@@ -101,7 +101,7 @@ class NavigationEnv(upstream.Builder):  # type: ignore[misc]
         return observation, float(reward), bool(terminated), bool(truncated), info
 
     def _terms(self, costs: dict[str, Any]) -> dict[str, float]:
-        """The parts of the cost. Upstream leaves out buttons in the steps in which they are off."""
+        """The parts of the cost, including buttons, which upstream omits in steps in which they are off."""
         terms = {
             key.removeprefix("cost_"): float(value)
             for key, value in costs.items()
@@ -113,14 +113,14 @@ class NavigationEnv(upstream.Builder):  # type: ignore[misc]
         return terms
 
     def render(self) -> Any:
-        """A picture, ``[height, width, 3]`` uint8, by the agent's own camera unless another one was named."""
+        """A picture, ``[height, width, 3]`` uint8, from the agent's camera by default."""
         picture = super().render()
         return None if picture is None else np.ascontiguousarray(picture)
 
     def close(self) -> None:
         """Close the viewers."""
         for mode, viewer in self.task._viewers.items():
-            # A viewer without a window would shut GLFW for all others.
+            # Closing a viewer without a window would shut down GLFW for all others.
             viewer.close() if mode == "human" else viewer.free()
         self.task._viewers.clear()
         self.task.viewer = None

@@ -1,4 +1,4 @@
-"""Pictures without a window, and what to do where there is no OpenGL."""
+"""Pictures without a window, and errors where OpenGL is missing."""
 
 import contextlib
 import os
@@ -8,16 +8,16 @@ from typing import Any
 import mujoco
 from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
 
-# What a missing library raises differs by what is missing.
+# The error depends on which library is missing.
 _NO_OPENGL = (mujoco.FatalError, RuntimeError, ImportError, AttributeError)
 
 
 @contextlib.contextmanager
 def opengl_errors() -> Iterator[None]:
-    """Say what to set where MuJoCo finds no OpenGL.
+    """Explain what to set if MuJoCo finds no OpenGL.
 
     Raises:
-        RuntimeError: the message names ``MUJOCO_GL``.
+        RuntimeError: with a message about ``MUJOCO_GL``.
     """
     try:
         yield
@@ -31,7 +31,7 @@ def opengl_errors() -> Iterator[None]:
 
 
 def make_viewer(model: Any, data: Any, width: int, height: int) -> OffScreenViewer:
-    """Gymnasium's viewer without a window, of so many pixels.
+    """Gymnasium's viewer without a window, of this size in pixels.
 
     Raises:
         RuntimeError: there is no OpenGL.

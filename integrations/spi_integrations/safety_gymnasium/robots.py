@@ -1,4 +1,4 @@
-"""safety-gymnasium's robots, read with scalars where NumPy 2.4 and later refuse arrays of one element."""
+"""safety-gymnasium's robots, read as scalars where NumPy 2.4 and later refuse arrays of one element."""
 
 import functools
 import math
@@ -14,15 +14,15 @@ _Array = np.ndarray[Any, Any]
 
 
 class Robot(upstream.BaseAgent):  # type: ignore[misc]
-    """What is read anew for all robots; mixed in before upstream's class by ``robot_class``."""
+    """Readings of all robots; a mixin before upstream's class, see ``robot_class``."""
 
     def _build_action_space(self) -> spaces.Box:
-        """Actuators' ranges, through float32 as upstream has them, whose cast of bounds warns today."""
+        """Ranges of the actuators, rounded to float32 as upstream does, but without its warning."""
         low, high = self.engine.model.actuator_ctrlrange.astype(np.float32).astype(np.float64).T
         return spaces.Box(low, high, dtype=np.float64)
 
     def _init_jnt_sensors(self) -> None:
-        """Sort the sensors by what they measure; called once, by upstream's constructor."""
+        """Sort the sensors by what they measure; upstream's constructor calls it once."""
         model, info = self.engine.model, self.sensor_info
         lists = {
             mujoco.mjtSensor.mjSENS_JOINTPOS: info.hinge_pos_names,
@@ -58,7 +58,7 @@ class Robot(upstream.BaseAgent):  # type: ignore[misc]
 
 
 class FastRobot(Robot):
-    """Finds bodies and sensors once per model in place of once per reading."""
+    """Looks up bodies and sensors once per model instead of at every reading."""
 
     _found: Any = None
 
@@ -84,7 +84,7 @@ class FastRobot(Robot):
         """Distance in the plane to a position, in meters."""
         x, y, _ = self.pos.tolist()
         dx, dy = float(pos[0]) - x, float(pos[1]) - y
-        # No ** 2, which need not round as a product does: rewards would differ in the last bit.
+        # Not ** 2, which may round differently from a product: rewards would differ in the last bit.
         return math.sqrt(dx * dx + dy * dy)
 
     @property
@@ -104,8 +104,8 @@ class FastRobot(Robot):
 
 @functools.cache
 def robot_class(name: str, fast: bool) -> type[Any]:
-    """Upstream's class of a robot, ``"Point"`` for instance, read as above.
+    """Upstream's class of a robot, such as ``"Point"``, with the readings above.
 
-    The name stays, since upstream finds the robot's XML by it.
+    The name is kept, because upstream uses it to find the robot's XML.
     """
     return type(name, (FastRobot if fast else Robot, getattr(upstream.agents, name)), {})

@@ -1,8 +1,8 @@
-"""What is used of safety-gymnasium, imported around its ``__init__``, which today's Gymnasium cannot run.
+"""The parts of safety-gymnasium in use, imported without its ``__init__``, which current Gymnasium cannot run.
 
-In place of the package stands an empty one with the same path, so its modules import each other as ever.
-Two of its module attributes are replaced: the colors, whose arrays dataclasses refuse as defaults since
-Python 3.11, and the reader of its configuration files, which knows when to leave out textures.
+An empty package with the same path replaces it, so that its modules can import each other. Two of their attributes
+are replaced: the colors, whose arrays dataclasses refuse as defaults since Python 3.11, and the reader of
+configuration files, which can leave out textures.
 """
 
 import contextlib
@@ -25,20 +25,20 @@ from spi_plugins.errors import MissingDependencyError
 
 _PACKAGE = "safety_gymnasium"
 _WITH_TEXTURES: ContextVar[bool] = ContextVar("with_textures", default=True)
-# Pictures cannot be without a sky. This one has 8 pixels a side in place of 3259.
+# Pictures need a sky. This one is 8 pixels wide instead of 3259.
 _PLAIN_SKY = {"@type": "skybox", "@builtin": "flat", "@width": "8", "@height": "8", "@rgb1": "0.1 0.1 0.1"}
 _GRAY = {"@type": "2d", "@builtin": "flat", "@width": "8", "@height": "8", "@rgb1": "0.5 0.5 0.5"}
 
 
 class HashableColor(np.ndarray[Any, np.dtype[Any]]):
-    """An array that may be the default of a dataclass's field."""
+    """An array that can be the default of a dataclass field."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
 def worlds_with_textures(wanted: bool) -> Iterator[None]:
-    """Worlds that this thread builds have upstream's textures or not."""
+    """Choose whether worlds that this thread builds have upstream's textures."""
     token = _WITH_TEXTURES.set(wanted)
     try:
         yield
@@ -47,7 +47,7 @@ def worlds_with_textures(wanted: bool) -> Iterator[None]:
 
 
 def _stand_in() -> None:
-    """Put the empty package into ``sys.modules``, unless somebody managed to import the real one."""
+    """Put the empty package into ``sys.modules``, unless the real one could be imported."""
     if _PACKAGE in sys.modules:
         return
     spec = importlib.util.find_spec(_PACKAGE)
@@ -64,7 +64,7 @@ def _refuse(name: str) -> Any:
         raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")
     raise AttributeError(
         f"safety_gymnasium.{name}: in this process spi_integrations.safety_gymnasium runs safety-gymnasium's tasks "
-        'without its package, which today\'s Gymnasium cannot import. Use gymnasium.make("spi/SafetyPointGoal1-v0").'
+        'without its package, which current Gymnasium cannot import. Use gymnasium.make("spi/SafetyPointGoal1-v0").'
     )
 
 
@@ -73,14 +73,14 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(f"{_PACKAGE}.{name}")
     except ImportError as error:
         raise MissingDependencyError(
-            f"The installed safety-gymnasium cannot be imported ({error}). What works is{COMMANDS}",
+            f"The installed safety-gymnasium cannot be imported ({error}). This works:{COMMANDS}",
             name=_PACKAGE,
         ) from error
 
 
 @functools.cache
 def _read(path: pathlib.Path, with_textures: bool) -> Any:
-    """A configuration file of upstream's; textures that it lacks, or that are not wanted, are made plain."""
+    """One of upstream's configuration files, with plain textures for those that are missing or not wanted."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if path.name != "assets.yaml":
         return content
@@ -88,7 +88,7 @@ def _read(path: pathlib.Path, with_textures: bool) -> Any:
     if not with_textures:
         textures["skybox"] = _PLAIN_SKY
     for name, texture in textures.items():
-        # The distribution has none of the pictures that Race and its bushes are painted with.
+        # The distribution lacks the pictures for Race and its bushes.
         file = path.parents[1] / "assets" / "textures" / texture.get("@file", "")
         if "@file" in texture and not (with_textures and file.exists()):
             textures[name] = {"@name": texture["@name"], **_GRAY}
@@ -96,7 +96,7 @@ def _read(path: pathlib.Path, with_textures: bool) -> Any:
 
 
 def _load(stream: TextIO, **_: Any) -> Any:
-    """In place of ``yaml.load``, which upstream calls at every reset."""
+    """Replaces ``yaml.load``, which upstream calls at every reset."""
     return copy.deepcopy(_read(pathlib.Path(stream.name), _WITH_TEXTURES.get()))
 
 
@@ -118,7 +118,7 @@ rotation_of: Any = _import("utils.task_utils").quat2mat
 
 
 def velocity_class(task: str) -> Any:
-    """The class of a Safety-Velocity task, for example of ``"SafetyHopperVelocity-v1"``."""
+    """The class of a Safety-Velocity task, such as ``"SafetyHopperVelocity-v1"``."""
     robot, version = task.removeprefix("Safety").split("Velocity-")
     file = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in robot)
     module = _import(f"tasks.safe_velocity.safety{file}_velocity_{version}")

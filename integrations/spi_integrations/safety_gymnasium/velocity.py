@@ -1,4 +1,4 @@
-"""The Safety-Velocity tasks of safety-gymnasium: Gymnasium's MuJoCo robots, version 4, with a limit of speed."""
+"""The Safety-Velocity tasks of safety-gymnasium: Gymnasium's MuJoCo robots, version 4, with a speed limit."""
 
 import functools
 from typing import Any
@@ -10,7 +10,7 @@ from spi_integrations.safety_gymnasium.pictures import opengl_errors
 
 
 class VelocityMixin:
-    """Moves the cost from upstream's six values into the info; mixed in before upstream's class."""
+    """Moves the cost from upstream's six values into the info; a mixin before upstream's class."""
 
     _name: str
     _arguments: dict[str, Any]
@@ -23,7 +23,7 @@ class VelocityMixin:
         return observation, {**info, "cost": 0.0, "cost_terms": {"velocity": 0.0}}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Act; the cost is 1 above the limit of speed."""
+        """Act; the cost is 1 above the speed limit."""
         observation, reward, cost, terminated, truncated, info = super().step(action)  # type: ignore[misc]
         info["cost"] = float(cost)
         info["cost_terms"] = {"velocity": float(cost)}
@@ -41,7 +41,7 @@ class VelocityMixin:
 
 @functools.cache
 def velocity_class(task: str) -> type[Any]:
-    """Upstream's class of a task, with five values."""
+    """Upstream's class of a task, returning five values."""
     base = upstream.velocity_class(task)
     return type(base.__name__, (VelocityMixin, base), {})
 

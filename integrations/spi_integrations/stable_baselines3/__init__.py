@@ -1,4 +1,4 @@
-"""Stable-Baselines3: other libraries' vector environments, and costs, for its algorithms and for ours.
+"""Vector environments of other libraries, and costs, for Stable-Baselines3's algorithms and ours.
 
 >>> import gymnasium as gym
 >>> from spi_integrations.stable_baselines3 import as_vec_env
@@ -6,11 +6,11 @@
 >>> env.num_envs
 4
 
-``as_vec_env`` takes Gymnasium's ``VectorEnv`` in each autoreset mode, EnvPool and functional environments.
-The result is right about terminal observations and time limits, and reports the unclipped, unshaped return of
+``as_vec_env`` takes Gymnasium's ``VectorEnv`` in any autoreset mode, EnvPool and functional environments.
+The result handles terminal observations and time limits correctly, and reports the unclipped, unshaped return of
 whole episodes without a ``Monitor``.
 
-The rest is for environments that give ``info["cost"]``: statistics, callbacks, evaluation, and wrappers of any
+Everything else is for environments with ``info["cost"]``: statistics, callbacks, evaluation, and wrappers of any
 ``VecEnv``.
 """
 

@@ -1,4 +1,4 @@
-"""Callbacks that watch what episodes cost."""
+"""Callbacks that watch the costs of episodes."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ from spi_wrappers.cost.accounts.arguments import real, whole
 
 
 class EpisodeCostCallback(BaseCallback):
-    """Base of callbacks that see each episode's cost as it ends: ``_on_episodes`` is called with them."""
+    """Base of callbacks that see the cost of each episode when it ends, in ``_on_episodes``."""
 
     def __init__(self, verbose: int = 0) -> None:
         super().__init__(verbose)
@@ -25,18 +25,18 @@ class EpisodeCostCallback(BaseCallback):
         return self._on_episodes(ended) if ended else True
 
     def _on_episodes(self, ended: list[EndedEpisode]) -> bool:
-        """Take note of episodes that ended at the same step; false stops the training."""
+        """Handle episodes that ended at the same step; return false to stop the training."""
         return True
 
 
 class CostLogCallback(EpisodeCostCallback):
     """Logs ``rollout/ep_cost_mean``, ``rollout/cost_rate`` and, with a limit, ``rollout/violation_rate``.
 
-    Means are over the last episodes, as many as those of ``rollout/ep_rew_mean``. Algorithms of this package
-    log the first two by themselves.
+    Means are over as many episodes as ``rollout/ep_rew_mean``. Algorithms of this package log the first two
+    themselves.
 
     Args:
-        limit: above which an episode's cost is a violation.
+        limit: an episode that costs more is a violation.
         verbose: as in every callback.
 
     Raises:
@@ -71,15 +71,15 @@ class CostLogCallback(EpisodeCostCallback):
 
 
 class StopOnCost(EpisodeCostCallback):
-    """Stops the training once the last episodes cost too much on average.
+    """Stops the training once recent episodes cost too much on average.
 
     Args:
         limit: the mean cost above which training stops.
-        n_episodes: how many episodes the mean is over; before so many have ended, nothing stops.
-        verbose: 1 to log what stopped the training.
+        n_episodes: number of episodes in the mean; training never stops before that many have ended.
+        verbose: 1 to log why the training stopped.
 
     Raises:
-        TypeError: an argument is no number.
+        TypeError: an argument is not a number.
         ValueError: ``limit`` is negative or ``n_episodes`` below 1; in training, an episode has no cost.
     """
 

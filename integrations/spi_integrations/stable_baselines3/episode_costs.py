@@ -1,4 +1,4 @@
-"""Costs of episodes, read off what a ``VecEnv`` gives at each step."""
+"""Costs of episodes, from the steps of a ``VecEnv``."""
 
 from typing import Any, NamedTuple
 
@@ -31,12 +31,12 @@ class EndedEpisode(NamedTuple):
 class EpisodeCosts:
     """Sums ``info["cost"]`` over the running episodes of a ``VecEnv``.
 
-    Where a monitor inside says ``info["episode"]["c"]`` (and ``"l"``), that is taken instead: it saw the cost
-    before anything changed it.
+    If a monitor inside reports ``info["episode"]["c"]`` (and ``"l"``), that is used instead, because the monitor saw
+    the cost before anything changed it.
 
     Args:
-        env: whose steps will be given to ``update``.
-        reader: who asks, for messages.
+        env: the environment whose steps are passed to ``update``.
+        reader: name of the caller, for messages.
     """
 
     def __init__(self, env: VecEnv, reader: str) -> None:
@@ -53,7 +53,7 @@ class EpisodeCosts:
             The episodes that ended with it.
 
         Raises:
-            ValueError: a cost is no finite number, or an episode ended without any.
+            ValueError: a cost is not a finite number, or an episode ended without one.
         """
         self._lengths += 1
         for i, info in enumerate(infos):
@@ -73,10 +73,10 @@ class EpisodeCosts:
 
 
 def is_monitored(env: VecEnv) -> bool:
-    """Whether ``info["episode"]`` tells where whole episodes end."""
+    """Whether ``info["episode"]`` marks the ends of whole episodes."""
     return is_vecenv_wrapped(env, VecMonitor) or bool(env.env_is_wrapped(Monitor)[0])
 
 
 def is_over(info: dict[str, Any], *, monitored: bool) -> bool:
-    """Whether a ``done`` is the end of the episode, not of one of several lives (Atari)."""
+    """Whether a ``done`` ends the episode, not just one of several lives (Atari)."""
     return not (monitored and "lives" in info and "episode" not in info)

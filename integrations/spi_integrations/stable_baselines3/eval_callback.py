@@ -1,4 +1,4 @@
-"""Evaluation in the course of training, with a limit on the cost."""
+"""Evaluation during training, with a limit on the cost."""
 
 import os
 from typing import Any
@@ -13,32 +13,32 @@ from spi_wrappers.cost.accounts.arguments import real
 
 
 class CostEvalCallback(EvalCallback):
-    """``EvalCallback`` whose best model has the highest mean return of those whose mean cost is within a limit.
+    """``EvalCallback`` whose best model has the highest mean return among those whose mean cost is within a limit.
 
-    While no evaluation is within the limit there is no best model. Beside what ``EvalCallback`` logs and
-    stores there are ``eval/mean_cost`` and ``eval/violation_rate``, and ``costs`` in ``evaluations.npz``,
-    ``[evaluations, episodes]``.
+    There is no best model until an evaluation is within the limit. In addition to ``EvalCallback``, it logs
+    ``eval/mean_cost`` and ``eval/violation_rate``, and stores ``costs``, ``[evaluations, episodes]``, in
+    ``evaluations.npz``.
 
     Args:
-        eval_env: gives ``info["cost"]`` at each step; anything that ``as_vec_env`` takes. Without the wrappers
-            that shape rewards, or with a monitor inside of them.
+        eval_env: an environment with ``info["cost"]`` at each step; anything that ``as_vec_env`` takes. Leave out
+            wrappers that shape rewards, or put a monitor inside of them.
         cost_limit: of the mean undiscounted cost of an episode.
         callback_on_new_best: called after a new best model.
         callback_after_eval: called after each evaluation.
-        n_eval_episodes: episodes of an evaluation.
-        eval_freq: evaluate at every so many calls, which is as many steps of each copy.
+        n_eval_episodes: number of episodes in an evaluation.
+        eval_freq: number of calls between evaluations, which is the number of steps of each copy.
         log_path: folder of ``evaluations.npz``.
         best_model_save_path: folder of ``best_model.zip``.
         deterministic: the most likely actions instead of samples.
-        verbose: 1 to write a line about each evaluation.
+        verbose: 1 to log a line about each evaluation.
 
     Raises:
-        TypeError: ``cost_limit`` is no number.
+        TypeError: ``cost_limit`` is not a number.
         ValueError: it is negative; in training, an episode has no cost.
 
     Attributes:
-        best_mean_reward: return of the best model; ``-inf`` while there is none.
-        best_mean_cost: its cost; NaN while there is none.
+        best_mean_reward: return of the best model; ``-inf`` before there is one.
+        best_mean_cost: its cost; NaN before there is one.
         last_mean_cost: cost in the last evaluation.
     """
 
@@ -72,8 +72,7 @@ class CostEvalCallback(EvalCallback):
         self.evaluations_costs: list[list[float]] = []
 
     def _init_callback(self) -> None:
-        # Unlike EvalCallback without a warning where training has wrappers that evaluation has not: that is the
-        # rule here.
+        # EvalCallback would warn that training has wrappers which evaluation lacks, but here that is the rule.
         for folder in (self.best_model_save_path, self.log_path and os.path.dirname(self.log_path)):
             if folder is not None:
                 os.makedirs(folder, exist_ok=True)

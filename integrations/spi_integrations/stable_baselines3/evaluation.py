@@ -1,4 +1,4 @@
-"""Evaluation of return and cost together."""
+"""Evaluation of return and cost."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from spi_plugins.algorithms.vec_envs import as_vec_env
 
 
 class CostEvaluation(NamedTuple):
-    """Evaluated episodes, in the order in which they ended.
+    """Evaluated episodes, in the order of their ends.
 
     Attributes:
         returns: undiscounted, float64 ``[episodes]``.
@@ -57,23 +57,23 @@ def evaluate_policy_with_cost(
     deterministic: bool = True,
     on_episode: Callable[[dict[str, Any]], None] | None = None,
 ) -> CostEvaluation:
-    """Run a policy for some episodes; return and cost of each.
+    """Run a policy for some episodes, and collect the return and cost of each.
 
-    How many episodes each copy of the environment plays is fixed beforehand, as in Stable-Baselines3's
-    ``evaluate_policy``: if the first to end were counted, short episodes would count too often.
+    The number of episodes of each copy of the environment is fixed beforehand, as in Stable-Baselines3's
+    ``evaluate_policy``: counting the first episodes to end would favor short ones.
 
-    Returns are those of a monitor (``info["episode"]["r"]``) where there is one, else sums of the rewards as
-    they come; costs likewise, ``info["episode"]["c"]`` or sums of ``info["cost"]``.
+    Returns are a monitor's (``info["episode"]["r"]``) if there is one, else sums of the rewards; likewise costs,
+    ``info["episode"]["c"]`` or sums of ``info["cost"]``.
 
     Args:
         model: anything with ``predict``.
         env: anything that ``as_vec_env`` takes; it is not closed.
-        n_eval_episodes: how many episodes.
+        n_eval_episodes: number of episodes.
         deterministic: the most likely actions instead of samples.
         on_episode: called with the last info of each episode.
 
     Raises:
-        ValueError: ``n_eval_episodes`` is below 1; an episode has no cost, or one that is no finite number.
+        ValueError: ``n_eval_episodes`` is below 1; an episode has no cost, or one that is not a finite number.
     """
     if n_eval_episodes < 1:
         raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes!r}.")

@@ -145,7 +145,7 @@ def test_bad_arguments_are_named(kwargs, error, message, vector):
 @pytest.mark.parametrize(
     ("make", "kwargs", "message"),
     [
-        (RandomCosts, {"terms": TERMS}, "MultiCost makes info.*gives a cost already"),
+        (RandomCosts, {"terms": TERMS}, "MultiCost makes info.*already has one"),
         (RandomCosts, {}, r"needs the same costs in info.*at every step, got \[\] instead of any"),
         (WithTerms, {"limits": {"c": 1.0}}, r"at every step, got \['a', 'b'\] instead of \['a', 'b', 'c'\]"),
         (

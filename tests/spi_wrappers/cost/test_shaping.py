@@ -346,5 +346,5 @@ def test_a_budget_refuses_images_and_taken_keys():
 
     with pytest.raises(TypeError, match="SauteBudget appends 'budget' to observations that are flat"):
         SauteBudget(Images(), budget=1.0)
-    with pytest.raises(ValueError, match="adds the key 'budget' to observations, which is there already"):
+    with pytest.raises(ValueError, match="adds the key 'budget' to observations, which already have it"):
         SauteBudget(SauteBudget(RandomCosts(dict_obs=True), budget=1.0), budget=1.0)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from spi_wrappers.cost.accounts.account import UNCHANGED, Account, AccountHolder, Bools, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.arguments import real, whole
 from spi_wrappers.cost.wrapper import CostWrapper
 
 
@@ -16,11 +17,9 @@ class MonitorAccount(Account):
 
     def __init__(self, num_rows: int, *, limit: float | None, buffer_length: int, stats_key: str) -> None:
         super().__init__(num_rows)
-        if limit is not None and not 0 <= limit < float("inf"):
-            raise ValueError(f"limit must be None or a number that is not negative, got {limit!r}.")
-        if buffer_length < 1:
-            raise ValueError(f"buffer_length must be at least 1, got {buffer_length!r}.")
-        self.limit, self.stats_key = limit, stats_key
+        self.limit = None if limit is None else real("limit", limit, at_least=0.0)
+        buffer_length = whole("buffer_length", buffer_length, at_least=1)
+        self.stats_key = stats_key
         self.costs = np.zeros(num_rows)
         self.lengths = np.zeros(num_rows, np.int64)
         self.cost_queue: deque[float] = deque(maxlen=buffer_length)

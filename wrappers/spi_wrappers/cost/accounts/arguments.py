@@ -1,4 +1,4 @@
-"""Numbers that users pass, checked by name."""
+"""Checks of arguments; the errors name them."""
 
 import math
 import operator
@@ -18,7 +18,7 @@ def real(
     """A finite number within bounds, as a float.
 
     Raises:
-        TypeError: ``value`` is no number, or a boolean.
+        TypeError: ``value`` is not a number, or is a boolean.
         ValueError: it is not finite or out of bounds.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -41,10 +41,10 @@ def real(
 
 
 def whole(name: str, value: Any, *, at_least: int) -> int:
-    """An integer from ``at_least`` on.
+    """An integer of at least ``at_least``.
 
     Raises:
-        TypeError: ``value`` is no integer.
+        TypeError: ``value`` is not an integer.
         ValueError: it is too small.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -56,10 +56,10 @@ def whole(name: str, value: Any, *, at_least: int) -> int:
 
 
 def boolean(name: str, value: Any) -> bool:
-    """A truth value.
+    """A boolean.
 
     Raises:
-        TypeError: ``value`` is something else, such as the string ``"False"``.
+        TypeError: ``value`` has another type, such as the string ``"False"``.
     """
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__}).")

@@ -1,4 +1,4 @@
-"""Rows of batched observations, whatever the space."""
+"""Rows of batched observations of any space."""
 
 from typing import Any
 
@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 
 
 def with_rows(space: spaces.Space[Any], batch: Any, rows: NDArray[np.intp], values: Any) -> Any:
-    """A batch with some rows replaced.
+    """A copy of a batch with some rows replaced.
 
     Args:
         space: of single observations.
-        batch: observations of all rows, left as they are.
-        rows: the indices to replace.
-        values: anything that gives a single observation for each of these indices, such as
-            ``infos["final_obs"]``.
+        batch: observations of all rows.
+        rows: indices of the rows to replace.
+        values: maps each of these indices to a single observation, such as ``infos["final_obs"]``.
     """
     if isinstance(batch, np.ndarray):
         result = batch.copy()

@@ -1,4 +1,4 @@
-"""Whether a cost is one: the errors that all cost wrappers share."""
+"""Checks of costs, with the errors that all cost wrappers share."""
 
 import math
 import numbers
@@ -14,15 +14,15 @@ _MAKERS = "CostFromInfo, CostFromFn, VelocityCost or SixTupleToInfo"
 def missing_cost(wrapper: str, keys: list[str]) -> ValueError:
     """The error for a transition whose info has no cost."""
     return ValueError(
-        f"{wrapper} needs info['cost'] at every step, but the info has only {sorted(keys)}. Wrap the environment "
-        f"in something that makes a cost first (inside of {wrapper}), such as {_MAKERS}."
+        f"{wrapper} needs info['cost'] at every step, but the info has only {sorted(keys)}. First wrap the environment "
+        f"in something that makes a cost (inside of {wrapper}), such as {_MAKERS}."
     )
 
 
 def double_cost(wrapper: str) -> ValueError:
-    """The error for a second cost on top of one."""
+    """The error for a second cost."""
     return ValueError(
-        f"{wrapper} makes info['cost'], but the wrapped environment gives a cost already. Use that one and drop "
+        f"{wrapper} makes info['cost'], but the wrapped environment already has one. Use that one without "
         f"{wrapper}, or remove the wrapper inside that makes it."
     )
 
@@ -31,7 +31,7 @@ def read_single_cost(value: Any, wrapper: str, what: str = "info['cost']") -> fl
     """A step's cost as a float.
 
     Raises:
-        ValueError: it is an array with axes, no number, NaN or infinite.
+        ValueError: it is not a number (or an array without axes), NaN or infinite.
     """
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()

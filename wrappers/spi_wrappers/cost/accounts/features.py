@@ -1,4 +1,4 @@
-"""Numbers appended to observations: flat ones grow, dictionaries get a key."""
+"""Numbers appended to observations: flat observations grow, dictionaries get a key."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ def extended_space(space: spaces.Space[Any], feature: Feature, wrapper: str) -> 
 
     Raises:
         TypeError: observations are neither flat arrays of floats nor dictionaries.
-        ValueError: the dictionary has the key already.
+        ValueError: the dictionary already has the key.
     """
     low, high = np.asarray(feature.low), np.asarray(feature.high)
     if isinstance(space, spaces.Dict):
         if feature.name in space.spaces:
             raise ValueError(
-                f"{wrapper} adds the key {feature.name!r} to observations, which is there already."
+                f"{wrapper} adds the key {feature.name!r} to observations, which already have it."
             )
         box = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
         return spaces.Dict({**space.spaces, feature.name: box})
@@ -29,7 +29,7 @@ def extended_space(space: spaces.Space[Any], feature: Feature, wrapper: str) -> 
         return spaces.Box(lowest, np.concatenate([space.high, high]).astype(space.dtype), dtype=lowest.dtype)
     raise TypeError(
         f"{wrapper} appends {feature.name!r} to observations that are flat arrays of floats or dictionaries, not "
-        f"{space}. Flatten them (gymnasium.wrappers.FlattenObservation) or put them into a dictionary first."
+        f"{space}. First flatten them (gymnasium.wrappers.FlattenObservation) or put them into a dictionary."
     )
 
 
@@ -39,7 +39,7 @@ def extended(observation: Any, values: NDArray[Any], feature: Feature) -> Any:
     Args:
         observation: ``[d]`` or ``[n, d]``, or a dictionary.
         values: ``[k]`` or ``[n, k]``.
-        feature: what the values are.
+        feature: what they are.
     """
     if isinstance(observation, dict):
         return {**observation, feature.name: values.astype(np.float32)}

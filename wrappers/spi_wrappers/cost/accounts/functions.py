@@ -1,4 +1,4 @@
-"""Functions that users give, by name or themselves."""
+"""Functions passed as ``"module:function"`` or as objects."""
 
 import importlib
 from collections.abc import Callable
@@ -9,10 +9,7 @@ FunctionOrName: TypeAlias = str | Callable[..., Any]
 
 
 def name_of(function: FunctionOrName) -> FunctionOrName:
-    """The ``"module:function"`` of a function that can be found by it; else what was given.
-
-    An environment's spec can then be JSON.
-    """
+    """The ``"module:function"`` that leads to a function, so that specs can be JSON; else the argument itself."""
     if isinstance(function, str) or not callable(function):
         return function
     name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
@@ -23,7 +20,7 @@ def name_of(function: FunctionOrName) -> FunctionOrName:
 
 
 def function_of(argument: str, function: FunctionOrName) -> Callable[..., Any]:
-    """The function behind a name.
+    """The function, looked up if it is a name.
 
     Args:
         argument: the argument's name, for messages.
@@ -31,7 +28,7 @@ def function_of(argument: str, function: FunctionOrName) -> Callable[..., Any]:
 
     Raises:
         TypeError: it is neither a name nor callable.
-        ValueError: nothing is found under the name.
+        ValueError: the name leads to nothing.
     """
     found: Any = function
     if isinstance(function, str):

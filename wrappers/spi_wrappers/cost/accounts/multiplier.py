@@ -1,4 +1,4 @@
-"""Lagrange multipliers of a limit on the episode cost: plain gradient ascent, and PID."""
+"""Lagrange multipliers for a limit on the episode cost, by gradient ascent or PID control."""
 
 import math
 from collections import deque
@@ -23,11 +23,11 @@ class PIDGains:
         ki: integral gain, per unit of cost above the limit and update.
         kd: derivative gain, per unit of rise of the cost.
         ema_p: smoothing of the proportional error in [0, 1): the weight of the past.
-        ema_d: smoothing of the cost that the derivative is taken of, likewise.
-        delay: number of updates that the rise is measured over.
+        ema_d: smoothing of the cost in the derivative, likewise.
+        delay: number of updates over which the rise is measured.
 
     Raises:
-        TypeError: a gain is no number, or ``delay`` no integer.
+        TypeError: a gain is not a number, or ``delay`` not an integer.
         ValueError: a gain is negative, all are 0, a smoothing is outside [0, 1), or ``delay`` is below 1.
     """
 
@@ -49,7 +49,7 @@ class PIDGains:
 
     @classmethod
     def read(cls, pid: "PIDGains | Mapping[str, float]") -> "PIDGains":
-        """Gains, or a mapping of some of them by name.
+        """Gains from a mapping of some of them by name, or as they are.
 
         Raises:
             TypeError: it is neither.
@@ -67,35 +67,35 @@ class PIDGains:
 
 
 class Multiplier:
-    """The price λ of one unit of cost, raised while episodes cost more than the limit.
+    """The price λ of one unit of cost, which rises while episodes cost more than the limit.
 
-    Without ``pid`` it is gradient ascent on the dual: ``λ <- clip(λ + lr (J - limit), 0, maximum)``, where J is
-    the mean undiscounted cost of the episodes that ended since the last update. With ``pid`` (Stooke et al.
-    2020, algorithm 2), with ``Δ = J - limit``:
+    Without ``pid``, λ follows gradient ascent on the dual: ``λ <- clip(λ + lr (J - limit), 0, maximum)``, where J
+    is the mean undiscounted cost of the episodes that ended since the last update. With ``pid`` (Stooke et al.
+    2020, algorithm 2) and ``Δ = J - limit``:
 
         P <- ema_p P + (1 - ema_p) Δ
         I <- clip(I + ki Δ, 0, maximum)
         D <- max(0, S - S of `delay` updates ago),  where S <- ema_d S + (1 - ema_d) J
         λ <- clip(kp P + I + kd D, 0, maximum)
 
-    Both averages begin at their first value, and while there have been fewer than ``delay`` updates, the rise
-    is measured from the first one. I begins at ``init``.
+    Both averages begin at their first value, and I begins at ``init``. During the first ``delay`` updates, the rise
+    is measured from the first one.
 
-    One multiplier may be shared by several environments of a process. Such environments, and those whose
-    multiplier should move once in a rollout instead of at each episode's end, take ``manual=True`` and
-    whoever runs them calls ``update()``. A copy or a pickle is a multiplier of its own.
+    Several environments of a process may share one multiplier. If it should move once per step of all of them, or
+    once per rollout, instead of whenever an episode ends, pass ``manual=True`` and call ``update()``. A copy or a
+    pickle is independent.
 
     Args:
         limit: allowed undiscounted cost of an episode, at least 0.
-        lr: step size of the gradient ascent, per unit of cost; 0.05 unless there is ``pid``.
+        lr: step size of the gradient ascent, per unit of cost; 0.05 without ``pid``.
         pid: ``PIDGains`` or a mapping of them by name, instead of ``lr``.
-        init: λ at first.
-        maximum: λ stays at or below it; ``None`` for no bound.
-        manual: whether only calls of ``update()`` move λ, instead of every report of ended episodes.
+        init: initial λ.
+        maximum: upper bound of λ, if any.
+        manual: whether only ``update()`` moves λ, and not every report of ended episodes.
 
     Attributes:
         limit: the limit; it may be assigned.
-        frozen: while true, ended episodes are ignored, and ``update()`` leaves λ alone.
+        frozen: while true, ended episodes are ignored and λ does not move.
         updates: number of updates so far.
 
     Raises:
@@ -144,19 +144,19 @@ class Multiplier:
         return self._value
 
     def set(self, value: float) -> None:
-        """Put λ at ``value``; later updates go on from there.
+        """Set λ; later updates continue from there.
 
         Raises:
-            TypeError: ``value`` is no number.
+            TypeError: ``value`` is not a number.
             ValueError: it is not finite, negative or above ``maximum``.
         """
         self._value = self._integral = real("the multiplier", value, at_least=0.0, at_most=self._maximum)
 
     def observe(self, costs: ArrayLike) -> None:
-        """Take note of episodes that ended at the same time, and update, unless ``manual`` or ``frozen``.
+        """Record episodes that ended at the same time, and update unless ``manual``; ignored while ``frozen``.
 
         Args:
-            costs: their undiscounted costs, float ``[n]`` or one float; nothing happens if empty.
+            costs: their undiscounted costs, float ``[n]`` or one float; may be empty.
 
         Raises:
             ValueError: a cost is not finite.
@@ -171,11 +171,7 @@ class Multiplier:
             self.update()
 
     def update(self) -> float:
-        """Move λ once, by the mean cost of the episodes noted since the last time; without any, leave it.
-
-        Returns:
-            λ.
-        """
+        """Move λ once, by the mean cost of the episodes since the last update, if any; return λ."""
         if self.frozen or not self._pending:
             return self._value
         mean = math.fsum(self._pending) / len(self._pending)
@@ -190,13 +186,13 @@ class Multiplier:
         return self._value
 
     def settings(self) -> dict[str, Any]:
-        """What ``Multiplier(**settings)`` makes an equal one of, before its first update; can be JSON."""
+        """The constructor's arguments, ready for JSON."""
         own = {"lr": self._lr} if self._gains is None else {"pid": asdict(self._gains)}
         rest = {"init": self._init, "maximum": self._maximum, "manual": self.manual}
         return {"limit": self.limit, **own, **rest}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that updates changed; can be JSON."""
+        """Everything that updates change, ready for JSON."""
         return {
             "value": self._value,
             "limit": self.limit,
@@ -209,24 +205,24 @@ class Multiplier:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict()``.
+        """Continue from a ``state_dict()``.
 
         Raises:
             TypeError: an entry has the wrong type.
-            ValueError: an entry is missing, unknown or out of range; then nothing is changed.
+            ValueError: an entry is missing, unknown or out of range; nothing is changed then.
         """
         wanted = self.state_dict()
         if set(state) != set(wanted):
             raise ValueError(f"state must have the keys {sorted(wanted)}, got {sorted(map(str, state))}.")
-        numbers = {key: real(key, state[key], at_least=0.0) for key in ("limit",)}
-        for key in ("value", "integral"):
-            numbers[key] = real(key, state[key], at_least=0.0, at_most=self._maximum)
+        limit = real("limit", state["limit"], at_least=0.0)
+        value, integral = (
+            real(key, state[key], at_least=0.0, at_most=self._maximum) for key in ("value", "integral")
+        )
         error, frozen = real("error", state["error"]), boolean("frozen", state["frozen"])
         updates = whole("updates", state["updates"], at_least=0)
         pending, smoothed = ([real(key, x) for x in state[key]] for key in ("pending", "smoothed"))
-        self._limit, self._value, self._integral = numbers["limit"], numbers["value"], numbers["integral"]
-        self.frozen, self.updates, self._error = frozen, updates, error
-        self._pending = pending
+        self._limit, self._value, self._integral, self._error = limit, value, integral, error
+        self.frozen, self.updates, self._pending = frozen, updates, pending
         self._smoothed = deque(smoothed, maxlen=self._smoothed.maxlen)
 
     def __repr__(self) -> str:

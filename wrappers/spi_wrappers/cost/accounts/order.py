@@ -1,4 +1,4 @@
-"""In which order wrappers may stand: what a stack computes wrongly without any other error."""
+"""The order of wrappers: stacks that would silently compute something wrong."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ _NORMALIZED = frozenset({"NormalizeCost"})
 
 
 class Rule(NamedTuple):
-    """No wrapper of ``outer`` may stand outside of one of ``inner``."""
+    """No wrapper of ``outer`` may be outside of one of ``inner``."""
 
     inner: frozenset[str]
     outer: frozenset[str]
@@ -42,7 +42,7 @@ RULES = (
 
 
 def layers(env: Any) -> Iterator[Any]:
-    """The wrappers of an environment and the environment, outermost first; of a vector, those of row 0, too."""
+    """The wrappers of an environment and the environment, outermost first; then those of a vector's row 0."""
     while env is not None:
         yield env
         inside = _own(env, "env")
@@ -51,9 +51,9 @@ def layers(env: Any) -> Iterator[Any]:
 
 
 def _own(env: Any, name: str) -> Any:
-    """An attribute, unless ``__getattr__`` would have it from a wrapper inside.
+    """An attribute that ``__getattr__`` does not forward to a wrapper inside.
 
-    Not by ``vars(env)``: once an object was asked for its ``__dict__``, CPython finds its attributes more slowly, and
+    ``vars(env)`` would do, but CPython looks attributes up more slowly in an object whose ``__dict__`` was accessed:
     each step of the environment would take 2 % longer.
     """
     try:
@@ -63,7 +63,7 @@ def _own(env: Any, name: str) -> Any:
 
 
 def wrong_orders(env: Any) -> list[str]:
-    """What is wrong in a stack, one sentence for each rule that two of its wrappers break."""
+    """One sentence for each rule that two wrappers of a stack break."""
     names = [type(layer).__name__ for layer in layers(env)]
     found = []
     for position, inner in enumerate(names):
@@ -82,7 +82,7 @@ def refuse_wrong_order(env: Any, wrapper: str) -> None:
         wrapper: name of the wrapper's class.
 
     Raises:
-        ValueError: something inside must not be inside of it.
+        ValueError: a wrapper inside must not be inside of it.
     """
     for layer in layers(env):
         inner = type(layer).__name__

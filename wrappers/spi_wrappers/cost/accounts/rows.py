@@ -1,4 +1,4 @@
-"""Resetting and holding single rows of a vector environment that resets by itself."""
+"""Resetting and holding single rows of a vector environment."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from spi_wrappers.cost.accounts.account import Bools, Floats
 from spi_wrappers.cost.accounts.infos import Infos, overlaid
 
-#: Says which rows were held in a step; it never leaves the outermost of our wrappers.
+#: Marks the rows that are held in a step; the wrapper that holds them does not pass it on.
 HELD_KEY = "spi_held"
 
 Step = tuple[Any, Floats, Bools, Bools, Infos]
@@ -21,13 +21,13 @@ def check_rows_can_be_reset(env: VectorEnv[Any, Any, Any], wrapper: str) -> None
     """Check that ``reset(options={"reset_mask": ...})`` resets single rows.
 
     Raises:
-        ValueError: the environment is not known to honour the mask, or a wrapper around it is known not to.
+        ValueError: the environment is not known to honor the mask, or a wrapper around it does not.
     """
     layer: Any = env
     while isinstance(layer, VectorWrapper):
         if isinstance(layer, RecordEpisodeStatistics):
             raise ValueError(
-                f"{wrapper} resets single rows, and gymnasium.wrappers.vector.RecordEpisodeStatistics then forgets "
+                f"{wrapper} resets single rows, and gymnasium.wrappers.vector.RecordEpisodeStatistics then loses "
                 f"the returns of all others. Put it around {wrapper}, not inside."
             )
         layer = layer.env
@@ -37,28 +37,28 @@ def check_rows_can_be_reset(env: VectorEnv[Any, Any, Any], wrapper: str) -> None
     if not honoured:
         raise ValueError(
             f"{wrapper} must reset single rows of the vector environment, by "
-            f"reset(options={{'reset_mask': ...}}). {type(layer).__name__} is not known to honour that mask "
-            "(SyncVectorEnv, AsyncVectorEnv and FunctionalVectorEnv do; another says so by an attribute "
+            f"reset(options={{'reset_mask': ...}}). {type(layer).__name__} is not known to honor that mask "
+            "(SyncVectorEnv, AsyncVectorEnv and FunctionalVectorEnv do; others declare it by an attribute "
             f"honours_reset_mask = True). Wrap each single environment instead, e.g. "
             f"gymnasium.make_vec(id, n, vectorization_mode='sync', wrappers=[spi_wrappers.{wrapper}])."
         )
 
 
 def reset_rows(env: VectorEnv[Any, Any, Any], rows: Bools) -> tuple[Any, Infos]:
-    """Reset some rows; the observations are of all."""
+    """Reset some rows and return the observations of all."""
     return env.reset(options={"reset_mask": rows.copy()})
 
 
 def step_and_reset(env: VectorEnv[Any, Any, Any], actions: Any, rows: Bools) -> Step:
-    """Step all rows but some, and reset these: what ``NEXT_STEP`` does after an episode's end.
+    """Reset some rows and step all others, as ``NEXT_STEP`` does after an episode's end.
 
-    ``SyncVectorEnv`` does just that. Others have to step the rows first and then reset them, so that the random
-    numbers of that one transition are spent.
+    Environments other than ``SyncVectorEnv`` also step the rows before their reset, which consumes the random
+    numbers of one transition.
 
     Args:
-        env: honours ``reset_mask``.
+        env: honors ``reset_mask``.
         actions: of all rows.
-        rows: bool ``[n]``, what to reset.
+        rows: bool ``[n]``, the rows to reset.
     """
     base = env.unwrapped
     with held(base, rows) if isinstance(base, SyncVectorEnv) else contextlib.nullcontext():
@@ -69,7 +69,7 @@ def step_and_reset(env: VectorEnv[Any, Any, Any], actions: Any, rows: Bools) -> 
 
 
 class _Held:
-    """Stands in for an environment that neither steps nor resets for a while."""
+    """Replaces an environment that should neither step nor reset."""
 
     def __init__(self, observation: Any) -> None:
         self._observation = observation
@@ -83,9 +83,9 @@ class _Held:
 
 @contextlib.contextmanager
 def held(env: SyncVectorEnv, rows: Bools) -> Iterator[None]:
-    """Keep some rows from moving while the others step; they give their last observation again.
+    """Hold some rows while the others step; they return their last observation again.
 
-    A row that is to be reset meanwhile is not; ``env`` believes that it was.
+    A held row is not reset either, although ``env`` believes that it was.
     """
     true = list(env.envs)
     for row in np.flatnonzero(rows).tolist():

@@ -1,4 +1,4 @@
-"""``check_cost_env``: what is wrong with the costs of an environment, all at once and in words."""
+"""``check_cost_env``: everything that is wrong with the costs of an environment, at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,28 +22,27 @@ def check_cost_env(
     policy: Callable[[Any], Any] | None = None,
     raise_errors: bool = True,
 ) -> CostReport:
-    """Run an environment, single or vector, and say what is wrong with its costs.
+    """Run a single or vector environment and report what is wrong with its costs.
 
-    What is looked at: ``info["cost"]`` is a float at every step, never NaN, infinite or negative, and 0.0 at
-    resets; ``info["cost_terms"]`` add up to it, or it is the largest of them; ``info["episode"]["c"]`` is the
-    sum over the episode; wrappers stand in an order that makes sense. In vector environments also: shapes,
-    ``_cost`` masks, rows that were reset in place of a step, and ``infos["final_info"]`` and
-    ``infos["final_obs"]`` under ``SAME_STEP``. For everything else there is
-    ``gymnasium.utils.env_checker.check_env``.
+    It checks that ``info["cost"]`` is a float at every step, never NaN, infinite or negative, and 0.0 at resets;
+    that ``info["cost_terms"]`` add up to it, or it is the largest of them; that ``info["episode"]["c"]`` is the sum
+    over the episode; and that the order of the wrappers makes sense. In vector environments it also checks shapes,
+    ``_cost`` masks, rows that are reset instead of stepped, and ``infos["final_info"]`` and ``infos["final_obs"]``
+    under ``SAME_STEP``. ``gymnasium.utils.env_checker.check_env`` checks everything else.
 
     Args:
-        env: a Gymnasium ``Env`` or ``VectorEnv``. It is reset and stepped, and not closed.
+        env: a Gymnasium ``Env`` or ``VectorEnv``. It is reset and stepped, but not closed.
         steps: number of calls of ``step``, at least 1; enough for some episodes to end.
         seed: of the first reset and of the random actions.
-        policy: from observations to actions; random actions without.
-        raise_errors: raise if there are errors; otherwise they are in the report only.
+        policy: maps observations to actions; by default actions are random.
+        raise_errors: raise if there are errors; otherwise they are only in the report.
 
     Returns:
         The report; print it.
 
     Raises:
-        CostEnvError: there are errors, and ``raise_errors``.
-        TypeError: ``env`` is no Gymnasium environment, or an argument has the wrong type.
+        CostEnvError: there are errors, and ``raise_errors`` is true.
+        TypeError: ``env`` is not a Gymnasium environment, or an argument has the wrong type.
         ValueError: ``steps`` is below 1.
     """
     whole("steps", steps, at_least=1)
@@ -52,7 +51,7 @@ def check_cost_env(
     if not isinstance(env, VectorEnv | gym.Env):
         raise TypeError(
             f"env must be a gymnasium.Env or gymnasium.vector.VectorEnv, got {type(env).__name__}. For a VecEnv of "
-            "Stable-Baselines3, check the environments that it is made of."
+            "Stable-Baselines3, check the environments that it consists of."
         )
     report = CostReport(_subject(env))
     for sentence in wrong_orders(env):
@@ -75,7 +74,7 @@ def check_cost_env(
 
 
 def _subject(env: Any) -> str:
-    """The wrappers by name: EnvPool's own words for itself fill a paragraph."""
+    """The wrappers by name, because EnvPool's own description fills a paragraph."""
     names = [type(layer).__name__ for layer in layers(env)]
     name = getattr(getattr(env, "spec", None), "id", None)
     return "(".join(names) + ")" * (len(names) - 1) + (f" [{name}]" if name else "")
@@ -87,11 +86,11 @@ def _look_back(report: CostReport, steps: int) -> None:
     if not report.episode_costs:
         report.warn(
             "no end",
-            f"No episode ended in {steps} calls of step(), so what is to hold at its end was not seen. Ask for more "
-            "steps, or give the environment a TimeLimit.",
+            f"No episode ended in {steps} calls of step(), so the ends of episodes were not checked. Pass more steps, "
+            "or give the environment a TimeLimit.",
         )
     if report.total_cost == 0:
         report.warn(
             "all zero",
-            "The cost was 0 at every step. Is the threshold or the key right, and can the actions violate it?",
+            "The cost was 0 at every step. Are threshold and key right, and can the actions exceed the threshold?",
         )

@@ -1,4 +1,4 @@
-"""What ``check_cost_env`` found, in words."""
+"""The report of ``check_cost_env``."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ class CostEnvError(ValueError):
     """An environment's costs are wrong.
 
     Attributes:
-        report: all that was found; its text is the message.
+        report: everything that was found; its text is the message.
     """
 
     def __init__(self, report: "CostReport") -> None:
@@ -28,17 +28,17 @@ class _Finding:
     count: int = 1
 
     def __str__(self) -> str:
-        where = f"{self.first}" if self.count == 1 else f"first {self.first}, {self.count} times in all"
+        where = self.first if self.count == 1 else f"first {self.first}, {self.count} times in all"
         return f"{self.text} ({where})" if self.first else self.text
 
 
 @dataclass
 class CostReport:
-    """What ``check_cost_env`` found; ``str(report)`` is for people.
+    """The findings of ``check_cost_env``; print it to read them.
 
     Attributes:
         subject: the environment, in words.
-        steps: how many transitions were looked at, of all rows together.
+        steps: number of transitions checked, over all rows.
         episode_costs: undiscounted cost of each episode that ended.
         total_cost: sum of all costs.
     """
@@ -51,12 +51,12 @@ class CostReport:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """What must be repaired."""
+        """What must be fixed."""
         return tuple(str(finding) for finding in self._findings.values() if finding.error)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may be meant."""
+        """What may be intended."""
         return tuple(str(finding) for finding in self._findings.values() if not finding.error)
 
     @property
@@ -65,11 +65,11 @@ class CostReport:
         return not self.errors
 
     def error(self, kind: str, text: str, where: str = "") -> None:
-        """Note an error; of each kind, the first text and place are kept and the rest is counted."""
+        """Record an error; of each kind, the first is kept and the others are counted."""
         self._note(kind, text, True, where)
 
     def warn(self, kind: str, text: str, where: str = "") -> None:
-        """Note something that may be meant, likewise."""
+        """Record something that may be intended, likewise."""
         self._note(kind, text, False, where)
 
     def __str__(self) -> str:
