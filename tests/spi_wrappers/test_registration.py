@@ -6,7 +6,9 @@ import sys
 
 import gymnasium
 
+import spi_plugins
 import spi_wrappers
+from spi_wrappers.cost.velocity_envs import VELOCITY_IDS
 from spi_wrappers.registration import FUNCTIONAL_IDS, register_ids
 
 # A stand-in for a machine without JAX and torch: importing either fails.
@@ -44,6 +46,10 @@ def test_spi_plugins_registers_the_functional_ones_in_the_same_way():
     by_wrappers = json.loads(run(f"import spi_wrappers\n{SPECS}"))
     assert set(FUNCTIONAL_IDS) <= set(by_plugins)
     assert by_plugins.items() <= by_wrappers.items()
+
+
+def test_both_registries_know_the_tasks_of_one_table():
+    assert set(FUNCTIONAL_IDS) | set(VELOCITY_IDS.values()) | {"envpool"} == set(spi_plugins.list_envs())
 
 
 def test_both_packages_may_be_imported_in_either_order_and_again():

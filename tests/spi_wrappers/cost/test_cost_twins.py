@@ -1,5 +1,7 @@
 """Every wrapper of this part around a vector is a vector of wrapped ones, in every autoreset mode."""
 
+import inspect
+
 import numpy as np
 import pytest
 from cost_envs import MODES, RandomCosts, assert_twins_agree
@@ -130,3 +132,15 @@ def test_everything_is_exported_twice():
     }
     assert single == {*vector.__all__}
     assert AutoresetMode.DISABLED in MODES
+
+
+@pytest.mark.parametrize("name", vector.__all__)
+def test_both_take_the_same_arguments(name):
+    single = inspect.signature(getattr(spi_wrappers, name)).parameters
+    twin = dict(inspect.signature(getattr(vector, name)).parameters)
+    if name == "CostFromFn":
+        assert twin.pop("batched").default is False
+    assert [(p.name, p.kind, p.default) for p in single.values()] == [
+        (p.name, p.kind, p.default) for p in twin.values()
+    ]
+    assert "kwargs" not in single

@@ -74,7 +74,7 @@ class ClipCost(ClipRule, CostWrapper):
 
     Raises:
         TypeError: a bound is not a number.
-        ValueError: ``low`` is above ``high``; or at a step, the cost is missing or not a finite number.
+        ValueError: ``low`` is above ``high``.
     """
 
 
@@ -98,5 +98,5 @@ class DelayCost(DelayRule, CostWrapper):
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: ``delay`` is negative; or at a step, the cost is missing or not a finite number.
+        ValueError: ``delay`` is negative.
     """

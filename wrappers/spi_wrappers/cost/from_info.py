@@ -40,13 +40,7 @@ class InfoAccount(Account):
     masks_itself = True
 
     def __init__(
-        self,
-        num_rows: int,
-        *,
-        key: str,
-        scale: float = 1.0,
-        op: str | None = None,
-        threshold: float | None = None,
+        self, num_rows: int, *, key: str, scale: float, op: str | None, threshold: float | None
     ) -> None:
         super().__init__(num_rows)
         if not isinstance(key, str) or key == COST_KEY:
@@ -115,13 +109,7 @@ class InfoRule(AccountHolder):
     make_account = InfoAccount
 
     def __init__(
-        self,
-        env: Any,
-        key: str,
-        *,
-        scale: float = 1.0,
-        op: str | None = None,
-        threshold: float | None = None,
+        self, env: Any, key: str, *, scale: float = 1.0, op: str | None = None, threshold: float | None = None
     ) -> None:
         super().__init__(env, key=key, scale=scale, op=op, threshold=threshold)
 

@@ -138,6 +138,5 @@ class LagrangianReward(LagrangianRule, CostWrapper):
 
     Raises:
         TypeError: an argument has the wrong type, or neither ``limit`` nor ``multiplier`` is given.
-        ValueError: an argument is out of range; arguments exclude each other; costs are normalized inside;
-            or at a step: the cost is missing, not one number, NaN or infinite.
+        ValueError: an argument is out of range; arguments exclude each other; costs are normalized inside.
     """

@@ -80,7 +80,7 @@ class CostLimit(LimitRule, CostWrapper):
 
     Raises:
         TypeError: an argument is not a number.
-        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
+        ValueError: an argument is out of range.
     """
 
 
@@ -102,5 +102,5 @@ class CostToTermination(TerminationRule, CostWrapper):
 
     Raises:
         TypeError: ``threshold`` is not a number.
-        ValueError: it is negative; or at a step, the cost is missing or not a finite number.
+        ValueError: it is negative.
     """

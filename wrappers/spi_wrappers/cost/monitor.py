@@ -110,6 +110,5 @@ class CostMonitor(MonitorRule, CostWrapper):
         stats_key: the key in the infos.
 
     Raises:
-        ValueError: an argument is out of range; or at a step: ``info["cost"]`` is missing, not one number,
-            NaN or infinite.
+        ValueError: an argument is out of range.
     """

@@ -15,6 +15,7 @@ SUM, WORST = "sum", "worst"
 
 #: How a cost is made: a key of the info, or keyword arguments of ``CostFromInfo``.
 Term = str | Mapping[str, Any]
+_TERM_DEFAULTS: dict[str, Any] = {"scale": 1.0, "op": None, "threshold": None}
 
 
 class MultiAccount(account.Account):
@@ -127,7 +128,8 @@ def _read_terms(num_rows: int, terms: Mapping[str, Term]) -> dict[str, InfoAccou
                 f"terms[{name!r}] must be a key of the info or keyword arguments of CostFromInfo, got {term!r}."
             )
         try:
-            makers[name] = InfoAccount(num_rows, **({"key": term} if isinstance(term, str) else term))
+            given = {"key": term} if isinstance(term, str) else term
+            makers[name] = InfoAccount(num_rows, **{**_TERM_DEFAULTS, **given})
         except (TypeError, ValueError) as error:
             raise type(error)(f"terms[{name!r}]: {error}") from error
     return makers

@@ -49,7 +49,7 @@ class ActionRepeat(RepeatRule, CostWrapper):
 
     Raises:
         TypeError: ``repeat`` is not an integer.
-        ValueError: it is below 1; or at a step, the cost is missing or not a finite number.
+        ValueError: it is below 1.
     """
 
     def step_inside(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:

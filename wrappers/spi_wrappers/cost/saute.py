@@ -79,5 +79,5 @@ class SauteBudget(SauteRule, CostWrapper):
         TypeError: an argument is not a number, or observations are neither flat arrays of floats nor
             dictionaries.
         ValueError: an argument is out of range; costs are normalized inside; observations already have the
-            key; or at a step: the cost is missing, negative, not one number, NaN or infinite.
+            key; or at a step, the cost is negative.
     """

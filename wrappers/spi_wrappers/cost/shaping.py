@@ -47,6 +47,5 @@ class CostPenalty(PenaltyRule, CostWrapper):
 
     Raises:
         TypeError: ``coef`` is not a number.
-        ValueError: it is negative or not finite; or at a step: ``info["cost"]`` is missing, not one number,
-            NaN or infinite.
+        ValueError: it is negative or not finite.
     """

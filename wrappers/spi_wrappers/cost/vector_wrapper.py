@@ -90,7 +90,12 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         refuse_wrong_order(env, self._name)
         RecordConstructorArgs.__init__(self, **self.recorded(kwargs))
         VectorWrapper.__init__(self, env)
-        self.autoreset_mode = read_mode(env, self._name)
+        self.autoreset_mode = env.metadata.get("autoreset_mode")
+        if not isinstance(self.autoreset_mode, AutoresetMode):
+            raise ValueError(
+                f"{self._name} must know when rows are reset: metadata['autoreset_mode'] of {env} must be a "
+                f"gymnasium.vector.AutoresetMode, got {self.autoreset_mode!r}."
+            )
         self._size = env.num_envs
         self.account = self.build_account(self._size, kwargs)
         self._all = every_row(self._size)
@@ -330,18 +335,3 @@ def _some(rows: Bools) -> Bools | None:
 
 def _left(rows: Bools | None, reset: Bools) -> Bools | None:
     return None if rows is None else _some(rows & ~reset)
-
-
-def read_mode(env: VectorEnv[Any, Any, Any], wrapper: str) -> AutoresetMode:
-    """The autoreset mode that a vector environment declares.
-
-    Raises:
-        ValueError: it does not declare one.
-    """
-    mode = env.metadata.get("autoreset_mode")
-    if not isinstance(mode, AutoresetMode):
-        raise ValueError(
-            f"{wrapper} must know when rows are reset: metadata['autoreset_mode'] of {env} must be a "
-            f"gymnasium.vector.AutoresetMode, got {mode!r}."
-        )
-    return mode

@@ -23,6 +23,10 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs, Accoun
     Args:
         env: the environment.
         **kwargs: the wrapper's keyword arguments, recorded in ``env.spec`` and passed to the account.
+
+    Raises:
+        ValueError: at a step of a wrapper that needs a cost: ``info["cost"]`` is missing, not one number, NaN or
+            infinite; of one that makes a cost: there already is one.
     """
 
     def __init__(self, env: gym.Env[Any, Any], **kwargs: Any) -> None:

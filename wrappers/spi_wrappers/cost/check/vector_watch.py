@@ -16,7 +16,7 @@ class VectorWatch(Watch):
 
     env: VectorEnv[Any, Any, Any]
 
-    def reset(self, seed: int) -> bool:
+    def reset(self, seed: int | None = None) -> bool:
         """Reset the environment; whether it can be stepped."""
         self._size = self.env.num_envs
         self._mode = self.env.metadata.get("autoreset_mode")
@@ -27,12 +27,11 @@ class VectorWatch(Watch):
             )
             self.report.error("mode", text)
             return False
-        infos = self._reset(seed=seed)
-        if infos is None:
-            return False
+        return super().reset(seed)
+
+    def _begin(self, infos: Infos) -> None:
         self._totals, self._over = np.zeros(self._size), np.zeros(self._size, np.bool_)
         self._check_fresh(infos, np.ones(self._size, np.bool_), "at reset")
-        return True
 
     def step(self, actions: Any) -> bool:
         """Step the environment; whether to continue."""

@@ -33,6 +33,18 @@ class Watch:
             type(layer).__name__ == "MultiCost" and layer.combine == "worst" for layer in layers(env)
         )
 
+    def reset(self, seed: int | None = None) -> bool:
+        """Reset the environment; whether it can be stepped."""
+        infos = self._reset(seed=seed)
+        if infos is None:
+            return False
+        self._begin(infos)
+        return True
+
+    def _begin(self, infos: Any) -> None:
+        """Check the infos of a whole reset, and begin new sums."""
+        raise NotImplementedError
+
     def _call(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The result, or ``None`` after an error, which ends the run."""
         try:
@@ -119,18 +131,13 @@ class SingleWatch(Watch):
 
     env: gym.Env[Any, Any]
 
-    def reset(self, seed: int | None = None) -> bool:
-        """Reset the environment; whether it can be stepped."""
-        info = self._reset(seed=seed)
-        if info is None:
-            return False
+    def _begin(self, info: Any) -> None:
         self._total = 0.0
         if COST_KEY not in info:
             self._error("reset missing", f"info['cost'] is missing at reset; give 0.0, or {MAKE_ONE}")
         elif self._cost(info) not in (None, 0.0):
             text = f"info['cost'] is {info[COST_KEY]!r} at reset instead of 0.0: a reset is not a transition"
             self._error("reset cost", text)
-        return True
 
     def step(self, action: Any) -> bool:
         """Step the environment, and reset it if the episode ended; whether to continue."""
