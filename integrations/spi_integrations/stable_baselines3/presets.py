@@ -1,7 +1,8 @@
 """Safe baselines as algorithms: our PPO on an environment that it wraps itself."""
 
+import functools
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from gymnasium.vector import VectorEnv
@@ -289,15 +290,11 @@ def _limit_rows(env: VecEnv, how: Mapping[str, Any]) -> VecEnv:
     if isinstance(env, GymVectorEnvAdapter):
         return as_vec_env(VectorCostLimit(env.env, **how))
     if isinstance(env, DummyVecEnv):
-        return DummyVecEnv([_maker(CostLimit(single, **how)) for single in env.envs])
+        return DummyVecEnv([functools.partial(CostLimit, single, **how) for single in env.envs])
     raise TypeError(
-        f"ppo_early cannot end single episodes of a {type(env).__name__}. Wrap the single environments in "
+        f"ppo_early cannot end single episodes of {type(env).__name__}. Wrap the single environments in "
         "spi_wrappers.CostLimit, or a Gymnasium VectorEnv in spi_wrappers.vector.CostLimit, and use 'ppo'."
     )
-
-
-def _maker(env: CostLimit) -> Callable[[], CostLimit]:
-    return lambda: env
 
 
 def _without(env: VecEnv, wrapper: type[_Wrapper]) -> VecEnv:

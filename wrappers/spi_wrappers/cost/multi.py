@@ -101,7 +101,7 @@ class MultiAccount(account.Account):
         if rows.live.any() and (known != {*names} or not names):
             raise ValueError(
                 f"MultiCost without terms needs the same costs in info[{TERMS_KEY!r}] at every step, got "
-                f"{sorted(names)} instead of {sorted(known) or 'any'}. Give "
+                f"{sorted(names)} instead of {sorted(known) or 'any'}. Pass "
                 "terms={name: key of the info} if they have other keys."
             )
         return costs

@@ -128,8 +128,6 @@ class DreamCheck:
             dream_cost=dream_cost,
         )
 
-    # ------------------------------------------------------------------ the real world
-
     def _play(self, n_episodes: int, seed: int) -> _Steps:
         rows: list[tuple[Any, ...]] = []
         nothing = np.zeros_like(self._indexed(self.env.action_space.sample()))
@@ -169,8 +167,6 @@ class DreamCheck:
         )
         return decided
 
-    # ------------------------------------------------------------------ the model along it
-
     def _windows(self, steps: _Steps, horizon: int) -> Windows:
         """Every window of consecutive slots, time first; what crosses an episode's end is not ``valid``."""
         actions = self.stored.fitted.actions
@@ -208,8 +204,6 @@ class DreamCheck:
             ended = np.asarray(one.terminated[0], np.float64)[real]
             termination = _calibration(np.asarray(step.terminated)[real], ended)
         return _calibration(np.asarray(step.reward)[real], np.asarray(one.reward[0])[real]), cost, termination
-
-    # ------------------------------------------------------------------ the dream
 
     def _dream(
         self, steps: _Steps, n_episodes: int, seed: int

@@ -57,26 +57,20 @@ def compile_env(env: FunctionalEnv) -> Compiled:
         key = jnp.where(mask & seeded, _keys(key_data), state.key)
         return autoreset.reset_where(env, params, state._replace(key=key), mask)
 
-    def step(params: PyTree, state: autoreset.VectorState, action: jax.Array) -> Any:
-        state, out = autoreset.step_without_reset(env, params, state, action)
-        return state, out.obs, _pack(env, out)
+    def stepping(step: Callable[..., Any], *, final: bool = False) -> Callable[..., Any]:
+        def packed(params: PyTree, state: autoreset.VectorState, *inputs: jax.Array) -> Any:
+            state, out = step(env, params, state, *inputs)
+            seen = (out.obs, out.final_obs) if final else (out.obs,)
+            return state, *seen, _pack(env, out)
 
-    def step_or_reset(
-        params: PyTree, state: autoreset.VectorState, action: jax.Array, resetting: jax.Array
-    ) -> Any:
-        state, out = autoreset.step_or_reset(env, params, state, action, resetting)
-        return state, out.obs, _pack(env, out)
-
-    def step_and_reset(params: PyTree, state: autoreset.VectorState, action: jax.Array) -> Any:
-        state, out = autoreset.step(env, params, state, action)
-        return state, out.obs, out.final_obs, _pack(env, out)
+        return jax.jit(packed)
 
     return Compiled(
         begin=jax.jit(begin),
         restart=jax.jit(restart),
-        step=jax.jit(step),
-        step_or_reset=jax.jit(step_or_reset),
-        step_and_reset=jax.jit(step_and_reset),
+        step=stepping(autoreset.step_without_reset),
+        step_or_reset=stepping(autoreset.step_or_reset),
+        step_and_reset=stepping(autoreset.step, final=True),
     )
 
 
