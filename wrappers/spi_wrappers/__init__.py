@@ -1,8 +1,8 @@
 """Gymnasium wrappers: cost signals, functional environments, dreams. Importing it registers our Gymnasium ids.
 
-The cost wrappers are here, their twins for vector environments in ``spi_wrappers.vector``. Neither imports JAX
-or torch; functional environments are in ``spi_wrappers.functional`` and dreams in ``spi_wrappers.dream``, which do. The
-latter's classes are here, too, imported when they are first named.
+Cost wrappers are here, and for vector environments in ``spi_wrappers.vector``; neither imports JAX or torch.
+Functional environments are in ``spi_wrappers.functional`` and dreams in ``spi_wrappers.dream``, which import JAX. The
+classes of the latter are also here, imported when they are first used.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Gymnasium ids, by strings only: registering imports neither JAX nor torch nor any environment."""
+"""Gymnasium ids, as strings: registering them imports neither JAX nor torch nor any environment."""
 
 import importlib
 from typing import Any

@@ -25,7 +25,7 @@ _Wrapper = TypeVar("_Wrapper", bound=VecEnvWrapper)
 
 
 class WrappingPPO(PPO):
-    """PPO on an environment that it wraps; a subclass says in what."""
+    """PPO on an environment that it wraps; a subclass defines how."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class WrappingPPO(PPO):
         """Wrap an environment as in training, for example for evaluation.
 
         Args:
-            env: anything that ``PPO`` takes; what this method has already wrapped is wrapped anew.
+            env: anything that ``PPO`` takes; an environment that this method has wrapped is unwrapped first.
             n_envs: copies to make of a functional environment or an id.
             seed: of a functional environment.
         """

@@ -245,13 +245,13 @@ def test_a_cost_in_a_row_that_is_reset_in_place_of_a_step_is_an_error():
     )
     found = errors(env)
     assert "infos['cost'] is 2 at reset instead of 0" in found
-    assert "infos['cost'] is 2 in rows that are reset in place of a step instead of 0" in found
+    assert "infos['cost'] is 2 in rows that are reset and not stepped instead of 0" in found
 
 
 def test_a_reward_in_a_row_that_is_reset_in_place_of_a_step_is_an_error():
     env = twins.CostMonitor(SyncVectorEnv([RandomCosts] * 2))
     env = gym.wrappers.vector.TransformReward(env, lambda reward: reward + 1.0)
-    assert "reward is 1 in rows that are reset in place of a step instead of 0" in errors(env)
+    assert "reward is 1 in rows that are reset and not stepped instead of 0" in errors(env)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def choose_multiplier(
 
     Args:
         limit: of a new multiplier.
-        how: the other arguments of a new one; ``None`` stands for those not given.
+        how: the other arguments of a new one; ``None`` if not given.
         multiplier: an existing one, or its settings.
 
     Raises:
@@ -92,7 +92,7 @@ class LagrangianRule(AccountHolder):
         super().__init__(env, multiplier=chosen, normalize=normalize)
 
     def recorded(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Record settings, which can be JSON, in place of the multiplier."""
+        """Record the multiplier by its settings, which can be JSON."""
         return {**kwargs, "multiplier": kwargs["multiplier"].settings()}
 
     @property

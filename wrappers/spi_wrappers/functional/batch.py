@@ -53,7 +53,7 @@ class Batch:
 
     @params.setter
     def params(self, params: PyTree) -> None:
-        # On the device once, not at each call, and never as weakly typed scalars, which would compile anew.
+        # On the device once, not at each call, and never as weakly typed scalars, which would be compiled separately.
         self._params = jax.tree.map(
             lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(np.asarray(leaf)), params
         )

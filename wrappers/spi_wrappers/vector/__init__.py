@@ -1,6 +1,6 @@
 """The wrappers of ``spi_wrappers`` for vector environments, under the same names.
 
-Here are those that need nothing besides their rule, which the single wrapper's module defines.
+This module holds those that consist of nothing but their rule, from the module of the single wrapper.
 """
 
 import importlib

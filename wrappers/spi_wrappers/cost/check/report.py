@@ -61,7 +61,7 @@ class CostReport:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error."""
+        """Whether there are no errors."""
         return not self.errors
 
     def error(self, kind: str, text: str, where: str = "") -> None:

@@ -48,9 +48,9 @@ class VectorWatch(Watch):
         self.report.steps += int(live.sum())
         final = ended if self._mode is AutoresetMode.SAME_STEP and ended.any() else None
         if self._over.any():
-            self._check_fresh(infos, self._over, "in rows that are reset in place of a step")
+            self._check_fresh(infos, self._over, "in rows that are reset and not stepped")
             self._check_zero(
-                "reward", np.asarray(reward), self._over, "in rows that are reset in place of a step"
+                "reward", np.asarray(reward), self._over, "in rows that are reset and not stepped"
             )
         if final is not None and not self._check_final(infos, final):
             return False

@@ -94,7 +94,7 @@ class Watch:
         if not math.isfinite(cost):
             self._error("finite", f"info['cost'] is {cost}; it must be finite", row)
         elif cost < 0:
-            text = f"info['cost'] is {cost:g}; costs are not negative (what is good belongs to the reward)"
+            text = f"info['cost'] is {cost:g}; costs are not negative (benefits belong in the reward)"
             self._error("negative", text, row)
         return math.isfinite(cost) and cost >= 0
 
