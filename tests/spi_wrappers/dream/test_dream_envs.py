@@ -200,7 +200,7 @@ def test_wrong_options_are_refused(path, options, error, message):
 
 
 def test_a_model_that_is_not_there_is_named():
-    with pytest.raises(FileNotFoundError, match="neither a world model's file nor a registered dream"):
+    with pytest.raises(FileNotFoundError, match="neither a world-model file nor a registered dream"):
         DreamEnv("nowhere.zip")
     with pytest.raises(TypeError, match="model must be a StoredWorldModel"):
         DreamEnv.from_model("path.zip")

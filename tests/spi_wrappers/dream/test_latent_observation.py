@@ -111,5 +111,5 @@ def test_wrong_arguments_are_refused(path):
         LatentObservation(gymnasium.make("CartPole-v1"), path, observation="raw")
     with pytest.raises(ValueError, match="the environment's are in"):
         LatentObservation(gymnasium.make("Pendulum-v1"), path)
-    with pytest.raises(FileNotFoundError, match="neither a world model's file"):
+    with pytest.raises(FileNotFoundError, match="neither a world-model file"):
         LatentObservation(gymnasium.make("CartPole-v1"), "nowhere")
