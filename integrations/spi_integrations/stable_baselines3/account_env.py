@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from spi_integrations.stable_baselines3.episode_costs import COST_KEY, Infos
+from spi_integrations.stable_baselines3.episode_costs import Infos
 from spi_wrappers.cost.accounts import checks
-from spi_wrappers.cost.accounts.account import AccountHolder, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import COST_KEY, AccountHolder, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.features import extended, extended_space
 from spi_wrappers.cost.accounts.infos import write_row
 

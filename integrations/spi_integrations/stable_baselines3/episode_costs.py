@@ -8,10 +8,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, is_vecenv_wrapped
 
 from spi_wrappers.cost.accounts import checks
+from spi_wrappers.cost.accounts.account import COST_KEY
 
 Infos = list[dict[str, Any]]
-
-COST_KEY = "cost"
 
 
 class EndedEpisode(NamedTuple):
