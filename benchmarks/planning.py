@@ -112,7 +112,7 @@ class Curve(BaseCallback):
         if model.num_timesteps < self._next:
             return
         self._next = model.num_timesteps + self.every
-        standing = model._collector.standing
+        standing = model._standing
         planned = model._collector.take_metrics().get("planned", 0.0)
         episodes = model.ep_info_buffer
         if episodes:

@@ -1,11 +1,14 @@
 """The repository keeps its own rules: versions agree, files stay small, nobody's machine shows."""
 
+import ast
+import inspect
 import pathlib
 import re
 import subprocess
 import tomllib
 
 import pytest
+from stable_baselines3.common import base_class
 
 import spi_integrations
 import spi_plugins
@@ -101,3 +104,47 @@ def test_every_make_target_is_described_and_phony():
 def test_the_scripts_can_be_run_and_parse(script):
     assert (ROOT / script).stat().st_mode & 0o111
     subprocess.run(["bash", "-n", ROOT / script], check=True)
+
+
+# Of libraries that offer no public way: Gymnasium's SyncVectorEnv, and the task of Safety-Gymnasium.
+FOREIGN = {"_env_obs", "_viewers"}
+NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
+
+
+def private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def private_definitions(tree):
+    """Names with one underscore that a module defines, or assigns to an object."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and private(node.name):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and private(node.attr):
+            yield node.attr
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and private(node.id):
+            yield node.id
+
+
+def private_reads(tree):
+    """Attributes with one underscore of anything but ``self`` and ``cls``, and where they are read."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in NAMED_TUPLES:
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            inherited = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "super"
+            if not own and not inherited:
+                yield node.attr, node.lineno
+
+
+def test_no_attribute_with_an_underscore_is_read_outside_its_package():
+    sb3 = set(private_definitions(ast.parse(inspect.getsource(base_class))))
+    faulty = []
+    for top in ("spi_plugins", "wrappers/spi_wrappers", "integrations/spi_integrations"):
+        for package in sorted({path.parent for path in (ROOT / top).rglob("*.py")}):
+            trees = {path: ast.parse(path.read_text()) for path in package.glob("*.py")}
+            own = {
+                attribute for tree in trees.values() for attribute in private_definitions(tree)
+            } - sb3 | FOREIGN
+            reads = ((path, *read) for path, tree in trees.items() for read in private_reads(tree))
+            faulty += [f"{name(path)}:{line} {attr}" for path, attr, line in reads if attr not in own]
+    assert faulty == []

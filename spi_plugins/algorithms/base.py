@@ -1,47 +1,38 @@
-"""The SB3 face, written once for all algorithms: environments, prediction, parameters, save, load, resume."""
+"""The SB3 face, written once for all algorithms: environments, prediction, the training loop."""
 
 import difflib
 import sys
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import numpy as np
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from spi_plugins.algorithms.collector import Collector, Row, Start
 from spi_plugins.algorithms.constructors import constructor, documentation
 from spi_plugins.algorithms.devices import resolve_device
-from spi_plugins.algorithms.environments import is_template, prepare_env
-from spi_plugins.algorithms.model_file import read_model_file, write_model_file
+from spi_plugins.algorithms.environments import is_template, prepare_env, require_open
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
-from spi_plugins.algorithms.saved_model import ResumePoint, describe, parse
-from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, as_vec_env
-from spi_plugins.archive import Archive, PathOrFile
-from spi_plugins.arrays import flatten_arrays, restore_arrays
-from spi_plugins.errors import ModelFileError
-from spi_plugins.hyperparameters import Hyperparameter, declared
+from spi_plugins.algorithms.progress import record_progress
+from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
+from spi_plugins.algorithms.vec_envs import as_vec_env
+from spi_plugins.hyperparameters import declared
 from spi_plugins.spaces import action_spec, observation_spec
-from spi_plugins.types import ActionSpec, Observation, ObservationSpec, PyTree
+from spi_plugins.types import ActionSpec, ObservationSpec, PyTree
 
 C = TypeVar("C")
-Parameters: TypeAlias = dict[str, dict[str, np.ndarray[Any, Any]]]
 
 
-class JaxAlgorithm(BaseAlgorithm):
+class JaxAlgorithm(StoredAlgorithm):
     """What Deep SPI and its relatives share with every SB3 algorithm.
 
-    A subclass lists its constructor's arguments in ``hyperparameters``, builds its agent in ``_setup_model`` and
-    exposes its state through ``_state``. Its ``__init__`` is made from them.
-
-    Attributes:
-        hyperparameters: the constructor's arguments besides ``policy`` and ``env``; each becomes an attribute.
-        stored_arguments: those that go into the model file.
-        schedules: those that may be functions of the remaining progress.
-        automatic_arguments: those that the user left open, filled in by the number of copies.
+    A subclass lists its constructor's arguments in ``hyperparameters``, from which its ``__init__`` is made. It
+    builds its agent, policy and collector in ``_make_agent``, ``_make_policy`` and ``_make_collector``, decides
+    in ``_decide`` and trains in ``_iterate``.
     """
 
     policy_aliases: ClassVar[dict[str, Any]] = {
@@ -49,10 +40,10 @@ class JaxAlgorithm(BaseAlgorithm):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
-    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
-    stored_arguments: ClassVar[tuple[str, ...]] = ()
-    schedules: ClassVar[tuple[str, ...]] = ()
-    automatic_arguments: frozenset[str] = frozenset()
+    default_total_timesteps: ClassVar[int]
+    # Decisions that are not deterministic draw by this count and the following ones.
+    first_draw: ClassVar[int] = 0
+    agent: Any
     policy: Policy  # type: ignore[assignment]  # SB3's are torch modules
     policy_class: type[Policy]  # type: ignore[assignment]
 
@@ -110,37 +101,64 @@ class JaxAlgorithm(BaseAlgorithm):
         own = {name: getattr(self, name) for name in declared(cls) if name in self.hyperparameters}
         return cls(**{**own, **others})
 
-    # ------------------------------------------------------------------ for subclasses
-
-    @property
     @abstractmethod
-    def _state(self) -> PyTree:
-        """Everything that training changes: what a resume needs, as one pytree."""
-
-    @_state.setter
-    @abstractmethod
-    def _state(self, state: PyTree) -> None: ...
+    def _make_agent(self) -> Any:
+        """The agent for the model's arguments, spaces and number of copies."""
 
     @abstractmethod
-    def _parameter_groups(self, state: PyTree) -> dict[str, PyTree]:
-        """The state's parts under the names that ``get_parameters`` shows."""
+    def _make_policy(self) -> Policy:
+        """The object that predicts for users."""
 
     @abstractmethod
-    def _with_parameter_groups(self, state: PyTree, groups: dict[str, PyTree]) -> PyTree:
-        """The state with those parts replaced."""
+    def _make_collector(self) -> Any:
+        """The collector for ``env``."""
 
-    @classmethod
-    def _adapt_loaded_env(cls, env: VecEnv, arguments: Mapping[str, Any]) -> VecEnv:
-        """The environment given to ``load``, with the spaces of the stored model.
+    @abstractmethod
+    def _decide(self, params: PyTree, inputs: tuple[Any, ...], key: jax.Array, deterministic: bool) -> PyTree:
+        """The agent's decision; pure, to be compiled."""
 
-        Args:
-            env: as it came.
-            arguments: the constructor's.
-        """
-        del arguments
-        return env
+    @abstractmethod
+    def _iterate(self, callbacks: BaseCallback, total: int, iteration: int, log: bool) -> bool:
+        """Collect a rollout, update, and log if asked to; false if a callback asked to stop."""
 
-    # ------------------------------------------------------------------ set-up
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.agent = self._make_agent()
+        seed = self.seed if self.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        init_key, self._predict_key = jax.random.split(jax.random.key(seed))
+        self._put_state(jax.jit(self.agent.init)(init_key))
+        self._jitted_decision = jax.jit(self._decide_by_count, static_argnames="deterministic")
+        self._collector: Collector[Any] | None = None
+        self.policy = self._make_policy()
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed everything random from here on: Python, NumPy, the environment's next reset, and our own keys."""
+        super().set_random_seed(seed)
+        if seed is not None and hasattr(self, "_agent_state"):
+            run_key, self._predict_key = jax.random.split(jax.random.key(seed))
+            self._n_predictions = 0
+            self._agent_state = self._agent_state._replace(key=jax.device_put(run_key, self.jax_device))
+
+    def _decide_by_count(
+        self,
+        params: PyTree,
+        inputs: tuple[Any, ...],
+        key: jax.Array,
+        count: jax.Array,
+        *,
+        deterministic: bool,
+    ) -> PyTree:
+        return self._decide(params, inputs, jax.random.fold_in(key, count), deterministic)
+
+    def _predict(self, *inputs: Any, deterministic: bool) -> Any:
+        """A decision for a user, outside of training."""
+        # Whatever a deterministic decision draws depends on its inputs alone.
+        count = np.uint32(0 if deterministic else (self.first_draw + self._n_predictions) % 2**32)
+        self._n_predictions += not deterministic
+        params, key = self._agent_state.params, self._predict_key
+        decision = self._jitted_decision(params, inputs, key, count, deterministic=deterministic)
+        return jax.tree.map(np.asarray, decision)
 
     def _get_policy_from_name(self, policy_name: str) -> type[Any]:
         if policy_name in self.policy_aliases:
@@ -172,221 +190,78 @@ class JaxAlgorithm(BaseAlgorithm):
         if force_reset:
             self._last_obs = None
         self.env = env
+        self._collector = None
 
-    def _function_env(self) -> FunctionalVecEnv | None:
-        """The functional environment behind ``env``, if nothing wraps it."""
-        return self.env if isinstance(self.env, FunctionalVecEnv) else None
-
-    # ------------------------------------------------------------------ prediction
-
-    def predict(
+    def learn(
         self,
-        observation: Observation,
-        state: Any = None,
-        episode_start: np.ndarray[Any, Any] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray[Any, Any], Any]:
-        """Actions for one observation or a batch.
+        total_timesteps: int | None = None,
+        callback: Any = None,
+        log_interval: int | None = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train.
 
         Args:
-            observation: ``[*obs]`` or ``[B, *obs]``, or a dict of such arrays; images with either order of
-                axes.
-            state: passed through; these policies keep none between calls.
-            episode_start: unused for the same reason.
-            deterministic: the most likely action instead of a sample.
+            total_timesteps: environment steps of all environments together, a lower bound: whole rollouts are
+                collected. ``None`` takes ``default_total_timesteps``.
+            callback: SB3 callbacks; a rollout is what happens between two updates. Where rollout and update
+                are one program, ``on_step`` is called for every step, but after the iteration: callbacks then
+                see the parameters of its end, and one that stops the training leaves the model there.
+            log_interval: rollouts between two dumps of the log, ``None`` for none.
+            tb_log_name: name of the run for tensorboard, by default the class's.
+            reset_num_timesteps: start counting (and new episodes) from zero; a replay buffer stays. False
+                continues.
+            progress_bar: show one; needs ``spi-plugins[cli]``.
 
         Returns:
-            The actions, batched as the observations were, inside the action space; and ``state``.
+            The model itself.
 
         Raises:
-            ValueError: the observation has a wrong shape or holds NaN or infinity.
+            ValueError: the environment is missing or closed, does not report costs to a model that learns
+                them, or returns NaN; the message names environment and time step.
+            FloatingPointError: the loss became NaN.
         """
-        return self.policy.predict(observation, state, episode_start, deterministic)
-
-    # ------------------------------------------------------------------ parameters
-
-    def get_parameters(self) -> Parameters:
-        """Copies of all arrays, ``{group: {path: array}}``.
-
-        The groups are ``policy``, ``optimizer`` and, where there is one, ``world_model``.
-        """
-        groups = self._parameter_groups(self._state)
-        return {name: {k: v.copy() for k, v in flatten_arrays(tree).items()} for name, tree in groups.items()}
-
-    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
-        """Replace arrays in place, from a model file or from what ``get_parameters`` gives.
-
-        Args:
-            load_path_or_dict: a path or open file, or ``{group: {path: array}}``.
-            exact_match: every group and array must be given. Otherwise those that are given are replaced.
-            device: as SB3 has it; arrays go where the model lives, so only ``"auto"`` is allowed.
-
-        Raises:
-            ModelFileError: names or shapes that do not fit.
-        """
-        if device != "auto":
-            raise TypeError(
-                f"device must be 'auto': a model's device is chosen when it is made, got {device!r}."
-            )
-        if isinstance(load_path_or_dict, Mapping):
-            given: Mapping[str, Mapping[str, Any]] = load_path_or_dict
-        else:
-            given = _by_group(read_model_file(load_path_or_dict))
-        groups = self._parameter_groups(self._state)
-        unknown, missing = sorted(set(given) - set(groups)), sorted(set(groups) - set(given))
-        if unknown or (exact_match and missing):
-            raise ModelFileError(
-                f"Parameter groups do not fit: unknown {unknown}, missing {missing}; this model has "
-                f"{sorted(groups)}."
-            )
-        for name, values in given.items():
-            arrays = {key: np.asarray(value) for key, value in values.items()}
-            if not exact_match:
-                arrays = {**flatten_arrays(groups[name]), **arrays}
-            groups[name] = restore_arrays(groups[name], arrays, what=f"The parameters of {name!r}")
-        self._state = jax.device_put(self._with_parameter_groups(self._state, groups), self.jax_device)
-
-    # ------------------------------------------------------------------ files
-
-    def _resume_point(self) -> ResumePoint:
-        """Where training stands, for ``save``."""
-        env = None if self._last_obs is None else self._function_env()
-        return ResumePoint(
-            num_timesteps=self.num_timesteps,
-            n_updates=self._n_updates,
-            ep_info=list(self.ep_info_buffer or ()),
-            ep_success=list(self.ep_success_buffer or ()),
-            env_state=None if env is None else env.get_state(),
-            last_obs=None if env is None else self._last_obs,
+        if total_timesteps is None:
+            total_timesteps = self.default_total_timesteps
+        require_open(self.env)
+        # Under this name, which is SB3's, callbacks read it as the count at which training ends.
+        total_timesteps, callbacks = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )
+        if self._collector is None:
+            self._collector = self._make_collector()
+        self._start(self._collector)
+        callbacks.on_training_start(locals(), globals())
+        iteration = 0
+        while self.num_timesteps < total_timesteps:
+            iteration += 1
+            due = log_interval is not None and iteration % log_interval == 0
+            if not self._iterate(callbacks, total_timesteps, iteration, due):
+                break
+        callbacks.on_training_end()
+        return self
 
-    def save(self, path: PathOrFile) -> None:  # type: ignore[override]
-        """Write the model, atomically: configuration as JSON, all arrays, counters and random keys.
+    def _start(self, collector: Any) -> None:
+        """Let the collector begin from where the environments stand."""
+        collector.start(Start(self._last_obs, self.num_timesteps))
 
-        The state of a functional environment is part of the file, so that training resumes bit for bit. Of
-        any other environment there is no state to take; on resume it starts new episodes.
+    def _count(self, row: Row) -> None:
+        """Keep where a step has led to, and the episodes that it ended."""
+        if row.last_obs is not None:
+            self._last_obs, self._last_episode_starts = row.last_obs, row.done
+        self._update_info_buffer(row.infos, row.done)
 
-        A file that a callback saves in the midst of a rollout on a functional environment holds the nearest
-        place from which training goes on exactly, ``num_timesteps`` included: the rollout's start or, where
-        rollout and update are one program that has run already, the iteration's end.
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write the log's current values under SB3's keys."""
+        record_progress(self, self.num_timesteps - self._num_timesteps_at_start, iteration)
+        self._record_more()
+        self.logger.dump(step=self.num_timesteps)
 
-        Args:
-            path: ``.zip`` is appended where there is no suffix; or an open binary file.
-        """
-        point = self._resume_point()
-        groups = self._parameter_groups(self._state)
-        arrays = {f"run/{key}": value for key, value in flatten_arrays(self._without_groups()).items()}
-        for name, group in groups.items():
-            arrays |= {f"{_GROUPS}{name}/{key}": value for key, value in flatten_arrays(group).items()}
-        write_model_file(path, describe(self, point), arrays | point.arrays() | self._extra_arrays())
-
-    def _extra_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """What else a subclass stores."""
-        return {}
-
-    def _without_groups(self) -> PyTree:
-        """What the state has beside its parameter groups: the random key."""
-        return self._with_parameter_groups(
-            self._state, dict.fromkeys(self._parameter_groups(self._state), ())
-        )
-
-    def _restore(self, file: Archive) -> None:
-        """Take all arrays of a file."""
-        self.set_parameters(_by_group(file))
-        groups = self._parameter_groups(self._state)
-        rest = restore_arrays(self._without_groups(), file.part("run/"), what="The arrays of the file")
-        self._state = jax.device_put(self._with_parameter_groups(rest, groups), self.jax_device)
-
-    @classmethod
-    def load(
-        cls,
-        path: PathOrFile,
-        env: Any = None,
-        device: Any = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Read a model. Nothing in the file is executed or unpickled.
-
-        Args:
-            path: what ``save`` wrote.
-            env: environment to go on with; ``None`` for prediction only. It may have another number of
-                copies; sizes that were left open when the model was made are then chosen anew.
-            device: see the constructor.
-            custom_objects: replacements of constructor arguments, SB3's other spelling of ``kwargs``; keys
-                that are no argument are ignored, as SB3 does.
-            print_system_info: print the versions in use.
-            force_reset: start new episodes. By default the state of a functional environment is restored from
-                the file if it fits, and any other environment is reset.
-            **kwargs: constructor arguments that replace the stored ones.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ModelFileError: the file is damaged, or not of this class.
-            ValueError: the environment's spaces are not the model's.
-        """
-        if print_system_info:
-            get_system_info()
-        file = read_model_file(path)
-        custom = {
-            k: v for k, v in (custom_objects or {}).items() if k in (*cls.stored_arguments, "policy_class")
-        }
-        saved = parse(file, path, cls, {**custom, **kwargs})
-        policy = kwargs.pop("policy", None) or custom.pop("policy_class", None) or saved.policy
-        if isinstance(policy, str) and policy == saved.policy and policy not in cls.policy_aliases:
-            raise ModelFileError(f"{path} used the policy class {policy}; pass it as load(..., policy=...).")
-        arguments = {**saved.arguments, **custom, **kwargs}
-        if env is not None:
-            copies = arguments.pop("n_envs", None) or (saved.n_envs if is_template(env) else None)
-            env = cls._adapt_loaded_env(prepare_env(env, copies, arguments["seed"]), arguments)
-            check_for_correct_spaces(env, saved.observation_space, saved.action_space)
-        window = arguments.pop("stats_window_size", saved.stats_window_size)
-        model = cls(
-            policy, env, device=device, stats_window_size=window, _init_setup_model=False, **arguments
-        )  # type: ignore[call-arg]
-        if env is None:
-            model.observation_space, model.action_space = saved.observation_space, saved.action_space
-            model.n_envs = saved.n_envs
-        model._setup_model()
-        model._restore(file)
-        for name, value in saved.counters.items():
-            setattr(model, name, value)
-        model.ep_info_buffer = deque(saved.ep_info, maxlen=window)
-        model.ep_success_buffer = deque(saved.ep_success, maxlen=window)
-        model._resume_env(file, force_reset)
-        return model
-
-    def _resume_env(self, file: Archive, force_reset: bool | None) -> None:
-        """Put a functional environment where it was; give any other fresh seeds, not the first again."""
-        if self.env is None:
-            return
-        env, arrays = self._function_env(), file.part("env/")
-        if env is not None and arrays and not force_reset:
-            first_obs = env.reset()
-            target = env.get_state()
-            like = {key: value.shape for key, value in flatten_arrays(target).items()}
-            if like == {key: value.shape for key, value in arrays.items()}:
-                env.set_state(restore_arrays(target, arrays, what="The environment's arrays"))
-                last_obs = restore_arrays(first_obs, file.part("last_obs/"), what="The last observations")
-                self._last_obs = jax.tree.map(np.asarray, last_obs)
-                self._last_episode_starts = np.zeros((self.n_envs,), bool)
-                return
-        # A pool keeps the seeds that it was made with.
-        if self.seed is not None and not isinstance(self.env.unwrapped, EnvPoolVecEnv):
-            self.env.seed((self.seed + self.num_timesteps) % 2**31)
+    def _record_more(self) -> None:
+        """Record what else a subclass has to say at every dump."""
 
 
 # Given anew to `load`, or kept elsewhere in the file.
 _NOT_STORED = ("n_envs", "stats_window_size", "device")
-_GROUPS = "parameters/"
-
-
-def _by_group(file: Archive) -> Parameters:
-    """A file's parameters as ``get_parameters`` gives them."""
-    groups: Parameters = {}
-    for key, value in file.part(_GROUPS).items():
-        name, _, path = key.partition("/")
-        groups.setdefault(name, {})[path] = value
-    return groups

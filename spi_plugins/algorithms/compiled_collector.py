@@ -1,32 +1,26 @@
 """The compiled way to fill a rollout: rollout and update are scanned inside JAX, SB3's hooks replayed."""
 
 import contextlib
-import copy
 import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.agents.on_policy import OnPolicyMetrics
+from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
 from spi_plugins.agents.packed import Packed, update_packed
 from spi_plugins.agents.rollout import Collected, Runner, collect
-from spi_plugins.algorithms.collectors import check_iteration, check_loss
+from spi_plugins.algorithms.collector import Row, Start, Updated
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
-from spi_plugins.algorithms.interrupts import deferred_interrupt
-from spi_plugins.algorithms.saved_model import ResumePoint
+from spi_plugins.algorithms.step_collector import loss_fault
 from spi_plugins.algorithms.stepping import to_device
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.types import Observation, PyTree
-
-if TYPE_CHECKING:
-    from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 
 
 @contextlib.contextmanager
@@ -60,14 +54,11 @@ class _Run(NamedTuple):
     finite: jax.Array
 
 
-class _Pending(NamedTuple):
-    """An iteration that has run, whose hooks are being replayed."""
+class _Replay(NamedTuple):
+    """An iteration that has run, for its hooks to be replayed."""
 
-    metrics: OnPolicyMetrics
     rows: HostRows
     action: NDArray[Any]  # [T, B, ...]
-    n_timesteps: int  # at its end
-    n_updates: int
 
 
 class CompiledCollector:
@@ -77,24 +68,27 @@ class CompiledCollector:
     iteration's end.
     """
 
-    def __init__(self, model: "OnPolicyAlgorithm"):
-        self.model = model
-        self.env: CompiledEnv = compiled_env(model.env)
+    updates_first = True
+
+    def __init__(self, env: VecEnv | None, agent: OnPolicyAgent, n_steps: int, device: jax.Device):
+        self.env: CompiledEnv = compiled_env(env)
+        self.agent = agent
+        self.n_steps = n_steps
+        self.device = device
         self._runner_obs: Observation = None
         self._run = jax.jit(self._run_at_once, donate_argnums=0)
         self._collect = jax.jit(self._collected, donate_argnums=0)
-        self._update = jax.jit(functools.partial(update_packed, model.agent), donate_argnums=0)
+        self._update = jax.jit(functools.partial(update_packed, agent), donate_argnums=0)
         self._collect_is_compiled = False
-        self._pending: _Pending | None = None
-        self._t = 0  # the first row whose episodes are not yet in the model's buffers
+        self._replay: _Replay | None = None
 
     def _collected(self, runner: Runner, env_params: PyTree) -> Collected:
         step = functools.partial(self.env.step, env_params)
-        return collect(self.model.agent, step, self.model.n_steps, runner)
+        return collect(self.agent, step, self.n_steps, runner)
 
     def _run_at_once(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
         runner, rollout, steps, finite = self._collected(runner, env_params)
-        state, packed = update_packed(self.model.agent, runner.state, rollout, *rates)
+        state, packed = update_packed(self.agent, runner.state, rollout, *rates)
         return _Run(runner._replace(state=state), packed, steps, rollout.action, finite)
 
     def _run_apart(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
@@ -105,110 +99,65 @@ class CompiledCollector:
         state, packed = self._update(runner.state, rollout, *rates)
         return _Run(runner._replace(state=state), packed, steps, rollout.action, finite)
 
-    def start(self) -> None:
-        """Take up the model's last observation and the environment's state."""
-        space = self.model.observation_space
+    def start(self, start: Start) -> None:
+        """Begin from the observations and states of the environments."""
         # Copies: they are donated, and must not be the arrays that the environment holds. All on one device
         # by name: a program is compiled again for inputs that are not pinned as those of its first call were.
-        device = self.model.jax_device
-        self._runner_obs = jax.device_put(
-            jax.tree.map(jnp.array, to_device(space, self.model._last_obs)), device
-        )
-        self.env.start(device)
+        obs = to_device(self.env.vec_env.observation_space, start.obs)
+        self._runner_obs = jax.device_put(jax.tree.map(jnp.array, obs), self.device)
+        self.env.start(self.device)
 
-    def iterate(self, callbacks: BaseCallback, total: int, log: Callable[[], None]) -> OnPolicyMetrics | None:
-        """Run one iteration; ``None`` if a callback asked to stop."""
-        model = self.model
-        callbacks.on_rollout_start()
-        try:
-            # To the end of all bookkeeping: the environment has been stepped and the update has been made.
-            with deferred_interrupt():
-                pending = self._pending = self._advance(total)
-            if not self._replay(pending, callbacks):
-                return None
-            callbacks.on_rollout_end()
-        finally:
-            self._settle()
-        model._update_current_progress_remaining(model.num_timesteps, total)
-        log()
-        return pending.metrics
-
-    def resume_point(self) -> ResumePoint | None:
-        """The end of the iteration whose hooks are being replayed."""
-        pending, model = self._pending, self.model
-        if pending is None:
-            return None
-        buffers = model.ep_info_buffer, model.ep_success_buffer
-        try:
-            model.ep_info_buffer, model.ep_success_buffer = copy.copy(buffers[0]), copy.copy(buffers[1])
-            for t in range(self._t, model.n_steps):
-                if len(pending.rows.reporting[t]):
-                    self._count_episodes(pending.rows, t, pending.rows.infos(t))
-            env = model._function_env()
-            return ResumePoint(
-                num_timesteps=pending.n_timesteps,
-                n_updates=pending.n_updates,
-                ep_info=list(model.ep_info_buffer or ()),
-                ep_success=list(model.ep_success_buffer or ()),
-                env_state=None if env is None else env.get_state(),
-                last_obs=None if env is None else model._last_obs,
-            )
-        finally:
-            model.ep_info_buffer, model.ep_success_buffer = buffers
-
-    def _advance(self, total: int) -> _Pending:
-        """Roll out and update, and check what came of it."""
-        model = self.model
-        end = model.num_timesteps + model.n_steps * self.env.vec_env.num_envs
-        runner = Runner(model._agent_state, self.env.state, self._runner_obs)
+    def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:
+        """Roll out and update, and keep what ``rows`` replays."""
         run = self._run if self.env.repeatable else self._run_apart
-        runner, packed, steps, action, finite = run(runner, self.env.params, *model.rates(end, total))
-        model._agent_state, env_state, self._runner_obs = runner
-        self.env.finish(env_state)
-        model._last_obs = self._runner_obs
+        runner = Runner(state, self.env.state, self._runner_obs)
+        runner, packed, steps, action, finite = run(runner, self.env.params, learning_rate, clip_range)
+        self._runner_obs = runner.obs
+        self.env.finish(runner.env_state)
         rows = self.env.host_rows(steps)
-        check_iteration(rows.reward, np.asarray(finite), model.num_timesteps)
+        self._replay = _Replay(rows, np.asarray(action))
         metrics: OnPolicyMetrics = packed.unpack()
-        check_loss(metrics, end)
-        self._t = 0
-        return _Pending(metrics, rows, np.asarray(action), end, model._n_updates + int(metrics.n_updates))
+        fault = rollout_fault(rows.reward, np.asarray(finite), end) or loss_fault(metrics, end)
+        return Updated(runner.state, metrics, fault, runner.obs, rows.done[-1])
 
-    def _replay(self, pending: _Pending, callbacks: BaseCallback) -> bool:
-        """Call the hooks of every step; false if one asked to stop."""
-        model, rows = self.model, pending.rows
-        n_envs = self.env.vec_env.num_envs
-        for t in range(model.n_steps):
-            model.num_timesteps += n_envs
-            infos = rows.infos(t)
-            callbacks.update_locals({"env": model.env, "rewards": rows.reward[t], "dones": rows.done[t],
-                                     "infos": infos, "actions": pending.action[t],
-                                     "n_steps": t + 1})  # fmt: skip
-            if not callbacks.on_step():
-                return False
-            self._count_episodes(rows, t, infos)
-            self._t = t + 1
-        return True
+    def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:
+        """Tell what ``update`` did, step by step."""
+        assert self._replay is not None
+        rows, action = self._replay
+        for t in range(self.n_steps):
+            infos, done = rows.infos(t), rows.done[t]
+            local = {"env": self.env.vec_env, "rewards": rows.reward[t], "dones": done, "infos": infos,
+                     "actions": action[t], "n_steps": t + 1}  # fmt: skip
+            yield Row(local, [infos[i] for i in rows.reporting[t]], done[rows.reporting[t]])
 
-    def _count_episodes(self, rows: HostRows, t: int, infos: Infos) -> None:
-        if len(rows.reporting[t]):
-            self.model._update_info_buffer(
-                [infos[i] for i in rows.reporting[t]], rows.done[t][rows.reporting[t]]
+    def stopped(self, state: OnPolicyState) -> OnPolicyState:
+        """The same state: it is the iteration's end in any case."""
+        return state
+
+    def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
+        """Infos and ends of the episodes in the rows that no callback has seen."""
+        assert self._replay is not None
+        rows = self._replay.rows
+        for t in range(first_row, self.n_steps):
+            if len(rows.reporting[t]):
+                infos = rows.infos(t)
+                yield [infos[i] for i in rows.reporting[t]], rows.done[t][rows.reporting[t]]
+
+
+def rollout_fault(reward: NDArray[np.float32], finite: NDArray[np.bool_], end: int) -> ValueError | None:
+    """The error of an iteration whose observations or rewards are not finite, naming environment and step.
+
+    Args:
+        reward: ``[T, B]``.
+        finite: ``[T, B]``, whether the observation that the step reached is finite.
+        end: time steps at the iteration's end.
+    """
+    for what, good in (("observation", finite), ("reward", np.isfinite(reward))):
+        if not good.all():
+            t, i = divmod(int(np.argmin(good)), good.shape[1])
+            at = end - (len(good) - t - 1) * good.shape[1]
+            return ValueError(
+                f"at time step {at}: the {what} of environment {i} is not finite. The update of this "
+                "iteration has seen it; go on from a checkpoint."
             )
-
-    def _settle(self) -> None:
-        """Bring the model's counters to the iteration's end, also where the replay was cut short."""
-        point = self.resume_point()
-        if point is None:
-            return
-        model, pending = self.model, self._pending
-        assert pending is not None
-        model.num_timesteps, model._n_updates = point.num_timesteps, point.n_updates
-        for buffer, values in (
-            (model.ep_info_buffer, point.ep_info),
-            (model.ep_success_buffer, point.ep_success),
-        ):
-            assert buffer is not None
-            buffer.clear()
-            buffer.extend(values)
-        model._last_episode_starts = pending.rows.done[-1]
-        self._pending = None
+    return None

@@ -102,7 +102,7 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
 
     def _restore(self, file: Archive) -> None:
         """Take all arrays of a file; of past rollouts only such as this model would have collected."""
-        own = {f"{_REPLAY}{key}": value for key, value in flatten_arrays(self._state.replay).items()}
+        own = {f"{_REPLAY}{key}": value for key, value in flatten_arrays(self._agent_state.replay).items()}
         stored = {key: value for key, value in file.arrays.items() if key.startswith(_REPLAY)}
         if {key: x.shape for key, x in own.items()} != {key: x.shape for key, x in stored.items()}:
             warnings.warn(

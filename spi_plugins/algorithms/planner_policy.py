@@ -66,7 +66,7 @@ class PlannerPolicy(PlanningPolicy):
         )
 
     def _plan(
-        self, obs: Observation, plans: PyTree, starts: np.ndarray[Any, Any], deterministic: bool
+        self, obs: Observation, plans: PyTree, starts: np.ndarray[Any, Any], *, deterministic: bool
     ) -> tuple[np.ndarray[Any, Any], PyTree]:
         self._count += not deterministic
         count = np.uint32(0 if deterministic else self._count)

@@ -8,18 +8,15 @@ import numpy as np
 from gymnasium import spaces
 
 from spi_plugins.actions import scale_action
-from spi_plugins.algorithms.observations import to_batch
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.types import Observation, PyTree
 
-# (observations [B, ...], plans, episode starts [B], deterministic) -> (actions in [-1, 1], plans)
-Decide: TypeAlias = Callable[
-    [Observation, PyTree, np.ndarray[Any, Any], bool], tuple[np.ndarray[Any, Any], PyTree]
-]
+# (observations [B, ...], plans, episode starts [B], *, deterministic) -> (actions in [-1, 1], plans)
+Decide: TypeAlias = Callable[..., tuple[np.ndarray[Any, Any], PyTree]]
 
 
 class PlanningPolicy(Policy):
-    """What ``model.policy`` is if decisions go on from the last one's plan."""
+    """``model.policy`` of an agent whose decisions continue from its last plan."""
 
     def __init__(
         self,
@@ -28,43 +25,25 @@ class PlanningPolicy(Policy):
         decide: Decide,
         start: Callable[[int], PyTree],
     ):
-        super().__init__(observation_space, action_space, lambda obs, deterministic: np.zeros(0))
-        self._decide_with_plan = decide
+        super().__init__(observation_space, action_space, decide)
         self._start = start
 
-    def predict(
-        self,
-        observation: Observation,
-        state: Any = None,
-        episode_start: np.ndarray[Any, Any] | None = None,
-        deterministic: bool = False,
+    def _choose(
+        self, batch: Observation, state: Any, episode_start: Any, deterministic: bool
     ) -> tuple[np.ndarray[Any, Any], Any]:
-        """Actions for one observation or a batch, batched as they came, and the plans to give back next time.
-
-        Args:
-            observation: see ``JaxAlgorithm.predict``.
-            state: the plans of the last call, ``None`` for none.
-            episode_start: ``[B]``, where an episode begins and the plan must be dropped.
-            deterministic: no exploration noise, and the same action for the same observation and plan.
-
-        Raises:
-            ValueError: observations, plans and episode starts are of different numbers of environments.
-        """
-        batch, batched = to_batch(self.observation_space, observation)
         n_envs = len(jax.tree.leaves(batch)[0])
         starts = np.zeros(n_envs, bool) if episode_start is None else np.asarray(episode_start, bool)
         starts = starts.reshape(-1)
         rows = {len(leaf) for leaf in jax.tree.leaves(state)} | {len(starts)}
         if rows != {n_envs}:
             raise ValueError(
-                f"observation has {n_envs} rows, but state and episode_start have {sorted(rows)}; give back the "
+                f"observation has {n_envs} rows, but state and episode_start have {sorted(rows)}; pass the "
                 "state that predict returned, and one episode_start for each environment."
             )
         if state is None:
             state = self._start(n_envs)
-        action, state = self._decide_with_plan(batch, state, starts, deterministic)
-        action = scale_action(self.action_space, action)
-        return (action if batched else action[0, ...]), state
+        action, state = self._decide(batch, state, starts, deterministic=deterministic)
+        return scale_action(self.action_space, action), state
 
 
 class MlpPlanningPolicy(PlanningPolicy, MlpPolicy):

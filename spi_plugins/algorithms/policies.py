@@ -58,7 +58,7 @@ def _categories(value: Any) -> tuple[int, int]:
 
 
 class Policy:
-    """What ``model.policy`` is: it predicts, and it knows its spaces. The algorithm holds the arrays.
+    """``model.policy``: predicts for users, and knows its spaces. The algorithm holds the arrays.
 
     Attributes:
         observation_space: of one observation.
@@ -74,7 +74,7 @@ class Policy:
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
-        decide: Callable[[Observation, bool], np.ndarray[Any, Any]],
+        decide: Callable[..., Any],
     ):
         self.observation_space = observation_space
         self.action_space = action_space
@@ -85,7 +85,7 @@ class Policy:
         """Translate ``policy_kwargs``.
 
         Raises:
-            ValueError: a keyword or value that is not known, or observations that the policy cannot read.
+            ValueError: an unknown keyword or value, or observations that the policy cannot read.
         """
         unknown = sorted(set(policy_kwargs) - set(_ALLOWED))
         if unknown:
@@ -125,11 +125,34 @@ class Policy:
         episode_start: np.ndarray[Any, Any] | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray[Any, Any], Any]:
-        """Actions for one observation or a batch, batched as they came. ``state`` is passed through."""
+        """Actions for one observation or a batch.
+
+        Args:
+            observation: ``[*obs]`` or ``[B, *obs]``, or a dict of such arrays; images with either order of
+                axes.
+            state: of agents that plan, the plans that the last call returned; ``None`` at the start. Others
+                pass it through.
+            episode_start: ``[B]``, where an episode begins and its plan must be dropped.
+            deterministic: the most likely action instead of a sample; no exploration noise.
+
+        Returns:
+            The actions, batched as the observations were, inside the action space; and the state for the
+            next call.
+
+        Raises:
+            ValueError: the observation has a wrong shape or holds NaN or infinity, or ``state`` and
+                ``episode_start`` belong to another number of environments.
+        """
         batch, batched = to_batch(self.observation_space, observation)
-        action = to_action(self.action_space, self._decide(batch, deterministic))
+        action, state = self._choose(batch, state, episode_start, deterministic)
         # With an ellipsis a single action is an array even if it is one number, as SB3's are.
         return (action if batched else action[0, ...]), state
+
+    def _choose(
+        self, batch: Observation, state: Any, episode_start: Any, deterministic: bool
+    ) -> tuple[np.ndarray[Any, Any], Any]:
+        """Actions for a batch."""
+        return to_action(self.action_space, self._decide(batch, deterministic=deterministic)), state
 
     def set_training_mode(self, mode: bool) -> None:
         """Do nothing: no layer behaves differently in training. SB3's tools call this."""
@@ -152,7 +175,7 @@ class CnnPolicy(Policy):
 
     @classmethod
     def check_observations(cls, spec: ObservationSpec) -> None:
-        """Refuse what is no image."""
+        """Refuse anything but images."""
         super().check_observations(spec)
         if isinstance(spec, ArraySpec) and spec.kind != "image":
             raise ValueError(
@@ -170,7 +193,7 @@ class MultiInputPolicy(Policy):
 
     @classmethod
     def check_observations(cls, spec: ObservationSpec) -> None:
-        """Refuse observations that are no Dict."""
+        """Refuse observations that are not a Dict."""
         if isinstance(spec, ArraySpec):
             raise ValueError(
                 f"MultiInputPolicy reads Dict observations, got {spec.kind} observations of shape "

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from spi_plugins.algorithms.base import JaxAlgorithm
 
 
-def record_progress(model: "JaxAlgorithm", iteration: int = 0) -> None:
+def record_progress(model: "JaxAlgorithm", n_steps: int, iteration: int = 0) -> None:
     """Record the running means of the last episodes, and the time.
 
     Args:
-        model: whose logger it is.
+        model: the model, with its logger.
+        n_steps: environment steps so far in this ``learn``.
         iteration: rollouts so far in this ``learn``; 0 leaves it out.
     """
     assert model.ep_info_buffer is not None
@@ -34,6 +35,6 @@ def record_progress(model: "JaxAlgorithm", iteration: int = 0) -> None:
             record("rollout/cost_rate", float(total / steps))
     if model.ep_success_buffer:
         record("rollout/success_rate", safe_mean(model.ep_success_buffer))
-    record("time/fps", int((model.num_timesteps - model._num_timesteps_at_start) / elapsed))
+    record("time/fps", int(n_steps / elapsed))
     record("time/time_elapsed", int(elapsed), exclude="tensorboard")
     record("time/total_timesteps", model.num_timesteps, exclude="tensorboard")

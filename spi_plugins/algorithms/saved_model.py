@@ -4,19 +4,21 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.utils import FloatSchedule
 
 from spi_plugins.algorithms.schedules import decode_schedule, encode_schedule
+from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.archive import Archive, describing
-from spi_plugins.arrays import flatten_arrays
+from spi_plugins.arrays import flatten_arrays, restore_arrays
 from spi_plugins.errors import ModelFileError
 from spi_plugins.space_json import decode_space, encode_space
 from spi_plugins.types import Observation, PyTree
 
 if TYPE_CHECKING:
-    from spi_plugins.algorithms.base import JaxAlgorithm
+    from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 
 COUNTERS = (
     "num_timesteps",
@@ -70,18 +72,26 @@ class SavedModel(NamedTuple):
     ep_success: list[Any]
 
 
-def describe(model: "JaxAlgorithm", point: ResumePoint) -> dict[str, Any]:
-    """The JSON description of a model."""
+def describe(
+    model: "StoredAlgorithm", point: ResumePoint, counters: dict[str, Any], stats_window_size: int
+) -> dict[str, Any]:
+    """The JSON description of a model.
+
+    Args:
+        model: the model.
+        point: where a resume will go on.
+        counters: the present values of ``COUNTERS``.
+        stats_window_size: SB3's.
+    """
     arguments: dict[str, Any] = {}
     for name in model.stored_arguments:
         # What was left open is stored as open: with another number of copies another size is right.
         value: Any = None if name in model.automatic_arguments else getattr(model, name)
         if name in model.schedules:
-            value = encode_schedule(value, FloatSchedule(value)(model._current_progress_remaining))
+            value = encode_schedule(value, FloatSchedule(value)(counters["_current_progress_remaining"]))
         arguments[name] = value
     aliases = {cls: name for name, cls in model.policy_aliases.items()}
     custom = f"{model.policy_class.__module__}:{model.policy_class.__qualname__}"
-    counters = {name: getattr(model, name) for name in COUNTERS}
     return {
         "algorithm": type(model).__name__,
         "policy": aliases.get(model.policy_class, custom),
@@ -89,14 +99,14 @@ def describe(model: "JaxAlgorithm", point: ResumePoint) -> dict[str, Any]:
         "observation_space": encode_space(model.observation_space),
         "action_space": encode_space(model.action_space),
         "n_envs": model.n_envs,
-        "stats_window_size": model._stats_window_size,
+        "stats_window_size": stats_window_size,
         "counters": counters | {"num_timesteps": point.num_timesteps, "_n_updates": point.n_updates},
         "ep_info_buffer": to_json(point.ep_info),
         "ep_success_buffer": to_json(point.ep_success),
     }
 
 
-def parse(file: Archive, path: Any, cls: "type[JaxAlgorithm]", replaced: Mapping[str, Any]) -> SavedModel:
+def parse(file: Archive, path: Any, cls: "type[StoredAlgorithm]", replaced: Mapping[str, Any]) -> SavedModel:
     """Check and decode a file's description.
 
     Args:
@@ -132,6 +142,25 @@ def parse(file: Archive, path: Any, cls: "type[JaxAlgorithm]", replaced: Mapping
             ep_info=list(data["ep_info_buffer"]),
             ep_success=list(data["ep_success_buffer"]),
         )
+
+
+def restore_env(env: FunctionalVecEnv, file: Archive) -> Observation | None:
+    """Put a functional environment where a file left it.
+
+    Returns:
+        The observations that the next decision sees; ``None`` if the file's arrays do not fit.
+    """
+    arrays = file.part("env/")
+    if not arrays:
+        return None
+    first_obs = env.reset()
+    target = env.get_state()
+    like = {key: value.shape for key, value in flatten_arrays(target).items()}
+    if like != {key: value.shape for key, value in arrays.items()}:
+        return None
+    env.set_state(restore_arrays(target, arrays, what="The environment's arrays"))
+    last_obs = restore_arrays(first_obs, file.part("last_obs/"), what="The last observations")
+    return jax.tree.map(np.asarray, last_obs)
 
 
 def to_json(value: Any) -> Any:

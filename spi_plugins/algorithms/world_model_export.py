@@ -17,54 +17,62 @@ from spi_plugins.world_models.model import WorldModel
 
 
 def save_world(
-    model: BaseAlgorithm, world: WorldModel, params: Params, path: PathOrFile, experience: Experience
+    model: BaseAlgorithm,
+    world: WorldModel,
+    params: Params,
+    path: PathOrFile,
+    experience: Experience,
+    n_updates: int,
 ) -> None:
     """Write the file.
 
     Args:
-        model: whose world it is.
-        world: kind and functions.
+        model: the algorithm that trained the world model.
+        world: its kind and functions.
         params: its parameters.
-        path: where.
+        path: the file.
         experience: real states for dreams to begin in.
+        n_updates: gradient steps so far.
     """
     space: tuple[spaces.Space[Any], spaces.Space[Any]] = (model.observation_space, model.action_space)
     report = {
         "policy": type(model).__name__,
         "n_steps": int(model.num_timesteps),
-        "n_updates": int(model._n_updates),
+        "n_updates": int(n_updates),
     }
     store_world_model(world, jax.device_get(params), space, experience, report).save(path)
 
 
-def given_observations(model: BaseAlgorithm, observations: Observation) -> Experience:
-    """Observations that a user names, ``[S, ...]``.
+def given_observations(space: spaces.Space[Any], observations: Observation) -> Experience:
+    """Observations ``[S, ...]`` that a user passes.
 
     Raises:
-        ValueError: they are not of the model's space, or no batch.
+        ValueError: they do not fit the space, or are not a batch.
     """
-    batch, batched = to_batch(model.observation_space, observations)
+    batch, batched = to_batch(space, observations)
     if not batched:
         raise ValueError(
             "observations must be a batch [S, ...] of the model's observation space, got a single one."
         )
-    count = len(jax.tree.leaves(batch)[0])
-    return Experience(batch, np.zeros(count, bool))
+    return Experience(batch, np.zeros(len(jax.tree.leaves(batch)[0]), bool))
 
 
-def last_observations(model: BaseAlgorithm) -> Experience:
+def last_observations(space: spaces.Space[Any], obs: Observation | None, starts: Any) -> Experience:
     """Where the environments stand.
 
+    Args:
+        space: the space of one observation.
+        obs: the last observations, ``None`` before any training.
+        starts: which of them begin an episode.
+
     Raises:
-        ValueError: the model has not been trained, and has seen none.
+        ValueError: there are none.
     """
-    if model._last_obs is None:
+    if obs is None:
         raise ValueError(
             "The model has seen no observation for dreams to begin in: call learn() first, or give observations=."
         )
-    batch, _ = to_batch(model.observation_space, model._last_obs)
-    starts = np.asarray(model._last_episode_starts, bool)
-    return Experience(batch, starts)
+    return Experience(to_batch(space, obs)[0], np.asarray(starts, bool))
 
 
 def remembered_observations(buffer: Buffer | HostBuffer | None) -> Experience:

@@ -51,7 +51,8 @@ class CostLogCallback(EpisodeCostCallback):
 
     def _on_training_start(self) -> None:
         super()._on_training_start()
-        self._episodes = deque(self._episodes, maxlen=self.model._stats_window_size)
+        assert self.model.ep_info_buffer is not None
+        self._episodes = deque(self._episodes, maxlen=self.model.ep_info_buffer.maxlen)
 
     def _on_episodes(self, ended: list[EndedEpisode]) -> bool:
         self._episodes.extend(ended)

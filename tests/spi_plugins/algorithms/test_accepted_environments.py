@@ -9,8 +9,8 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecNormalize
 import spi_plugins
 from spi_integrations.envpool import make_vec
 from spi_plugins import PPO
-from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector
+from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.envs.cartpole import make_cartpole
 

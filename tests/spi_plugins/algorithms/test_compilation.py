@@ -12,8 +12,8 @@ from tiny_models import ROLLOUT, SMALL, tiny_ppo
 from spi_integrations.envpool import make_vec
 from spi_plugins import PPO
 from spi_plugins.agents.rollout import Runner, init_storage
-from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector
+from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.envs import autoreset
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import ActionSpec, ArraySpec
@@ -88,7 +88,7 @@ def test_old_state_is_donated_to_the_new(path):
     # A rollout's rows are written in place, from one step to the next and from one rollout to the next.
     rows = collector._storage.obs if path == "stepped" else collector._runner_obs
     address = rows.unsafe_buffer_pointer()
-    collector.iterate(model._init_callback(None), 10**6, lambda: None)
+    model._iterate(model._init_callback(None), 10**6, 1, log=False)
     assert all(deleted((old.params, old.opt_state, rows)))
     assert not any(deleted(model._agent_state))
     if path == "stepped":
@@ -136,9 +136,16 @@ def test_1024_atari_environments_need_half_as_much_memory_again_as_their_rollout
     state = jax.eval_shape(lambda: model._agent_state)
     rate = jax.ShapeDtypeStruct((), jnp.float32)
     runner = Runner(state, env_state, obs)
-    assert held(CompiledCollector(model)._run.lower(runner, (), rate, rate)) < 1.5 * ROLLOUT_BYTES
+    assert (
+        held(
+            CompiledCollector(model.env, model.agent, N_STEPS, model.jax_device)._run.lower(
+                runner, (), rate, rate
+            )
+        )
+        < 1.5 * ROLLOUT_BYTES
+    )
     # When Python steps, the rollout is an argument of each program.
-    stepping = StepCollector(model)
+    stepping = StepCollector(model.env, model.agent, N_STEPS)
     storage = jax.eval_shape(
         functools.partial(init_storage, model.agent, n_steps=N_STEPS), state.params, obs, key=state.key
     )

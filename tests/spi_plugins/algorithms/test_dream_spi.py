@@ -13,8 +13,8 @@ from tiny_models import CARTPOLE, N_ENVS, N_STEPS, PATHS, ROLLOUT, SMALL
 from toy_envs import CHANNELS_LAST, ToyEnv
 
 from spi_plugins import DeepSPI, DreamSPI, load_world_model
-from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.model_file import read_model_file
+from spi_plugins.algorithms.step_collector import StepCollector
 
 TINY = {
     **SMALL,

@@ -12,8 +12,8 @@ from tiny_models import CARTPOLE
 
 from spi_integrations.envpool import make_vec
 from spi_plugins import PPO, DeepSPI
-from spi_plugins.algorithms.collectors import StepCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector
+from spi_plugins.algorithms.step_collector import StepCollector
 
 pytest.importorskip("envpool")
 

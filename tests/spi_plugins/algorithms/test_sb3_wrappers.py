@@ -19,7 +19,7 @@ from tiny_models import CARTPOLE, ROLLOUT, SMALL
 from toy_envs import ToyEnv
 
 from spi_plugins import PPO
-from spi_plugins.algorithms.collectors import StepCollector
+from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 
 

@@ -1,5 +1,6 @@
 """SPOWL and TDMPC2 behind the face of Stable-Baselines3."""
 
+import functools
 import io
 
 import gymnasium as gym
@@ -115,7 +116,7 @@ def test_each_program_is_compiled_once_though_the_buffer_fills_and_numbers_of_up
     model.learn(20, reset_num_timesteps=False)
     collector = model._collector
     assert int(model.replay_buffer.size.min()) == 12
-    for program in (collector._act, collector._explore, collector._add, model._update):
+    for program in (collector._act, collector._explore, model._add, model._update):
         assert program._cache_size() == 1, program
 
 
@@ -314,7 +315,11 @@ def test_every_planner_can_be_chosen_by_name(name):
     sizes |= {"num_prior": 3} if name in ("mppi", "ccem", "safe_improvement") else {}
     model = tiny_spowl(planner=name, planner_kwargs=sizes, decision="mean")
     assert name in model.agent.planner.name
-    assert "planned" in model.plan_metrics
+    obs = np.zeros((model.n_envs, *model.observation_space.shape), np.float32)
+    plans, starts = model.agent.init_plan(model.n_envs), np.ones(model.n_envs, bool)
+    act = functools.partial(model.agent.act, deterministic=False)
+    state = model._agent_state
+    assert "planned" in jax.eval_shape(act, state.params, obs, plans, starts, state.key)[2]
 
 
 # ---------------------------------------------------------------------- bad input

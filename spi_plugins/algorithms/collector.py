@@ -1,0 +1,71 @@
+"""What a training loop asks of a collector. It only answers; the model keeps its own books."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spi_plugins.agents.on_policy import OnPolicyMetrics, OnPolicyState
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.types import Observation
+
+
+class Start(NamedTuple):
+    """Where collecting begins."""
+
+    obs: Observation  # as the environments returned it
+    num_timesteps: int
+    standing: Any = None  # the ``Standing`` of an agent that plans
+
+
+class Row(NamedTuple):
+    """One step of all environments, for callbacks and for the log."""
+
+    local: dict[str, Any]  # SB3's local variables of a step, which callbacks read
+    infos: Infos  # all that may report an episode
+    done: NDArray[np.bool_]  # of these infos
+    last_obs: Observation | None = None  # where the environments stand; ``None`` if they are further already
+
+
+class Updated(NamedTuple):
+    """What an update made. Whoever holds the old state, which was donated, stores the new one at once."""
+
+    state: OnPolicyState
+    metrics: OnPolicyMetrics
+    fault: Exception | None  # to raise afterwards
+    last_obs: Observation | None = None  # where the environments stand, if the update has stepped them
+    last_done: NDArray[np.bool_] | None = None
+
+
+RowT_co = TypeVar("RowT_co", covariant=True)
+
+
+class Collector(Protocol[RowT_co]):
+    """Steps environments by an agent's decisions."""
+
+    def start(self, start: Start) -> None:
+        """Begin, or begin again after an interrupt or an error."""
+
+    def rows(self, state: Any, num_timesteps: int) -> Iterator[RowT_co]:
+        """Step by step, what happens from ``num_timesteps`` on under the parameters of ``state``."""
+
+
+class RolloutCollector(Collector[Row], Protocol):
+    """Fills one rollout and updates on it.
+
+    Attributes:
+        updates_first: ``update`` steps the environments, too, and ``rows`` then tells what happened; otherwise
+            ``rows`` steps them, and ``update`` comes after it.
+    """
+
+    updates_first: bool
+
+    def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:
+        """Update on the rollout that ends at ``end`` time steps. Donates ``state``."""
+
+    def stopped(self, state: OnPolicyState) -> OnPolicyState:
+        """The state after a rollout that a callback cut short."""
+
+    def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
+        """Infos and ends of the rows from ``first_row`` on that are known but not replayed yet."""

@@ -1,0 +1,144 @@
+"""The general way to fill a rollout: step a ``VecEnv`` in Python."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from spi_plugins.actions import to_action
+from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
+from spi_plugins.agents.packed import update_packed
+from spi_plugins.agents.rollout import Storage, act_into, close_storage, init_storage
+from spi_plugins.algorithms.collector import Row, Start, Updated
+from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows, to_device
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.types import Observation, Rollout
+
+
+class _HostRows:
+    """What only the host knows of a rollout, ``[T, B]``; reused from rollout to rollout."""
+
+    def __init__(self, n_steps: int, n_envs: int):
+        self.reward = np.zeros((n_steps, n_envs), np.float32)
+        self.terminated = np.zeros((n_steps, n_envs), bool)
+        self.truncated = np.zeros((n_steps, n_envs), bool)
+        self.valid = np.ones((n_steps, n_envs), bool)
+        self.final_value = np.zeros((n_steps, n_envs), np.float32)
+        self.final_obs: Observation | None = None
+
+
+class StepCollector:
+    """Steps any ``VecEnv``: one fused call to the device per step, nothing copied twice.
+
+    An adapter with reset rows (envpool, Gymnasium's next-step autoreset) is stepped raw and its reset rows
+    are masked; any other ``VecEnv`` has SB3's same-step semantics, and its terminal observations are stored
+    separately.
+    """
+
+    updates_first = False
+
+    def __init__(self, env: VecEnv, agent: OnPolicyAgent, n_steps: int):
+        self.env = env
+        self.agent = agent
+        self.n_steps = n_steps
+        self.has_reset_rows = has_reset_rows(env)
+        self._keeps_final = agent.world_model is not None and not self.has_reset_rows
+        self._act = jax.jit(functools.partial(act_into, agent), donate_argnums=1)
+        self._close = jax.jit(functools.partial(close_storage, agent), donate_argnums=1)
+        self._init_storage = jax.jit(functools.partial(init_storage, agent), static_argnames="n_steps")
+        self._value = jax.jit(agent.value)
+        self._update = jax.jit(functools.partial(update_packed, agent), donate_argnums=0)
+        self._storage: Storage | None = None
+        self._host = _HostRows(n_steps, env.num_envs)
+        self._obs: Observation = None
+
+    def start(self, start: Start) -> None:
+        """Begin from the observations where the environments stand."""
+        # An interrupt may have come while the storage was donated.
+        self._storage = None
+        self._obs = to_device(self.env.observation_space, start.obs)
+        check_rows(self._obs, self._host.reward[0], start.num_timesteps)
+
+    def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:
+        """Make ``n_steps`` steps."""
+        if self._storage is None:
+            self._storage = self._init_storage(state.params, self._obs, n_steps=self.n_steps, key=state.key)
+        # A copy: the key would otherwise be donated with the storage while the state still holds it.
+        self._storage = self._storage._replace(key=jnp.copy(state.key))
+        for t in range(self.n_steps):
+            self._storage, device_action = self._act(state.params, self._storage, self._obs)
+            action = to_action(self.env.action_space, np.asarray(device_action))
+            stepped = advance(self.env, action, reset_rows=self.has_reset_rows)
+            check_rows(stepped.next_obs, stepped.reward, num_timesteps + (t + 1) * self.env.num_envs)
+            self._keep(t, stepped, state)
+            self._obs = stepped.next_obs
+            done = stepped.done
+            local = {"env": self.env, "new_obs": stepped.raw_obs, "rewards": stepped.reward, "dones": done,
+                     "infos": stepped.infos, "actions": action, "n_steps": t + 1}  # fmt: skip
+            yield Row(local, stepped.infos, done, stepped.raw_obs)
+        self._storage = self._close(state.params, self._storage, self._obs)
+
+    def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:
+        """Update on the rollout that ``rows`` has filled."""
+        assert self._storage is not None
+        rollout = self._rollout(self._storage)
+        state, packed = self._update(self.stopped(state), rollout, learning_rate, clip_range)
+        metrics: OnPolicyMetrics = packed.unpack()
+        return Updated(state, metrics, loss_fault(metrics, end))
+
+    def stopped(self, state: OnPolicyState) -> OnPolicyState:
+        """The state with its key as far as decisions have been made."""
+        assert self._storage is not None
+        return state._replace(key=jnp.copy(self._storage.key))
+
+    def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
+        """None: rows are known one at a time."""
+        return iter(())
+
+    def _keep(self, t: int, stepped: Stepped, state: OnPolicyState) -> None:
+        """Keep row ``t``, and its successors and their values where the environment hides them by its reset."""
+        host, limited = self._host, stepped.truncated.any()
+        host.reward[t], host.valid[t] = stepped.reward, stepped.valid
+        host.terminated[t], host.truncated[t] = stepped.terminated, stepped.truncated
+        if self.has_reset_rows:
+            return
+        host.final_value[t] = 0.0
+        if not (self._keeps_final or limited):
+            return
+        final = stepped.reached(self.env.observation_space)
+        if limited:
+            host.final_value[t] = np.where(stepped.truncated, self._value(state.params, final), 0.0)
+        if self._keeps_final:
+            if host.final_obs is None:
+                host.final_obs = jax.tree.map(lambda x: np.zeros((self.n_steps, *x.shape), x.dtype), final)
+            jax.tree.map(lambda rows, row: rows.__setitem__(t, row), host.final_obs, final)
+
+    def _rollout(self, storage: Storage) -> Rollout:
+        host: Any = self._host  # NumPy arrays: jit takes them in faster than asarray would
+        return Rollout(
+            obs=storage.obs,
+            action=storage.action,
+            log_prob=storage.log_prob,
+            value=storage.value,
+            reward=host.reward,
+            terminated=host.terminated,
+            truncated=host.truncated,
+            valid=host.valid,
+            final_obs=host.final_obs,
+            final_value=None if self.has_reset_rows else host.final_value,
+        )
+
+
+def loss_fault(metrics: OnPolicyMetrics, num_timesteps: int) -> FloatingPointError | None:
+    """The error of a run whose parameters are spoiled."""
+    if np.isfinite(metrics.loss):
+        return None
+    return FloatingPointError(
+        f"The loss became {metrics.loss} at {num_timesteps} steps: learning_rate is too high, or rewards "
+        "are too large. The model's parameters are spoiled; go on from a checkpoint."
+    )

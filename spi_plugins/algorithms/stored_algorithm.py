@@ -1,0 +1,249 @@
+"""Parameters, save and load, for an SB3 algorithm whose state is one pytree."""
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, TypeAlias
+
+import jax
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.vec_env import VecEnv
+
+from spi_plugins.algorithms.environments import is_template, prepare_env
+from spi_plugins.algorithms.model_file import read_model_file, write_model_file
+from spi_plugins.algorithms.saved_model import COUNTERS, ResumePoint, SavedModel, describe, parse, restore_env
+from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv
+from spi_plugins.archive import Archive, PathOrFile
+from spi_plugins.arrays import flatten_arrays, restore_arrays
+from spi_plugins.errors import ModelFileError
+from spi_plugins.hyperparameters import Hyperparameter
+from spi_plugins.types import PyTree
+
+Parameters: TypeAlias = dict[str, dict[str, np.ndarray[Any, Any]]]
+
+_GROUPS = "parameters/"
+
+
+class StoredAlgorithm(BaseAlgorithm):
+    """The part of every algorithm that reads and writes files; ``JaxAlgorithm`` adds the training.
+
+    Attributes:
+        hyperparameters: the constructor's arguments besides ``policy`` and ``env``; each becomes an attribute.
+        stored_arguments: those that go into the model file.
+        schedules: those that may be functions of the remaining progress.
+        automatic_arguments: those that the user left open, filled in by the number of copies.
+    """
+
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
+    stored_arguments: ClassVar[tuple[str, ...]] = ()
+    schedules: ClassVar[tuple[str, ...]] = ()
+    automatic_arguments: frozenset[str] = frozenset()
+    jax_device: jax.Device
+    # All that training changes: what a resume needs.
+    _agent_state: Any
+
+    @abstractmethod
+    def _parameter_groups(self, state: Any) -> dict[str, PyTree]:
+        """The state's parts under the names that ``get_parameters`` shows."""
+
+    @abstractmethod
+    def _with_parameter_groups(self, state: Any, groups: dict[str, PyTree]) -> PyTree:
+        """The state with those parts replaced."""
+
+    @classmethod
+    def _adapt_loaded_env(cls, env: VecEnv, arguments: Mapping[str, Any]) -> VecEnv:
+        """The environment given to ``load``, with the spaces of the stored model.
+
+        Args:
+            env: the environment.
+            arguments: the constructor's.
+        """
+        del arguments
+        return env
+
+    def _extra_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Further arrays that a subclass stores."""
+        return {}
+
+    def _function_env(self) -> FunctionalVecEnv | None:
+        """The functional environment behind ``env``, unless something wraps it."""
+        return self.env if isinstance(self.env, FunctionalVecEnv) else None
+
+    def get_parameters(self) -> Parameters:
+        """Copies of all arrays, ``{group: {path: array}}``.
+
+        The groups are ``policy``, ``optimizer`` and, with a world model, ``world_model``.
+        """
+        groups = self._parameter_groups(self._agent_state)
+        return {name: {k: v.copy() for k, v in flatten_arrays(tree).items()} for name, tree in groups.items()}
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Replace arrays in place, from a model file or a dict as ``get_parameters`` returns it.
+
+        Args:
+            load_path_or_dict: a path or open file, or ``{group: {path: array}}``.
+            exact_match: require every group and array; otherwise replace only those given.
+            device: part of SB3's signature; only ``"auto"`` is allowed, because arrays stay on the model's device.
+
+        Raises:
+            ModelFileError: names or shapes do not match.
+        """
+        if device != "auto":
+            raise TypeError(
+                f"device must be 'auto': a model's device is chosen when it is made, got {device!r}."
+            )
+        if isinstance(load_path_or_dict, Mapping):
+            given: Mapping[str, Mapping[str, Any]] = load_path_or_dict
+        else:
+            given = _by_group(read_model_file(load_path_or_dict))
+        groups = self._parameter_groups(self._agent_state)
+        unknown, missing = sorted(set(given) - set(groups)), sorted(set(groups) - set(given))
+        if unknown or (exact_match and missing):
+            raise ModelFileError(
+                f"Parameter groups do not fit: unknown {unknown}, missing {missing}; this model has "
+                f"{sorted(groups)}."
+            )
+        for name, values in given.items():
+            arrays = {key: np.asarray(value) for key, value in values.items()}
+            if not exact_match:
+                arrays = {**flatten_arrays(groups[name]), **arrays}
+            groups[name] = restore_arrays(groups[name], arrays, what=f"The parameters of {name!r}")
+        self._put_state(self._with_parameter_groups(self._agent_state, groups))
+
+    def _put_state(self, state: PyTree) -> None:
+        self._agent_state = jax.device_put(state, self.jax_device)
+
+    def _without_groups(self) -> PyTree:
+        """The state except for its parameter groups."""
+        empty = dict.fromkeys(self._parameter_groups(self._agent_state), ())
+        return self._with_parameter_groups(self._agent_state, empty)
+
+    def _resume_point(self) -> ResumePoint:
+        """Where training stands, for ``save``."""
+        env = None if self._last_obs is None else self._function_env()
+        return ResumePoint(
+            num_timesteps=self.num_timesteps,
+            n_updates=self._n_updates,
+            ep_info=list(self.ep_info_buffer or ()),
+            ep_success=list(self.ep_success_buffer or ()),
+            env_state=None if env is None else env.get_state(),
+            last_obs=None if env is None else self._last_obs,
+        )
+
+    def save(self, path: PathOrFile) -> None:  # type: ignore[override]
+        """Write the model, atomically: configuration as JSON, all arrays, counters and random keys.
+
+        The file includes the state of a functional environment, so that training resumes bit for bit. The
+        state of any other environment is not accessible; on resume it starts new episodes.
+
+        A file that a callback saves during a rollout on a functional environment holds the nearest point from
+        which training continues exactly, ``num_timesteps`` included: the start of the rollout or, where
+        rollout and update are one program that has already run, the end of the iteration.
+
+        Args:
+            path: a path, to which ``.zip`` is appended if it has no suffix, or an open binary file.
+        """
+        point = self._resume_point()
+        groups = self._parameter_groups(self._agent_state)
+        arrays = {f"run/{key}": value for key, value in flatten_arrays(self._without_groups()).items()}
+        for name, group in groups.items():
+            arrays |= {f"{_GROUPS}{name}/{key}": value for key, value in flatten_arrays(group).items()}
+        counters = {name: getattr(self, name) for name in COUNTERS}
+        data = describe(self, point, counters, self._stats_window_size)
+        write_model_file(path, data, arrays | point.arrays() | self._extra_arrays())
+
+    def _restore(self, file: Archive) -> None:
+        """Take all arrays of a file."""
+        self.set_parameters(_by_group(file))
+        groups = self._parameter_groups(self._agent_state)
+        rest = restore_arrays(self._without_groups(), file.part("run/"), what="The arrays of the file")
+        self._put_state(self._with_parameter_groups(rest, groups))
+
+    @classmethod
+    def load(
+        cls,
+        path: PathOrFile,
+        env: Any = None,
+        device: Any = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Read a model. Nothing in the file is executed or unpickled.
+
+        Args:
+            path: the file that ``save`` wrote.
+            env: environment to continue with; ``None`` for prediction only. It may have another number of
+                copies; sizes that were left open when the model was made are then chosen again.
+            device: as in the constructor.
+            custom_objects: replacements of constructor arguments, SB3's other spelling of ``kwargs``; unknown
+                keys are ignored, as in SB3.
+            print_system_info: print the versions in use.
+            force_reset: start new episodes. By default the state of a functional environment is restored from
+                the file if it fits, and any other environment is reset.
+            **kwargs: constructor arguments that replace the stored ones.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+            ModelFileError: the file is damaged, or holds another class.
+            ValueError: the environment's spaces differ from the model's.
+        """
+        if print_system_info:
+            get_system_info()
+        file = read_model_file(path)
+        known = (*cls.stored_arguments, "policy_class")
+        custom = {name: value for name, value in (custom_objects or {}).items() if name in known}
+        saved = parse(file, path, cls, {**custom, **kwargs})
+        policy = kwargs.pop("policy", None) or custom.pop("policy_class", None) or saved.policy
+        if isinstance(policy, str) and policy == saved.policy and policy not in cls.policy_aliases:
+            raise ModelFileError(f"{path} used the policy class {policy}; pass it as load(..., policy=...).")
+        arguments = {**saved.arguments, **custom, **kwargs}
+        if env is not None:
+            copies = arguments.pop("n_envs", None) or (saved.n_envs if is_template(env) else None)
+            env = cls._adapt_loaded_env(prepare_env(env, copies, arguments["seed"]), arguments)
+            check_for_correct_spaces(env, saved.observation_space, saved.action_space)
+        window = arguments.pop("stats_window_size", saved.stats_window_size)
+        model = cls(
+            policy, env, device=device, stats_window_size=window, _init_setup_model=False, **arguments
+        )  # type: ignore[call-arg]
+        model._resume(saved, file, force_reset)
+        return model
+
+    def _resume(self, saved: SavedModel, file: Archive, force_reset: bool | None) -> None:
+        """Set up a new model, and take all that a file holds."""
+        if self.env is None:
+            self.observation_space, self.action_space = saved.observation_space, saved.action_space
+            self.n_envs = saved.n_envs
+        self._setup_model()
+        self._restore(file)
+        for name, value in saved.counters.items():
+            setattr(self, name, value)
+        self.ep_info_buffer = deque(saved.ep_info, maxlen=self._stats_window_size)
+        self.ep_success_buffer = deque(saved.ep_success, maxlen=self._stats_window_size)
+        self._resume_env(file, force_reset)
+
+    def _resume_env(self, file: Archive, force_reset: bool | None) -> None:
+        """Put a functional environment where it was; give any other fresh seeds, not the first again."""
+        if self.env is None:
+            return
+        env = self._function_env()
+        if env is not None and not force_reset:
+            last_obs = restore_env(env, file)
+            if last_obs is not None:
+                self._last_obs, self._last_episode_starts = last_obs, np.zeros((self.n_envs,), bool)
+                return
+        # A pool keeps the seeds that it was made with.
+        if self.seed is not None and not isinstance(self.env.unwrapped, EnvPoolVecEnv):
+            self.env.seed((self.seed + self.num_timesteps) % 2**31)
+
+
+def _by_group(file: Archive) -> Parameters:
+    """A file's parameters in the layout of ``get_parameters``."""
+    groups: Parameters = {}
+    for key, value in file.part(_GROUPS).items():
+        name, _, path = key.partition("/")
+        groups.setdefault(name, {})[path] = value
+    return groups
