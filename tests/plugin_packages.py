@@ -1,4 +1,16 @@
-"""Distributions with plugins, as pip would leave them in a folder."""
+"""Plugins: modules with hooks, and distributions as pip would leave them in a folder."""
+
+import types
+
+from spi_plugins import hookimpl
+
+
+def plugin(**hooks):
+    """A module with the given functions as hook implementations."""
+    module = types.ModuleType("test_plugin")
+    for name, function in hooks.items():
+        setattr(module, name, hookimpl(function))
+    return module
 
 
 def install(folder, name, source, *, version="1.0", module=None, entry_points=None):
