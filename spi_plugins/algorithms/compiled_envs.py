@@ -16,7 +16,7 @@ from spi_plugins.types import PyTree
 
 
 class HostRows(NamedTuple):
-    """An iteration's rows, as callbacks and statistics want them."""
+    """An iteration's rows for callbacks and statistics."""
 
     reward: NDArray[np.float32]  # [T, B]
     done: NDArray[np.bool_]  # [T, B]
@@ -28,7 +28,7 @@ class CompiledEnv(ABC):
     """An environment whose state ``step`` carries; ``params`` are traced and never donated.
 
     Attributes:
-        repeatable: ``step`` is the same program in the next process, so that a compilation kept on disk serves.
+        repeatable: ``step`` is the same program in the next process, so that a cached compilation is reused.
     """
 
     vec_env: Any
@@ -38,7 +38,7 @@ class CompiledEnv(ABC):
 
     @abstractmethod
     def start(self, device: jax.Device) -> None:
-        """Take the state up from the ``VecEnv``, as arrays on ``device`` that may be donated."""
+        """Copy the state from the ``VecEnv`` into arrays on ``device`` that may be donated."""
 
     @abstractmethod
     def step(self, params: PyTree, state: PyTree, action: jax.Array) -> tuple[PyTree, EnvStep]:
@@ -46,7 +46,7 @@ class CompiledEnv(ABC):
 
     @abstractmethod
     def finish(self, state: PyTree) -> None:
-        """Give the state after an iteration back to the ``VecEnv``."""
+        """Return the state after an iteration to the ``VecEnv``."""
 
     @abstractmethod
     def host_rows(self, steps: EnvStep) -> HostRows:
@@ -57,7 +57,7 @@ def compiled_env(env: Any) -> CompiledEnv:
     """The compiled face of a ``VecEnv``.
 
     Raises:
-        ValueError: it has none; the message says why.
+        ValueError: it cannot be compiled; the message says why.
     """
     if isinstance(env, FunctionalVecEnv):
         return _FunctionalEnv(env)
@@ -117,7 +117,7 @@ class _FunctionalEnv(CompiledEnv):
 
 
 class _EnvPoolEnv(CompiledEnv):
-    repeatable = False  # a pool's calls are named by its address
+    repeatable = False  # the address of the pool is compiled in
 
     def __init__(self, vec_env: EnvPoolVecEnv):
         self.vec_env = vec_env

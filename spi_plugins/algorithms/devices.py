@@ -1,4 +1,4 @@
-"""SB3's names of devices, as JAX devices."""
+"""SB3's device names as JAX devices."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ def resolve_device(device: Any) -> jax.Device:
     """A JAX device from SB3's spelling: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or JAX's own.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: the device is not available.
     """
     if isinstance(device, jax.Device):
         return device
@@ -21,6 +21,6 @@ def resolve_device(device: Any) -> jax.Device:
     except (RuntimeError, IndexError, ValueError) as error:
         known = sorted({d.platform for d in jax.devices()} | {"cpu"})
         raise ValueError(
-            f"device={device!r} is not available; JAX sees {', '.join(known)} here. Allowed are 'auto', "
+            f"device={device!r} is not available; JAX finds {', '.join(known)} here. Allowed are 'auto', "
             "'cpu', 'cuda' and 'cuda:N' (install spi-plugins[cuda])."
         ) from error

@@ -1,8 +1,7 @@
-"""What ``env=`` may be: everything becomes an open ``VecEnv`` with spaces that the networks read."""
+"""Any accepted environment as an open ``VecEnv`` with spaces that the networks can read."""
 
 from typing import Any
 
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
@@ -10,11 +9,11 @@ from spi_plugins.checks import check_integer
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_spec, observation_spec
 
-DEFAULT_COPIES = 128  # of a functional environment: the papers' number
+DEFAULT_COPIES = 128  # of a functional environment, as in the papers
 
 
 def is_template(env: Any) -> bool:
-    """Whether copies can be made of it: an id or a functional environment."""
+    """Whether it can be copied: an id or a functional environment."""
     return isinstance(env, FunctionalEnv | str)
 
 
@@ -27,8 +26,8 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
         seed: of a functional environment.
 
     Raises:
-        TypeError: it is no environment.
-        ValueError: it is closed, has spaces that no network reads, or ``n_envs`` does not fit.
+        TypeError: it is not an environment.
+        ValueError: it is closed, has spaces that no network can read, or ``n_envs`` does not fit.
     """
     if n_envs is not None:
         check_integer("n_envs", n_envs, low=1)
@@ -44,16 +43,9 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
 def _open(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
     if isinstance(env, FunctionalEnv):
         return FunctionalVecEnv(env, n_envs or DEFAULT_COPIES, seed=seed)
-    if isinstance(env, str):
-        return make_vec_env(env, n_envs=n_envs or 1)
-    vec_env = as_vec_env(env)
-    if n_envs is not None and n_envs != vec_env.num_envs:
-        raise ValueError(
-            f"n_envs={n_envs} was given with an env of {vec_env.num_envs} copies; n_envs makes copies of ids "
-            "and functional environments only."
-        )
+    vec_env = as_vec_env(env, n_envs=n_envs)
     if is_closed(vec_env):
-        raise ValueError(f"env is closed: {vec_env}. Make it anew.")
+        raise ValueError(f"env is closed: {vec_env}. Make a new one.")
     return vec_env
 
 
@@ -70,7 +62,7 @@ def require_open(env: VecEnv | None) -> None:
     """Refuse to train without an environment, or on a closed one.
 
     Raises:
-        ValueError: with the fix.
+        ValueError: it is missing or closed; the message says what to do.
     """
     if env is None:
         raise ValueError(

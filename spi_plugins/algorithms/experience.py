@@ -1,4 +1,4 @@
-"""Real steps for a world model: any policy in any environment, as replay buffers to fit on and to check with."""
+"""Real steps for a world model: any policy in any environment, as replay buffers for fitting and checking."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from spi_plugins.types import COST_KEY, Observation
 
 
 class Predicts(Protocol):
-    """What acts: any Stable-Baselines3 model, or ours."""
+    """Anything that acts: a Stable-Baselines3 model, or one of ours."""
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -28,13 +28,13 @@ class Predicts(Protocol):
 
 
 class Gathered(NamedTuple):
-    """What came of stepping.
+    """The steps of a policy.
 
     Attributes:
         slots: a ``buffers.Slot`` of arrays ``[B, T, ...]`` on the host.
         sizes: slots of each environment that hold something, ``[B]``.
-        has_costs: every step reported a cost.
-        episode_returns: of the episodes that ended.
+        has_costs: whether every step reported a cost.
+        episode_returns: of the finished episodes.
     """
 
     slots: Any
@@ -43,7 +43,7 @@ class Gathered(NamedTuple):
     episode_returns: list[float]
 
     def buffers(self, held_out: float) -> tuple[Buffer, Buffer]:
-        """The first part of each environment's steps to fit on, and the rest, a share of ``held_out``."""
+        """The first part of each environment's steps for fitting, and the last, a share of ``held_out``."""
         ends = np.round(self.sizes * (1.0 - held_out)).astype(int)
         return self._buffer(np.zeros_like(ends), ends), self._buffer(ends, self.sizes)
 
@@ -78,13 +78,13 @@ def gather(
 
     Args:
         env: reset at the start.
-        policy: acts, not deterministically; ``None`` for uniform actions.
+        policy: chooses the actions, stochastically; ``None`` for uniform actions.
         n_steps: environment steps.
         seed: of the environments and of uniform actions.
         on_progress: called with the steps so far.
 
     Raises:
-        ValueError: an observation, reward or cost is not finite; the message has environment and time step.
+        ValueError: an observation, reward or cost is not finite; the message names environment and time step.
     """
     space: Any = env.action_space
     env.seed(seed)
@@ -123,7 +123,7 @@ def gather(
 
 
 class _HostSlots(NamedTuple):
-    """``buffers.Slot`` as NumPy arrays that are written into."""
+    """A ``buffers.Slot`` of writable NumPy arrays."""
 
     obs: Any
     action: NDArray[np.float32]
@@ -135,7 +135,7 @@ class _HostSlots(NamedTuple):
 
 
 class _Rings:
-    """Growing rows of slots, one row for each environment; actions as the specification has them, flat."""
+    """Growing rows of slots, one for each environment; actions flat, in the units of their specification."""
 
     def __init__(self, n_envs: int, capacity: int, n_action: int):
         lead = (n_envs, capacity)

@@ -1,4 +1,4 @@
-"""``fit_world_model``: a world model of any environment, out of any policy's steps."""
+"""``fit_world_model``: a world model of any environment from any policy's steps."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, Params
 from spi_plugins.world_models.model import WorldModel
 
-# Steps of the longest prediction in a report, and windows that it is the mean of.
+# A report's longest prediction, in steps, and the windows that it averages over.
 _REPORT_STEPS = 15
 _REPORT_WINDOWS = 512
 # The registered "deep_mdp" is an agent's model, which cannot be fitted here: whoever asks for it means the ensemble.
@@ -41,31 +41,31 @@ def fit_world_model(
     progress_bar: bool = False,
     **settings: Any,
 ) -> StoredWorldModel:
-    """Step an environment, and fit a world model to what came.
+    """Step an environment, and fit a world model to the steps.
 
     Args:
         env: whatever the algorithms take: a Gymnasium ``Env``, id or ``VectorEnv``, an SB3 ``VecEnv``, a functional
             environment. If every step has ``info["cost"]``, the model learns it.
-        policy: whose steps to learn from, anything with SB3's ``predict``, which acts stochastically; uniform
-            actions by default.
+        policy: chooses the actions, stochastically: anything with SB3's ``predict``. Uniform actions by default.
         n_steps: environment steps, all copies together.
         kind: ``"ensemble"``, an ensemble with termination and a decoder, for any action; ``"tdmpc"``, SPOWL's
             implicit model for actions in a ``Box``, with policy and critics, without termination; or a plugin's.
         n_updates: gradient steps.
-        learning_rate: of these.
+        learning_rate: of the gradient steps.
         n_envs: copies to make of a functional environment (default 128) or an id (default 1).
-        held_out: share of each copy's steps, the last ones, that are for the report only.
+        held_out: share of each copy's steps, its last ones, kept for the report.
         seed: of environment, actions and networks.
         progress_bar: show one; needs ``spi-plugins[cli]``.
         **settings: of the kind, for example ``n_members=3``.
 
     Returns:
-        The model, ready for dreams and for ``save``. Its ``report`` has the last losses, and the errors of 1 to 15
-        steps ahead on the steps that were held out.
+        The model, ready for dreams and for ``save``. Its ``report`` has the last losses, and the errors of
+        predictions 1 to 15 steps ahead on the held-out steps.
 
     Raises:
         UnknownPluginError: the kind is not registered.
-        ValueError: an argument or setting is out of range, the environment gives NaN, or gives costs only at times.
+        ValueError: an argument or setting is out of range, the environment returns NaN, or reports
+            costs only sometimes.
     """
     for name, count in (("n_steps", n_steps), ("n_updates", n_updates)):
         check_integer(name, count, low=1)
@@ -79,7 +79,7 @@ def fit_world_model(
     try:
         spaces = (vec_env.observation_space, vec_env.action_space)
         observations, actions = observation_spec(spaces[0]), action_spec(spaces[1])
-        # What is wrong with them is said before anything is stepped.
+        # Wrong settings are reported before anything is stepped.
         require_learner(factory(observations, actions, **settings))
         with _bar("stepping", n_steps, progress_bar) as show:
             gathered = gather(vec_env, policy, n_steps, seed, lambda done: show(done, {}))
@@ -90,7 +90,7 @@ def fit_world_model(
         settings.setdefault("n_costs", 1 if kind == "ensemble" else 5)
     elif settings.get("n_costs"):
         raise EnvironmentNotSupportedError(
-            f"n_costs={settings['n_costs']} needs info['cost'] at every step; this environment does not give it."
+            f"n_costs={settings['n_costs']} needs info['cost'] at every step; this environment does not report it."
         )
     world = factory(observations, actions, **settings)
     train, rest = gathered.buffers(held_out)
@@ -127,13 +127,13 @@ def _origin(policy: Predicts | None, gathered: Gathered, n_steps: int, seed: int
 def held_out_errors(
     world: WorldModel, params: Params, actions: ActionSpec, rest: Buffer, seed: int
 ) -> dict[str, list[float]] | None:
-    """Errors of 1 to 15 steps ahead on steps that no fit has seen; ``None`` if there are too few.
+    """Errors of predictions 1 to 15 steps ahead on held-out steps; ``None`` if there are too few.
 
     Args:
         world: the model.
         params: its parameters.
         actions: of the environment.
-        rest: the steps.
+        rest: the held-out steps.
         seed: of the choice of windows.
     """
     steps = min(_REPORT_STEPS, int(rest.size.max()) - 1)

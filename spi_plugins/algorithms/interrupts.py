@@ -1,4 +1,4 @@
-"""Ctrl-C at the right moment: never between donating the old state and storing the new one."""
+"""Defer Ctrl-C while the old state is donated and the new one is not stored yet."""
 
 import contextlib
 import signal
@@ -9,11 +9,10 @@ from types import FrameType
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[None]:
-    """Hold a ``KeyboardInterrupt`` back until the block is left.
+    """Hold back a ``KeyboardInterrupt`` until the end of the block.
 
-    A jitted update consumes (donates) the state it is given; an interrupt before its result is stored would
-    leave a model that cannot be saved. Outside the main thread, where no interrupt arrives, this does
-    nothing.
+    A jitted update consumes (donates) its input state; an interrupt before the result is stored would leave a
+    model that cannot be saved. Does nothing outside the main thread, where no interrupt arrives.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

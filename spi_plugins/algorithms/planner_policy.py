@@ -15,12 +15,12 @@ from spi_plugins.world_models.model import FittedModel
 
 
 class PlannerPolicy(PlanningPolicy):
-    """Plans in a fitted world model; ``evaluate_policy`` takes it like a model.
+    """Plans in a fitted world model; ``evaluate_policy`` accepts it like a model.
 
     Args:
         world_model: for example ``model.world_model`` of a ``SPOWL`` model, or ``fitted`` of a stored one.
         planner: a registered name, or a ``Planner``.
-        seed: of the decisions that are not deterministic.
+        seed: for decisions that are not deterministic.
         **planner_kwargs: the named planner's settings.
 
     Raises:
@@ -34,7 +34,7 @@ class PlannerPolicy(PlanningPolicy):
             planner = plugins.resolve("planners", planner)(**planner_kwargs)
         elif planner_kwargs:
             raise ValueError(
-                f"A Planner has its settings already; {', '.join(planner_kwargs)} are for a name."
+                f"A Planner has its settings already; pass a name to set {', '.join(planner_kwargs)}."
             )
         assert isinstance(planner, Planner)
         model, chosen = world_model.model, planner

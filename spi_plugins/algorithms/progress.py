@@ -1,4 +1,4 @@
-"""The part of the log that every algorithm has: returns, costs and speed, under SB3's keys."""
+"""The log of every algorithm: returns, costs and speed, under SB3's keys."""
 
 import sys
 import time

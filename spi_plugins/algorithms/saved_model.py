@@ -1,4 +1,4 @@
-"""What a model file says: how to build the model again, and where its training stood."""
+"""The contents of a model file: how to build the model again, and where its training stood."""
 
 import pathlib
 from collections.abc import Mapping
@@ -32,14 +32,14 @@ COUNTERS = (
 
 
 class ResumePoint(NamedTuple):
-    """A place in a training run from which it goes on exactly, beside the agent's state.
+    """A point of a training run from which it continues exactly; the agent's state is stored separately.
 
     Attributes:
         num_timesteps: environment steps so far.
         n_updates: gradient steps so far.
         ep_info: the last episodes, SB3's ``ep_info_buffer``.
         ep_success: and their successes.
-        env_state: of a functional environment; ``None`` for any other, whose state cannot be taken.
+        env_state: of a functional environment; ``None`` for any other, whose state is not accessible.
         last_obs: the observations that the next decision sees, ``None`` with ``env_state``.
     """
 
@@ -113,7 +113,7 @@ def parse(file: Archive, path: Any, cls: "type[StoredAlgorithm]", replaced: Mapp
         file: the file.
         path: its name, for messages.
         cls: the class that loads it.
-        replaced: arguments whose stored values are not used, so that nobody is warned about them.
+        replaced: arguments whose stored values are not used, and need no warnings.
 
     Raises:
         ModelFileError: it is of another class, or garbled.

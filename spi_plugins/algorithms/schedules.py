@@ -11,13 +11,15 @@ Schedule = Callable[[float], float]
 
 
 def check_scheduled(name: str, value: float) -> float:
-    """The value that a schedule gave, if it is one that training can use.
+    """The value of a schedule, checked.
 
     Raises:
         ValueError: it is negative or not finite.
     """
     if not (value >= 0 and math.isfinite(value)):
-        raise ValueError(f"The schedule {name} gave {value}; it must give finite numbers of at least 0.")
+        raise ValueError(
+            f"The schedule {name} returned {value}; it must return finite numbers of at least 0."
+        )
     return value
 
 
@@ -26,8 +28,8 @@ def encode_schedule(value: float | Schedule, current: float) -> Any:
 
     Args:
         value: a number, one of SB3's schedule objects, or any callable.
-        current: the value it has now. Of a callable that is no SB3 schedule only this number is kept: storing
-            the function itself would mean running code from a file.
+        current: its present value, the only part stored of a callable that is not one of SB3's schedules:
+            storing the function itself would mean running code from a file.
     """
     if isinstance(value, FloatSchedule):
         return encode_schedule(value.value_schedule, current)
@@ -53,7 +55,7 @@ def decode_schedule(name: str, stored: Any) -> float | Schedule:
         return LinearSchedule(stored["start"], stored["end"], stored["end_fraction"])
     warnings.warn(
         f"The file's {name} was a custom function, which model files do not hold; it stays at "
-        f"{stored['current']:g}. To go on with the function, pass {name}=... to load().",
+        f"{stored['current']:g}. To continue with the function, pass {name}=... to load().",
         stacklevel=2,
     )
     return float(stored["current"])

@@ -1,4 +1,4 @@
-"""A trained model's world as a file of its own."""
+"""A trained model's world model in a separate file."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def last_observations(space: spaces.Space[Any], obs: Observation | None, starts:
     """
     if obs is None:
         raise ValueError(
-            "The model has seen no observation for dreams to begin in: call learn() first, or give observations=."
+            "The model has seen no observation for dreams to begin in: call learn() first, or pass observations=."
         )
     return Experience(to_batch(space, obs)[0], np.asarray(starts, bool))
 
@@ -84,7 +84,7 @@ def remembered_observations(buffer: Buffer | HostBuffer | None) -> Experience:
     sizes = np.zeros(0, int) if buffer is None else np.asarray(buffer.size)
     if buffer is None or not sizes.sum():
         raise ValueError(
-            "There is no replay buffer for dreams to begin in: call learn() or load_replay_buffer() first, or give "
+            "There is no replay buffer for dreams to begin in: call learn() or load_replay_buffer() first, or pass "
             "observations=."
         )
     env, place = np.nonzero(np.arange(buffer.slots.reward.shape[1])[None] < sizes[:, None])

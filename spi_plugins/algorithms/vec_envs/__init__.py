@@ -1,4 +1,4 @@
-"""Other libraries' vector environments as Stable-Baselines3 ``VecEnv``, right about terminal observations."""
+"""Other libraries' vector environments as Stable-Baselines3 ``VecEnv``, with correct terminal observations."""
 
 from spi_plugins.algorithms.vec_envs.adapt import as_vec_env
 from spi_plugins.algorithms.vec_envs.envpool_vec_env import EnvPoolVecEnv

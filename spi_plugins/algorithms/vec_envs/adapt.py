@@ -12,6 +12,7 @@ from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
 from spi_plugins.algorithms.vec_envs.envpool_vec_env import EnvPoolVecEnv
 from spi_plugins.algorithms.vec_envs.functional import FunctionalVecEnv
 from spi_plugins.algorithms.vec_envs.gymnasium_vector import GymVectorEnvAdapter
+from spi_plugins.checks import check_integer
 from spi_plugins.envs.base import FunctionalEnv
 
 _ALLOWED = (
@@ -21,7 +22,7 @@ _ALLOWED = (
 
 
 def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
-    """Turn an environment of any kind into a ``VecEnv`` that is right about terminal observations.
+    """Turn an environment of any kind into a ``VecEnv`` with correct terminal observations.
 
     =====================================  ==================================================================
     given                                  result
@@ -34,7 +35,7 @@ def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
     id, also ``"module:id"``               ``n_envs`` monitored copies in a ``DummyVecEnv``
     =====================================  ==================================================================
 
-    Stable-Baselines3 itself takes an EnvPool environment for a single one and fails later, in training.
+    Stable-Baselines3 itself mistakes an EnvPool environment for a single one and fails later, in training.
 
     Args:
         env: the environment.
@@ -42,13 +43,13 @@ def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
             whose number is fixed, it must be that number or ``None``.
 
     Raises:
-        TypeError: the object is of none of these kinds.
-        EnvironmentNotSupportedError: a ``ValueError``; the environment's spaces or its way to reset are not
+        TypeError: the object is none of these.
+        EnvironmentNotSupportedError: a ``ValueError``; the environment's spaces or autoreset mode are not
             supported.
         ValueError: ``n_envs`` does not fit.
     """
-    if n_envs is not None and n_envs < 1:
-        raise ValueError(f"n_envs must be at least 1, got {n_envs}.")
+    if n_envs is not None:
+        check_integer("n_envs", n_envs, low=1)
     if isinstance(env, str):
         return make_vec_env(env, n_envs=n_envs or 1)
     if isinstance(env, FunctionalEnv):

@@ -1,4 +1,4 @@
-"""What an EnvPool environment is like, told without importing EnvPool."""
+"""The spaces and conventions of an EnvPool environment, read without importing EnvPool."""
 
 import sys
 import warnings
@@ -13,7 +13,7 @@ from spi_plugins.types import Observation
 
 
 class PoolSpec(NamedTuple):
-    """Spaces of one environment of a pool, and how its numbers are read.
+    """Spaces of one environment of a pool, and the conventions of its numbers.
 
     ``counts_lives``: rewards may be clipped and lost lives may end episodes, while the infos ``reward`` and
     ``terminated`` tell of the game itself (Atari). ``is_64_bit``: an observation, action or info is, which
@@ -32,7 +32,7 @@ def is_envpool(env: Any) -> bool:
 
     The test is by class: importing EnvPool takes more than a second and is not possible everywhere.
     """
-    # The classes are made at run time, in "module" abc; their bases tell the truth.
+    # The classes are made at run time, in "module" abc; only their bases are named.
     from_envpool = any(cls.__module__.split(".")[0] == "envpool" for cls in type(env).__mro__)
     return from_envpool and all(hasattr(env, name) for name in ("config", "send", "recv"))
 
@@ -41,7 +41,7 @@ def pool_spec(pool: Any) -> PoolSpec:
     """Read a pool.
 
     Raises:
-        TypeError: it is no EnvPool environment, or one with dm_env's interface.
+        TypeError: it is not an EnvPool environment, or has dm_env's interface.
         EnvironmentNotSupportedError: a ``ValueError``; it is asynchronous or has several players.
     """
     if not is_envpool(pool):

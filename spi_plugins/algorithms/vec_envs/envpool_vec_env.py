@@ -1,4 +1,4 @@
-"""EnvPool's environments as a Stable-Baselines3 ``VecEnv``."""
+"""EnvPool environments as a Stable-Baselines3 ``VecEnv``."""
 
 import warnings
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class EnvPoolVecEnv(NativeVecEnv):
     """A raw EnvPool environment, steppable from Python and inside ``jit``.
 
     Where an episode ends, ``step`` makes EnvPool's own autoreset step for the environments that ended, and
-    for no others. So the same actions give the same episodes through ``step``, ``step_rows`` and compiled
+    no others. So the same actions lead to the same episodes through ``step``, ``step_rows`` and compiled
     steps, and with Atari's ``episodic_life`` the game goes on after a lost life. (``pool.reset(ids)`` would
     begin a new game there, and an agent would never see a second life.)
 
@@ -39,7 +39,7 @@ class EnvPoolVecEnv(NativeVecEnv):
         pool_spec: its spaces and conventions.
 
     Raises:
-        TypeError: the object is no EnvPool environment, or one with dm_env's interface.
+        TypeError: the object is not an EnvPool environment, or has dm_env's interface.
         EnvironmentNotSupportedError: a ``ValueError``; the pool is asynchronous, has several players or
             spaces that are not supported.
     """
@@ -54,8 +54,6 @@ class EnvPoolVecEnv(NativeVecEnv):
             int(pool.config["num_envs"]), self.pool_spec.observation_space, self.pool_spec.action_space
         )
         self.metadata = dict(pool.metadata)
-
-    # Stepping from Python.
 
     def _begin(self) -> tuple[Observation, Infos]:
         if any(self._options):
@@ -92,8 +90,6 @@ class EnvPoolVecEnv(NativeVecEnv):
 
     def _close(self) -> None:
         self.pool.close()
-
-    # Stepping inside jit.
 
     @property
     def xla_supported(self) -> bool:
@@ -155,8 +151,6 @@ class EnvPoolVecEnv(NativeVecEnv):
             recorded.append(infos)
         self._ended = terminated[-1] | truncated[-1]
         return recorded
-
-    # Seeds, attributes and frames.
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Return the seeds of the environments; they are fixed when the pool is made.

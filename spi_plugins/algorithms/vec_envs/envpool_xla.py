@@ -1,14 +1,14 @@
 """Steps of an EnvPool environment inside ``jit`` and ``lax.scan``, on the CPU.
 
-What EnvPool's XLA interface asks of its callers:
+EnvPool's XLA interface has these rules:
 
 * The handle is threaded: each step takes the handle that the step before returned. A handle used twice inside
   one compiled function aborts the process.
 * No ``vmap``, and no second copy of the step: each call really steps the environments.
-* The pool must live as long as whatever was compiled from it, for its address is compiled in. The functions
+* The pool must outlive whatever was compiled from it, because its address is compiled in. The functions
   here hold it.
-* Compiled steps run behind Python's back. Before the pool is stepped from Python again, their outputs must
-  have arrived; ``EnvPoolVecEnv.record`` waits for them.
+* Compiled steps run asynchronously. Before the pool is stepped from Python again, their outputs must have
+  arrived; ``EnvPoolVecEnv.record`` waits for them.
 """
 
 from collections.abc import Callable

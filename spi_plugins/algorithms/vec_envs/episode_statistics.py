@@ -1,4 +1,4 @@
-"""Returns, lengths and costs of the episodes of many environments at once: the ``Monitor`` of a vector."""
+"""Returns, lengths and costs of many environments' episodes: a ``Monitor`` for vectors."""
 
 import time
 from typing import Any
@@ -35,10 +35,10 @@ class EpisodeStatistics:
         """Count one step of every environment, and close the episodes that end with it.
 
         Args:
-            reward: ``[B]``, as the episode's return is to be reported, so before any clipping.
+            reward: ``[B]``, as the episode's return reports it, so before any clipping.
             done: bool ``[B]``, the true end of an episode.
             cost: ``[B]``, or ``None`` where the environments have none.
-            counts: bool ``[B]``, false for a row that is no step (an autoreset); all true if ``None``.
+            counts: bool ``[B]``, false for a row that is not a step (an autoreset); all true if ``None``.
 
         Returns:
             ``(index, episode)`` for each episode that ended, in order of index. ``episode`` is what
@@ -62,31 +62,6 @@ class EpisodeStatistics:
     def reset(self) -> None:
         """Forget the running episodes, as after a reset of every environment."""
         self._clear(slice(None))
-
-    def get_state(self) -> dict[str, NDArray[Any]]:
-        """Copy the sums into arrays; the clock is not part of it."""
-        return {
-            "episode_return": self.episode_return.copy(),
-            "episode_length": self.episode_length.copy(),
-            "episode_cost": self.episode_cost.copy(),
-            "costs_seen": np.asarray(self.costs_seen),
-        }
-
-    def set_state(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from the sums of ``get_state``.
-
-        Raises:
-            ValueError: the state belongs to another number of environments.
-        """
-        if np.shape(state["episode_return"]) != (self.num_envs,):
-            raise ValueError(
-                f"The episode statistics are of {np.shape(state['episode_return'])[0]} environments, "
-                f"this object counts {self.num_envs}."
-            )
-        self.episode_return = np.array(state["episode_return"], np.float64)
-        self.episode_length = np.array(state["episode_length"], np.int64)
-        self.episode_cost = np.array(state["episode_cost"], np.float64)
-        self.costs_seen = bool(state["costs_seen"])
 
     def _episode(self, index: int, elapsed: float) -> dict[str, Any]:
         # Six decimals, as Monitor rounds, so that the numbers compare equal.

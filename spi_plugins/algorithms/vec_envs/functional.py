@@ -8,11 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows
+from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows, to_host
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.envs import autoreset
 from spi_plugins.envs.autoreset import VectorState, VectorStep
@@ -33,9 +32,8 @@ def _observe(env: FunctionalEnv, params: PyTree, state: VectorState) -> Observat
 class FunctionalVecEnv(NativeVecEnv):
     """``B`` copies of a functional environment, stepped together on JAX's default device.
 
-    Every info holds ``"cost"``; the last one of an episode also holds ``"episode"`` with return, length and
-    cost. The whole future follows from ``get_state``: random keys, running episodes and their sums are in
-    it.
+    Every info has ``"cost"``; the last one of an episode also has ``"episode"`` with return, length and cost.
+    ``get_state`` determines everything that follows: it includes random keys, running episodes and their sums.
 
     Args:
         functional: the environment.
@@ -48,7 +46,7 @@ class FunctionalVecEnv(NativeVecEnv):
             world model's weights without a new compilation.
 
     Raises:
-        TypeError: ``functional`` is no ``FunctionalEnv``.
+        TypeError: ``functional`` is not a ``FunctionalEnv``.
         ValueError: ``num_envs`` is not positive.
     """
 
@@ -59,7 +57,7 @@ class FunctionalVecEnv(NativeVecEnv):
             raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
         self.functional = functional
         self.params: PyTree = functional.params
-        # Parameters may be arrays, which cannot be hashed; they are passed beside it.
+        # Parameters may be arrays, which cannot be hashed; they are passed separately.
         self._static = functional._replace(params=())
         self._state: VectorState | None = None
         self._next_obs: Observation = None
@@ -73,7 +71,7 @@ class FunctionalVecEnv(NativeVecEnv):
         """Return the state between two steps, as JAX arrays.
 
         Raises:
-            RuntimeError: there is none before ``reset``.
+            RuntimeError: ``reset`` was not called yet.
         """
         if self._state is None:
             raise RuntimeError("get_state() came before reset(): there is no state yet.")
@@ -101,14 +99,14 @@ class FunctionalVecEnv(NativeVecEnv):
     def adopt_state(self, state: VectorState) -> None:
         """Go on from a state of compiled training, without ``set_state``'s check and copy.
 
-        The arrays are held as they are: who donates them later must give others first.
+        The arrays are not copied: whoever donates them later must first replace them.
         """
         self._state = state
         self._started = True
 
     def observe(self) -> Observation:
         """Return the observations ``[B, ...]`` of the current state, as NumPy arrays."""
-        return self._to_host(_observe(self._static, self.params, self.get_state()))
+        return to_host(self.observation_space, _observe(self._static, self.params, self.get_state()))
 
     def _keys(self, seed: int) -> jax.Array:
         return jax.random.split(jax.random.key(seed), self.num_envs)
@@ -122,7 +120,7 @@ class FunctionalVecEnv(NativeVecEnv):
         else:
             keys = self._keys(self._first_seed if seed is None else seed)
         self._state, obs = _reset(self._static, self.params, keys)
-        return self._to_host(obs), [{} for _ in range(self.num_envs)]
+        return to_host(self.observation_space, obs), [{} for _ in range(self.num_envs)]
 
     def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         dtype = np.float32 if self.functional.action_spec.kind == "box" else np.int32
@@ -136,7 +134,7 @@ class FunctionalVecEnv(NativeVecEnv):
         if done.any():
             self._report(out, np.flatnonzero(done), infos)
         return RawStep(
-            self._to_host(out.final_obs),
+            to_host(self.observation_space, out.final_obs),
             reward,
             terminated,
             truncated,
@@ -163,13 +161,6 @@ class FunctionalVecEnv(NativeVecEnv):
     def _close(self) -> None:
         self._state = None
 
-    def _to_host(self, obs: Observation) -> Observation:
-        # Copies: views of JAX's buffers cannot be written.
-        space = self.observation_space
-        if isinstance(space, spaces.Dict):
-            return {key: np.array(obs[key], part.dtype) for key, part in space.spaces.items()}
-        return np.array(obs, space.dtype)
-
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of the functional environment, once for each copy."""
         if attr_name == "render_mode":
@@ -185,7 +176,7 @@ class FunctionalVecEnv(NativeVecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Refuse: a functional environment has functions of its state, and no methods."""
+        """Refuse: a functional environment has no methods."""
         raise AttributeError(f"{self._name()} has no method {method_name!r}.")
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:

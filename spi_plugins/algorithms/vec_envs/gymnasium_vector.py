@@ -5,39 +5,38 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
-from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows
+from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows, to_host
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos, raw_rewards, split_infos
 from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.types import Observation
 
 
 class GymVectorEnvAdapter(NativeVecEnv):
-    """A ``gymnasium.vector.VectorEnv``, wrapped or not, with right terminal observations.
+    """A ``gymnasium.vector.VectorEnv``, wrapped or not, with correct terminal observations.
 
     * ``NEXT_STEP``: ``step_rows`` works with every environment. ``step`` resets the environments that ended,
       and only those, by ``reset(options={"reset_mask": mask})``. ``SyncVectorEnv``, ``AsyncVectorEnv`` and
       any class with ``honours_reset_mask = True`` know that option; the others would reset everything, so
       ``step`` refuses them.
     * ``SAME_STEP``: terminal observations and infos come from ``final_obs`` and ``final_info``.
-    * ``DISABLED``: the adapter resets by the mask, as this mode asks of its callers.
+    * ``DISABLED``: the adapter resets by the mask, as this mode requires.
 
-    Where wrappers shape the reward and leave the environment's own in ``infos["reward_raw"]`` (those of
-    ``spi_wrappers`` do), ``infos[i]["episode"]["r"]`` is the return of the latter.
+    If wrappers shape the reward and report the original one in ``infos["reward_raw"]``, as those of
+    ``spi_wrappers`` do, ``infos[i]["episode"]["r"]`` is the sum of the original rewards.
 
     ``seed`` takes effect at the next ``reset``, as does ``set_options``, with one dict for all environments.
 
     Args:
-        env: the vector environment; its ``metadata["autoreset_mode"]`` must say the mode.
+        env: the vector environment; ``metadata["autoreset_mode"]`` must name its mode.
 
     Attributes:
-        env: the vector environment as it came.
+        env: the vector environment.
 
     Raises:
         EnvironmentNotSupportedError: a ``ValueError``; the mode is not declared, a space is not supported, or
@@ -68,17 +67,16 @@ class GymVectorEnvAdapter(NativeVecEnv):
         return self.env.spec
 
     def _begin(self) -> tuple[Observation, Infos]:
-        # seed() made consecutive seeds, which is what a VectorEnv makes of the first one.
-        seed = (
-            None if is_envpool(self.base) else self._seeds[0]
-        )  # a pool keeps the seed that it was made with
+        # seed() made consecutive seeds, as a VectorEnv makes them from the first one.
+        # A pool keeps the seed that it was made with.
+        seed = None if is_envpool(self.base) else self._seeds[0]
         obs, infos = self.env.reset(seed=seed, options=self._shared_options())
-        return self._observation(obs), split_infos(infos, self.num_envs)
+        return to_host(self.observation_space, obs), split_infos(infos, self.num_envs)
 
     def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         actions = actions.astype(self.action_space.dtype, copy=False)
         batch, reward, terminated, truncated, infos = self.env.step(actions)
-        obs = self._observation(batch)
+        obs = to_host(self.observation_space, batch)
         reward = np.where(valid, np.asarray(reward, np.float32), np.float32(0))
         terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         done = terminated | truncated
@@ -94,8 +92,8 @@ class GymVectorEnvAdapter(NativeVecEnv):
         """Put last observations into ``obs``; keep the first ones of the next episodes for ``_restart``."""
         if infos.get("final_obs") is None:
             raise EnvironmentNotSupportedError(
-                f"{self.env} declares AutoresetMode.SAME_STEP but gave no infos['final_obs'] where an "
-                "episode ended, so the last observation is lost."
+                f"{self.env} declares AutoresetMode.SAME_STEP but returned no infos['final_obs'] where "
+                "an episode ended, so the last observation is lost."
             )
         split = split_infos(infos, self.num_envs, skip=("final_obs", "final_info"))
         final_infos = split_infos(infos.get("final_info", {}), self.num_envs)
@@ -113,7 +111,7 @@ class GymVectorEnvAdapter(NativeVecEnv):
             return
         # A fresh dict and mask, because environments and wrappers pop the key.
         batch, infos = self.env.reset(options={"reset_mask": ended.copy()})
-        rows = self._observation(batch)
+        rows = to_host(self.observation_space, batch)
         indices = np.flatnonzero(ended).tolist()
         count = len(next(iter(rows.values())) if isinstance(rows, dict) else rows)
         split = split_infos(infos, count)
@@ -138,23 +136,14 @@ class GymVectorEnvAdapter(NativeVecEnv):
     def _close(self) -> None:
         self.env.close()
 
-    def _observation(self, obs: Any) -> Observation:
-        """Copy into fresh arrays of the space's dtype: the environment may write into its own again."""
-        space = self.observation_space
-        if isinstance(space, spaces.Dict):
-            return {key: np.array(obs[key], dtype=part.dtype) for key, part in space.spaces.items()}
-        return np.array(obs, dtype=space.dtype)
-
     def _shared_options(self) -> dict[str, Any] | None:
         first = self._options[0]
         if any(options != first for options in self._options):
             raise ValueError("A VectorEnv takes one options dict for all environments, got different ones.")
         return dict(first) or None
 
-    # Attributes, methods and frames of the sub-environments.
-
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """Say true for ``Monitor``; for others look into sub-environments that live in this process."""
+        """Return true for ``Monitor``; look for other wrappers in sub-environments of this process."""
         chosen = self._select(indices)
         wrapped = super().env_is_wrapped(wrapper_class, indices)
         if self._subs is None:
@@ -245,7 +234,7 @@ def _wrappers(env: VectorEnv[Any, Any, Any]) -> Iterator[VectorWrapper[Any, Any,
 
 
 def _final_row(final_obs: Any, index: int) -> Observation:
-    """Pick one last observation: Gymnasium gives an object array, others also batches."""
+    """One last observation: Gymnasium returns an object array, others batches."""
     if isinstance(final_obs, dict):
         return {key: part[index] for key, part in final_obs.items()}
     return final_obs[index]

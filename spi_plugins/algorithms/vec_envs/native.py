@@ -1,7 +1,7 @@
-"""Vector environments that are vectors natively, under Stable-Baselines3's ``VecEnv`` face.
+"""Natively vectorized environments behind Stable-Baselines3's ``VecEnv`` interface.
 
-The base class holds what all adapters share: the same-step contract of ``step``, the raw rows of
-``step_rows``, episode statistics, and the bookkeeping of which environments still have to be reset.
+The base class has what all adapters share: the same-step contract of ``step``, the raw rows of ``step_rows``,
+episode statistics, and the record of which environments still have to be reset.
 """
 
 from abc import abstractmethod
@@ -40,7 +40,7 @@ class Rows(NamedTuple):
 
 
 class RawStep(NamedTuple):
-    """What an adapter makes of one call of its environment; see ``NativeVecEnv._advance``.
+    """One call of an adapter's environment; see ``NativeVecEnv._advance``.
 
     ``score`` is the reward that episode statistics sum, ``episode_over`` where they end: both differ from
     ``reward`` and from the end for learning where rewards are clipped and lost lives end episodes.
@@ -56,17 +56,17 @@ class RawStep(NamedTuple):
 
 
 class NativeVecEnv(VecEnv):
-    """Base of the adapters: a ``VecEnv`` that is right about terminal observations, and raw rows beside it.
+    """Base of the adapters: a ``VecEnv`` with correct terminal observations, and raw rows in addition.
 
     ``step`` is Stable-Baselines3's: the observation after ``done`` is the first one of the next episode, and
-    the last one of the old is ``infos[i]["terminal_observation"]``. ``step_rows`` is for collectors that mask
+    the last one of the old episode is ``infos[i]["terminal_observation"]``. ``step_rows`` is for collectors that mask
     reset rows. Both may be mixed: a reset that ``step_rows`` left pending is the next row of ``step`` too,
     with reward 0 and ``done`` false, for the action was chosen on an observation that has no future.
 
     The true end of an episode puts ``infos[i]["episode"]`` as ``Monitor`` does, so ``evaluate_policy`` and
     the ``rollout/`` statistics report unclipped returns of whole games; ``env_is_wrapped(Monitor)`` is true.
 
-    Every array that comes out may be kept: none is written again.
+    Returned arrays may be kept: none is overwritten.
 
     Attributes:
         has_reset_rows: whether ``step_rows`` may be called.
@@ -91,8 +91,6 @@ class NativeVecEnv(VecEnv):
         self._closed = False
         super().__init__(num_envs, observation_space, action_space)
 
-    # What an adapter implements.
-
     @abstractmethod
     def _begin(self) -> tuple[Observation, Infos]:
         """Reset every environment; consumes ``self._seeds`` and ``self._options``."""
@@ -103,16 +101,14 @@ class NativeVecEnv(VecEnv):
 
     @abstractmethod
     def _restart(self, obs: Observation, ended: NDArray[np.bool_]) -> None:
-        """Start the next episode where ``ended``: write its observation into ``obs``, set ``reset_infos``."""
+        """Start the next episode where ``ended``: write its observation into ``obs``, and set ``reset_infos``."""
 
     @abstractmethod
     def _close(self) -> None:
-        """Free what the environment holds."""
+        """Free the environment's resources."""
 
     def _check_restart(self) -> None:
-        """Raise where ``_restart`` would be impossible; called before anything is stepped."""
-
-    # Stable-Baselines3's face.
+        """Raise if ``_restart`` would be impossible; called before anything is stepped."""
 
     def reset(self) -> VecEnvObs:
         """Start a new episode in every environment and return the first observations ``[B, ...]``."""
@@ -128,7 +124,7 @@ class NativeVecEnv(VecEnv):
         return obs
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Take the actions ``[B, ...]`` of the step that ``step_wait`` will make."""
+        """Take the actions ``[B, ...]`` for ``step_wait``."""
         self._check_restart()
         self._actions = self._check_actions(actions)
 
@@ -141,7 +137,7 @@ class NativeVecEnv(VecEnv):
         done = rows.terminated | rows.truncated
         if done.any():
             for i in np.flatnonzero(done):
-                rows.infos[i]["terminal_observation"] = take_row(rows.obs, i)
+                rows.infos[i]["terminal_observation"] = take_rows(rows.obs, i)
             self._restart(rows.obs, done)
             self._ended = np.zeros(self.num_envs, np.bool_)
         return rows.obs, rows.reward, done, rows.infos
@@ -171,15 +167,13 @@ class NativeVecEnv(VecEnv):
             self._close()
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """Say true for ``Monitor``, whose job the adapter does, and false for other wrappers."""
+        """Return true for ``Monitor``, whose job the adapter does, and false for other wrappers."""
         return [issubclass(Monitor, wrapper_class)] * len(self._select(indices))
 
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
         return self._closed
-
-    # Shared parts.
 
     def _step(self, actions: NDArray[Any]) -> Rows:
         valid = ~self._ended
@@ -246,16 +240,18 @@ def check_observation_space(space: spaces.Space[Any]) -> None:
         )
 
 
-def take_row(obs: Observation, index: int | np.intp) -> Observation:
-    """Copy the observation of one environment out of a batch ``[B, ...]``."""
+def to_host(space: spaces.Space[Any], obs: Any) -> Observation:
+    """Copy a batch into fresh, writable arrays of the space's dtype."""
+    if isinstance(space, spaces.Dict):
+        return {key: np.array(obs[key], part.dtype) for key, part in space.spaces.items()}
+    return np.array(obs, space.dtype)
+
+
+def take_rows(obs: Observation, where: Any) -> Observation:
+    """Copy some observations out of a batch ``[B, ...]``: those of a mask ``[B]``, or one of an index."""
     if isinstance(obs, dict):
-        return {key: np.array(part[index]) for key, part in obs.items()}
-    return np.array(obs[index])
-
-
-def take_rows(obs: Observation, where: NDArray[np.bool_]) -> Observation:
-    """Copy the observations of the environments in a mask ``[B]`` out of a batch."""
-    return {key: part[where] for key, part in obs.items()} if isinstance(obs, dict) else obs[where]
+        return {key: np.array(part[where]) for key, part in obs.items()}
+    return np.array(obs[where])
 
 
 def put_rows(obs: Observation, where: Any, rows: Observation) -> None:

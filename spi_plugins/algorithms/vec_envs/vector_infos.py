@@ -10,17 +10,17 @@ from spi_plugins.types import COST_KEY
 
 Infos = list[dict[str, Any]]
 
-#: Where wrappers that shape the reward leave the environment's own.
+# Where wrappers that shape the reward report the original one.
 RAW_REWARD_KEY = "reward_raw"
 
 
 def split_infos(infos: dict[str, Any], count: int, skip: Sequence[str] = ()) -> Infos:
     """Turn a dict of arrays, with its ``_key`` masks, into one dict for each environment.
 
-    Numbers become Python numbers. A value that is no array over environments goes to all of them.
+    Numbers become Python numbers. A value that is not an array over environments goes to all of them.
 
     Args:
-        infos: as a ``VectorEnv`` returns them; nested dicts are split too.
+        infos: a ``VectorEnv``'s infos; nested dicts are split, too.
         count: number of environments.
         skip: keys to leave out.
     """

@@ -109,7 +109,7 @@ ARGUMENTS = {
     "n_envs": ({"n_envs": 0}, "n_envs must be an integer of at least 1, got 0"),
     "n_envs of a VecEnv": (
         {"env": FunctionalVecEnv(CARTPOLE, 2), "n_envs": 4},
-        "n_envs=4 was given with an env of 2 copies",
+        "n_envs=4 does not fit an environment with 2 copies",
     ),
     "seed": ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
     "verbose": ({"verbose": "yes"}, "verbose must be an integer of at least 0, got 'yes'"),
@@ -118,7 +118,7 @@ ARGUMENTS = {
         "stats_window_size must be an integer of at least 1, got 0",
     ),
     "compiled": ({"compiled": "yes"}, "compiled must be one of None, True, False, got 'yes'"),
-    "device": ({"device": "gpuu"}, r"device='gpuu' is not available; JAX sees cpu here. Allowed are 'auto'"),
+    "device": ({"device": "gpuu"}, r"device='gpuu' is not available; JAX finds cpu here. Allowed are 'auto'"),
     "device number": ({"device": "cpu:99"}, "device='cpu:99' is not available"),
     "policy": (
         {"policy": "MlpPolcy"},

@@ -42,20 +42,6 @@ def test_returns_keep_their_cents_over_long_episodes():
     assert episode["r"] == pytest.approx(float(np.float32(0.1)) * 100_000, abs=1e-4)
 
 
-def test_a_restored_state_goes_on_where_it_was_taken():
-    first, second = EpisodeStatistics(2), EpisodeStatistics(2)
-    first.update([1.0, 2.0], [False, False], cost=[0.5, 0.0])
-    second.set_state(first.get_state())
-    first.update([100.0, 100.0], [False, False])  # the state is a copy
-    ((_, episode),) = second.update([1.0, 1.0], [True, False], cost=[0.5, 0.0])
-    assert (episode["r"], episode["l"], episode["c"]) == (2.0, 2, 1.0)
-
-
-def test_a_state_of_another_number_of_environments_is_refused():
-    with pytest.raises(ValueError, match="3 environments, this object counts 2"):
-        EpisodeStatistics(2).set_state(EpisodeStatistics(3).get_state())
-
-
 @given(data=st.data(), num_envs=st.integers(1, 4), steps=st.integers(1, 30))
 def test_vectorised_sums_equal_a_loop_over_environments(data, num_envs, steps):
     draw = data.draw

@@ -150,6 +150,6 @@ def test_a_learning_rate_of_zero_changes_no_parameter():
 def test_a_schedule_that_leaves_its_range_is_reported():
     model = tiny_ppo(learning_rate=lambda remaining: remaining - 0.5)
     with pytest.raises(
-        ValueError, match=r"The schedule learning_rate gave -0\.\d+; it must give finite numbers"
+        ValueError, match=r"The schedule learning_rate returned -0\.\d+; it must return finite numbers"
     ):
         model.learn(64)

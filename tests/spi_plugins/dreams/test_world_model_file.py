@@ -159,7 +159,7 @@ def test_the_world_of_deep_spi_is_the_agents(tmp_path):
 def test_a_world_that_is_not_there_or_has_seen_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="This PPO has no world model to save"):
         tiny_ppo().save_world_model(tmp_path / "world")
-    with pytest.raises(ValueError, match=r"call learn\(\) first, or give observations="):
+    with pytest.raises(ValueError, match=r"call learn\(\) first, or pass observations="):
         tiny_deep_spi().save_world_model(tmp_path / "world")
     with pytest.raises(ValueError, match="There is no replay buffer for dreams to begin in"):
         tiny_tdmpc2().save_world_model(tmp_path / "world")
