@@ -82,7 +82,7 @@ class ReplayCollector:
         self.info_metrics = info_metrics
         self.has_reset_rows = has_reset_rows(env)
         self.action_size = agent.world.spec.action_size
-        self._act = jax.jit(functools.partial(_act, agent), static_argnames="deterministic")
+        self._act = jax.jit(functools.partial(_act, agent))
         self._explore = jax.jit(functools.partial(_explore, (env.num_envs, self.action_size)))
         self._reported: tuple[str, ...] | None = None  # names of what the planner reports
         self._obs: Observation = None
@@ -104,8 +104,11 @@ class ReplayCollector:
     def first_slot(self) -> Slot:
         """The slot of an episode's first observation, where the environments stand."""
         n_envs = self.env.num_envs
+        action = np.zeros((n_envs, self.action_size), np.float32)
         zeros, no = np.zeros(n_envs, np.float32), np.zeros(n_envs, bool)
-        return _slot(self._obs, np.zeros((n_envs, self.action_size), np.float32), zeros, zeros, no, no, no)
+        # NumPy arrays: ``jit`` takes them in faster than ``asarray`` would.
+        fields: Any = self._obs, action, zeros, zeros, no, no, no
+        return Slot(*fields)
 
     def rows(self, state: Any, num_timesteps: int) -> Iterator[ReplayRow]:
         """Decide and step, without an end."""
@@ -118,8 +121,8 @@ class ReplayCollector:
             cost = self._costs(stepped, num_timesteps)
             reached = stepped.reached(env.observation_space)
             check_rows(reached, stepped.reward, num_timesteps)
-            outcome = stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.valid
-            slots = [(_slot(reached, action, *outcome), np.ones(env.num_envs, bool))]
+            fields: Any = action, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.valid
+            slots = [(Slot(reached, *fields), np.ones(env.num_envs, bool))]
             self._obs, self._plan, self._episode_start = stepped.next_obs, plan, stepped.done
             if stepped.restarted.any():
                 slots.append((self.first_slot(), stepped.restarted))
@@ -143,7 +146,7 @@ class ReplayCollector:
         if self._reported is None:
             act = functools.partial(self.agent.act, deterministic=False)
             self._reported = tuple(sorted(jax.eval_shape(act, *inputs)[2]))
-        action, plan, rows = self._act(*inputs, count, deterministic=False)
+        action, plan, rows = self._act(*inputs, count)
         reported = dict(zip(self._reported, np.asarray(rows), strict=True))
         return np.asarray(action), plan, reported
 
@@ -195,36 +198,18 @@ class ReplayCollector:
         return values
 
 
-def _slot(obs: Observation, *fields: Any) -> Slot:
-    """A slot of NumPy arrays: ``jit`` takes them in faster than ``asarray`` would."""
-    return Slot(obs, *fields)
-
-
 # Streams of random numbers out of one key, apart from what ``split`` gives.
 _ACT, _EXPLORE = 2**31, 2**31 + 1
 
 
 def _act(
-    agent: Any,
-    params: PyTree,
-    obs: Observation,
-    plan: PyTree,
-    starts: Any,
-    key: jax.Array,
-    count: jax.Array,
-    *,
-    deterministic: bool,
+    agent: PlanningAgent, params: PyTree, obs: Observation, plan: PyTree, starts: Any, key: Any, count: Any
 ) -> tuple[jax.Array, PyTree, jax.Array]:
-    """``agent.act`` with its reports stacked ``[M, B]``: one transfer instead of ten."""
+    """``agent.act`` with its reports stacked ``[M, B]``, sorted by name: one transfer instead of ten."""
     key = jax.random.fold_in(jax.random.fold_in(key, _ACT), count)
-    action, plan, metrics = agent.act(params, obs, plan, starts, key, deterministic=deterministic)
-    return action, plan, stack_metrics(metrics, len(starts))
-
-
-def stack_metrics(metrics: dict[str, jax.Array], n_envs: int) -> jax.Array:
-    """Reports of a decision ``[M, B]``, by name."""
-    rows = [jnp.asarray(metrics[name], jnp.float32) for name in sorted(metrics)]
-    return jnp.stack(rows) if rows else jnp.zeros((0, n_envs))
+    action, plan, reports = agent.act(params, obs, plan, starts, key, deterministic=False)
+    rows = [jnp.asarray(reports[name], jnp.float32) for name in sorted(reports)]
+    return action, plan, jnp.stack(rows) if rows else jnp.zeros((0, len(starts)))
 
 
 def _explore(shape: tuple[int, int], key: jax.Array, count: jax.Array) -> jax.Array:
