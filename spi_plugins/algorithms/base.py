@@ -1,4 +1,4 @@
-"""The SB3 face, written once for all algorithms: environments, prediction, the training loop."""
+"""The SB3 interface of all algorithms: environments, prediction, the training loop."""
 
 import difflib
 import sys
@@ -153,7 +153,7 @@ class JaxAlgorithm(StoredAlgorithm):
 
     def _predict(self, *inputs: Any, deterministic: bool) -> Any:
         """A decision for a user, outside of training."""
-        # Whatever a deterministic decision draws depends on its inputs alone.
+        # A deterministic decision depends on its inputs alone, even if it draws random numbers.
         count = np.uint32(0 if deterministic else (self.first_draw + self._n_predictions) % 2**32)
         self._n_predictions += not deterministic
         params, key = self._agent_state.params, self._predict_key
@@ -244,11 +244,11 @@ class JaxAlgorithm(StoredAlgorithm):
         return self
 
     def _start(self, collector: Any) -> None:
-        """Let the collector begin from where the environments stand."""
+        """Start the collector at the present observations."""
         collector.start(Start(self._last_obs, self.num_timesteps))
 
     def _count(self, row: Row) -> None:
-        """Keep where a step has led to, and the episodes that it ended."""
+        """Store the observations after a step, and the episodes that it ended."""
         if row.last_obs is not None:
             self._last_obs, self._last_episode_starts = row.last_obs, row.done
         self._update_info_buffer(row.infos, row.done)
@@ -260,7 +260,7 @@ class JaxAlgorithm(StoredAlgorithm):
         self.logger.dump(step=self.num_timesteps)
 
     def _record_more(self) -> None:
-        """Record what else a subclass has to say at every dump."""
+        """Record further values of a subclass at every dump."""
 
 
 # Given anew to `load`, or kept elsewhere in the file.

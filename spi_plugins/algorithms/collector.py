@@ -1,4 +1,4 @@
-"""What a training loop asks of a collector. It only answers; the model keeps its own books."""
+"""The interface between a training loop and its collector: the collector reports, the model stores."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -12,7 +12,7 @@ from spi_plugins.types import Observation
 
 
 class Start(NamedTuple):
-    """Where collecting begins."""
+    """The state that collecting begins from."""
 
     obs: Observation  # as the environments returned it
     num_timesteps: int
@@ -25,16 +25,18 @@ class Row(NamedTuple):
     local: dict[str, Any]  # SB3's local variables of a step, which callbacks read
     infos: Infos  # all that may report an episode
     done: NDArray[np.bool_]  # of these infos
-    last_obs: Observation | None = None  # where the environments stand; ``None`` if they are further already
+    last_obs: Observation | None = (
+        None  # the next observations; ``None`` if the environments are further already
+    )
 
 
 class Updated(NamedTuple):
-    """What an update made. Whoever holds the old state, which was donated, stores the new one at once."""
+    """The result of an update. The old state was donated, so the model must store the new one at once."""
 
     state: OnPolicyState
     metrics: OnPolicyMetrics
-    fault: Exception | None  # to raise afterwards
-    last_obs: Observation | None = None  # where the environments stand, if the update has stepped them
+    fault: Exception | None  # to raise once the state is stored
+    last_obs: Observation | None = None  # the next observations, if the update stepped the environments
     last_done: NDArray[np.bool_] | None = None
 
 
@@ -42,21 +44,21 @@ RowT_co = TypeVar("RowT_co", covariant=True)
 
 
 class Collector(Protocol[RowT_co]):
-    """Steps environments by an agent's decisions."""
+    """Steps environments with an agent's actions."""
 
     def start(self, start: Start) -> None:
         """Begin, or begin again after an interrupt or an error."""
 
     def rows(self, state: Any, num_timesteps: int) -> Iterator[RowT_co]:
-        """Step by step, what happens from ``num_timesteps`` on under the parameters of ``state``."""
+        """The steps that follow ``num_timesteps``, one by one, with the parameters of ``state``."""
 
 
 class RolloutCollector(Collector[Row], Protocol):
     """Fills one rollout and updates on it.
 
     Attributes:
-        updates_first: ``update`` steps the environments, too, and ``rows`` then tells what happened; otherwise
-            ``rows`` steps them, and ``update`` comes after it.
+        updates_first: ``update`` also steps the environments, and ``rows`` then replays the steps; otherwise
+            ``rows`` makes the steps, and ``update`` follows.
     """
 
     updates_first: bool
@@ -68,4 +70,4 @@ class RolloutCollector(Collector[Row], Protocol):
         """The state after a rollout that a callback cut short."""
 
     def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
-        """Infos and ends of the rows from ``first_row`` on that are known but not replayed yet."""
+        """Infos and ends of episodes in the rows from ``first_row`` on that ``rows`` has not replayed."""

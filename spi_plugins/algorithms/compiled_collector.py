@@ -25,7 +25,7 @@ from spi_plugins.types import Observation, PyTree
 
 @contextlib.contextmanager
 def _off_the_disk() -> Iterator[None]:
-    """What is compiled here is not kept in JAX's cache on disk, where no later process would find it."""
+    """Keep programs out of JAX's disk cache, where no later process could reuse them."""
     option = "jax_persistent_cache_min_compile_time_secs"
     before = getattr(jax.config, option)
     jax.config.update(option, math.inf)  # type: ignore[no-untyped-call]
@@ -45,7 +45,7 @@ def compiled_reason(env: VecEnv | None) -> str | None:
 
 
 class _Run(NamedTuple):
-    """What an iteration leaves on the device."""
+    """The results of an iteration, on the device."""
 
     runner: Runner
     packed: Packed
@@ -55,7 +55,7 @@ class _Run(NamedTuple):
 
 
 class _Replay(NamedTuple):
-    """An iteration that has run, for its hooks to be replayed."""
+    """An iteration that has run, and whose hooks are replayed."""
 
     rows: HostRows
     action: NDArray[Any]  # [T, B, ...]
@@ -108,7 +108,7 @@ class CompiledCollector:
         self.env.start(self.device)
 
     def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:
-        """Roll out and update, and keep what ``rows`` replays."""
+        """Roll out and update, and keep the steps for ``rows``."""
         run = self._run if self.env.repeatable else self._run_apart
         runner = Runner(state, self.env.state, self._runner_obs)
         runner, packed, steps, action, finite = run(runner, self.env.params, learning_rate, clip_range)
@@ -121,7 +121,7 @@ class CompiledCollector:
         return Updated(runner.state, metrics, fault, runner.obs, rows.done[-1])
 
     def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:
-        """Tell what ``update`` did, step by step."""
+        """Replay the steps that ``update`` made."""
         assert self._replay is not None
         rows, action = self._replay
         for t in range(self.n_steps):
@@ -131,11 +131,11 @@ class CompiledCollector:
             yield Row(local, [infos[i] for i in rows.reporting[t]], done[rows.reporting[t]])
 
     def stopped(self, state: OnPolicyState) -> OnPolicyState:
-        """The same state: it is the iteration's end in any case."""
+        """The same state, that of the iteration's end."""
         return state
 
     def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
-        """Infos and ends of the episodes in the rows that no callback has seen."""
+        """Infos and ends of episodes in the rows from ``first_row`` on."""
         assert self._replay is not None
         rows = self._replay.rows
         for t in range(first_row, self.n_steps):

@@ -109,7 +109,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         return True
 
     def _update(self, collector: RolloutCollector, end: int, total: int) -> OnPolicyMetrics:
-        """Update, and store at once what has changed: the old state was donated."""
+        """Update, and store the result at once: the old state was donated."""
         rates = self.rates(end, total)
         with deferred_interrupt():
             updated = collector.update(self._agent_state, end, *rates)
@@ -142,7 +142,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
             self._update_info_buffer(infos, done)
 
     def _settle(self) -> None:
-        """Leave an iteration, with all counted that the environments have done, though hooks were cut short."""
+        """Leave an iteration with everything counted, even if the replay of its hooks was cut short."""
         self._rollout_start = None
         if self._iteration_end is not None:
             self._count_the_rest()

@@ -124,7 +124,7 @@ class PlanningAlgorithm(JaxAlgorithm):
         return True
 
     def _take_rows(self, callbacks: BaseCallback, total: int) -> bool:
-        """Step until the next update or the end; false if a callback asked to stop."""
+        """Step until the next update or the end of training; false if a callback asked to stop."""
         assert self._collector is not None
         for step in self._collector.rows(self._agent_state, self.num_timesteps):
             self._remember(step)
@@ -136,7 +136,7 @@ class PlanningAlgorithm(JaxAlgorithm):
         return True
 
     def _remember(self, step: ReplayRow) -> None:
-        """Store a step, and everything that it changes, before any callback sees it."""
+        """Store a step and everything that it changes before any callback sees it."""
         with deferred_interrupt():
             for slot, written in step.slots:
                 self._write(slot, written)
@@ -237,7 +237,7 @@ class PlanningAlgorithm(JaxAlgorithm):
             path: ``.npz`` is the usual suffix; ``CheckpointCallback(save_replay_buffer=True)`` gives its own.
 
         Raises:
-            ValueError: there is none before the first ``learn``.
+            ValueError: there is no buffer before the first ``learn``.
         """
         if self.replay_buffer is None:
             raise ValueError("There is no replay buffer before learn() was called.")

@@ -1,4 +1,4 @@
-"""Steps a ``VecEnv`` by the planner's actions and says what to write into the replay buffer."""
+"""Steps a ``VecEnv`` with the planner's actions and reports what to write into the replay buffer."""
 
 import functools
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from spi_plugins.types import COST_KEY, Observation, PyTree
 
 
 class Standing(NamedTuple):
-    """Where a training stands between two steps; part of a model file.
+    """The state of a training run between two steps; part of a model file.
 
     Attributes:
         plan: of each environment.
@@ -41,9 +41,9 @@ class Standing(NamedTuple):
 
 
 def restore_standing(fresh: Standing, arrays: dict[str, NDArray[Any]]) -> tuple[Standing, bool]:
-    """The standing in a model file, and whether its plans fit; otherwise plans begin anew.
+    """The standing in a model file, and whether its plans fit; if not, plans begin anew.
 
-    They do not with another number of copies or another planner.
+    They do not fit another number of copies or another planner.
     """
     counts = {name: arrays.pop(name).item() for name in ("trained_at", "total_cost", "total_steps")}
     rows = {"plan": fresh.plan, "episode_start": fresh.episode_start}
@@ -93,7 +93,7 @@ class ReplayCollector:
         self._n_planned = 0
 
     def start(self, start: Start) -> None:
-        """Begin from where the environments, and their plans, stand."""
+        """Begin from the present observations and plans."""
         self._obs = to_device(self.env.observation_space, start.obs)
         check_rows(self._obs, np.zeros(self.env.num_envs, np.float32), start.num_timesteps)
         # On the device where decisions leave it: elsewhere, the first decision would compile for itself.
@@ -102,7 +102,7 @@ class ReplayCollector:
         self._episode_cost[self._episode_start] = 0.0
 
     def first_slot(self) -> Slot:
-        """The slot of an episode's first observation, where the environments stand."""
+        """The slot of an episode's first observation, which is the present one."""
         n_envs = self.env.num_envs
         action = np.zeros((n_envs, self.action_size), np.float32)
         zeros, no = np.zeros(n_envs, np.float32), np.zeros(n_envs, bool)
@@ -111,7 +111,7 @@ class ReplayCollector:
         return Slot(*fields)
 
     def rows(self, state: Any, num_timesteps: int) -> Iterator[ReplayRow]:
-        """Decide and step, without an end."""
+        """Plan and step, forever."""
         env = self.env
         while True:
             action, plan, reported = self._decide(state, num_timesteps)

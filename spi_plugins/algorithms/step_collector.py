@@ -21,7 +21,7 @@ from spi_plugins.types import Observation, Rollout
 
 
 class _HostRows:
-    """What only the host knows of a rollout, ``[T, B]``; reused from rollout to rollout."""
+    """The host's part of a rollout, ``[T, B]``; reused for every rollout."""
 
     def __init__(self, n_steps: int, n_envs: int):
         self.reward = np.zeros((n_steps, n_envs), np.float32)
@@ -92,16 +92,16 @@ class StepCollector:
         return Updated(state, metrics, loss_fault(metrics, end))
 
     def stopped(self, state: OnPolicyState) -> OnPolicyState:
-        """The state with its key as far as decisions have been made."""
+        """The state with the key that follows the last action."""
         assert self._storage is not None
         return state._replace(key=jnp.copy(self._storage.key))
 
     def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
-        """None: rows are known one at a time."""
+        """Nothing: rows are known one at a time."""
         return iter(())
 
     def _keep(self, t: int, stepped: Stepped, state: OnPolicyState) -> None:
-        """Keep row ``t``, and its successors and their values where the environment hides them by its reset."""
+        """Store row ``t``, with successors and their values where the environment has reset itself."""
         host, limited = self._host, stepped.truncated.any()
         host.reward[t], host.valid[t] = stepped.reward, stepped.valid
         host.terminated[t], host.truncated[t] = stepped.terminated, stepped.truncated
@@ -135,7 +135,7 @@ class StepCollector:
 
 
 def loss_fault(metrics: OnPolicyMetrics, num_timesteps: int) -> FloatingPointError | None:
-    """The error of a run whose parameters are spoiled."""
+    """The error to raise if the loss is not finite."""
     if np.isfinite(metrics.loss):
         return None
     return FloatingPointError(
