@@ -1,4 +1,4 @@
-"""The ``spi`` command. Each subcommand is a plugin's; what a subcommand needs is imported when it runs."""
+"""The ``spi`` command. Subcommands are registered by plugins; what one needs is imported when it runs."""
 
 from spi_plugins.cli.dispatch import main
 

@@ -1,5 +1,6 @@
-"""Arguments that several commands share: ``key=value`` pairs with Python values."""
+"""What several commands share: ``key=value`` pairs with Python values, numbers, JSON, and errors."""
 
+import argparse
 import ast
 import json
 from collections.abc import Mapping, Sequence
@@ -9,27 +10,39 @@ from spi_plugins.errors import SPIError
 
 
 class CommandError(SPIError):
-    """The command line asks for something that cannot be done; one line says what and why."""
+    """The command asks for something that cannot be done; one line says what and why."""
 
 
-def parse_pairs(option: str, pairs: Sequence[str]) -> dict[str, Any]:
+class RunError(SPIError):
+    """The command was fine, but the run failed: an environment, a worker, a disk or a number gave out."""
+
+
+def add_pairs(parser: argparse.ArgumentParser, *options: str, help: str) -> None:
+    """Add an option that takes ``key=value`` words and may be repeated; read it with ``parse_pairs``."""
+    parser.add_argument(*options, nargs="+", action="extend", metavar="KEY=VALUE", help=help)
+
+
+def parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
     """Read ``key=value`` words. A value is a Python literal, or else a string.
 
     Args:
-        option: the option that they came with, for messages.
-        pairs: for example ``["gamma=0.99", "net_arch=[64, 64]", "name=abc"]``.
+        option: the option that took them, for messages.
+        pairs: for example ``["gamma=0.99", "net_arch=[64, 64]", "name=abc"]``; ``None`` if it was not given.
 
     Raises:
-        CommandError: a word has no ``=``, its key is no identifier, or a key comes twice.
+        CommandError: a word has no ``=``, its key is not an identifier, or a key comes twice.
     """
     values: dict[str, Any] = {}
-    for pair in pairs:
+    for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key.isidentifier():
             raise CommandError(f"{option} takes key=value pairs such as gamma=0.99, got {pair!r}.")
         if key in values:
             raise CommandError(f"{option} has {key!r} twice.")
-        values[key] = _literal(text)
+        try:
+            values[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            values[key] = text
     return values
 
 
@@ -43,13 +56,19 @@ def positive(text: str) -> int:
 
 def whole(text: str) -> int:
     """An integer of at least 0, also as ``1e6`` or ``1_000_000``."""
-    value = float(text)
-    if value < 0 or value != int(value):
+    try:
+        value = int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():  # NaN and infinity are not
+            raise
+        value = int(number)
+    if not 0 <= value < 2**63:
         raise ValueError(text)
-    return int(value)
+    return value
 
 
-# argparse names the type of a malformed argument by these.
+# argparse uses these names in its messages.
 positive.__name__ = "positive integer"
 whole.__name__ = "integer of at least 0"
 
@@ -57,10 +76,3 @@ whole.__name__ = "integer of at least 0"
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
     """JSON as commands print and store it."""
     return json.dumps(value, indent=2, default=str)
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

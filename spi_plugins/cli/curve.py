@@ -9,7 +9,7 @@ RETURN = "rollout/ep_rew_mean"
 
 
 def draw_curve(progress: pathlib.Path, picture: pathlib.Path, title: str) -> bool:
-    """Draw the mean return of the last training episodes over environment steps.
+    """Draw the mean return of recent training episodes over environment steps.
 
     Args:
         progress: the run's ``progress.csv``.
@@ -17,7 +17,7 @@ def draw_curve(progress: pathlib.Path, picture: pathlib.Path, title: str) -> boo
         title: above the curve.
 
     Returns:
-        Whether there was anything to draw: no, if no episode ended in training.
+        Whether there was anything to draw; there is not if no episode ended in training.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -36,7 +36,7 @@ def draw_curve(progress: pathlib.Path, picture: pathlib.Path, title: str) -> boo
     axes = figure.subplots()
     marker = "o" if len(rows) == 1 else None
     axes.plot([float(row[STEPS]) for row in rows], [float(row[RETURN]) for row in rows], marker=marker)
-    axes.set(title=title, xlabel="environment steps", ylabel="mean return of the last episodes")
+    axes.set(title=title, xlabel="environment steps", ylabel="mean return of recent episodes")
     axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=120)
     return True

@@ -1,4 +1,4 @@
-"""Finds the subcommand that the first word names, and turns our errors into one line and an exit code."""
+"""Runs the subcommand that the first word names, and turns expected errors into one line and an exit code."""
 
 import argparse
 import sys
@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
 from spi_plugins import __version__, plugins
-from spi_plugins.cli.arguments import CommandError
+from spi_plugins.cli.arguments import CommandError, RunError
 from spi_plugins.errors import PluginWarning, SPIError
 
 USAGE_ERROR = 2
+RUN_FAILED = 3
 INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports an error in one line, without the usage, which is a screen long. No abbreviated options."""
+    """Reports errors in one line, without the usage, which fills a screen. No abbreviated options."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of exiting; ``main`` prints it."""
+        """Raise instead of exiting; ``main`` prints the message."""
         raise CommandError(f"{message} (see '{self.prog} --help')")
 
 
@@ -32,39 +33,59 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``spi``; those of the process by default.
 
     Returns:
-        The exit code: 0 for success, 2 for a mistake in the command, 130 after Ctrl-C, else the subcommand's.
+        The exit code: 0 for success, 2 for a mistake in the command, 3 for a run that failed, 130 after Ctrl-C, or
+        the subcommand's own.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     with warnings.catch_warnings():
+        warnings.filterwarnings("default", category=DeprecationWarning, module="spi_plugins")
         warnings.showwarning = _show_warning
         try:
-            return _run(words)
+            return _exit_code(_run(words))
         except SPIError as error:
             sys.stderr.write(f"spi: error: {' '.join(str(error).split())}\n")
-            return USAGE_ERROR
+            return RUN_FAILED if isinstance(error, RunError) else USAGE_ERROR
         except KeyboardInterrupt:
             sys.stderr.write("spi: interrupted\n")
             return INTERRUPTED
-        except SystemExit as leaving:  # argparse after --help and --version
-            return int(leaving.code or 0)
+        except SystemExit as leaving:  # argparse after --help and --version, and commands of plugins
+            return _exit_code(leaving.code)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str]) -> Any:
     parser = Parser(prog="spi", description="Safe policy improvement: train, evaluate, extend.")
     parser.add_argument("--version", action="version", version=f"spi-plugins {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    commands = plugins.registry("commands")
+    try:
+        commands = plugins.registry("commands")
+    except ValueError as error:  # a malformed environment variable
+        raise CommandError(str(error)) from error
     chosen = words[0] if words and not words[0].startswith("-") else None
     if chosen is not None:
         commands.get(chosen)  # raises with the closest name if there is no such command
     for name in commands.names():
-        summary = commands.get(name).summary.replace("%", "%%")
-        # No help of its own: only the chosen command's target is imported, and adds its arguments.
+        summary = commands.peek(name).summary.replace("%", "%%")
+        # Only the chosen command is imported and adds its arguments; the others are listed by their summaries.
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         if name == chosen:
             subparser.set_defaults(run=commands.resolve(name)(subparser), words=words)
     args = parser.parse_args(words)
-    return int(args.run(args) or 0)
+    if not callable(args.run):
+        owner = commands.get(args.words[0]).owner
+        raise CommandError(
+            f"The command {chosen!r} of {owner} must return a function to run, got {args.run!r}."
+        )
+    return args.run(args)
+
+
+def _exit_code(result: Any) -> int:
+    """What ``sys.exit`` would make of a result: text goes to stderr and counts as 1."""
+    if result is None:
+        return 0
+    if isinstance(result, int):
+        return int(result)
+    sys.stderr.write(f"{result}\n")
+    return 1
 
 
 def _show_warning(
@@ -76,6 +97,6 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     text = warnings.formatwarning(message, category, filename, lineno, line)
-    if issubclass(category, PluginWarning):
+    if issubclass(category, PluginWarning | DeprecationWarning):
         text = f"spi: warning: {message}\n"
     (file or sys.stderr).write(text)

@@ -1,4 +1,4 @@
-"""``spi dream``: fit, register and check world models that are dreamt of."""
+"""``spi dream``: fit, register and check world models and their dreams."""
 
 import argparse
 import importlib
@@ -8,31 +8,35 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from spi_plugins.cli.arguments import CommandError, parse_pairs, positive, whole
+from spi_plugins.cli.arguments import CommandError, add_pairs, parse_pairs, positive, whole
+from spi_plugins.errors import SPIError
+from spi_plugins.plugins.registry import describe
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """Add the subcommands of ``spi dream``."""
     actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=type(parser))
-    _configure_fit(actions.add_parser("fit", help="fit a world model to random or a policy's steps"))
+    _configure_fit(actions.add_parser("fit", help="fit a world model to the steps of a policy"))
     _configure_eval(actions.add_parser("eval", help="compare a dream with the real environment"))
-    _configure_register(actions.add_parser("register", help="keep a dream under a Gymnasium id"))
-    forget = actions.add_parser("forget", help="forget a dream that was kept")
+    register = actions.add_parser("register", help="store a dream under a Gymnasium id")
+    register.add_argument("name", metavar="NAME", help="such as MyDream-v0")
+    register.add_argument("model", metavar="PATH", type=pathlib.Path, help="file of a world model")
+    add_pairs(register, "--options", help="arguments of the dream, such as horizon=30")
+    register.set_defaults(action=_register)
+    forget = actions.add_parser("forget", help="remove a stored dream")
     forget.add_argument("name", metavar="NAME")
     forget.set_defaults(action=_forget)
-    actions.add_parser("list", help="list the dreams that are kept").set_defaults(action=_list)
+    actions.add_parser("list", help="list the stored dreams").set_defaults(action=_list)
     return run
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env", required=True, metavar="ID", help="the real environment")
-    parser.add_argument(
-        "--env-kwargs", nargs="+", action="extend", metavar="KEY=VALUE", help="arguments of it"
-    )
+    add_pairs(parser, "--env-kwargs", help="arguments of the environment, Python literals")
     parser.add_argument(
         "--policy", type=pathlib.Path, metavar="MODEL_ZIP_OR_RUN", help="who acts (default: uniform actions)"
     )
-    parser.add_argument("--algo", metavar="ALGO", help="of a model file outside a run")
+    parser.add_argument("--algo", metavar="ALGO", help="algorithm of a model file outside a run")
     parser.add_argument("--seed", type=whole, default=0, metavar="S", help="(default: 0)")
 
 
@@ -45,28 +49,19 @@ def _configure_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-updates", type=positive, default=5_000, metavar="N", help="(default: 5000)")
     parser.add_argument("--n-envs", type=positive, metavar="N", help="copies of the environment")
     parser.add_argument("--kind", default="ensemble", metavar="KIND", help="(default: ensemble)")
-    parser.add_argument("-p", "--params", nargs="+", action="extend", metavar="KEY=VALUE", help="of the kind")
+    add_pairs(parser, "-p", "--params", help="settings of the kind, Python literals")
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
     parser.set_defaults(action=_fit)
 
 
 def _configure_eval(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a world model's file, or a dream's name")
+    parser.add_argument("model", metavar="MODEL", help="file of a world model, or a dream's name")
     _add_policy(parser)
     parser.add_argument("--n-episodes", type=positive, default=20, metavar="N", help="(default: 20)")
     parser.add_argument("--horizon", type=positive, default=15, metavar="K", help="steps ahead (default: 15)")
-    parser.add_argument("--png", type=pathlib.Path, metavar="PATH", help="draw it, too")
+    parser.add_argument("--png", type=pathlib.Path, metavar="PATH", help="also draw the report")
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.set_defaults(action=_eval)
-
-
-def _configure_register(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="such as MyDream-v0")
-    parser.add_argument("model", metavar="PATH", type=pathlib.Path, help="a world model's file")
-    parser.add_argument(
-        "--options", nargs="+", action="extend", metavar="KEY=VALUE", help="of the dream, such as horizon=30"
-    )
-    parser.set_defaults(action=_register)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         return int(args.action(args))
-    except (ValueError, TypeError, FileNotFoundError, KeyError) as error:
-        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        raise CommandError(text) from error
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        if isinstance(error, SPIError):
+            raise
+        raise CommandError(str(error.args[0]) if isinstance(error, KeyError) else str(error)) from error
 
 
 def _make_env(args: argparse.Namespace) -> Any:
@@ -87,13 +83,15 @@ def _make_env(args: argparse.Namespace) -> Any:
 
     _wrappers()
     try:
-        return gymnasium.make(args.env, **parse_pairs("--env-kwargs", args.env_kwargs or ()))
-    except gymnasium.error.Error as error:
-        raise CommandError(f"--env {args.env}: {error}") from error
+        return gymnasium.make(args.env, **parse_pairs("--env-kwargs", args.env_kwargs))
+    except (SPIError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise CommandError(f"--env {args.env} cannot be made: {describe(error)}") from error
 
 
 def _wrappers() -> Any:
-    """By name, since wrappers stand above the core; importing them registers all ids."""
+    """By name, because wrappers stand above the core; importing them registers all ids."""
     return importlib.import_module("spi_wrappers")
 
 
@@ -106,7 +104,7 @@ def _policy(args: argparse.Namespace) -> Any:
     path, folder = locate_model(args.policy)
     algorithm = args.algo or (folder and folder.read_config().algorithm)
     if not algorithm:
-        raise CommandError(f"{path} belongs to no run: name its algorithm with --algo.")
+        raise CommandError(f"{path} does not belong to a run: name its algorithm with --algo.")
     return load_model(algorithm, path)
 
 
@@ -115,9 +113,10 @@ def _fit(args: argparse.Namespace) -> int:
     from spi_plugins.cli.compile_cache import keep_compiled_programs
 
     keep_compiled_programs()
-    env: Any = args.env if not args.env_kwargs else _make_env(args)
-    if isinstance(env, str):
-        _make_env(args).close()  # an unknown id is an error here, not inside
+    env: Any = _make_env(args)
+    if not args.env_kwargs:  # by its id, so that it can be copied; an unknown id was an error just now
+        env.close()
+        env = args.env
     stored = fit_world_model(
         env,
         _policy(args),
@@ -127,7 +126,7 @@ def _fit(args: argparse.Namespace) -> int:
         n_envs=args.n_envs,
         seed=args.seed,
         progress_bar=args.progress,
-        **parse_pairs("--params", args.params or ()),
+        **parse_pairs("--params", args.params),
     )
     stored.save(args.path)
     sys.stdout.write(f"Wrote {args.path}. {json.dumps(stored.report['losses'])}\n")
@@ -136,11 +135,8 @@ def _fit(args: argparse.Namespace) -> int:
 
 def _eval(args: argparse.Namespace) -> int:
     env = _make_env(args)
-    report = (
-        _wrappers()
-        .DreamCheck(env, args.model, _policy(args), horizon=args.horizon)
-        .run(args.n_episodes, args.seed)
-    )
+    check = _wrappers().DreamCheck(env, args.model, _policy(args), horizon=args.horizon)
+    report = check.run(args.n_episodes, args.seed)
     env.close()
     if args.png is not None:
         report.save_png(args.png)
@@ -149,14 +145,13 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _register(args: argparse.Namespace) -> int:
-    import spi_plugins  # noqa: F401 - registers the kept ones first
     from spi_plugins.dreams.ids import dreams_file, remember_dream
     from spi_plugins.dreams.opening import open_dream
 
-    options = parse_pairs("--options", args.options or ())
-    open_dream(args.model, **options)  # wrong options are told now, not by the first make
+    options = parse_pairs("--options", args.options)
+    open_dream(args.model, **options)  # reports wrong options now rather than in the first make
     remember_dream(args.name, args.model, **options)
-    sys.stdout.write(f"{args.name} is kept in {dreams_file()}; import spi_plugins registers it.\n")
+    sys.stdout.write(f"{args.name} is stored in {dreams_file()}; import spi_plugins registers it.\n")
     return 0
 
 
@@ -164,7 +159,7 @@ def _forget(args: argparse.Namespace) -> int:
     from spi_plugins.dreams.ids import forget_dream
 
     forget_dream(args.name)
-    sys.stdout.write(f"{args.name} is forgotten.\n")
+    sys.stdout.write(f"{args.name} is removed.\n")
     return 0
 
 

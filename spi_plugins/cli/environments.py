@@ -1,5 +1,6 @@
-"""Environments by name: registered ones, families such as envpool's, and whatever Gymnasium knows."""
+"""Environments by name: registered ones, families such as EnvPool's, and whatever Gymnasium knows."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
 from spi_plugins.cli.arguments import CommandError
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.errors import SPIError, UnknownPluginError
+from spi_plugins.plugins.registry import describe
 
 # Copies of an environment unless --n-envs says otherwise: the papers' number where copies are cheap.
 BATCHED_COPIES = 128
@@ -25,18 +27,17 @@ def find_source(name: str) -> Source:
     """Where an environment's name is known.
 
     Raises:
-        UnknownPluginError: nowhere; the closest names are given.
+        UnknownPluginError: nowhere; the message names the closest.
         DuplicatePluginError: several plugins claim the name.
     """
     envs = plugins.registry("envs")
     registered = [envs.peek(known) for known in envs.names()]
-    families = {entry.name for entry in registered if entry.family}
     prefix, colon, _ = name.partition(":")
-    if prefix in families:
+    if prefix in {entry.name for entry in registered if entry.family}:
         plugins.find_env(name)  # raises if the member's name is missing
         return "family"
     if colon:
-        return "gymnasium"  # "module:id": Gymnasium imports the module, and knows the id then
+        return "gymnasium"  # "module:id": Gymnasium imports the module, which registers the id
     if name in envs.names():
         return "registered"
     if name in gymnasium.registry:
@@ -47,6 +48,14 @@ def find_source(name: str) -> Source:
         f"No environment named {name!r}.{hint} Allowed: what 'spi list envs' shows, and any id that "
         "Gymnasium knows; one of another package may need its module, as in 'ale_py:ALE/Pong-v5'."
     )
+
+
+def imported_module(name: str) -> str | None:
+    """The module that making the environment ``name`` would import because its name says so, if any."""
+    module = name.partition(":")[0]
+    if ":" not in name or find_source(name) == "family" or module in sys.modules:
+        return None
+    return module
 
 
 def build_env(name: str, *, n_envs: int | None, seed: int, env_kwargs: Mapping[str, Any]) -> VecEnv:
@@ -76,10 +85,9 @@ def build_env(name: str, *, n_envs: int | None, seed: int, env_kwargs: Mapping[s
         return make_vec_env(_copies(name, first, env_kwargs), n_envs=n_envs or SINGLE_COPIES, seed=seed)
     except (SPIError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        raise CommandError(
-            f"The environment {name!r} cannot be made: {type(error).__name__}: {error}"
-        ) from error
+    except BaseException as error:  # a plugin's factory may even call sys.exit
+        owner = "" if source == "gymnasium" else f" of {plugins.find_env(name)[0].owner}"
+        raise CommandError(f"The environment {name!r}{owner} cannot be made: {describe(error)}") from error
 
 
 def default_policy(vec_env: VecEnv) -> str:
@@ -93,6 +101,6 @@ def default_policy(vec_env: VecEnv) -> str:
 def _copies(
     name: str, first: gymnasium.Env[Any, Any], env_kwargs: Mapping[str, Any]
 ) -> Callable[[], gymnasium.Env[Any, Any]]:
-    """A factory whose first product is ``first``, which was made to see what kind it is."""
+    """A factory that returns ``first``, which was made to see what kind it is, before it makes others."""
     ready = [first]
     return lambda: ready.pop() if ready else plugins.make_env(name, **env_kwargs)

@@ -5,7 +5,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from spi_plugins.cli.arguments import CommandError, parse_pairs, positive, to_json, whole
+from spi_plugins.cli.arguments import CommandError, add_pairs, parse_pairs, positive, to_json, whole
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -13,14 +13,10 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     parser.add_argument(
         "model", metavar="MODEL_ZIP_OR_RUN", type=pathlib.Path, help="a run's folder or a model file"
     )
-    parser.add_argument("--algo", metavar="ALGO", help="for a model file outside a run")
-    parser.add_argument("--env", metavar="ID", help="another environment than the run's")
-    parser.add_argument(
-        "--env-kwargs",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
-        help="arguments of the environment, Python literals (default: the run's, on its environment)",
+    parser.add_argument("--algo", metavar="ALGO", help="algorithm of a model file outside a run")
+    parser.add_argument("--env", metavar="ID", help="environment (default: the run's)")
+    add_pairs(
+        parser, "--env-kwargs", help="arguments of the environment, Python literals (default: the run's)"
     )
     parser.add_argument("--n-episodes", type=positive, default=10, metavar="N", help="(default: 10)")
     actions = parser.add_mutually_exclusive_group()
@@ -34,9 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "--stochastic", dest="deterministic", action="store_false", help="sample actions (default on images)"
     )
     parser.add_argument(
-        "--seed", type=whole, metavar="S", help="of the environment (default: far from training's)"
+        "--seed", type=whole, metavar="S", help="seed of the environment (default: far from training's)"
     )
     parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.add_argument(
+        "--trust-imports", action="store_true", help="import the module that the run's env names"
+    )
     return run
 
 
@@ -44,11 +43,11 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, and print mean and deviation of the returns.
 
     Raises:
-        CommandError: there is no such model, or nothing tells its algorithm or environment.
+        CommandError: there is no such model, or its algorithm or environment is unknown.
     """
     from spi_plugins.cli.compile_cache import keep_compiled_programs
     from spi_plugins.cli.evaluation import SEED_OFFSET, EvaluationTask, evaluate
-    from spi_plugins.cli.run_folder import locate_model
+    from spi_plugins.cli.run_folder import check_imports, locate_model
 
     keep_compiled_programs()
     path, folder = locate_model(args.model)
@@ -57,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
     env = args.env or (config and config.env)
     if not algorithm or not env:
         raise CommandError(
-            f"{path} belongs to no run: name its algorithm and environment with --algo and --env."
+            f"{path} does not belong to a run: name its algorithm and environment with --algo and --env."
         )
-    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs or [])
+    if not args.env and not args.trust_imports:
+        check_imports(env)
+    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
     if config is not None and env == config.env:
         env_kwargs = {**config.env_kwargs, **env_kwargs}
     seed = args.seed if args.seed is not None else (config.seed if config else 0) + SEED_OFFSET

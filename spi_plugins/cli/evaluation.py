@@ -11,22 +11,23 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins import get_algorithm
-from spi_plugins.cli.arguments import CommandError
+from spi_plugins import get_algorithm, plugins
+from spi_plugins.cli.arguments import CommandError, RunError
 from spi_plugins.cli.environments import build_env, default_policy
 from spi_plugins.errors import SPIError
+from spi_plugins.plugins.registry import describe
 
-# Evaluation never sees the episodes of training: its seeds are this far away.
+# Evaluation seeds are this far from those of training, so that it plays other episodes.
 SEED_OFFSET = 1_000_003
-# Copies to evaluate in; more would favor short episodes no less, and wait for the longest.
+# Copies to evaluate in; more would only wait longer for the longest episode.
 MOST_COPIES = 8
 
 
 class EvaluationTask(NamedTuple):
     """What to play. ``env_kwargs`` and ``seed`` are those of the evaluation's own environment.
 
-    ``deterministic=None`` samples actions where observations are images, and else takes the most likely ones,
-    after the RL Zoo: in an Atari game a deterministic policy that is stuck stays so until the time limit.
+    ``deterministic=None`` samples actions if observations are images and takes the most likely ones otherwise, as
+    the RL Zoo does: in an Atari game, a deterministic policy that is stuck stays stuck until the time limit.
     """
 
     env: str
@@ -37,7 +38,7 @@ class EvaluationTask(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Undiscounted returns and lengths of the episodes, and how they were played."""
+    """The episodes' undiscounted returns and lengths, and how they were played."""
 
     mean_return: float
     std_return: float
@@ -57,23 +58,39 @@ class Evaluation(NamedTuple):
         )
 
 
+def find_algorithm(name: str) -> type[BaseAlgorithm]:
+    """The algorithm class registered under ``name``.
+
+    Raises:
+        UnknownPluginError: there is no such algorithm.
+        CommandError: what its plugin registered is not an algorithm.
+    """
+    cls = get_algorithm(name)
+    if not (isinstance(cls, type) and issubclass(cls, BaseAlgorithm)):
+        owner = plugins.registry("algorithms").get(name).owner
+        raise CommandError(
+            f"The algorithm {name!r} of {owner} must be a subclass of BaseAlgorithm, got {cls!r}."
+        )
+    return cls
+
+
 def load_model(algorithm: str, path: pathlib.Path, env: Any = None) -> BaseAlgorithm:
     """Load a model file.
 
     Raises:
         UnknownPluginError: there is no such algorithm.
-        CommandError: the file cannot be loaded by it.
+        CommandError: it cannot load the file.
     """
-    cls = get_algorithm(algorithm)
+    cls = find_algorithm(algorithm)
     try:
         with warnings.catch_warnings():
-            # SB3 seeds what it loads as in the first run; a pool that goes on has another seed, on purpose.
+            # SB3 seeds what it loads as in the first run; a pool that continues has another seed on purpose.
             warnings.filterwarnings("ignore", message="EnvPool fixes seeds", category=UserWarning)
             return cls.load(path, env=env)
-    except SPIError:
+    except (SPIError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        raise CommandError(f"{algorithm} cannot load {path}: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise CommandError(f"{algorithm} cannot load {path}: {describe(error)}") from error
 
 
 def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evaluation:
@@ -82,6 +99,7 @@ def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evalua
     Raises:
         UnknownPluginError: there is no such algorithm or environment.
         CommandError: the model or the environment cannot be used.
+        RunError: the environment or the model failed while playing.
     """
     copies = min(task.n_episodes, MOST_COPIES)
     env = build_env(task.env, n_envs=copies, seed=task.seed, env_kwargs=task.env_kwargs)
@@ -92,7 +110,7 @@ def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evalua
         if deterministic is None:
             deterministic = default_policy(env) != "CnnPolicy"
         with warnings.catch_warnings():
-            # An environment of a third party may come without a monitor; its raw returns are right then.
+            # A third party's environment may have no monitor; its raw returns are correct then.
             warnings.filterwarnings(
                 "ignore", message="Evaluation environment is not wrapped", category=UserWarning
             )
@@ -103,6 +121,10 @@ def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evalua
                 deterministic=deterministic,
                 return_episode_rewards=True,
             )
+    except (SPIError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise RunError(f"The evaluation of {path} on {task.env!r} failed: {describe(error)}") from error
     finally:
         env.close()
     returns, lengths = results
@@ -127,7 +149,7 @@ def _check_spaces(model: BaseAlgorithm, env: VecEnv, name: str) -> None:
 
 
 def _fits(asked: spaces.Space[Any], given: spaces.Space[Any]) -> bool:
-    """Whether arrays are alike. Bounds may differ, and the order of an image's axes, which SB3 changes."""
+    """Whether arrays have the same layout. Bounds and the order of an image's axes, which SB3 changes, may differ."""
     if isinstance(asked, spaces.Dict) and isinstance(given, spaces.Dict):
         return asked.keys() == given.keys() and all(_fits(asked[key], given[key]) for key in asked)
     if isinstance(asked, spaces.Box) and isinstance(given, spaces.Box):

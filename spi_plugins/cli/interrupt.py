@@ -1,4 +1,4 @@
-"""Ctrl-C in a training run: stop where the model is whole."""
+"""Ctrl-C in a training run: stop where the model is consistent."""
 
 import contextlib
 import signal
@@ -11,13 +11,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 
 class TrainingInterrupted(Exception):  # noqa: N818 - nothing went wrong
-    """Leaves ``learn`` after Ctrl-C, between an update and the next rollout."""
+    """Raised to leave ``learn`` after Ctrl-C, between an update and the next rollout."""
 
 
 class StopBetweenRollouts(BaseCallback):
-    """Ends training at the start of the next rollout once Ctrl-C was pressed.
+    """Ends training at the start of the next rollout after Ctrl-C.
 
-    Between rollouts every update is complete and every counter right; inside one, steps would be lost.
+    Between rollouts every update is complete and every counter correct; inside one, steps would be lost.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class StopBetweenRollouts(BaseCallback):
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[None]:
-        """Take Ctrl-C as the request to stop; a second one stops at once, by ``KeyboardInterrupt``.
+        """Take Ctrl-C as a request to stop; a second one raises ``KeyboardInterrupt`` at once.
 
-        Outside the main thread, where no signal arrives, this does nothing.
+        Does nothing outside the main thread, where no signals arrive.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -44,7 +44,7 @@ class StopBetweenRollouts(BaseCallback):
             raise KeyboardInterrupt
         self.requested = True
         sys.stderr.write(
-            "\nStopping after this rollout and its update; Ctrl-C again stops at once, unsaved.\n"
+            "\nStopping after this rollout and its update. Press Ctrl-C again to stop now without saving.\n"
         )
 
     def _on_rollout_start(self) -> None:

@@ -1,4 +1,4 @@
-"""``spi list`` and ``spi plugins``: what there is, and where it came from. Imports no plugin's targets."""
+"""``spi list`` and ``spi plugins``: what is registered, and by whom. Imports no targets."""
 
 import argparse
 import sys
@@ -58,7 +58,7 @@ def configure_plugins(parser: argparse.ArgumentParser) -> Callable[[argparse.Nam
 
 
 def run_plugins(args: argparse.Namespace) -> int:
-    """Print every plugin with its distribution, version, state and what it provides."""
+    """Print every plugin with its distribution, version, status and what it provides."""
     records = plugins.current_host().records()
     if args.json:
         sys.stdout.write(to_json([record._asdict() for record in records]) + "\n")

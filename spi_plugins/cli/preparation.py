@@ -12,19 +12,20 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins import get_algorithm, get_callback, plugins
+from spi_plugins import get_callback, plugins
 from spi_plugins.cli.arguments import CommandError, parse_pairs
 from spi_plugins.cli.environments import build_env, default_policy
-from spi_plugins.cli.evaluation import load_model
-from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder
+from spi_plugins.cli.evaluation import find_algorithm, load_model
+from spi_plugins.cli.run_folder import RunConfig, RunFolder, check_imports, locate_model, new_run_folder
 from spi_plugins.errors import SPIError
 from spi_plugins.hyperparameters import Hyperparameter
+from spi_plugins.plugins.registry import describe
 
 DEFAULT_FOLDER = pathlib.Path("runs")
 DEFAULT_EVAL_EPISODES = 10
 CHECKPOINTS_PER_RUN = 10
 
-# What other options set; "-p seed=1" would contradict "--seed".
+# Arguments that have an option: "-p seed=1" would contradict "--seed".
 _OPTION_OF = {
     "policy": "--policy",
     "env": "--env",
@@ -40,11 +41,11 @@ class Preparation(NamedTuple):
 
     Attributes:
         model: with its environment.
-        config: what to note down.
-        folder: made already.
-        n_timesteps: steps to learn from here on.
-        resumed: whether ``model`` goes on counting.
-        callbacks: those that were asked for by name.
+        config: what to write into the folder.
+        folder: exists already.
+        n_timesteps: steps to take from here on.
+        resumed: whether ``model`` keeps counting from where it was.
+        callbacks: those that the user named.
     """
 
     model: BaseAlgorithm
@@ -56,7 +57,7 @@ class Preparation(NamedTuple):
 
 
 def prepare(args: argparse.Namespace) -> Preparation:
-    """Build or load the model. Nothing is written before that has worked.
+    """Build or load the model; nothing is written until that has succeeded.
 
     Raises:
         SPIError: an argument is wrong, missing, or contradicts the run that is resumed.
@@ -71,12 +72,12 @@ def _prepare_new(args: argparse.Namespace) -> Preparation:
     _require(args, "ALGO", args.algo)
     _require(args, "--env", args.env)
     _require(args, "-n", args.n_timesteps)
-    cls = get_algorithm(args.algo)
-    hyperparameters = parse_pairs("-p", args.hyperparameters or [])
+    cls = find_algorithm(args.algo)
+    hyperparameters = parse_pairs("-p", args.hyperparameters)
     for name in hyperparameters.keys() & _OPTION_OF.keys():
-        raise CommandError(f"-p {name}=... is given as {_OPTION_OF[name]}.")
+        raise CommandError(f"-p {name}=... is set with {_OPTION_OF[name]}.")
     _check_hyperparameters(cls, hyperparameters)
-    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs or [])
+    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
     seed = args.seed or 0
     env = build_env(args.env, n_envs=args.n_envs, seed=seed, env_kwargs=env_kwargs)
     policy = args.policy or default_policy(env)
@@ -91,10 +92,7 @@ def _prepare_new(args: argparse.Namespace) -> Preparation:
         n_timesteps=args.n_timesteps,
         hyperparameters=hyperparameters,
     )
-    config = _with_run_options(config, args)
-    callbacks = _build_callbacks(config)
-    folder = new_run_folder(args.log_folder or DEFAULT_FOLDER, args.algo, args.env)
-    return Preparation(model, config, folder, args.n_timesteps, resumed=False, callbacks=callbacks)
+    return _ready(args, model, config, args.n_timesteps)
 
 
 def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFolder) -> Preparation:
@@ -105,7 +103,9 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
         if given not in (None, own):
             raise CommandError(f"{option} is {own!r} in the run {folder.path}, it cannot become {given!r}.")
     _refuse(args, "--n-envs", "--env-kwargs", "-f", *_SET_BY_MODEL)
-    # Loaded twice: the environment's seed depends on the steps taken, or its first episodes would come again.
+    if not args.env and not args.trust_imports:
+        check_imports(config.env)
+    # Loaded twice: the environment's seed depends on the steps taken, or its first episodes would be repeated.
     seed = (config.seed + load_model(config.algorithm, path).num_timesteps) % 2**31
     env = build_env(config.env, n_envs=config.n_envs, seed=seed, env_kwargs=config.env_kwargs)
     model = load_model(config.algorithm, path, env)
@@ -115,21 +115,19 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
     n_timesteps = args.n_timesteps or missing
     if n_timesteps <= 0:
         raise CommandError(
-            f"{path} has all {config.n_timesteps} steps that were asked for; say how many more with -n."
+            f"{path} has taken all of its {config.n_timesteps} steps; say how many more with -n."
         )
     config = dataclasses.replace(config, n_timesteps=model.num_timesteps + n_timesteps)
-    config = _with_run_options(config, args)
-    callbacks = _build_callbacks(config)
-    return Preparation(model, config, folder, n_timesteps, resumed=True, callbacks=callbacks)
+    return _ready(args, model, config, n_timesteps, folder)
 
 
 def _prepare_loose_file(args: argparse.Namespace, path: pathlib.Path) -> Preparation:
-    """A model file of no run: its algorithm and environment must be named, and a new run begins with it."""
-    _require(args, "ALGO", args.algo, f", for {path} belongs to no run")
-    _require(args, "--env", args.env, f", for {path} belongs to no run")
+    """Start a new run from a model file that does not belong to one; algorithm and environment must be named."""
+    for option, given in {"ALGO": args.algo, "--env": args.env}.items():
+        _require(args, option, given, f", because {path} does not belong to a run")
     _require(args, "-n", args.n_timesteps)
     _refuse(args, *_SET_BY_MODEL)
-    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs or [])
+    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
     alone = load_model(args.algo, path)
     seed = alone.seed or 0
     env = build_env(args.env, n_envs=args.n_envs or alone.n_envs, seed=seed, env_kwargs=env_kwargs)
@@ -145,13 +143,10 @@ def _prepare_loose_file(args: argparse.Namespace, path: pathlib.Path) -> Prepara
         hyperparameters={},
         resumed_from=str(path),
     )
-    config = _with_run_options(config, args)
-    callbacks = _build_callbacks(config)
-    folder = new_run_folder(args.log_folder or DEFAULT_FOLDER, args.algo, args.env)
-    return Preparation(model, config, folder, args.n_timesteps, resumed=True, callbacks=callbacks)
+    return _ready(args, model, config, args.n_timesteps)
 
 
-# Options whose answer is in the model file.
+# Options whose values are in the model file.
 _SET_BY_MODEL = ("--policy", "-p", "--seed")
 _DESTINATION = {
     "--policy": "policy",
@@ -174,6 +169,21 @@ def _refuse(args: argparse.Namespace, *options: str) -> None:
             raise CommandError(f"{option} cannot be changed with --resume: it is part of what is resumed.")
 
 
+def _ready(
+    args: argparse.Namespace,
+    model: BaseAlgorithm,
+    config: RunConfig,
+    n_timesteps: int,
+    folder: RunFolder | None = None,
+) -> Preparation:
+    """Apply the remaining options, and make the run's folder last of all unless it exists."""
+    config = _with_run_options(config, args)
+    callbacks = _build_callbacks(config)
+    if folder is None:
+        folder = new_run_folder(args.log_folder or DEFAULT_FOLDER, config.algorithm, config.env)
+    return Preparation(model, config, folder, n_timesteps, args.resume is not None, callbacks)
+
+
 def _with_run_options(config: RunConfig, args: argparse.Namespace) -> RunConfig:
     """The options that may differ between the parts of a run."""
     changes: dict[str, Any] = {}
@@ -194,10 +204,16 @@ def _build_callbacks(config: RunConfig) -> list[BaseCallback]:
     callbacks: list[BaseCallback] = []
     for name, kwargs in config.callbacks:
         factory = get_callback(name)
+        what = f"The callback {name!r} of {plugins.registry('callbacks').get(name).owner}"
         try:
-            callbacks.append(factory(**kwargs))
-        except (TypeError, ValueError) as error:
-            raise CommandError(f"The callback {name!r} refuses its arguments: {error}") from error
+            callback = factory(**kwargs)
+        except (SPIError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise CommandError(f"{what} refuses its arguments: {describe(error)}") from error
+        if not isinstance(callback, BaseCallback):
+            raise CommandError(f"{what} must be a BaseCallback, got {callback!r}.")
+        callbacks.append(callback)
     return callbacks
 
 
@@ -219,20 +235,21 @@ def _construct(
 
 @contextlib.contextmanager
 def _refusals(cls: type[BaseAlgorithm], kwargs: Mapping[str, Any]) -> Iterator[None]:
-    """Turn what an algorithm refuses, which is the user's mistake, into one line."""
+    """Report arguments that an algorithm refuses as the user's mistake, in one line."""
     try:
         yield
-    except SPIError:
+    except (SPIError, KeyboardInterrupt):
         raise
-    except (TypeError, ValueError, AssertionError) as error:
+    except BaseException as error:
         known = _parameters(cls)
         unknown = [name for name in kwargs if name not in known]
         hint = plugins.did_you_mean(unknown[0], known) if unknown else ""
-        raise CommandError(f"{cls.__name__} refuses its arguments: {error}{hint}") from error
+        what = str(error) if isinstance(error, TypeError | ValueError | AssertionError) else describe(error)
+        raise CommandError(f"{cls.__name__} refuses its arguments: {what}{hint}") from error
 
 
 def _parameters(cls: type[BaseAlgorithm]) -> set[str]:
-    """The constructor's parameters, those that it passes on to its bases included."""
+    """The constructor's parameters, including those that it passes on to its bases."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {
         parameter.name

@@ -1,4 +1,4 @@
-"""``progress.csv``, as Stable-Baselines3 writes it, but able to go on with a file that is there."""
+"""``progress.csv``, as Stable-Baselines3 writes it, but able to continue an existing file."""
 
 import csv
 import os
@@ -13,12 +13,12 @@ STEPS = "time/total_timesteps"
 
 
 class ProgressFile(KVWriter):
-    """Writes one row for each dump of the log, one column for each key. New keys become columns at the end.
+    """Writes one row for each dump of the log and one column for each key; new keys are added at the end.
 
     Args:
-        path: the file; made with the first row if it does not exist.
-        keep_until: rows of more ``time/total_timesteps`` than this are dropped from an existing file, since a
-            run that goes on from an older checkpoint writes them again.
+        path: the file, created with the first row.
+        keep_until: rows with more ``time/total_timesteps`` than this are dropped from an existing file: a run that
+            continues from an older checkpoint writes them again.
     """
 
     def __init__(self, path: pathlib.Path, *, keep_until: int) -> None:
@@ -31,7 +31,7 @@ class ProgressFile(KVWriter):
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
-        """Append a row. What is no number and no text (a figure, a video) is left out."""
+        """Append a row of numbers and text; figures and videos are left out."""
         values = filter_excluded_keys(key_values, key_excluded, "csv")
         row = {
             key: str(value)
@@ -50,7 +50,7 @@ class ProgressFile(KVWriter):
         """Do nothing: the file is closed between rows."""
 
     def _rewrite(self, rows: Sequence[Mapping[str, str]]) -> None:
-        # Whoever reads, and whatever is killed, never finds half a file.
+        # Replaced at once, so that no reader finds half a file, even if the process is killed.
         temporary = self.path.with_suffix(".csv.tmp")
         with temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._keys)
@@ -60,7 +60,7 @@ class ProgressFile(KVWriter):
 
 
 def read_progress(path: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of a progress file, oldest first, without empty cells; none if there is no file."""
+    """The rows of a progress file, oldest first, without empty cells; empty if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="") as file:

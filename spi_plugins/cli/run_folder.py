@@ -1,4 +1,4 @@
-"""The folder of one training run: what was asked, what came out, and enough to repeat or go on with it."""
+"""The folder of one training run: its settings, its results, and all that is needed to repeat or continue it."""
 
 import dataclasses
 import json
@@ -7,15 +7,17 @@ import platform
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from spi_plugins import __version__
 from spi_plugins.cli.arguments import CommandError, to_json
+from spi_plugins.plugins.registry import describe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that is needed to repeat a run.
+    """Everything that is needed to repeat a run; refuses fields of wrong types with a ``ValueError``.
 
     Attributes:
         algorithm: registered name.
@@ -24,14 +26,14 @@ class RunConfig:
         env_kwargs: for the environment's factory.
         n_envs: copies of the environment.
         seed: of networks, actions and environment.
-        n_timesteps: environment steps that were asked for, resumed parts included.
-        hyperparameters: for the algorithm's constructor; what is not here has the algorithm's default.
+        n_timesteps: environment steps to take in total, resumed parts included.
+        hyperparameters: for the algorithm's constructor; the rest have its defaults.
         callbacks: registered callbacks, ``[name, kwargs]`` each.
-        save_freq: environment steps between two checkpoints; 0 for none.
+        save_freq: environment steps between checkpoints; 0 for none.
         eval_episodes: episodes of the evaluation at the end; 0 for none.
-        tensorboard_log: tensorboard's folder, or ``None``.
-        resumed_from: the model file that the run began with, if it was not trained from scratch.
-        version: of spi-plugins, that wrote the run.
+        tensorboard_log: TensorBoard's folder, or ``None``.
+        resumed_from: the model file that the run started from, if any.
+        version: the version of spi-plugins that wrote the run.
     """
 
     algorithm: str
@@ -49,72 +51,72 @@ class RunConfig:
     resumed_from: str | None = None
     version: str = __version__
 
+    def __post_init__(self) -> None:
+        for name, allowed in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            kinds = tuple(
+                get_origin(kind) or kind
+                for kind in (get_args(allowed) if isinstance(allowed, UnionType) else (allowed,))
+            )
+            if (
+                not isinstance(value, kinds)
+                or isinstance(value, bool)
+                or (isinstance(value, int) and value < 0)
+            ):
+                raise ValueError(f"{name} cannot be {value!r}")
 
-@dataclasses.dataclass(frozen=True)
+
 class RunFolder:
-    """The paths inside the folder of a run."""
+    """The folder of a run.
 
-    path: pathlib.Path
+    Attributes:
+        model: the model as training left it.
+        replay: the replay buffer at the last checkpoint or at the end, for algorithms that have one.
+        checkpoints: folder of the models saved during training.
+        progress: the log, one row per iteration.
+        curve: picture of the mean return over time.
+        evaluation: the evaluation at the end.
+        config: the run's ``RunConfig``.
+        fault: the traceback of the error that ended the run, if one did.
+    """
 
-    @property
-    def model(self) -> pathlib.Path:
-        """The model as training left it."""
-        return self.path / "model.zip"
-
-    @property
-    def replay(self) -> pathlib.Path:
-        """The replay buffer at the last checkpoint or at the end, of algorithms that have one."""
-        return self.path / "replay.npz"
-
-    @property
-    def checkpoints(self) -> pathlib.Path:
-        """Folder of the models saved on the way."""
-        return self.path / "checkpoints"
-
-    @property
-    def progress(self) -> pathlib.Path:
-        """The log, one row per iteration."""
-        return self.path / "progress.csv"
-
-    @property
-    def curve(self) -> pathlib.Path:
-        """Picture of the mean return over time."""
-        return self.path / "learning_curve.png"
-
-    @property
-    def evaluation(self) -> pathlib.Path:
-        """The evaluation at the end."""
-        return self.path / "evaluation.json"
-
-    @property
-    def config(self) -> pathlib.Path:
-        """What was asked."""
-        return self.path / "config.json"
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.model = path / "model.zip"
+        self.replay = path / "replay.npz"
+        self.checkpoints = path / "checkpoints"
+        self.progress = path / "progress.csv"
+        self.curve = path / "learning_curve.png"
+        self.evaluation = path / "evaluation.json"
+        self.config = path / "config.json"
+        self.fault = path / "error.txt"
 
     def write_config(self, config: RunConfig) -> None:
-        """Store what was asked."""
+        """Write ``config.json``."""
         self.config.write_text(to_json(dataclasses.asdict(config)) + "\n")
 
     def read_config(self) -> RunConfig:
-        """What was asked.
+        """Read ``config.json``.
 
         Raises:
-            CommandError: the file is missing or is none of ours.
+            CommandError: the file is missing, or is not the configuration of a run.
         """
         try:
             fields = json.loads(self.config.read_text())
-            callbacks = tuple((name, kwargs) for name, kwargs in fields.pop("callbacks"))
+            callbacks = tuple((str(name), {**kwargs}) for name, kwargs in fields.pop("callbacks"))
             return RunConfig(callbacks=callbacks, **fields)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise CommandError(f"{self.config} is no run's configuration: {error!r}") from error
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise CommandError(
+                f"{self.config} is not the configuration of a run: {describe(error)}"
+            ) from error
 
     def append_command(self, words: Sequence[str]) -> None:
-        """Note the command that starts, or goes on with, the run."""
+        """Record the command that starts or continues the run."""
         with (self.path / "command.txt").open("a") as file:
             file.write(shlex.join(["spi", *words]) + "\n")
 
     def write_system_info(self) -> None:
-        """Note the machine and the versions."""
+        """Record the machine and the versions."""
         import jax
         from stable_baselines3.common.utils import get_system_info
 
@@ -148,8 +150,23 @@ def new_run_folder(root: pathlib.Path, algorithm: str, env: str) -> RunFolder:
         raise CommandError(f"No folder for the run can be made in {parent}: {error}") from error
 
 
+def check_imports(env: str) -> None:
+    """Refuse to import a module only because a run's file names it.
+
+    Raises:
+        CommandError: the environment's name asks for it; the message names the option that allows it.
+    """
+    from spi_plugins.cli.environments import imported_module
+
+    module = imported_module(env)
+    if module is not None:
+        raise CommandError(
+            f"The run's environment {env!r} would import the module {module!r}; if you trust it, add --trust-imports."
+        )
+
+
 def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:
-    """The model file that a user means by a run's folder or by a file, and the run that it belongs to.
+    """The model file that a run's folder or a file stands for, and the run that it belongs to.
 
     Raises:
         CommandError: there is no such model.
@@ -157,10 +174,10 @@ def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:
     if path.is_dir():
         run = RunFolder(path)
         if not run.config.is_file():
-            raise CommandError(f"{path} is no run: it has no config.json.")
+            raise CommandError(f"{path} is not a run: it has no config.json.")
         return _newest_model(run), run
     if not path.is_file():
-        raise CommandError(f"There is no run and no model at {path}.")
+        raise CommandError(f"There is neither a run nor a model at {path}.")
     for folder in (path.parent, path.parent.parent):  # model.zip, or one of checkpoints/
         if (folder / "config.json").is_file():
             return path, RunFolder(folder)
@@ -168,8 +185,8 @@ def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:
 
 
 def _newest_model(run: RunFolder) -> pathlib.Path:
-    """The final model, unless the run was gone on with since and killed: then its newest checkpoint."""
+    """The final model, or the newest checkpoint if the run was continued later and then killed."""
     models = [path for path in (run.model, *run.checkpoints.glob("*.zip")) if path.is_file()]
     if not models:
-        raise CommandError(f"{run.path} holds no model: it was ended before the first checkpoint.")
+        raise CommandError(f"{run.path} holds no model: it ended before the first checkpoint.")
     return max(models, key=lambda path: path.stat().st_mtime_ns)

@@ -4,23 +4,23 @@ import argparse
 import pathlib
 from collections.abc import Callable
 
-from spi_plugins.cli.arguments import positive, whole
+from spi_plugins.cli.arguments import add_pairs, positive, whole
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    """Add the arguments of ``spi train``. What is not given is ``None``: a resumed run has its own."""
+    """Add the arguments of ``spi train``; their defaults are ``None`` because a resumed run has its own values."""
     parser.add_argument("algo", metavar="ALGO", nargs="?", help="see 'spi list algorithms'")
     parser.add_argument(
         "--env",
         metavar="ID",
-        help="a Gymnasium id, a name of 'spi list envs', or FAMILY:ID such as envpool:Breakout-v5",
+        help="a Gymnasium id, a name from 'spi list envs', or FAMILY:ID such as envpool:Breakout-v5",
     )
     parser.add_argument(
         "-n",
         "--n-timesteps",
         type=positive,
         metavar="N",
-        help="environment steps; with --resume, how many more (default: what is missing)",
+        help="environment steps; with --resume, how many more (default: the remaining ones)",
     )
     parser.add_argument(
         "--n-envs",
@@ -29,15 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         help="copies of the environment (default: 8 of a Gymnasium environment, else 128)",
     )
     parser.add_argument("--seed", type=whole, metavar="S", help="seed of everything (default: 0)")
-    parser.add_argument("--policy", metavar="P", help="policy (default: by the observations)")
-    _add_pairs(parser, "-p", "--hyperparameters", help="arguments of the algorithm, Python literals")
-    _add_pairs(parser, "--env-kwargs", help="arguments of the environment, Python literals")
+    parser.add_argument("--policy", metavar="P", help="policy (default: chosen by the observation space)")
+    add_pairs(parser, "-p", "--hyperparameters", help="arguments of the algorithm, Python literals")
+    add_pairs(parser, "--env-kwargs", help="arguments of the environment, Python literals")
     parser.add_argument(
         "--callback",
         nargs="+",
         action="append",
         metavar=("NAME", "KEY=VALUE"),
-        help="a callback of 'spi list callbacks' and its arguments; may be given several times",
+        help="a callback from 'spi list callbacks' and its arguments; may be repeated",
     )
     parser.add_argument("-f", "--log-folder", type=pathlib.Path, metavar="DIR", help="(default: runs)")
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "--save-freq",
         type=whole,
         metavar="N",
-        help="environment steps between two checkpoints, 0 for none (default: a tenth of the run)",
+        help="environment steps between checkpoints, 0 for none (default: a tenth of the run)",
     )
     parser.add_argument(
         "--eval-episodes",
@@ -54,9 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         help="episodes of the evaluation at the end, 0 for none (default: 10)",
     )
     parser.add_argument(
-        "--resume", type=pathlib.Path, metavar="RUN_OR_ZIP", help="go on with a run, or with a saved model"
+        "--resume", type=pathlib.Path, metavar="RUN_OR_ZIP", help="continue a run, or a saved model"
     )
-    parser.add_argument("-tb", "--tensorboard-log", metavar="DIR", help="also log for tensorboard")
+    parser.add_argument(
+        "--trust-imports", action="store_true", help="import the module that a resumed run's env names"
+    )
+    parser.add_argument("-tb", "--tensorboard-log", metavar="DIR", help="also log for TensorBoard")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="print the log while training")
     return run
 
@@ -68,7 +71,3 @@ def run(args: argparse.Namespace) -> int:
 
     keep_compiled_programs()
     return train(args)
-
-
-def _add_pairs(parser: argparse.ArgumentParser, *options: str, help: str) -> None:
-    parser.add_argument(*options, nargs="+", action="extend", metavar="KEY=VALUE", help=help)

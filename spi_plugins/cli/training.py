@@ -1,12 +1,15 @@
-"""Does what ``spi train`` asks: one run, in one folder, that can be repeated and gone on with."""
+"""Runs ``spi train``: one run, in one folder, that can be repeated and continued."""
 
 import argparse
+import contextlib
 import importlib.util
 import pathlib
 import shlex
 import shutil
 import sys
 import time
+import traceback
+from collections.abc import Callable, Iterator
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import (
@@ -17,58 +20,92 @@ from stable_baselines3.common.callbacks import (
 )
 from stable_baselines3.common.logger import HumanOutputFormat, KVWriter, Logger, TensorBoardOutputFormat
 
-from spi_plugins.cli.arguments import to_json
+from spi_plugins.cli.arguments import RunError, to_json
 from spi_plugins.cli.curve import draw_curve
 from spi_plugins.cli.dispatch import INTERRUPTED
+from spi_plugins.cli.environments import find_source
 from spi_plugins.cli.evaluation import SEED_OFFSET, EvaluationTask, evaluate
 from spi_plugins.cli.interrupt import StopBetweenRollouts, TrainingInterrupted
 from spi_plugins.cli.preparation import Preparation, prepare
 from spi_plugins.cli.progress_file import ProgressFile
 from spi_plugins.cli.run_folder import RunConfig, RunFolder
 from spi_plugins.errors import MissingDependencyError
+from spi_plugins.plugins.registry import describe
+
+
+class _Faults:
+    """Collects what goes wrong in a run, so that the steps after it still save what there is."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.sentences: list[str] = []
+
+    @contextlib.contextmanager
+    def collect(self, what: str) -> Iterator[None]:
+        """Run a block; an error ends it, is written down, and is described as ``what`` having failed."""
+        try:
+            yield
+        except (KeyboardInterrupt, TrainingInterrupted):
+            raise
+        except BaseException as fault:  # third parties raise all kinds
+            self.sentences.append(f"{what} failed: {describe(fault)}")
+            with contextlib.suppress(OSError):
+                self.folder.path.mkdir(parents=True, exist_ok=True)
+                with self.folder.fault.open("a") as file:
+                    traceback.print_exception(fault, file=file)
+
+    def raise_if_any(self) -> None:
+        """Raise one ``RunError`` that names them all."""
+        if self.sentences:
+            details = f" (details in {self.folder.fault})" if self.folder.fault.is_file() else ""
+            raise RunError(f"{'. '.join(self.sentences)}{details}")
 
 
 def train(args: argparse.Namespace) -> int:
-    """Run ``spi train``: train, save, draw the curve, evaluate, and say how to go on.
+    """Train, save, draw the curve, evaluate, and print how to continue.
 
     Returns:
-        0, or 130 if Ctrl-C ended the training; the model is saved then as well.
+        0, or 130 if Ctrl-C ended the training; the model is saved in both cases.
 
     Raises:
         SPIError: an argument is wrong, or an optional package is missing.
+        RunError: the run failed; what could be saved is saved.
     """
     if args.progress:
         _require_package("tqdm", "Progress bars")
         _require_package("rich", "Progress bars")
     if args.tensorboard_log is not None:
-        _require_package("tensorboard", "Logs for tensorboard")
+        _require_package("tensorboard", "Logs for TensorBoard")
     run = prepare(args)
     model, folder, config = run.model, run.folder, run.config
-    folder.write_config(config)
-    folder.append_command(args.words)
-    folder.write_system_info()
-    model.set_logger(_logger(run, verbose=args.verbose))
+    faults = _Faults(folder)
+    with faults.collect("Writing the run's folder"):
+        folder.write_config(config)
+        folder.append_command(args.words)
+        folder.write_system_info()
+        model.set_logger(_logger(run, verbose=args.verbose))
+    faults.raise_if_any()
     copies = f"{config.n_envs} environment{'s' if config.n_envs > 1 else ''}"
     _say(f"Training {config.algorithm} on {config.env}: {run.n_timesteps:,} steps in {copies}.")
     _say(f"The run's folder is {folder.path}")
 
-    start, before = time.monotonic(), model.num_timesteps
-    interrupted = _learn(run, show_progress=args.progress)
+    start, before, interrupted = time.monotonic(), model.num_timesteps, False
+    with faults.collect("Training"):
+        interrupted = _learn(run, show_progress=args.progress)
+    stopped = interrupted or bool(faults.sentences)
     seconds, steps = time.monotonic() - start, model.num_timesteps - before
-    model.save(folder.model)
-    save_replay(model, folder)
-    if model.env is not None:
-        model.env.close()
-    model.logger.close()
-    _say(f"{'Stopped after' if interrupted else 'Trained'} {steps:,} steps in {seconds:.1f} s.")
-    if not interrupted and config.eval_episodes:
-        _evaluate(folder, config)
+    _save(run, faults)
+    _say(f"{'Stopped after' if stopped else 'Trained'} {steps:,} steps in {seconds:.1f} s.")
+    if not stopped and config.eval_episodes and not faults.sentences:
+        with faults.collect("The evaluation"):
+            _evaluate(folder, config)
     _report(run)
+    faults.raise_if_any()
     return INTERRUPTED if interrupted else 0
 
 
 def _learn(run: Preparation, *, show_progress: bool) -> bool:
-    """Train; tell whether Ctrl-C ended it."""
+    """Train; return whether Ctrl-C ended it."""
     stopper = StopBetweenRollouts()
     callbacks = CallbackList([stopper, *_callbacks(run, show_progress=show_progress)])
     with stopper.listen():
@@ -81,6 +118,28 @@ def _learn(run: Preparation, *, show_progress: bool) -> bool:
     return stopper.requested
 
 
+def _save(run: Preparation, faults: _Faults) -> None:
+    """Save the model and what it needs to continue, and close what is open."""
+    model, folder = run.model, run.folder
+    if not folder.config.is_file():  # somebody deleted the folder during training
+        with faults.collect("Writing the run's folder"):
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.write_config(run.config)
+    with faults.collect("Saving the model"):
+        model.save(folder.model)
+    with faults.collect("Saving the replay buffer"):
+        save_replay(model, folder)
+    closers: list[Callable[[], None]] = [model.logger.close]
+    if model.env is not None:
+        closers.append(model.env.close)
+    for close in closers:
+        if faults.sentences:  # a dead worker cannot be closed either, which is not news
+            with contextlib.suppress(Exception):
+                close()
+        else:
+            close()
+
+
 def save_replay(model: BaseAlgorithm, folder: RunFolder) -> None:
     """Write the replay buffer of an algorithm that has one."""
     if getattr(model, "replay_buffer", None) is not None:
@@ -88,7 +147,7 @@ def save_replay(model: BaseAlgorithm, folder: RunFolder) -> None:
 
 
 class _ReplayCheckpoint(BaseCallback):
-    """Keeps the newest replay buffer, once, for it is much larger than the models."""
+    """Keeps only the newest replay buffer, because it is much larger than a model."""
 
     def __init__(self, every: int, folder: RunFolder):
         super().__init__()
@@ -126,14 +185,9 @@ def _logger(run: Preparation, *, verbose: int) -> Logger:
 
 
 def _evaluate(folder: RunFolder, config: RunConfig) -> None:
-    """Evaluate the saved file, not the model in memory: what counts is what can be loaded."""
-    task = EvaluationTask(
-        config.env,
-        config.env_kwargs,
-        config.eval_episodes,
-        deterministic=None,
-        seed=config.seed + SEED_OFFSET,
-    )
+    """Evaluate the saved file rather than the model in memory, because the file is what will be used."""
+    seed = config.seed + SEED_OFFSET
+    task = EvaluationTask(config.env, config.env_kwargs, config.eval_episodes, deterministic=None, seed=seed)
     _say(f"Evaluating {config.eval_episodes} episode{'s' if config.eval_episodes > 1 else ''} ...")
     result = evaluate(config.algorithm, folder.model, task)
     folder.evaluation.write_text(to_json(result._asdict()) + "\n")
@@ -141,24 +195,29 @@ def _evaluate(folder: RunFolder, config: RunConfig) -> None:
 
 
 def _report(run: Preparation) -> None:
-    """Say where everything is, and the exact commands that go on from there."""
+    """Print where the results are, and the exact commands that evaluate and continue the run."""
     folder, config = run.folder, run.config
     try:
         drawn = draw_curve(folder.progress, folder.curve, f"{config.algorithm} on {config.env}")
         curve = str(folder.curve) if drawn else "none: no episode ended during training"
     except MissingDependencyError as error:
         curve = f"none: {error}"
-    _say(f"  model           {folder.model}")
+    except (OSError, ValueError) as error:
+        curve = f"none: {describe(error)}"
+    _say(f"  model           {folder.model if folder.model.is_file() else 'none: it could not be saved'}")
     _say(f"  learning curve  {curve}")
     _say(f"  log             {folder.progress}")
     missing = config.n_timesteps - run.model.num_timesteps
     more = missing if missing > 0 else run.n_timesteps
-    _say(f"Evaluate: {shlex.join([program(), 'eval', str(folder.path)])}")
-    _say(f"Go on:    {shlex.join([program(), 'train', '--resume', str(folder.path), '-n', str(more)])}")
+    # A name such as "module:Env-v0" makes Gymnasium import a module, and the next command does not know this one.
+    trust = ["--trust-imports"] if find_source(config.env) == "gymnasium" and ":" in config.env else []
+    go_on = [program(), "train", "--resume", str(folder.path), "-n", str(more), *trust]
+    _say(f"Evaluate: {shlex.join([program(), 'eval', str(folder.path), *trust])}")
+    _say(f"Go on:    {shlex.join(go_on)}")
 
 
 def program() -> str:
-    """How the user's shell finds this command again: by its name or, off the path, as it was called now."""
+    """How the user's shell finds this command: by its name or, if not on the path, as it was called now."""
     called = pathlib.Path(sys.argv[0])
     found = shutil.which("spi")
     if called.name != "spi" or (found is not None and pathlib.Path(found).samefile(called)):

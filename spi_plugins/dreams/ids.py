@@ -49,11 +49,20 @@ def _register(name: str, path: str, options: dict[str, Any]) -> None:
 
 
 def dreams_file() -> pathlib.Path:
-    """The file of the user's dreams: ``$SPI_DREAMS``, or ``dreams.json`` in the configuration folder."""
+    """The file of the user's dreams: ``$SPI_DREAMS``, or ``dreams.json`` in the configuration folder.
+
+    Raises:
+        FileNotFoundError: the user has no home folder, and no environment variable names another place.
+    """
     named = os.environ.get("SPI_DREAMS")
     if named:
         return pathlib.Path(named)
-    base = pathlib.Path(os.environ.get("XDG_CONFIG_HOME") or pathlib.Path.home() / ".config")
+    try:
+        base = pathlib.Path(os.environ.get("XDG_CONFIG_HOME") or pathlib.Path.home() / ".config")
+    except RuntimeError as error:  # containers run as users without a home folder
+        raise FileNotFoundError(
+            "No home folder to keep dreams in: set SPI_DREAMS or XDG_CONFIG_HOME."
+        ) from error
     return base / "spi-plugins" / "dreams.json"
 
 
@@ -63,18 +72,17 @@ def remembered_dreams() -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: the file is damaged.
     """
-    file = dreams_file()
-    if not file.is_file():
-        return {}
     try:
-        stored = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged: {error}. Fix or delete it.") from error
+        stored = json.loads(dreams_file().read_text())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{dreams_file()} is damaged: {error}. Fix or delete it.") from error
     if not isinstance(stored, dict) or not all(
         isinstance(entry, dict) and isinstance(entry.get("model"), str) for entry in stored.values()
     ):
         raise ValueError(
-            f"{file} must hold an object of objects, each with a path as its 'model'. Fix or delete it."
+            f"{dreams_file()} must hold an object of objects, each with a path as its 'model'. Fix or delete it."
         )
     return stored
 
@@ -120,12 +128,12 @@ def _write(dreams: dict[str, dict[str, Any]]) -> None:
 
 
 def register_remembered_dreams() -> None:
-    """Register ``DREAM_ID`` and the user's dreams with Gymnasium; warn if the file is damaged."""
+    """Register ``DREAM_ID`` and the user's dreams with Gymnasium; warn of a damaged file or entry."""
     if DREAM_ID not in gymnasium.registry:
         gymnasium.register(id=DREAM_ID, **_ENTRY)
     try:
         for name, entry in remembered_dreams().items():
             options = {key: value for key, value in entry.items() if key != "model"}
             _register(name, entry["model"], options)
-    except (ValueError, OSError, gymnasium.error.Error) as error:
+    except Exception as error:  # whatever lies in the user's file, the package can be imported
         warnings.warn(f"The user's dreams are not all registered: {error}", UserWarning, stacklevel=2)

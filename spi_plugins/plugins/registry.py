@@ -14,6 +14,7 @@ from spi_plugins.errors import (
     MissingDependencyError,
     PluginError,
     PluginLoadError,
+    SPIError,
     UnknownPluginError,
 )
 from spi_plugins.hookspecs import Target
@@ -240,12 +241,12 @@ def resolve_target(registration: Registration, target: Target) -> Callable[..., 
 
 
 def describe(fault: BaseException) -> str:
-    """The fault in one line; a ``PluginError`` without its class, which its sentence makes plain."""
+    """The fault in one line; our own errors without their class, because their sentence says it all."""
     try:
         text = one_line(str(fault))
     except Exception:
         text = "(its message cannot be read)"
-    return text if isinstance(fault, PluginError) else f"{type(fault).__name__}: {text}"
+    return text if isinstance(fault, SPIError) else f"{type(fault).__name__}: {text}"
 
 
 def one_line(text: str) -> str:

@@ -82,6 +82,14 @@ def test_an_unexpected_exception_of_a_command_is_not_hidden(spi, plugin):
         spi("bug", plugins=[plugin(register_commands=lambda register: register("bug", configure))])
 
 
+def test_a_command_that_exits_with_text_prints_it(spi, plugin):
+    def configure(parser):
+        return lambda args: sys.exit("no such host")
+
+    done = spi("hello", plugins=[plugin(register_commands=lambda register: register("hello", configure))])
+    assert (done.code, done.err) == (1, "no such host\n")
+
+
 def run_process(*words, path=""):
     environ = {
         **os.environ,

@@ -63,7 +63,7 @@ def test_it_writes_where_it_is_told_to(spi, tmp_path):
         (["mppi"], "'mppi' is taken: there is a planner 'mppi'"),
         (["safe-improvement"], "is taken: there is a planner 'safe_improvement'"),
         (["json"], "'json' is taken: this Python has a package or module 'json'"),
-        (["my-planner", "--path", "nowhere"], "--path nowhere is no folder"),
+        (["my-planner", "--path", "nowhere"], "--path nowhere is not a folder"),
         (["full"], "full exists already; choose another NAME or --path"),
     ],
 )

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import os
 
 import pytest
@@ -15,6 +17,8 @@ CONFIG = RunConfig(
     n_timesteps=100,
     hyperparameters={"gamma": 0.9, "clip_range_vf": None},
 )
+
+FIELDS = dataclasses.asdict(CONFIG)
 
 
 @pytest.fixture
@@ -59,7 +63,8 @@ def test_commands_are_noted_so_that_a_shell_can_repeat_them(run):
 
 def test_a_run_means_its_final_model(run):
     run.model.write_text("")
-    assert locate_model(run.path) == (run.model, run)
+    path, folder = locate_model(run.path)
+    assert (path, folder.path) == (run.model, run.path)
 
 
 def test_a_killed_run_means_its_newest_checkpoint(run):
@@ -82,7 +87,8 @@ def test_a_checkpoint_belongs_to_its_run(run):
     run.checkpoints.mkdir()
     file = run.checkpoints / "a.zip"
     file.write_text("")
-    assert locate_model(file) == (file, run)
+    path, folder = locate_model(file)
+    assert (path, folder.path) == (file, run.path)
 
 
 def test_a_file_elsewhere_belongs_to_no_run(tmp_path):
@@ -91,12 +97,33 @@ def test_a_file_elsewhere_belongs_to_no_run(tmp_path):
 
 
 def test_what_is_missing_or_damaged_is_said(tmp_path, run):
-    with pytest.raises(CommandError, match="no run and no model"):
+    with pytest.raises(CommandError, match="neither a run nor a model"):
         locate_model(tmp_path / "nothing")
-    with pytest.raises(CommandError, match="is no run"):
+    with pytest.raises(CommandError, match="is not a run"):
         locate_model(tmp_path)
     with pytest.raises(CommandError, match="holds no model"):
         locate_model(run.path)
     run.config.write_text("{}")
-    with pytest.raises(CommandError, match=r"config\.json is no run's configuration"):
+    with pytest.raises(CommandError, match=r"config\.json is not the configuration of a run"):
         RunFolder(run.path).read_config()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "\xff",
+        "[]",
+        json.dumps({**FIELDS, "seed": "a"}),
+        json.dumps({**FIELDS, "n_timesteps": "a"}),
+        json.dumps({**FIELDS, "n_envs": True}),
+        json.dumps({**FIELDS, "n_envs": -1}),
+        json.dumps({**FIELDS, "env_kwargs": 3}),
+        json.dumps({**FIELDS, "callbacks": [["a", 3]]}),
+        json.dumps({**FIELDS, "colour": "red"}),
+    ],
+)
+def test_a_garbled_configuration_is_refused_by_its_path(run, text):
+    run.config.write_text(text)
+    with pytest.raises(CommandError, match=r"config\.json is not the configuration of a run"):
+        run.read_config()

@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 import gymnasium
@@ -30,12 +31,39 @@ class PressCtrlC(BaseCallback):
         return True
 
 
+class Fail(BaseCallback):
+    """Breaks a run at a step, in one of several ways."""
+
+    def __init__(self, at, how):
+        super().__init__()
+        self.at, self.how = at, how
+
+    def _on_step(self):
+        if self.n_calls == self.at:
+            if self.how == "folder":
+                shutil.rmtree(RUN)
+            else:
+                raise {
+                    "disk": OSError(28, "No space left on device"),
+                    "worker": EOFError(),
+                    "exit": SystemExit("no host"),
+                    "own": BaseException("mine"),
+                }[self.how]
+        return True
+
+
 @pytest.fixture
 def train(spi, plugin):
-    """``spi`` with Stable-Baselines3's PPO as ``sb3_ppo``, and a callback that presses Ctrl-C."""
+    """``spi`` with Stable-Baselines3's PPO as ``sb3_ppo``, and callbacks that press Ctrl-C or fail."""
+
+    def register_callbacks(register):
+        register("ctrl_c", PressCtrlC)
+        register("fail", Fail)
+        register("odd", lambda: 3)
+
     module = plugin(
         register_algorithms=lambda register: register("sb3_ppo", "stable_baselines3:PPO"),
-        register_callbacks=lambda register: register("ctrl_c", PressCtrlC),
+        register_callbacks=register_callbacks,
     )
     return lambda *words, plugins=(): spi(*words, plugins=[module, *plugins])
 
@@ -125,6 +153,59 @@ def test_ctrl_c_twice_stops_at_once(train):
     assert not (RUN / "model.zip").exists()
 
 
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("disk", "No space left on device"),
+        ("worker", "EOFError"),
+        ("exit", "SystemExit: no host"),
+        ("own", "BaseException: mine"),
+        ("folder", "FileNotFoundError"),
+    ],
+)
+def test_a_run_that_fails_saves_says_so_in_one_line_and_can_be_continued(train, how, message):
+    done = train(*TRAIN, "-n", 640, "--save-freq", 0, "--callback", "fail", "at=40", f"how={how}")
+    assert done.code == 3
+    assert done.err.count("\n") == 1, done.err
+    assert done.err.startswith("spi: error: Training failed: ")
+    assert message in done.err
+    assert str(RUN / "error.txt") in done.err
+    assert "Traceback" in (RUN / "error.txt").read_text()
+    assert "Stopped after" in done.out
+    resumed = train("train", "--resume", RUN, "-n", 64, "--callback", "ctrl_c", "at=100000")
+    assert resumed.code == 0, resumed.err
+
+
+def test_an_evaluation_that_fails_leaves_the_model(train, plugin):
+    made = []
+
+    def make():
+        made.append(gymnasium.make("CartPole-v1"))
+        if len(made) > 2:  # two to train on
+            made[-1].unwrapped.step = lambda action: 1 / 0
+        return made[-1]
+
+    mine = plugin("envs_plugin", register_envs=lambda register: register("mine/Late-v0", make))
+    words = ["train", "sb3_ppo", "--env", "mine/Late-v0", "--n-envs", 2, "-n", 64, *SHORT]
+    done = train(*words, "--eval-episodes", 1, plugins=[mine])
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert "The evaluation failed" in done.err
+    assert (RUN.with_name("mine-Late-v0_1") / "model.zip").is_file()
+
+
+def test_a_run_folder_imports_no_module_without_being_asked(train, tmp_path, monkeypatch):
+    train(*TRAIN, "-n", 64, "--eval-episodes", 0)
+    (tmp_path / "strange_module.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = json.loads((RUN / "config.json").read_text())
+    (RUN / "config.json").write_text(json.dumps({**config, "env": "strange_module:CartPole-v1"}))
+    for words in (("train", "--resume", RUN, "-n", 64), ("eval", RUN)):
+        done = train(*words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "--trust-imports" in done.err
+        assert "RuntimeError: imported" in train(*words, "--trust-imports").err
+
+
 def test_ctrl_c_works_again_as_before_after_a_run(train):
     before = signal.getsignal(signal.SIGINT)
     train(*TRAIN, "-n", 64)
@@ -165,13 +246,21 @@ def test_a_model_of_no_run_starts_a_new_run(train, tmp_path):
             ("train", "ppo", "--env", "no-such-env-v0", "-n", 10, "-p", "gamma=2"),
             "PPO refuses its arguments: gamma must be a number at least 0 and at most 1, got 2.",
         ),
-        ((*TRAIN, "-n", 10, "-p", "seed=1"), "-p seed=... is given as --seed"),
+        ((*TRAIN, "-n", 10, "-p", "seed=1"), "-p seed=... is set with --seed"),
         ((*TRAIN, "-n", 10, "-p", "gamma"), "-p takes key=value pairs"),
         ((*TRAIN, "-n", 10, "--policy", "MlpPolice"), "MlpPolice"),
         ((*TRAIN, "-n", 10, "--env-kwargs", "gravity=1"), "'CartPole-v1' cannot be made"),
         ((*TRAIN, "-n", 10, "--callback", "ctrlc"), "No callback named 'ctrlc'. Did you mean 'ctrl_c'"),
-        ((*TRAIN, "-n", 10, "--callback", "ctrl_c", "when=3"), "The callback 'ctrl_c' refuses its arguments"),
-        (("train", "--resume", "nothing"), "no run and no model at nothing"),
+        (
+            (*TRAIN, "-n", 10, "--callback", "ctrl_c", "when=3"),
+            "The callback 'ctrl_c' of plugin 'test_plugin' refuses",
+        ),
+        (
+            (*TRAIN, "-n", 10, "--callback", "odd"),
+            "'odd' of plugin 'test_plugin' must be a BaseCallback, got 3",
+        ),
+        ((*TRAIN, "-n", "inf"), "invalid positive integer value: 'inf'"),
+        (("train", "--resume", "nothing"), "neither a run nor a model at nothing"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_folder(train, words, message):
