@@ -1,4 +1,4 @@
-"""Conformance of algorithms: what a script written for Stable-Baselines3 relies on."""
+"""Conformance of algorithms: what scripts written for Stable-Baselines3 rely on."""
 
 import os
 import pathlib
@@ -24,16 +24,16 @@ def check_algorithm(
     total_timesteps: int = 64,
     **kwargs: Any,
 ) -> None:
-    """Check that a class keeps the contract of ``register_algorithms``, by training it for a moment.
+    """Check that a class fulfills the contract of ``register_algorithms``, by training it briefly.
 
-    It is built on one environment and on a vector of two, learns, predicts, is saved, loaded and trained on.
+    It is built on one environment and on a vector of two, learns, predicts, is saved and loaded, and learns further.
 
     Args:
         cls: the class to check.
-        policy: a policy that it knows.
-        env_id: a Gymnasium id that it can learn on; a small one.
+        policy: a policy that it supports.
+        env_id: the Gymnasium id of a small environment that it can learn on.
         total_timesteps: environment steps to learn for.
-        **kwargs: hyperparameters, for example ``n_steps=16``: choose them so that training is short.
+        **kwargs: hyperparameters that keep training short, for example ``n_steps=16``.
 
     Raises:
         ConformanceError: the contract is broken; the message says where.
@@ -105,7 +105,7 @@ def _observations(model: BaseAlgorithm) -> Any:
     env = model.get_env()
     if env is None:
         raise ConformanceError(
-            f"{type(model).__name__}.get_env() must give the environment it was built with."
+            f"{type(model).__name__}.get_env() must return the environment it was built with."
         )
     return env.reset()
 
@@ -114,13 +114,14 @@ def _check_prediction(model: BaseAlgorithm, observations: Any) -> None:
     name, count = type(model).__name__, model.n_envs
     batch, state = model.predict(observations, deterministic=True)
     require(
-        len(batch) == count, f"{name}.predict must give an action for each of {count} observations: {batch}."
+        len(batch) == count,
+        f"{name}.predict must return an action for each of {count} observations: {batch}.",
     )
     again, _ = model.predict(observations, deterministic=True)
-    require_equal(again, batch, f"{name}.predict(deterministic=True) must give the same actions twice.")
+    require_equal(again, batch, f"{name}.predict(deterministic=True) must return the same actions twice.")
     for index in range(count):
         action, _ = model.predict(_row(observations, index), deterministic=True)
-        # Up to the last bits, in which products of one row and of many may differ.
+        # Products of one row and of many may differ in the last bits.
         require(
             np.allclose(action, batch[index], rtol=1e-4, atol=1e-6),
             f"{name}.predict must treat one observation as a batch of one. Got {action} where {batch[index]} was "
@@ -139,7 +140,9 @@ def _check_prediction(model: BaseAlgorithm, observations: Any) -> None:
 def _check_parameters(model: BaseAlgorithm, other: BaseAlgorithm, observations: Any) -> None:
     name = type(model).__name__
     parameters = model.get_parameters()
-    require(isinstance(parameters, dict) and parameters, f"{name}.get_parameters must give a non-empty dict.")
+    require(
+        isinstance(parameters, dict) and parameters, f"{name}.get_parameters must return a non-empty dict."
+    )
     expected, _ = model.predict(observations, deterministic=True)
     other.set_parameters(cast(Any, parameters))  # SB3's annotation knows one level only
     actual, _ = other.predict(observations, deterministic=True)
@@ -158,7 +161,7 @@ def _check_files(model: BaseAlgorithm, observations: Any, env_id: str, total_tim
         )
         alone = cls.load(path)
         actual, _ = alone.predict(observations, deterministic=True)
-        require_equal(actual, expected, f"{name}.load must give back the model that was saved.")
+        require_equal(actual, expected, f"{name}.load must restore the model that was saved.")
         resumed = cls.load(path, env=make_vec_env(env_id, n_envs=model.n_envs))
     require(
         resumed.num_timesteps == model.num_timesteps,

@@ -13,10 +13,10 @@ from spi_plugins.types import ArraySpec, ObservationSpec
 
 
 def check_functional_env(env: FunctionalEnv, *, num_steps: int = 32, num_envs: int = 3) -> None:
-    """Check that an environment keeps the contract of ``FunctionalEnv``: step it with random actions.
+    """Check that an environment fulfills the contract of ``FunctionalEnv``, by stepping it with random actions.
 
-    Its functions must run under ``jit``, ``vmap`` and ``scan``, give the same for the same key, keep the
-    shape of their state, and give observations, rewards, costs and flags as declared.
+    Its functions must run under ``jit``, ``vmap`` and ``scan``, return the same for the same key, keep the layout of
+    the state, and return observations, rewards, costs and flags as declared.
 
     Args:
         env: the environment.
@@ -35,7 +35,9 @@ def check_functional_env(env: FunctionalEnv, *, num_steps: int = 32, num_envs: i
     )
     key = jax.random.key(0)
     state = jax.jit(env.initial)(key, env.params)
-    _check_same(jax.jit(env.initial)(key, env.params), state, "initial must give the same for the same key.")
+    _check_same(
+        jax.jit(env.initial)(key, env.params), state, "initial must return the same for the same key."
+    )
     _check_observation(env.observation_spec, env.observation(state, env.params))
     action = random_actions(env.action_spec, np.random.default_rng(0), ())
     _check_one_step(env, state, action, key)
@@ -49,13 +51,15 @@ def _check_one_step(env: FunctionalEnv, state: Any, action: np.ndarray[Any, Any]
     before, behind = _layout(state), _layout(after)
     require(behind == before, f"transition must keep the state's layout: {before} became {behind}.")
     again = jax.jit(env.transition)(state, action, key, env.params)
-    _check_same(again, after, "transition must give the same for the same state, action and key.")
+    _check_same(again, after, "transition must return the same for the same state, action and key.")
     for name, function in (("reward", env.reward), ("cost", env.cost)):
         _check_scalar(name, jax.jit(function)(state, action, after, env.params), "float32")
     _check_scalar("terminal", jax.jit(env.terminal)(after, env.params), "bool")
     info = {} if env.info is None else jax.jit(env.info)(after, env.params)
     names = [name for name, _ in env.info_dtypes]
-    require(sorted(info) == sorted(names), f"info must give {names} as info_dtypes says, got {sorted(info)}.")
+    require(
+        sorted(info) == sorted(names), f"info must return {names} as info_dtypes says, got {sorted(info)}."
+    )
     for name, value in info.items():
         _check_scalar(f"info[{name!r}]", value, "float32")
 
@@ -107,14 +111,14 @@ def _check_array(name: str, spec: ArraySpec, value: Any) -> None:
 def _check_scalar(name: str, value: jax.Array, dtype: str) -> None:
     require(
         value.shape == () and value.dtype == np.dtype(dtype),
-        f"{name} must give a {dtype} scalar, got {value.dtype} of shape {value.shape}.",
+        f"{name} must return a {dtype} scalar, got {value.dtype} of shape {value.shape}.",
     )
 
 
 def _check_frame(frame: Any) -> None:
     require(
         isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3,
-        f"render must give a uint8 NumPy array [height, width, 3], got {type(frame).__name__} "
+        f"render must return a uint8 NumPy array [height, width, 3], got {type(frame).__name__} "
         f"of shape {getattr(frame, 'shape', None)}.",
     )
 
@@ -125,7 +129,7 @@ def _check_same(actual: Any, expected: Any, sentence: str) -> None:
 
 
 def _raw(leaf: jax.Array) -> jax.Array:
-    """Keys have no NumPy twin; their data has."""
+    """Random keys as their data, which NumPy can hold."""
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 

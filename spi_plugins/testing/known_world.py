@@ -1,4 +1,4 @@
-"""A world of which everything is known: a quadratic reward, and a cost beyond a line."""
+"""A world model with known answers: a quadratic reward, and a cost beyond a line."""
 
 from collections.abc import Set
 from typing import Any
@@ -23,7 +23,7 @@ def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
     """Build the world with some of the parts that a model may have; its parameters are ``known_params()``.
 
     Args:
-        parts: of ``world_models.model.PARTS``.
+        parts: names from ``world_models.model.PARTS``.
     """
     counts: dict[str, Any] = {field: count for part, (field, count) in _COUNTS.items() if part in parts}
     spec = ModelSpec(
@@ -75,7 +75,7 @@ def known_params() -> Params:
 
 
 def best_action(params: Params, z: Float[Array, "N 2"], *, safe: bool) -> Float[Array, "N 2"]:
-    """The action of the highest reward, if ``safe`` among those that cost nothing."""
+    """The action with the highest reward; if ``safe``, among those that cost nothing."""
     best: Array = params["best"][None] + 0.1 * z
     return best.at[:, 0].min(params["limit"]) if safe else best
 
@@ -87,6 +87,6 @@ def known_reward(params: Params, z: Float[Array, "N 2"], action: Float[Array, "N
 
 
 def known_cost(params: Params, action: Float[Array, "N 2"]) -> Float[Array, " N"]:
-    """1 beyond the line, 0 on this side."""
+    """1 beyond the line, 0 elsewhere."""
     beyond: Array = action[:, 0] > params["limit"]
     return beyond.astype(jnp.float32)

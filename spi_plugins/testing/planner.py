@@ -20,7 +20,7 @@ from spi_plugins.world_models.model import PARTS, Model, ModelSpec
 
 _ENVS = 16
 _DECISIONS = 2
-# Of actions in a world that is known exactly: a planner samples, so it may err now and then.
+# Shares of actions, in a world that is known exactly. A planner samples, so it may err now and then.
 _MAX_VIOLATIONS = 0.05
 _LEAST_GAIN = 0.5
 
@@ -32,7 +32,7 @@ class _Decision(NamedTuple):
 
 
 def check_planner(planner: Planner) -> None:
-    """Check that a planner keeps the contract of ``register_planners``, in a small world that is known.
+    """Check that a planner fulfills the contract of ``register_planners``, in a small world with known answers.
 
     It must decide under ``jit`` and ``vmap``, the same for one latent as for many, and for the same key; stay
     within [-1, 1]; keep the layout of its state and the names of its metrics; and need no part of a model
@@ -58,7 +58,7 @@ def check_planner(planner: Planner) -> None:
 
 
 def _check_requirements(planner: Planner) -> None:
-    """What it declares is known, and enough: no part is touched that is not declared."""
+    """Declared parts must exist, and no other part may be used."""
     unknown = sorted(set(planner.requires) - set(PARTS))
     require(
         not unknown, f"requires must name parts of a model, {', '.join(PARTS)}; got {', '.join(unknown)}."
@@ -85,18 +85,18 @@ def _check_state(planner: Planner, spec: ModelSpec) -> None:
     leaves = jax.tree.leaves(state)
     require(
         all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves),
-        f"init must give a pytree of arrays, got {state!r}.",
+        f"init must return a pytree of arrays, got {state!r}.",
     )
     require(
         all(bool(jnp.isfinite(leaf).all()) for leaf in leaves),
-        "init must give finite arrays, and nothing else.",
+        "init must return finite arrays, and nothing else.",
     )
 
 
 def _check_purity(planner: Planner, model: Model) -> list[_Decision]:
     """Decisions for many agree with those for one; returns the former, one after the other.
 
-    Both are traced anew, so what a planner keeps outside its state shows.
+    Each is traced separately, which reveals what a planner keeps outside its state.
     """
     plan = _plan(planner, model, deterministic=True)
     single, mapped = jax.jit(plan), jax.jit(jax.vmap(plan))
@@ -122,7 +122,7 @@ def _check_purity(planner: Planner, model: Model) -> list[_Decision]:
 
 
 def _check_exploration(planner: Planner, model: Model, metrics: Any) -> None:
-    """While exploring, the contract is the same."""
+    """The same contract holds while exploring."""
     plan, state = jax.jit(_plan(planner, model, deterministic=False)), planner.init(model.spec)
     for seed in range(4):
         decision = _Decision(*plan(jnp.zeros(2), state, jax.random.key(seed)))
@@ -131,7 +131,7 @@ def _check_exploration(planner: Planner, model: Model, metrics: Any) -> None:
 
 
 def _check_gain(planner: Planner, decisions: list[_Decision]) -> None:
-    """Actions are judged by the world itself, not by what the planner reports."""
+    """Judge actions by the world itself rather than by what the planner reports."""
     params, safe = known_params(), bool(planner.requires & {"cost", "cost_value"})
     z = jax.random.uniform(jax.random.key(0), (_ENVS, 2), minval=-1.0)
     action = jnp.concatenate([decision.action for decision in decisions])
@@ -178,7 +178,7 @@ def _check_decision(
     before, after = _layout(state), _layout(decision.state)
     require(after == before, f"plan must keep the layout of the state: {before} became {after}.")
     finite = [bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(decision)]
-    require(all(finite), f"{planner.name} must give finite numbers, got {decision}.")
+    require(all(finite), f"{planner.name} must return finite numbers, got {decision}.")
     require(isinstance(decision.metrics, dict), "The metrics must be a dict of scalars.")
     shapes = {name: (jnp.shape(value), jnp.result_type(value)) for name, value in decision.metrics.items()}
     require(

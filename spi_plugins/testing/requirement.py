@@ -1,4 +1,4 @@
-"""How a conformance check fails: with one sentence about what the plugin must do and what it did."""
+"""How a conformance check fails: with a sentence about what the plugin must do and what it did."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class ConformanceError(AssertionError):
-    """A plugin does not do what its interface asks. The message says what was asked and what came."""
+    """A plugin breaks the contract of its interface; the message says what is required and what it did."""
 
 
 def require(condition: Any, sentence: str) -> None:

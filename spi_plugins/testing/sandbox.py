@@ -1,4 +1,4 @@
-"""A plugin host of one's own for the length of a test, whatever else is installed."""
+"""A plugin host for a test, independent of what else is installed."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ def plugin_sandbox(*plugins: object) -> Iterator[PluginHost]:
     """Run a block with the built-ins and the given plugins, and no installed ones.
 
     Inside the block ``spi_plugins.make``, ``spi_plugins.list_algorithms``, the ``spi`` command and the like
-    see what the plugins offer; afterwards everything is as before. As a pytest fixture::
+    see what the plugins offer; afterwards everything is restored. As a pytest fixture::
 
         @pytest.fixture
         def my_plugin():
@@ -25,7 +25,7 @@ def plugin_sandbox(*plugins: object) -> Iterator[PluginHost]:
         The host; its ``records()`` and ``registry(kind)`` show what was registered.
 
     Raises:
-        PluginLoadError: a plugin is faulty: an unknown hook, a hook that raises, none at all.
+        PluginLoadError: a plugin has an unknown hook, a hook that raises, or no hook at all.
         DuplicatePluginError: a name is taken.
     """
     host = PluginHost(discover=False, environ={})

@@ -17,11 +17,11 @@ from spi_plugins.testing.requirement import require, require_equal
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec
 from spi_plugins.world_models.model import FittedModel, Model, WorldModel
 
-# The data: so many environments and slots of each, an episode of so many.
+# The data: environments, slots of each, and observations of an episode.
 _ENVS, _SLOTS, _EPISODE = 4, 65, 13
 
 
-# Which function stands for which part of a model.
+# The function for each part of a model.
 def check_world_model(
     factory: Callable[..., WorldModel],
     observations: ObservationSpec,
@@ -31,18 +31,18 @@ def check_world_model(
     learning_rate: float = 1e-3,
     **settings: Any,
 ) -> None:
-    """Check that a factory keeps the contract of ``register_world_models``, and fit what it makes.
+    """Check that a factory fulfills the contract of ``register_world_models``, and fit the model that it makes.
 
-    The data is a world that a model can learn: numbers decay, the reward is the first of them, every thirteenth
-    observation ends an episode. A model that only an agent fits is checked without the fit.
+    The data comes from a world that a model can learn: numbers decay, the first of them is the reward, and every
+    thirteenth observation ends an episode. The fit is skipped for a model that only an agent can fit.
 
     Args:
-        factory: what is registered.
-        observations: that the model is made for.
-        actions: that it is made for.
-        num_updates: gradient steps in which the sum of the losses must fall.
-        learning_rate: of these.
-        **settings: of the factory.
+        factory: the registered factory.
+        observations: what the model observes.
+        actions: what it acts with.
+        num_updates: gradient steps within which the sum of the losses must fall.
+        learning_rate: learning rate of these steps.
+        **settings: settings of the factory.
 
     Raises:
         ConformanceError: the contract is broken; the message says where.
@@ -62,7 +62,10 @@ def check_world_model(
         == jax.tree.map(lambda x: (x.shape, x.dtype), shapes[1]),
         "The factory must build the same parameters from its settings, read back from JSON.",
     )
-    require(again.model.spec == world.model.spec, "and the same model.spec.")
+    require(
+        again.model.spec == world.model.spec,
+        "The factory must build the same model.spec from its settings, read back from JSON.",
+    )
     buffer = _data(observations, actions)
     obs = jax.tree.map(lambda x: x[0, :8], buffer.slots.obs)
     drawn = jnp.asarray(random_actions(actions, np.random.default_rng(1), (8,)))
@@ -90,13 +93,13 @@ def _check_params(world: WorldModel) -> Any:
     init = jax.jit(world.init)
     params = init(jax.random.key(0))
     leaves = jax.tree.leaves(params)
-    require(leaves, "init must give a pytree with at least one array of parameters.")
+    require(leaves, "init must return a pytree with at least one array of parameters.")
     require(
         all(isinstance(leaf, jax.Array) and jnp.isfinite(leaf).all() for leaf in leaves),
-        "init must give finite arrays.",
+        "init must return finite arrays.",
     )
     for first, second in zip(leaves, jax.tree.leaves(init(jax.random.key(0))), strict=True):
-        require_equal(first, second, "init must give the same parameters for the same key.")
+        require_equal(first, second, "init must return the same parameters for the same key.")
     return params
 
 
@@ -122,7 +125,7 @@ def _check_model(model: Model, params: Any, obs: Observation, action: jax.Array)
             "step().terminated must be probabilities.",
         )
         for first, second in zip(found, again, strict=True):
-            require_equal(first, second, "step must give the same for the same key.")
+            require_equal(first, second, "step must return the same for the same key.")
     if model.uncertainty is not None:
         uncertainty = jax.jit(model.uncertainty)(params, z, action)
         _check_array("uncertainty", uncertainty, (rows,))
@@ -151,7 +154,7 @@ def _check_learner(world: WorldModel, buffer: Buffer, num_updates: int, learning
     like = jax.eval_shape(world.init, jax.random.key(0))
     require(
         bool(jax.tree.structure(params) == jax.tree.structure(like)),  # type: ignore[operator]
-        "learner.params must give parameters like init's.",
+        "learner.params must return parameters like init's.",
     )
     return params
 
@@ -191,5 +194,5 @@ def _walk(spec: ArraySpec, time: np.ndarray[Any, Any], rng: np.random.Generator)
 
 def _check_array(name: str, value: Any, shape: tuple[int, ...]) -> None:
     got = getattr(value, "dtype", None), getattr(value, "shape", None)
-    require(got == (jnp.float32, shape), f"{name} must give float32 {list(shape)}, got {got[0]} {got[1]}.")
+    require(got == (jnp.float32, shape), f"{name} must return float32 {list(shape)}, got {got[0]} {got[1]}.")
     require(jnp.isfinite(value).all(), f"{name} must be finite.")

@@ -1,4 +1,4 @@
-"""Conformance of wrappers: Gymnasium's checks, and a spec that makes the same environment again."""
+"""Conformance of wrappers: Gymnasium's checks, and a spec that rebuilds the environment."""
 
 import warnings
 from typing import Any
@@ -17,16 +17,16 @@ def check_wrapper(
     env_id: str = "CartPole-v1",
     **kwargs: Any,
 ) -> None:
-    """Check that a wrapper class keeps the contract of ``register_wrappers``.
+    """Check that a wrapper class fulfills the contract of ``register_wrappers``.
 
-    It must pass Gymnasium's ``check_env``, tell its keyword arguments to ``EnvSpec`` in a form that JSON can
-    hold (see ``gymnasium.utils.RecordConstructorArgs``), so that ``gymnasium.make(env.spec)`` makes the same
-    environment again. Its twin around a vector of environments must equal a vector of wrapped environments,
-    autoresets and ``info["cost"]`` included.
+    It must pass Gymnasium's ``check_env``, and record its keyword arguments in ``EnvSpec`` as JSON values (see
+    ``gymnasium.utils.RecordConstructorArgs``), so that ``gymnasium.make(env.spec)`` rebuilds the environment. Its
+    counterpart around a vector environment must behave like a vector of wrapped environments, including autoresets
+    and ``info["cost"]``.
 
     Args:
         cls: the wrapper class.
-        vector: its twin for vector environments, if it has one.
+        vector: its counterpart for vector environments, if it has one.
         env_id: a Gymnasium id that it can wrap.
         **kwargs: its keyword arguments.
 
@@ -48,7 +48,7 @@ def check_wrapper(
 
 def _check_gymnasium(cls: Any, inner: gymnasium.Env[Any, Any], kwargs: dict[str, Any]) -> None:
     with warnings.catch_warnings():
-        # They are about what is wrapped, or that something is: neither is the wrapper's fault.
+        # They concern the wrapped environment, or that it is wrapped at all: neither is the wrapper's fault.
         warnings.simplefilter("ignore", UserWarning)
         try:
             check_env(cls(inner, **kwargs), skip_render_check=True)
@@ -57,14 +57,14 @@ def _check_gymnasium(cls: Any, inner: gymnasium.Env[Any, Any], kwargs: dict[str,
 
 
 def _check_values(env: gymnasium.Wrapper[Any, Any, Any, Any]) -> None:
-    """What Gymnasium only warns of, and Stable-Baselines3 needs."""
+    """What Gymnasium only warns about but Stable-Baselines3 needs."""
     name, space = type(env).__name__, env.observation_space
     first, _ = env.reset(seed=0)
     second, reward, terminated, truncated, _ = env.step(env.action_space.sample())
     for observation in (first, second):
         require(space.contains(observation), f"{name} must observe within {space}, got {observation!r}.")
     numbers = (int, float, np.integer, np.floating)
-    require(isinstance(reward, numbers), f"{name} must give a number as reward, got {reward!r}.")
+    require(isinstance(reward, numbers), f"{name} must return a number as reward, got {reward!r}.")
     for flag in (terminated, truncated):
         require(isinstance(flag, bool | np.bool_), f"{name} must end with bools, got {flag!r}.")
 
@@ -105,7 +105,7 @@ def _check_twin(cls: Any, vector: Any, env_id: str, kwargs: dict[str, Any]) -> N
 
 
 def _check_same_course(first: Any, second: Any, name: str, num_steps: int = 100) -> None:
-    """Both must give the same observations, rewards, costs and ends for the same seed and actions."""
+    """Both must return the same observations, rewards, costs and ends for the same seed and actions."""
     first.action_space.seed(0)
     before, _ = first.reset(seed=0)
     after, _ = second.reset(seed=0)
@@ -115,9 +115,9 @@ def _check_same_course(first: Any, second: Any, name: str, num_steps: int = 100)
         left, right = first.step(action), second.step(action)
         require_equal(_flat(first, right[0]), _flat(first, left[0]), f"{name} must observe alike.")
         for index, what in enumerate(("reward", "terminated", "truncated"), start=1):
-            require_equal(right[index], left[index], f"{name} must give the same {what}.")
+            require_equal(right[index], left[index], f"{name} must return the same {what}.")
         costs = [infos.get("cost", 0.0) for infos in (right[4], left[4])]
-        require_equal(costs[0], costs[1], f"{name} must give the same info['cost'].")
+        require_equal(costs[0], costs[1], f"{name} must return the same info['cost'].")
         if isinstance(first, gymnasium.Env) and (left[2] or left[3]):
             return
 

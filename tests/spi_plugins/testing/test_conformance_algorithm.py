@@ -88,14 +88,14 @@ class TakesAnyPolicy(stable_baselines3.PPO):
 @pytest.mark.parametrize(
     ("cls", "message"),
     [
-        (IgnoresDeterministic, "deterministic=True. must give the same actions twice"),
+        (IgnoresDeterministic, "deterministic=True. must return the same actions twice"),
         (OneRowLess, "an action for each of 2 observations"),
         (OutsideTheSpace, r"outside Discrete\(2\)"),
         (ReturnsNothing, "must return the model itself"),
         (CallsBackOncePerRollout, "must call on_step once for each step"),
         (GoesOnRegardless, "stop when a callback returns False"),
-        (ForgetsParameters, "set_parameters must carry all|load must give back the model"),
-        (HasNoParameters, "must give a non-empty dict"),
+        (ForgetsParameters, "set_parameters must carry all|load must restore the model"),
+        (HasNoParameters, "must return a non-empty dict"),
         (ForgetsItsCount, "must keep num_timesteps"),
         (SavesElsewhere, "must write the file it is given"),
         (TakesAnyPolicy, r"'NoSuchPolicy', env\) must raise a ValueError or KeyError"),

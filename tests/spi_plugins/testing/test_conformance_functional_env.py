@@ -79,12 +79,12 @@ def growing(state, action, key, params):
             {"transition": lambda s, a, k, p: {"x": s["x"] + a, "t": s["t"] + 1.0}},
             "must keep the state's layout",
         ),
-        ({"reward": lambda s, a, n, p: n["x"]}, "reward must give a float32 scalar"),
-        ({"cost": lambda s, a, n, p: jnp.int32(1)}, "cost must give a float32 scalar, got int32"),
+        ({"reward": lambda s, a, n, p: n["x"]}, "reward must return a float32 scalar"),
+        ({"cost": lambda s, a, n, p: jnp.int32(1)}, "cost must return a float32 scalar, got int32"),
         ({"cost": lambda s, a, n, p: jnp.float32(jnp.nan)}, "cost must be finite"),
-        ({"terminal": lambda s, p: s["x"][0]}, "terminal must give a bool scalar"),
+        ({"terminal": lambda s, p: s["x"][0]}, "terminal must return a bool scalar"),
         ({"max_episode_steps": 0}, "max_episode_steps must be None or at least 1"),
-        ({"render": lambda s, p: np.zeros((8, 8))}, "render must give a uint8"),
+        ({"render": lambda s, p: np.zeros((8, 8))}, "render must return a uint8"),
     ],
 )
 def test_a_broken_environment_fails_with_a_reason(changes, message):

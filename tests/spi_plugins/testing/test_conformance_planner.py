@@ -61,7 +61,7 @@ def asks_the_policy(action, arguments):
 FAULTS = {
     "must act within": broken(action=lambda action, _: 2.0 * action),
     "float32 of shape": broken(action=lambda action, _: action[:1]),
-    "must give finite numbers": broken(action=lambda action, _: jnp.nan * action),
+    "must return finite numbers": broken(action=lambda action, _: jnp.nan * action),
     "keep the layout of the state": broken(state=lambda state, _: jnp.stack([state, state])),
     "Metrics must be float32 scalars": broken(metrics=lambda metrics, _: {"value": jnp.zeros(3)}),
     "report the same metrics": broken(
@@ -94,7 +94,7 @@ def test_a_part_that_no_model_has_is_refused():
 
 
 def test_a_state_of_something_else_than_arrays_is_refused():
-    with pytest.raises(ConformanceError, match="init must give a pytree of arrays"):
+    with pytest.raises(ConformanceError, match="init must return a pytree of arrays"):
         check_planner(make_planner(init=lambda spec: 0.0))
     with pytest.raises(ConformanceError, match="finite"):
         check_planner(make_planner(init=lambda spec: np.array(np.nan)))

@@ -68,15 +68,15 @@ def stepping(**changes):
         ({"init": lambda key: {}}, "at least one array"),
         (
             {"init": lambda key: {"w": jnp.full((3, 3), jnp.nan), "r": jnp.zeros(3)}},
-            "must give finite arrays",
+            "must return finite arrays",
         ),
         ({"settings": {"gain": jnp.ones(2)}}, "settings must be what JSON can hold"),
         (
             {"model": MODEL._replace(encode=lambda params, obs: obs[:, :2])},
-            r"encode must give float32 \[8, 3\]",
+            r"encode must return float32 \[8, 3\]",
         ),
         ({"model": MODEL._replace(value=lambda *args: None)}, "model.value must be None: spec.n_values is 0"),
-        ({"model": stepping(reward=jnp.zeros(3))}, r"step\(\).reward must give float32 \[8\]"),
+        ({"model": stepping(reward=jnp.zeros(3))}, r"step\(\).reward must return float32 \[8\]"),
         ({"model": stepping(terminated=jnp.full(8, 2.0))}, "must be probabilities"),
         (
             {"learner": LEARNER._replace(update=lambda state, *rest: (state, {"loss": jnp.float32(1.0)}))},

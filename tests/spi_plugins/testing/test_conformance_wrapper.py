@@ -98,7 +98,7 @@ def test_gymnasiums_own_wrapper_conforms():
     [
         (Forgetful, {"scale": 3.0}, "does not inherit from .gymnasium.utils.RecordConstructorArgs"),
         (Opaque, {}, "arguments that JSON can hold"),
-        (WrongReward, {}, "must give a number as reward, got 'much'"),
+        (WrongReward, {}, "must return a number as reward, got 'much'"),
         (OutOfSpace, {}, "must observe within Box"),
         (ResetsWithoutInfo, {}, "fails Gymnasium's check_env"),
         (Scaled, {"vector": VectorForgetful}, "VectorForgetful.*same reward"),
