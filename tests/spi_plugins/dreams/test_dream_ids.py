@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import gymnasium
 import pytest
@@ -62,6 +63,37 @@ def test_a_damaged_list_of_dreams_is_a_warning_and_breaks_nothing(path):
     ids.dreams_file().write_text(json.dumps({"x": 3}))
     with pytest.raises(ValueError, match="must hold an object of objects"):
         ids.remembered_dreams()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"x": {"model": 3}}',
+        b'{"a b": {"model": "m"}}',
+        b'{"X-v0": {"model": "m", "v": NaN}}',
+    ],
+)
+def test_whatever_lies_in_the_users_file_the_package_is_importable(own_dreams, content):
+    ids.dreams_file().parent.mkdir(parents=True, exist_ok=True)
+    ids.dreams_file().write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ids.register_remembered_dreams()
+    gymnasium.registry.pop("X-v0", None)
+
+
+def test_without_a_home_folder_no_dream_is_remembered_and_none_can_be(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("SPI_DREAMS", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    assert ids.remembered_dreams() == {}
+    with pytest.raises(FileNotFoundError, match="set SPI_DREAMS or XDG_CONFIG_HOME"):
+        ids.dreams_file()
 
 
 def test_a_plugins_dream_is_a_gymnasium_id_too(path):
