@@ -15,9 +15,7 @@ class SafeShootingConfig(Config):
     """Settings of the planner."""
 
     num_samples: int = hyperparameter(512, "Sequences to draw", low=1)
-    horizon: int | None = hyperparameter(
-        None, "Steps of a sequence; `None` for the model's own horizon", low=1
-    )
+    horizon: int | None = hyperparameter(None, "Steps of a sequence; `None`: the model's", low=1)
     limit: float = hyperparameter(0.1, "Sequences that cost less are safe")
 
 
