@@ -1,12 +1,9 @@
 import json
-import os
 import pathlib
-import shutil
 import signal
 
 import gymnasium
 import pytest
-from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins.cli.progress_file import read_progress
 
@@ -17,55 +14,6 @@ TRAIN = ("train", "sb3_ppo", "--env", "CartPole-v1", "--n-envs", 2, "--eval-epis
 
 def steps_of(run):
     return [int(row["time/total_timesteps"]) for row in read_progress(run / "progress.csv")]
-
-
-class PressCtrlC(BaseCallback):
-    def __init__(self, at, times=1):
-        super().__init__()
-        self.at, self.times = at, times
-
-    def _on_step(self):
-        if self.n_calls == self.at:
-            for _ in range(self.times):
-                os.kill(os.getpid(), signal.SIGINT)
-        return True
-
-
-class Fail(BaseCallback):
-    """Breaks a run at a step, in one of several ways."""
-
-    def __init__(self, at, how):
-        super().__init__()
-        self.at, self.how = at, how
-
-    def _on_step(self):
-        if self.n_calls == self.at:
-            if self.how == "folder":
-                shutil.rmtree(RUN)
-            else:
-                raise {
-                    "disk": OSError(28, "No space left on device"),
-                    "worker": EOFError(),
-                    "exit": SystemExit("no host"),
-                    "own": BaseException("mine"),
-                }[self.how]
-        return True
-
-
-@pytest.fixture
-def train(spi, plugin):
-    """``spi`` with Stable-Baselines3's PPO as ``sb3_ppo``, and callbacks that press Ctrl-C or fail."""
-
-    def register_callbacks(register):
-        register("ctrl_c", PressCtrlC)
-        register("fail", Fail)
-        register("odd", lambda: 3)
-
-    module = plugin(
-        register_algorithms=lambda register: register("sb3_ppo", "stable_baselines3:PPO"),
-        register_callbacks=register_callbacks,
-    )
-    return lambda *words, plugins=(): spi(*words, plugins=[module, *plugins])
 
 
 def test_a_run_leaves_everything_in_one_folder(train):
@@ -339,109 +287,6 @@ def test_without_matplotlib_the_run_ends_well_and_says_what_to_install(train, mo
     assert done.code == 0
     assert "learning curve  none: " in done.out
     assert "pip install 'spi-plugins[plot]'" in done.out
-
-
-def test_a_plugins_gymnasium_environment_is_copied(train, plugin):
-    made = []
-
-    def make(length=10):
-        made.append(length)
-        return gymnasium.make("CartPole-v1", max_episode_steps=length)
-
-    mine = plugin("envs_plugin", register_envs=lambda register: register("mine/Short-v0", make))
-    words = [
-        "train",
-        "sb3_ppo",
-        "--env",
-        "mine/Short-v0",
-        "--env-kwargs",
-        "length=7",
-        "--n-envs",
-        3,
-        "-n",
-        96,
-    ]
-    done = train(*words, *SHORT, "--eval-episodes", 2, plugins=[mine])
-    assert done.code == 0, done.err
-    assert made == [7] * 5  # three to train on, two to evaluate on
-    evaluation = json.loads(pathlib.Path("runs/sb3_ppo/mine-Short-v0_1/evaluation.json").read_text())
-    assert evaluation["lengths"] == [7, 7]
-
-
-def test_a_familys_environment_is_made_with_number_and_seed(train, plugin):
-    calls = []
-
-    def make_vec(env_id, *, num_envs, seed, **kwargs):
-        calls.append((env_id, num_envs, seed, kwargs))
-        return gymnasium.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync")
-
-    mine = plugin("family_plugin", register_envs=lambda register: register("mine", make_vec, family=True))
-    words = [
-        "train",
-        "sb3_ppo",
-        "--env",
-        "mine:CartPole-v1",
-        "--n-envs",
-        2,
-        "--seed",
-        4,
-        "--env-kwargs",
-        "a=1",
-    ]
-    done = train(*words, "-n", 64, *SHORT, "--eval-episodes", 1, plugins=[mine])
-    assert done.code == 0, done.err
-    assert calls == [("CartPole-v1", 2, 4, {"a": 1}), ("CartPole-v1", 1, 1_000_007, {"a": 1})]
-
-
-def test_an_envpool_environment_trains_and_goes_on(train):
-    pytest.importorskip("envpool")
-    words = ["train", "sb3_ppo", "--env", "envpool:CartPole-v1", "--n-envs", 2, "-n", 64, *SHORT]
-    done = train(*words, "--eval-episodes", 1)
-    assert done.code == 0, done.err
-    assert "over 1 deterministic episode of" in done.out
-    done = train("train", "--resume", "runs/sb3_ppo/envpool-CartPole-v1_1", "-n", 64, "--eval-episodes", 0)
-    assert done.code == 0, done.err
-
-
-def test_a_functional_environment_trains_any_algorithm(train):
-    words = [
-        "train",
-        "sb3_ppo",
-        "--env",
-        "spi/CartPole-v0",
-        "--n-envs",
-        2,
-        "-n",
-        64,
-        *SHORT,
-        "--eval-episodes",
-        1,
-    ]
-    done = train(*words)
-    assert done.code == 0, done.err
-    assert (pathlib.Path("runs/sb3_ppo/spi-CartPole-v0_1") / "model.zip").exists()
-
-
-def test_our_own_ppo_trains_stops_and_goes_on(train):
-    run = pathlib.Path("runs/ppo/spi-CartPole-v0_1")
-    words = [
-        "train",
-        "ppo",
-        "--env",
-        "spi/CartPole-v0",
-        "--n-envs",
-        4,
-        "--eval-episodes",
-        2,
-        "-p",
-        "n_steps=8",
-    ]
-    done = train(*words, "-n", 320, "--callback", "ctrl_c", "at=10")
-    assert done.code == 130, done.err
-    assert "Stopped after 64 steps" in done.out
-    done = train("train", "--resume", run, "--callback", "ctrl_c", "at=100000")
-    assert done.code == 0, done.err
-    assert json.loads((run / "evaluation.json").read_text())["num_timesteps"] == 320
 
 
 def test_an_evaluation_can_be_repeated_from_the_run(train):
