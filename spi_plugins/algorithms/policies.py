@@ -95,7 +95,14 @@ class Policy:
         pi, vf = cls._widths(given.pop("net_arch", cls.default_net_arch))
         latent = _latent_widths(given.pop("latent_arch", None))
         activation = _activation_name(given.pop("activation_fn", cls.default_activation))
-        for name, read in (("conv_layers", _conv_layers), ("categorical_latent", _categories)):
+        for name, value in given.items():
+            declared(ActorCriticConfig)[name].check(value)
+        readers: dict[str, Callable[[Any], Any]] = {
+            "conv_layers": _conv_layers,
+            "categorical_latent": _categories,
+            "log_std_init": float,
+        }
+        for name, read in readers.items():
             if given.get(name) is not None:
                 given[name] = read(given[name])
         return ActorCriticConfig(
