@@ -34,7 +34,7 @@ def find_world_model(model: str | os.PathLike[str]) -> StoredWorldModel:
         dreams = (name for name, spec in gymnasium.registry.items() if spec.entry_point == DREAM_ENTRY)
         names = sorted(name for name in dreams if name != DREAM_ID)
         raise FileNotFoundError(
-            f"model={str(model)!r} is neither a world model's file nor a registered dream; registered: "
+            f"model={str(model)!r} is neither a world-model file nor a registered dream; registered: "
             f"{', '.join(names) or 'none'}."
         ) from error
 
