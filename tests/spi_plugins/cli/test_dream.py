@@ -42,14 +42,14 @@ def test_a_dream_is_kept_listed_and_forgotten(spi, world):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("register", "mine/Cart-v0", "nowhere.zip"), "neither a world model's file"),
+        (("register", "mine/Cart-v0", "nowhere.zip"), "neither a world-model file"),
         (("register", "mine/Cart-v0", "WORLD", "--options", "horizon=0"), "horizon must be an integer"),
         (("register", "mine/Cart-v0", "WORLD", "--options", "speed=1"), "speed"),
         (("register", "CartPole-v1", "WORLD"), "The id 'CartPole-v1' is taken"),
         (("forget", "mine/Nothing-v0"), "No dream is remembered under the name"),
         (("eval", "WORLD", "--env", "Pendulum-v1"), "takes actions in|takes observations in"),
         (("eval", "WORLD", "--env", "Nothing-v9"), "--env Nothing-v9"),
-        (("eval", "nowhere", "--env", "CartPole-v1"), "neither a world model's file"),
+        (("eval", "nowhere", "--env", "CartPole-v1"), "neither a world-model file"),
         (
             ("fit", "out.zip", "--env", "CartPole-v1", "-p", "n_members=0"),
             "n_members must be an integer of at least 1",
