@@ -8,14 +8,18 @@ import io
 import json
 import os
 import pathlib
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
+from spi_plugins.atomic import replacing
+from spi_plugins.bounded_zip import BoundedZip
 from spi_plugins.errors import ModelFileError
+
+# The most bytes of JSON. The bounds of an image's space, number by number, take some megabytes.
+_MAX_DESCRIPTION = 2**25
 
 PathOrFile: TypeAlias = str | pathlib.Path | io.BufferedIOBase | BinaryIO
 
@@ -39,8 +43,15 @@ class Format(NamedTuple):
 
 
 class Archive(NamedTuple):
-    """The contents of a file."""
+    """The contents of a file.
 
+    Attributes:
+        name: of the file, for messages.
+        data: its description.
+        arrays: its arrays by name.
+    """
+
+    name: str
     data: dict[str, Any]
     arrays: dict[str, np.ndarray[Any, Any]]
 
@@ -85,13 +96,18 @@ def write_archive(
         texts: further entries by name.
     """
     if isinstance(target, str | os.PathLike):
-        with _replacing(_with_suffix(target, kind.suffix)) as file:
+        with replacing(_with_suffix(target, kind.suffix)) as file:
             write_archive(file, kind, data, arrays, texts)
         return
+    header = {"format": kind.name, "format_version": kind.version}
+    description = json.dumps({**header, **data}, indent=1, allow_nan=True)
+    if len(description) > _MAX_DESCRIPTION:
+        raise ValueError(
+            f"The description takes {len(description)} bytes of JSON; {_MAX_DESCRIPTION} are allowed."
+        )
     # Trained weights do not compress; storing them keeps frequent checkpoints cheap.
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        header = {"format": kind.name, "format_version": kind.version}
-        archive.writestr("data", json.dumps({**header, **data}, indent=1, allow_nan=True))
+        archive.writestr("data", description)
         with archive.open("state.npz", "w", force_zip64=True) as state:
             np.savez(state, **dict(arrays))  # type: ignore[arg-type]
         for name, text in (texts or {}).items():
@@ -100,37 +116,12 @@ def write_archive(
 
 def write_atomically(path: pathlib.Path, content: memoryview) -> None:
     """Write a file so that a killed process leaves the old one or the new one; missing folders are created."""
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(content)
 
 
-@contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """An open file that takes the place of ``path`` once it is written in full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner can read; restore the usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def read_archive(source: PathOrFile, kind: Format) -> Archive:
-    """Read what ``write_archive`` wrote.
+    """Read what ``write_archive`` wrote. Sizes are checked before memory is taken.
 
     Args:
         source: a path, with or without its suffix, or an open binary file.
@@ -141,62 +132,61 @@ def read_archive(source: PathOrFile, kind: Format) -> Archive:
         ModelFileError: the file is damaged, of another kind, or from a newer version.
     """
     if isinstance(source, str | os.PathLike):
-        source = existing_file(source, kind.what, kind.suffix)
+        path = existing_file(source, kind.what, kind.suffix)
+        with path.open("rb") as file:
+            return _read(file, str(path), kind)
+    return _read(source, str(source), kind)
+
+
+def _read(source: BinaryIO | io.BufferedIOBase, name: str, kind: Format) -> Archive:
     try:
-        with zipfile.ZipFile(source) as archive:
+        with BoundedZip(source) as archive:
+            file = Archive(name, {}, {})
             if "format.npy" in archive.namelist():
-                file = _bare(archive)
+                file = _bare(archive, name)
             elif "data" in archive.namelist():
-                file = Archive(json.loads(archive.read("data")), {})
-            else:
-                file = Archive({}, {})
+                file = file._replace(data=json.loads(archive.entry("data", _MAX_DESCRIPTION)))
             if not isinstance(file.data, dict) or file.data.get("format") != kind.name:
                 raise ModelFileError(
-                    f"{source} is not a spi-plugins {kind.what} file, or is damaged; its entries: "
+                    f"{name} is not a spi-plugins {kind.what} file, or is damaged; its entries: "
                     f"{sorted(archive.namelist())[:8]}. {kind.otherwise}".rstrip()
                 )
             if file.data["format_version"] > kind.version:
                 raise ModelFileError(
-                    f"{source} has format version {file.data['format_version']}; this release reads up to "
+                    f"{name} has format version {file.data['format_version']}; this release reads up to "
                     f"{kind.version}. Upgrade spi-plugins."
                 )
             if not file.arrays:
-                with zipfile.ZipFile(io.BytesIO(archive.read("state.npz"))) as state:
-                    file = file._replace(arrays=_arrays(state))
+                with BoundedZip(io.BytesIO(archive.entry("state.npz")), archive.budget) as state:
+                    file = file._replace(arrays=state.arrays())
             return file
     except ModelFileError:
         raise
     except Exception as error:  # zip, JSON and npy readers raise a dozen different types on damaged input
         raise ModelFileError(
-            f"{source} is damaged or not a {kind.what} file: {type(error).__name__}: {error}."
+            f"{name} is damaged or not a {kind.what} file: {type(error).__name__}: {error}."
         ) from error
 
 
-def _arrays(archive: zipfile.ZipFile) -> dict[str, np.ndarray[Any, Any]]:
-    # Each entry is read whole, which checks its checksum.
-    return {
-        name.removesuffix(".npy"): np.lib.format.read_array(
-            io.BytesIO(archive.read(name)), allow_pickle=False
-        )
-        for name in archive.namelist()
-    }
-
-
-def _bare(archive: zipfile.ZipFile) -> Archive:
+def _bare(archive: BoundedZip, path: str) -> Archive:
     """A replay buffer of format version 1: arrays only, the numbers that describe it among them."""
-    arrays = _arrays(archive)
+    arrays = archive.arrays()
     scalars = {name: array.item() for name, array in arrays.items() if array.ndim == 0}
     name, _, version = str(scalars["format"]).rpartition(" ")
     data = {**scalars, "format": name, "format_version": int(version)}
-    return Archive(data, {name: array for name, array in arrays.items() if array.ndim})
+    return Archive(path, data, {name: array for name, array in arrays.items() if array.ndim})
 
 
 @contextlib.contextmanager
 def describing(name: Any) -> Iterator[None]:
-    """Turn the errors of decoding the description in the file ``name`` into ``ModelFileError``."""
+    """Turn every error of decoding the file ``name`` into a ``ModelFileError`` that says so."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ModelFileError as error:
+        if str(name) in str(error):
+            raise
+        raise ModelFileError(f"{name}: {error}") from error
+    except Exception as error:  # garbled numbers and names fail anywhere below, in Gymnasium with assertions
         raise ModelFileError(
             f"{name} is damaged, its description is incomplete or garbled: {type(error).__name__}: {error}."
         ) from error

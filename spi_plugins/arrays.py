@@ -16,38 +16,70 @@ def flatten_arrays(tree: PyTree) -> dict[str, np.ndarray[Any, Any]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): _to_numpy(leaf) for path, leaf in leaves}
 
 
-def restore_arrays(target: PyTree, arrays: dict[str, np.ndarray[Any, Any]], *, what: str) -> PyTree:
-    """A pytree like ``target`` made of the leaves that ``flatten_arrays`` named; ``what`` starts the error message.
+def check_arrays(
+    target: PyTree, arrays: dict[str, np.ndarray[Any, Any]], *, what: str, finite: bool = True
+) -> None:
+    """Check that ``restore_arrays`` can make a pytree like ``target`` of ``arrays``.
+
+    Args:
+        target: arrays, or their shapes and types.
+        arrays: by name.
+        what: they are, to start the error message.
+        finite: refuse NaN and infinity.
 
     Raises:
-        ModelFileError: arrays are missing, unexpected, of another shape, or not numbers; the first few are listed.
+        ModelFileError: arrays are missing, unexpected, of another shape or type, or not finite; the first few are
+            listed.
     """
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(target)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    problems = [f"missing {name}" for name in names if name not in arrays]
-    problems += [f"unexpected {name}" for name in arrays if name not in set(names)]
-    for name, (_, leaf) in zip(names, leaves, strict=True):
-        if name in arrays and arrays[name].dtype.kind not in "biuf":
-            problems.append(f"{name} holds {arrays[name].dtype}, expected numbers")
-        elif name in arrays and arrays[name].shape != _to_numpy_shape(leaf):
-            problems.append(f"{name} has shape {arrays[name].shape}, expected {_to_numpy_shape(leaf)}")
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(target)[0]
+    }
+    problems = [f"missing {name}" for name in leaves if name not in arrays]
+    problems += [f"unexpected {name}" for name in arrays if name not in leaves]
+    for name in [name for name in leaves if name in arrays]:
+        problem = _problem(arrays[name], leaves[name], finite)
+        problems += [f"{name} {problem}"] if problem else []
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise ModelFileError(f"{what} do not fit this model: {shown}.")
-    restored = [_from_numpy(arrays[name], leaf) for name, (_, leaf) in zip(names, leaves, strict=True)]
-    return jax.tree_util.tree_unflatten(treedef, restored)
+
+
+def restore_arrays(
+    target: PyTree, arrays: dict[str, np.ndarray[Any, Any]], *, what: str, finite: bool = True
+) -> PyTree:
+    """A pytree like ``target`` made of the arrays that ``flatten_arrays`` named; see ``check_arrays`` for the rest."""
+    check_arrays(target, arrays, what=what, finite=finite)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: _from_numpy(arrays[jax.tree_util.keystr(path, simple=True, separator="/")], leaf),
+        target,
+    )
+
+
+def _problem(array: np.ndarray[Any, Any], like: Any, finite: bool) -> str | None:
+    shape = jax.eval_shape(jax.random.key_data, like).shape if _is_key(like) else np.shape(like)
+    dtype = np.dtype(np.uint32) if _is_key(like) else np.dtype(like.dtype)
+    if array.dtype.kind not in "biuf":
+        return f"holds {array.dtype}, expected numbers"
+    if array.shape != shape:
+        return f"has shape {array.shape}, expected {shape}"
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        return f"holds {array.dtype}, expected {dtype}"
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype, copy=False)
+    if dtype.kind in "iu" and not np.array_equal(cast, array):
+        return f"holds numbers beyond {dtype}"
+    if finite and dtype.kind == "f" and not np.isfinite(cast).all():
+        return "holds NaN or infinity"
+    return None
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _to_numpy(leaf: Any) -> np.ndarray[Any, Any]:
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-
-def _to_numpy_shape(leaf: Any) -> tuple[int, ...]:
-    return jax.eval_shape(jax.random.key_data, leaf).shape if _is_key(leaf) else np.shape(leaf)
 
 
 def _from_numpy(array: np.ndarray[Any, Any], like: Any) -> Any:

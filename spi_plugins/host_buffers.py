@@ -4,7 +4,11 @@ Layout and functions are those of ``buffers``, except that slots are written in 
 of many gradient steps, to be sent to the device at once. The files disappear with the process.
 """
 
+import errno
 import functools
+import math
+import os
+import shutil
 import tempfile
 from typing import Any, NamedTuple
 
@@ -32,16 +36,37 @@ class HostBuffer(NamedTuple):
 
 
 def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity: int) -> HostBuffer:
-    """An empty buffer. Its files are sparse: only slots that were written take disk space."""
+    """An empty buffer, whose disk space is reserved: writing to a mapped file on a full disk would kill the process.
+
+    Raises:
+        OSError: the disk is too full.
+    """
     like = jax.eval_shape(functools.partial(buffers.init, observations, action_size, n_envs, capacity))
+    total = sum(_bytes(leaf) for leaf in jax.tree.leaves(like.slots))
 
     def mapped(leaf: Any) -> Any:
         # The file has no name: its space is freed when the array or the process is gone.
         with tempfile.TemporaryFile(prefix="spi-plugins-replay-") as file:
-            return np.memmap(file, leaf.dtype, "w+", shape=leaf.shape)
+            os.posix_fallocate(file.fileno(), 0, _bytes(leaf))
+            return np.memmap(file, leaf.dtype, "r+", shape=leaf.shape)
 
+    try:
+        if total > shutil.disk_usage(tempfile.gettempdir()).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        slots = jax.tree.map(mapped, like.slots)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"The replay buffer's {total} bytes do not fit: {error.strerror}; set TMPDIR to another folder, or make "
+            "buffer_size smaller",
+            tempfile.gettempdir(),
+        ) from error
     zeros = np.zeros(n_envs, np.int64)
-    return HostBuffer(jax.tree.map(mapped, like.slots), zeros, zeros.copy())
+    return HostBuffer(slots, zeros, zeros.copy())
+
+
+def _bytes(leaf: Any) -> int:
+    return int(math.prod(leaf.shape) * leaf.dtype.itemsize)
 
 
 def add(buffer: HostBuffer, slot: Slot, written: NDArray[np.bool_]) -> HostBuffer:

@@ -1,5 +1,7 @@
 """Gymnasium spaces as JSON, and back."""
 
+import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,10 @@ _ARGUMENTS: dict[type[spaces.Space[Any]], tuple[str, ...]] = {
     spaces.MultiDiscrete: ("nvec", "start", "dtype"),
     spaces.MultiBinary: ("n",),
 }
+
+
+# The most bytes that the bounds of all boxes may take.
+_MAX_BYTES = 2**26
 
 
 def encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -39,7 +45,13 @@ def _bounds(bound: np.ndarray[Any, Any]) -> Any:
 
 
 def decode_space(stored: dict[str, Any]) -> spaces.Space[Any]:
-    """The space that ``encode_space`` described."""
+    """The space that ``encode_space`` described.
+
+    Raises:
+        ModelFileError: it is of an unknown type, or too large.
+    """
+    if (size := _box_bytes(stored)) > _MAX_BYTES:
+        raise ModelFileError(f"The file describes a space of {size} bytes; {_MAX_BYTES} are allowed.")
     kind = stored.get("type")
     for cls, names in _ARGUMENTS.items():
         if kind == cls.__name__:
@@ -49,8 +61,19 @@ def decode_space(stored: dict[str, Any]) -> spaces.Space[Any]:
             return cls(**arguments)
     if kind == "Box":
         shape, dtype = tuple(stored["shape"]), np.dtype(stored["dtype"])
+        if dtype.kind not in "biuf":
+            raise ValueError(f"a Box of {dtype}")
         low, high = (np.broadcast_to(np.asarray(stored[key], dtype), shape) for key in ("low", "high"))
         return spaces.Box(low, high, shape, dtype.type)
     if kind == "Dict":
         return spaces.Dict({key: decode_space(value) for key, value in stored["spaces"].items()})
     raise ModelFileError(f"The file describes a space of unknown type {kind!r}.")
+
+
+def _box_bytes(stored: dict[str, Any]) -> int:
+    if stored.get("type") == "Dict":
+        return sum(map(_box_bytes, stored["spaces"].values()))
+    if stored.get("type") != "Box":
+        return 0
+    elements: int = math.prod(map(operator.index, stored["shape"]))
+    return elements * int(np.dtype(stored["dtype"]).itemsize)

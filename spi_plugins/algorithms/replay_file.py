@@ -49,19 +49,19 @@ def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer | 
     """
     file = read_archive(source, _FORMAT)
     stored = file.part("buffer/")
-    with describing(source):
+    with describing(file.name):
         if file.data["format_version"] == 1:
             stored["slots/valid"] = ~stored.pop("slots/first")
         capacity, old_capacity = like.slots.reward.shape[1], int(file.data["capacity"])
         _, filled = stored["slots/reward"].shape
     if capacity != old_capacity == filled:
         raise ModelFileError(
-            f"{source} holds full rings of {filled} slots per environment, but this model's have {capacity}; "
+            f"{file.name} holds full rings of {filled} slots per environment, but this model's have {capacity}; "
             "load it with the buffer_size and the number of environments that it was written with."
         )
     if filled > capacity:
         raise ModelFileError(
-            f"{source} has {filled} slots per environment, but this model has room for {capacity}."
+            f"{file.name} has {filled} slots per environment, but this model has room for {capacity}."
         )
     counts = np.zeros(len(like.size), np.int32)
     target = {
@@ -69,7 +69,12 @@ def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer | 
         "position": counts,
         "size": counts,
     }
-    rows = restore_arrays(target, stored, what=f"The arrays of {source}")
+    rows = restore_arrays(target, stored, what=f"The arrays of {file.name}")
+    for name, most in (("position", old_capacity - 1), ("size", filled)):
+        if rows[name].min(initial=0) < 0 or rows[name].max(initial=0) > most:
+            raise ModelFileError(
+                f"{file.name} is damaged: {name} must be within 0 and {most}, got {rows[name]}."
+            )
     position = rows["position"] % capacity  # rings that were not full may be now
     if isinstance(like, HostBuffer):
         jax.tree.map(lambda ring, new: np.copyto(ring[:, :filled], new), like.slots, rows["slots"])

@@ -194,7 +194,7 @@ def _load(path: str, mtime: int, size: int) -> StoredWorldModel:
 
 def _read(source: PathOrFile) -> StoredWorldModel:
     file = read_archive(source, _FORMAT)
-    with describing(source):
+    with describing(file.name):
         observation_space = decode_space(file.data["observation_space"])
         action_space = decode_space(file.data["action_space"])
         kind, settings = str(file.data["kind"]), dict(file.data["settings"])
@@ -204,16 +204,21 @@ def _read(source: PathOrFile) -> StoredWorldModel:
         try:
             factory = plugins.resolve("world_models", kind)
         except PluginError as error:
-            raise ModelFileError(f"{source} holds a world model of the kind {kind!r}: {error}") from error
+            raise ModelFileError(f"{file.name} holds a world model of the kind {kind!r}: {error}") from error
         world: WorldModel = factory(observations, actions, **settings)
         starts, first = np.asarray(file.arrays["starts"], np.float32), file.arrays["first"].astype(bool)
         if starts.shape[1:] != world.model.spec.latent_shape or first.shape != starts.shape[:1]:
             raise ValueError(f"start states of shape {starts.shape} are not latents of the model")
+        latent_low, latent_high = float(file.data["latent_low"]), float(file.data["latent_high"])
+        if not (
+            len(starts) and np.isfinite(starts).all() and -math.inf < latent_low < latent_high < math.inf
+        ):
+            raise ValueError("there are no start states, or they or the bounds of the latent are not finite")
         decoded_space = file.data["decoded_space"] and decode_space(file.data["decoded_space"])
         if not isinstance(decoded_space, spaces.Box | None):
             raise ValueError(f"decoded_space is not a Box: {decoded_space}")
         like = jax.eval_shape(world.init, jax.random.key(0))
-        params = restore_arrays(like, file.part("params/"), what=f"The parameters in {source}")
+        params = restore_arrays(like, file.part("params/"), what=f"The parameters in {file.name}")
         return StoredWorldModel(
             kind=kind,
             settings=settings,
@@ -222,8 +227,8 @@ def _read(source: PathOrFile) -> StoredWorldModel:
             action_space=action_space,
             starts=starts,
             first=first,
-            latent_low=float(file.data["latent_low"]),
-            latent_high=float(file.data["latent_high"]),
+            latent_low=latent_low,
+            latent_high=latent_high,
             decoded_space=decoded_space,
             statistics=dict(file.data["statistics"]),
             report=dict(file.data["report"]),

@@ -73,11 +73,15 @@ def remembered_dreams() -> dict[str, dict[str, Any]]:
         ValueError: the file is damaged.
     """
     try:
-        stored = json.loads(dreams_file().read_text())
+        file = dreams_file()
     except FileNotFoundError:
         return {}
+    if not file.is_file():
+        return {}
+    try:
+        stored = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{dreams_file()} is damaged: {error}. Fix or delete it.") from error
+        raise ValueError(f"{file} is damaged: {error}. Fix or delete it.") from error
     if not isinstance(stored, dict) or not all(
         isinstance(entry, dict) and isinstance(entry.get("model"), str) for entry in stored.values()
     ):
@@ -131,9 +135,18 @@ def register_remembered_dreams() -> None:
     """Register ``DREAM_ID`` and the user's dreams with Gymnasium; warn of a damaged file or entry."""
     if DREAM_ID not in gymnasium.registry:
         gymnasium.register(id=DREAM_ID, **_ENTRY)
+    problems, dreams = [], {}
     try:
-        for name, entry in remembered_dreams().items():
-            options = {key: value for key, value in entry.items() if key != "model"}
-            _register(name, entry["model"], options)
-    except Exception as error:  # whatever lies in the user's file, the package can be imported
-        warnings.warn(f"The user's dreams are not all registered: {error}", UserWarning, stacklevel=2)
+        dreams = remembered_dreams()
+    except (ValueError, OSError) as error:
+        problems.append(str(error))
+    for name, entry in dreams.items():
+        try:
+            _register(name, entry["model"], {key: value for key, value in entry.items() if key != "model"})
+        except Exception as error:  # whatever is in the user's file, the package can be imported
+            problems.append(f"{name!r}: {error}")
+    if problems:
+        shown = " ".join(problems[:5]) + (f" And {len(problems) - 5} more." if len(problems) > 5 else "")
+        warnings.warn(
+            f"The dreams in {dreams_file()} are not all registered: {shown}", UserWarning, stacklevel=2
+        )

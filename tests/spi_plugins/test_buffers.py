@@ -1,6 +1,8 @@
 """The ring buffer against a slow list of slots, and its windows against what was written."""
 
+import errno
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -113,3 +115,27 @@ def test_a_buffer_in_mapped_files_holds_the_same_and_draws_from_the_same_windows
         expected = {tuple(column) for column in np.asarray(windows.obs[..., 0]).T.tolist()}
         got = {tuple(column) for batch in np.asarray(drawn.obs[..., 0]) for column in batch.T.tolist()}
         assert got == expected
+
+
+def test_a_buffer_that_the_disk_has_no_room_for_is_refused(monkeypatch):
+    message = (
+        r"replay buffer's \d+ bytes do not fit: No space left on device; set TMPDIR.*buffer_size.*'/.*'$"
+    )
+    with pytest.raises(OSError, match=message):
+        host_buffers.init(VECTOR, 1, N_ENVS, 2**50)
+
+    def full(handle, offset, length):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=message):
+        host_buffers.init(VECTOR, 1, N_ENVS, CAPACITY)
+
+
+def test_the_disk_space_of_mapped_files_is_reserved(monkeypatch):
+    reserved = []
+    fallocate = os.posix_fallocate
+    monkeypatch.setattr(os, "posix_fallocate", lambda *args: (reserved.append(args[1:]), fallocate(*args)))
+    host = host_buffers.init(VECTOR, 1, N_ENVS, CAPACITY)
+    sizes = [ring.nbytes for ring in jax.tree.leaves(host.slots)]
+    assert sorted(reserved) == sorted((0, size) for size in sizes)
