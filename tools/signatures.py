@@ -79,7 +79,7 @@ def _stub(cls: type) -> str:
             annotation = annotation.removesuffix(" | None")
         attributes += [f"    {name}: {annotation}\n"] if name not in _SHELL else []
     arguments = ["self", "policy: str | type[Policy]", "env: Any"]
-    for name, parameter in list(signature(cls.hyperparameters).parameters.items())[3:]:
+    for name, parameter in list(signature(cls).parameters.items())[3:]:
         if parameter.kind is parameter.KEYWORD_ONLY and "*" not in arguments:
             arguments.append("*")
         if name in cls.hyperparameters:

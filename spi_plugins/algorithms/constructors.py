@@ -7,8 +7,6 @@ from typing import Any
 
 from spi_plugins.hyperparameters import Hyperparameter
 
-# Arguments that may come without their names, as in SB3.
-_POSITIONAL = ("learning_rate", "n_steps", "buffer_size", "batch_size")
 _ARGS = """Args:
     policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
     env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
@@ -16,17 +14,25 @@ _ARGS = """Args:
 """
 
 
-def signature(hyperparameters: Mapping[str, Hyperparameter]) -> inspect.Signature:
-    """Policy, environment and hyperparameters; all but the first few by name only."""
-    positional = itertools.takewhile(_POSITIONAL.__contains__, hyperparameters)
-    kinds = dict.fromkeys(("self", "policy", "env", *positional), inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = [inspect.Parameter(name, kinds[name]) for name in ("self", "policy", "env")]
-    parameters += [
-        inspect.Parameter(
-            name, kinds.get(name, inspect.Parameter.KEYWORD_ONLY), default=each.default, annotation=each.type
-        )
-        for name, each in hyperparameters.items()
+def signature(cls: Any) -> inspect.Signature:
+    """Policy, environment and hyperparameters: positional in SB3's order as far as both go, then by name only."""
+    hyperparameters: Mapping[str, Hyperparameter] = cls.hyperparameters
+    # A position means the same as in SB3, or nothing: an argument that is missing ends the row.
+    positional = tuple(itertools.takewhile(hyperparameters.__contains__, cls.positional))
+    by_name = (name for name in hyperparameters if name not in positional)
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "policy", "env")
     ]
+    for names, kind in (
+        (positional, inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        (by_name, inspect.Parameter.KEYWORD_ONLY),
+    ):
+        parameters += [
+            inspect.Parameter(
+                name, kind, default=hyperparameters[name].default, annotation=hyperparameters[name].type
+            )
+            for name in names
+        ]
     setup = inspect.Parameter("_init_setup_model", inspect.Parameter.KEYWORD_ONLY, default=True)
     return inspect.Signature([*parameters, setup])
 
@@ -36,7 +42,7 @@ def constructor(cls: Any) -> Callable[..., None]:
 
     Type checkers and editors read the same signature in ``signatures.pyi``.
     """
-    expected = signature(cls.hyperparameters)
+    expected = signature(cls)
 
     def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N807
         try:

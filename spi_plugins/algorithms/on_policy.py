@@ -29,6 +29,11 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     """Trains agents that update on fresh rollouts. Subclasses build the agent in ``_make_agent``."""
 
     default_total_timesteps: ClassVar[int] = 10_000_000
+    positional: ClassVar[tuple[str, ...]] = (
+        *("learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range"),
+        *("clip_range_vf", "normalize_advantage", "ent_coef", "vf_coef", "max_grad_norm"),
+        *("use_sde", "sde_sample_freq"),
+    )
     agent: OnPolicyAgent
     n_steps: int
     batch_size: int

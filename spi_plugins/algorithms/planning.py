@@ -50,6 +50,10 @@ class PlanningAlgorithm(JaxAlgorithm):
 
     policy_aliases: ClassVar[dict[str, Any]] = dict(PLANNING_POLICIES)
     default_total_timesteps: ClassVar[int] = 1_000_000
+    positional: ClassVar[tuple[str, ...]] = (
+        *("learning_rate", "buffer_size", "learning_starts", "batch_size", "tau", "gamma", "train_freq"),
+        "gradient_steps",
+    )
     first_draw: ClassVar[int] = 1  # deterministic plans draw, too: by 0
     agent: PlanningAgent
     buffer_size: int

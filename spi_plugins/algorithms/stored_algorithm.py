@@ -31,12 +31,14 @@ class StoredAlgorithm(BaseAlgorithm):
 
     Attributes:
         hyperparameters: the constructor's arguments besides ``policy`` and ``env``; each becomes an attribute.
+        positional: those that may come without their names after ``policy`` and ``env``, in SB3's order.
         stored_arguments: those that go into the model file.
         schedules: those that may be functions of the remaining progress.
         automatic_arguments: those that the user left open, filled in by the number of copies.
     """
 
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
+    positional: ClassVar[tuple[str, ...]] = ()
     stored_arguments: ClassVar[tuple[str, ...]] = ()
     schedules: ClassVar[tuple[str, ...]] = ()
     automatic_arguments: frozenset[str] = frozenset()

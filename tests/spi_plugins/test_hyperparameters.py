@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
+import stable_baselines3
 from tiny_models import CARTPOLE
 
 from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI
@@ -101,6 +102,28 @@ def test_constructors_are_explicit(cls):
         TypeError, match=rf"{cls.__name__}.__init__\(\) got an unexpected keyword argument 'gama'"
     ):
         cls("MlpPolicy", CARTPOLE, gama=0.9)
+
+
+@pytest.mark.parametrize(
+    ("cls", "like", "last"),
+    [
+        *((cls, stable_baselines3.PPO, "max_grad_norm") for cls in (PPO, DeepSPI, DeepMDP)),
+        *((cls, stable_baselines3.SAC, "gradient_steps") for cls in (TDMPC2, SPOWL)),
+        (DreamSPI, stable_baselines3.PPO, "env"),  # it has four learning rates
+    ],
+)
+def test_arguments_without_names_are_in_sb3s_order(cls, like, last):
+    parameters = inspect.signature(cls).parameters.values()
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    expected = list(inspect.signature(like).parameters)
+    assert positional == expected[: expected.index(last) + 1]
+
+
+def test_a_call_written_for_sb3_means_the_same():
+    model = PPO("MlpPolicy", None, 3e-4, 2048, 64, 10, 0.99, 0.95, 0.2, _init_setup_model=False)
+    sizes = (model.learning_rate, model.n_steps, model.batch_size, model.n_epochs)
+    assert sizes == (3e-4, 2048, 64, 10)
+    assert (model.gamma, model.gae_lambda, model.clip_range) == (0.99, 0.95, 0.2)
 
 
 @pytest.mark.parametrize("cls", ALGORITHMS)
