@@ -29,17 +29,11 @@ class Slot(NamedTuple):
 
 
 class Buffer(NamedTuple):
-    """The rings of all environments.
+    """The rings of all environments."""
 
-    Attributes:
-        slots: arrays ``[B, capacity, ...]``.
-        position: the next place to write in each ring.
-        size: filled slots of each ring.
-    """
-
-    slots: Slot
-    position: Int[Array, " B"]
-    size: Int[Array, " B"]
+    slots: Slot  # arrays ``[B, capacity, ...]``
+    position: Int[Array, " B"]  # the next place to write in each ring
+    size: Int[Array, " B"]  # filled slots of each ring
 
 
 class Windows(NamedTuple):

@@ -16,21 +16,14 @@ from spi_plugins.types import ActionSpec
 
 
 class ActionDistribution(NamedTuple):
-    """Functions of ``parameters [B, P]``; actions are ``[B, *action shape]``.
+    """Functions of ``parameters [B, P]``; actions are ``[B, *action shape]``."""
 
-    Attributes:
-        n_parameters: P.
-        sample: ``(parameters, key) -> action``.
-        mode: ``(parameters) -> action``, the most likely one.
-        log_prob: ``(parameters, action) -> [B]``, summed over the entries of an action.
-        entropy: ``(parameters) -> [B]``, in nats.
-    """
-
-    n_parameters: int
-    sample: Callable[[Array, Array], Array]
-    mode: Callable[[Array], Array]
+    n_parameters: int  # ``P``
+    sample: Callable[[Array, Array], Array]  # ``(parameters, key) -> action``
+    mode: Callable[[Array], Array]  # ``(parameters) -> action``, the most likely one
+    # ``(parameters, action) -> [B]``, summed over the entries of an action
     log_prob: Callable[[Array, Array], Array]
-    entropy: Callable[[Array], Array]
+    entropy: Callable[[Array], Array]  # ``(parameters) -> [B]``, in nats
 
 
 def action_distribution(spec: ActionSpec) -> ActionDistribution:

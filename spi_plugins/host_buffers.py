@@ -22,17 +22,11 @@ from spi_plugins.types import ObservationSpec
 
 
 class HostBuffer(NamedTuple):
-    """The rings of all environments as NumPy arrays over mapped files.
+    """The rings of all environments as NumPy arrays over mapped files."""
 
-    Attributes:
-        slots: arrays ``[B, capacity, ...]``.
-        position: where each ring is written next, ``[B]``.
-        size: filled slots of each ring, ``[B]``.
-    """
-
-    slots: Slot
-    position: NDArray[np.int64]
-    size: NDArray[np.int64]
+    slots: Slot  # arrays ``[B, capacity, ...]``
+    position: NDArray[np.int64]  # where each ring is written next, ``[B]``
+    size: NDArray[np.int64]  # filled slots of each ring, ``[B]``
 
 
 def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity: int) -> HostBuffer:

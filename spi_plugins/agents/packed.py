@@ -17,15 +17,10 @@ from spi_plugins.types import PyTree
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["structure"])
 @dataclasses.dataclass(frozen=True)
 class Packed:
-    """A tree of scalars that passes through ``jit`` as one array.
+    """A tree of scalars that passes through ``jit`` as one array."""
 
-    Attributes:
-        values: the leaves, float32.
-        structure: the tree's, which ``jit`` keeps apart from the arrays.
-    """
-
-    values: Float[Array, " N"]
-    structure: Any
+    values: Float[Array, " N"]  # the leaves, float32
+    structure: Any  # the tree's, which ``jit`` keeps apart from the arrays
 
     def unpack(self) -> PyTree:
         """Fetch the array and rebuild the tree, with NumPy scalars as leaves."""

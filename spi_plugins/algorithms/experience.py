@@ -28,19 +28,12 @@ class Predicts(Protocol):
 
 
 class Gathered(NamedTuple):
-    """The steps of a policy.
+    """The steps of a policy."""
 
-    Attributes:
-        slots: a ``buffers.Slot`` of arrays ``[B, T, ...]`` on the host.
-        sizes: slots of each environment that hold something, ``[B]``.
-        has_costs: whether every step reported a cost.
-        episode_returns: of the finished episodes.
-    """
-
-    slots: Any
-    sizes: NDArray[np.int64]
-    has_costs: bool
-    episode_returns: list[float]
+    slots: Any  # a ``buffers.Slot`` of arrays ``[B, T, ...]`` on the host
+    sizes: NDArray[np.int64]  # slots of each environment that hold something, ``[B]``
+    has_costs: bool  # whether every step reported a cost
+    episode_returns: list[float]  # of the finished episodes
 
     def buffers(self, held_out: float) -> tuple[Buffer, Buffer]:
         """The first part of each environment's steps for fitting, and the last, a share of ``held_out``."""

@@ -37,23 +37,14 @@ _OPTION_OF = {
 
 
 class Preparation(NamedTuple):
-    """A run that is ready to start.
+    """A run that is ready to start."""
 
-    Attributes:
-        model: with its environment.
-        config: what to write into the folder.
-        folder: exists already.
-        n_timesteps: steps to take from here on.
-        resumed: whether ``model`` keeps counting from where it was.
-        callbacks: those that the user named.
-    """
-
-    model: BaseAlgorithm
-    config: RunConfig
-    folder: RunFolder
-    n_timesteps: int
-    resumed: bool
-    callbacks: list[BaseCallback]
+    model: BaseAlgorithm  # with its environment
+    config: RunConfig  # what to write into the folder
+    folder: RunFolder  # exists already
+    n_timesteps: int  # steps to take from here on
+    resumed: bool  # whether ``model`` keeps counting from where it was
+    callbacks: list[BaseCallback]  # those that the user named
 
 
 def prepare(args: argparse.Namespace) -> Preparation:

@@ -17,39 +17,22 @@ from spi_plugins.plugins.registry import describe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that is needed to repeat a run; refuses fields of wrong types with a ``ValueError``.
+    """Everything that is needed to repeat a run; refuses fields of wrong types with a ``ValueError``."""
 
-    Attributes:
-        algorithm: registered name.
-        policy: the policy's name.
-        env: a registered name, ``"<family>:<id>"`` or a Gymnasium id.
-        env_kwargs: for the environment's factory.
-        n_envs: copies of the environment.
-        seed: of networks, actions and environment.
-        n_timesteps: environment steps to take in total, resumed parts included.
-        hyperparameters: for the algorithm's constructor; the rest have its defaults.
-        callbacks: registered callbacks, ``[name, kwargs]`` each.
-        save_freq: environment steps between checkpoints; 0 for none.
-        eval_episodes: episodes of the evaluation at the end; 0 for none.
-        tensorboard_log: TensorBoard's folder, or ``None``.
-        resumed_from: the model file that the run started from, if any.
-        version: the version of spi-plugins that wrote the run.
-    """
-
-    algorithm: str
-    policy: str
-    env: str
-    env_kwargs: Mapping[str, Any]
-    n_envs: int
-    seed: int
-    n_timesteps: int
-    hyperparameters: Mapping[str, Any]
-    callbacks: Sequence[tuple[str, Mapping[str, Any]]] = ()
-    save_freq: int = 0
-    eval_episodes: int = 10
-    tensorboard_log: str | None = None
-    resumed_from: str | None = None
-    version: str = __version__
+    algorithm: str  # registered name
+    policy: str  # the policy's name
+    env: str  # a registered name, ``"<family>:<id>"`` or a Gymnasium id
+    env_kwargs: Mapping[str, Any]  # for the environment's factory
+    n_envs: int  # copies of the environment
+    seed: int  # of networks, actions and environment
+    n_timesteps: int  # environment steps to take in total, resumed parts included
+    hyperparameters: Mapping[str, Any]  # for the algorithm's constructor; the rest have its defaults
+    callbacks: Sequence[tuple[str, Mapping[str, Any]]] = ()  # registered callbacks, ``[name, kwargs]`` each
+    save_freq: int = 0  # environment steps between checkpoints; 0 for none
+    eval_episodes: int = 10  # episodes of the evaluation at the end; 0 for none
+    tensorboard_log: str | None = None  # TensorBoard's folder, or ``None``
+    resumed_from: str | None = None  # the model file that the run started from, if any
+    version: str = __version__  # the version of spi-plugins that wrote the run
 
     def __post_init__(self) -> None:
         for name, allowed in get_type_hints(type(self)).items():

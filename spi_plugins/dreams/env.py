@@ -65,19 +65,13 @@ class DreamConfig(Config):
 
 
 class DreamParams(NamedTuple):
-    """What may change without a retrace.
+    """What may change without a retrace."""
 
-    Attributes:
-        model: the world model's parameters.
-        starts: latents ``[S, *Z]`` of real states, in one of which each episode starts.
-        obs_low: lower bound of a decoded observation, broadcastable to it; unused otherwise.
-        obs_high: upper bound.
-    """
-
-    model: Params
-    starts: Float[Array, " S *Z"]
+    model: Params  # the world model's parameters
+    starts: Float[Array, " S *Z"]  # latents ``[S, *Z]`` of real states, in one of which each episode starts
+    # Lower bound of a decoded observation, broadcastable to it; unused otherwise
     obs_low: Float[Array, " *o"]
-    obs_high: Float[Array, " *o"]
+    obs_high: Float[Array, " *o"]  # upper bound
 
 
 class History(NamedTuple):

@@ -80,15 +80,10 @@ class StoredWorldModel(NamedTuple):
 
 
 class Experience(NamedTuple):
-    """Real observations, which become the start states of a file.
+    """Real observations, which become the start states of a file."""
 
-    Attributes:
-        obs: observations ``[S, ...]``, at least one.
-        first: which of them begin an episode, bool ``[S]``.
-    """
-
-    obs: Observation
-    first: NDArray[np.bool_]
+    obs: Observation  # observations ``[S, ...]``, at least one
+    first: NDArray[np.bool_]  # which of them begin an episode, bool ``[S]``
 
 
 def store_world_model(

@@ -19,48 +19,30 @@ from spi_plugins.types import Observation, PyTree
 
 
 class VectorState(NamedTuple):
-    """``B`` environments between two steps.
+    """``B`` environments between two steps."""
 
-    Attributes:
-        env: the environments' own states, each leaf with a leading axis ``B``.
-        key: typed PRNG keys, one chain per environment.
-        elapsed: steps since the last reset.
-        episode_return: undiscounted sum of the episode's rewards so far.
-        episode_cost: undiscounted sum of the episode's costs so far.
-    """
-
-    env: PyTree
-    key: Key[Array, " B"]
-    elapsed: Int32[Array, " B"]
-    episode_return: Float[Array, " B"]
-    episode_cost: Float[Array, " B"]
+    env: PyTree  # the environments' own states, each leaf with a leading axis ``B``
+    key: Key[Array, " B"]  # typed PRNG keys, one chain per environment
+    elapsed: Int32[Array, " B"]  # steps since the last reset
+    episode_return: Float[Array, " B"]  # undiscounted sum of the episode's rewards so far
+    episode_cost: Float[Array, " B"]  # undiscounted sum of the episode's costs so far
 
 
 class VectorStep(NamedTuple):
-    """One step of ``B`` environments.
+    """One step of ``B`` environments."""
 
-    Attributes:
-        obs: observation to act on next: the first of a new episode after a reset, else ``final_obs``.
-        final_obs: observation of the state that the step reached, before any reset.
-        reward: reward of the step.
-        cost: cost of the step.
-        terminated: the state reached is terminal.
-        truncated: the time limit was reached in a state that is not terminal; never true with ``terminated``.
-        episode_return: the episode's sum of rewards up to and including this step.
-        episode_length: the episode's steps, including this one.
-        episode_cost: the episode's sum of costs up to and including this step.
-        info: ``env.info`` of the state reached; empty if the environment has none.
-    """
-
+    # Observation to act on next: the first of a new episode after a reset, else ``final_obs``
     obs: Observation
-    final_obs: Observation
+    final_obs: Observation  # observation of the state that the step reached, before any reset
     reward: Float[Array, " B"]
     cost: Float[Array, " B"]
-    terminated: Bool[Array, " B"]
+    terminated: Bool[Array, " B"]  # the state reached is terminal
+    # The time limit was reached in a state that is not terminal; never true with ``terminated``
     truncated: Bool[Array, " B"]
-    episode_return: Float[Array, " B"]
-    episode_length: Int32[Array, " B"]
-    episode_cost: Float[Array, " B"]
+    episode_return: Float[Array, " B"]  # the episode's sum of rewards up to and including this step
+    episode_length: Int32[Array, " B"]  # the episode's steps, including this one
+    episode_cost: Float[Array, " B"]  # the episode's sum of costs up to and including this step
+    # ``env.info`` of the state reached; empty if the environment has none
     info: dict[str, Float[Array, " B"]]
 
 

@@ -75,14 +75,10 @@ class Configured:
 
     Unlike two ``functools.partial``, two of these are equal if their parts are. So environments with equal settings
     share one compilation, even after pickling.
-
-    Attributes:
-        function: defined at the top of a module, so that it can be pickled.
-        config: frozen, therefore hashable.
     """
 
-    function: Callable[..., Any]
-    config: Hashable
+    function: Callable[..., Any]  # defined at the top of a module, so that it can be pickled
+    config: Hashable  # frozen, therefore hashable
 
     def __call__(self, *args: Any) -> Any:
         """Call ``function(config, *args)``."""

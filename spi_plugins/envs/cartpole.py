@@ -24,23 +24,14 @@ _State = Float[Array, "4"]
 
 
 class CartPoleParams(NamedTuple):
-    """The physics, in SI units.
+    """The physics, in SI units."""
 
-    Attributes:
-        gravity: m/s².
-        cart_mass: kg.
-        pole_mass: kg.
-        half_length: distance from the hinge to the pole's center of mass, m.
-        force: force of one push, N.
-        time_step: s.
-    """
-
-    gravity: float = 9.8
-    cart_mass: float = 1.0
-    pole_mass: float = 0.1
-    half_length: float = 0.5
-    force: float = 10.0
-    time_step: float = 0.02
+    gravity: float = 9.8  # m/s²
+    cart_mass: float = 1.0  # kg
+    pole_mass: float = 0.1  # kg
+    half_length: float = 0.5  # distance from the hinge to the pole's center of mass, m
+    force: float = 10.0  # force of one push, N
+    time_step: float = 0.02  # s
 
 
 def make_cartpole(max_episode_steps: int = 500) -> FunctionalEnv:

@@ -30,15 +30,10 @@ _State = Int[Array, ""]  # index of a cell that is not a wall, see ``grid_layout
 
 
 class ConfoundingGridParams(NamedTuple):
-    """What may change without a retrace.
+    """What may change without a retrace."""
 
-    Attributes:
-        epsilon: probability that the fork leads to the lower corridor, in (0, 1).
-        gamma: discount for which the rewards at the corridors' ends compensate, in (0, 1).
-    """
-
-    epsilon: float
-    gamma: float
+    epsilon: float  # probability that the fork leads to the lower corridor, in (0, 1)
+    gamma: float  # discount for which the rewards at the corridors' ends compensate, in (0, 1)
 
 
 def make_confounding_grid(

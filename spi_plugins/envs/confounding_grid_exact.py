@@ -22,21 +22,14 @@ from spi_plugins.envs.confounding_grid_layout import (
 
 
 class GridModel(NamedTuple):
-    """A finite Markov decision process with four actions.
+    """A finite Markov decision process with four actions."""
 
-    Attributes:
-        transition: probability of the next state (last axis), given state and action.
-        reward: reward of state and action.
-        gamma: discount.
-        start: the state in which an episode begins.
-        decisions: the two states at ``!``, upper and lower.
-    """
-
+    # Probability of the next state (last axis), given state and action
     transition: Float[np.ndarray, "S 4 S"]
-    reward: Float[np.ndarray, "S 4"]
+    reward: Float[np.ndarray, "S 4"]  # reward of state and action
     gamma: float
-    start: int
-    decisions: tuple[int, int]
+    start: int  # the state in which an episode begins
+    decisions: tuple[int, int]  # the two states at ``!``, upper and lower
 
 
 def exact_model(env: FunctionalEnv) -> GridModel:

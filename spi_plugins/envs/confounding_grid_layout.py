@@ -17,15 +17,10 @@ _INTENSITIES = {"#": 50, ">": 100, "!": 100, "I": 120, "@": 180, "W": 200, "G": 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfoundingGridConfig:
-    """Settings that determine the shapes.
+    """Settings that determine the shapes."""
 
-    Attributes:
-        n_path: cells of a corridor, including its end, where the agent decides.
-        size: side of the image in pixels; ``None`` to observe the index of the state.
-    """
-
-    n_path: int
-    size: int | None
+    n_path: int  # cells of a corridor, including its end, where the agent decides
+    size: int | None  # side of the image in pixels; ``None`` to observe the index of the state
 
     def __post_init__(self) -> None:
         """Check that there is a corridor, and that every cell of the map is visible."""
@@ -38,30 +33,20 @@ class ConfoundingGridConfig:
 
 
 class GridLayout(NamedTuple):
-    """A map of ``ROWS`` rows; its states are the cells that are not walls, counted row by row. All on the host.
+    """A map of ``ROWS`` rows; its states are the cells that are not walls, counted row by row. All on the host."""
 
-    Attributes:
-        symbols: the rows of the map, one character per cell: ``#`` wall, ``I`` start, ``@`` fork, ``>`` corridor,
-            ``!`` a corridor's end, where the agent has to decide, ``W``, ``G`` and ``F`` the ends of an episode.
-        cells: the cell of each state, counted row by row.
-        successors: the state that each action leads to; at the fork, the one above.
-        payments: ``NOTHING``, ``STEP``, ``GOAL`` or ``FALL`` for each state and action.
-        terminal: the states that end an episode, all absorbing.
-        start: the state at ``I``.
-        fork: the state at ``@``.
-        branches: the states that the fork leads to: the upper, usual one, and the lower, rare one.
-        decisions: the states at ``!``, upper and lower.
-    """
-
+    # The rows of the map, one character per cell: ``#`` wall, ``I`` start, ``@`` fork, ``>`` corridor, ``!`` a
+    # corridor's end, where the agent has to decide, ``W``, ``G`` and ``F`` the ends of an episode
     symbols: tuple[str, ...]
-    cells: Int[np.ndarray, " S"]
-    successors: Int[np.ndarray, "S 4"]
-    payments: Int[np.ndarray, "S 4"]
-    terminal: Bool[np.ndarray, " S"]
-    start: int
-    fork: int
+    cells: Int[np.ndarray, " S"]  # the cell of each state, counted row by row
+    successors: Int[np.ndarray, "S 4"]  # the state that each action leads to; at the fork, the one above
+    payments: Int[np.ndarray, "S 4"]  # ``NOTHING``, ``STEP``, ``GOAL`` or ``FALL`` for each state and action
+    terminal: Bool[np.ndarray, " S"]  # the states that end an episode, all absorbing
+    start: int  # the state at ``I``
+    fork: int  # the state at ``@``
+    # The states that the fork leads to: the upper, usual one, and the lower, rare one
     branches: tuple[int, int]
-    decisions: tuple[int, int]
+    decisions: tuple[int, int]  # the states at ``!``, upper and lower
 
 
 @functools.cache

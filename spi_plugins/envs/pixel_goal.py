@@ -18,17 +18,11 @@ _FRAME_SIZE = 320  # pixels; a rendered frame has at least half of them
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelGoalConfig:
-    """Settings that determine the shapes.
+    """Settings that determine the shapes."""
 
-    Attributes:
-        size: cells along a side.
-        scale: pixels along a cell's side.
-        num_hazards: number of red cells.
-    """
-
-    size: int
-    scale: int
-    num_hazards: int
+    size: int  # cells along a side
+    scale: int  # pixels along a cell's side
+    num_hazards: int  # number of red cells
 
     def __post_init__(self) -> None:
         """Check that everything fits on the board."""
@@ -44,31 +38,19 @@ class PixelGoalConfig:
 
 
 class PixelGoalParams(NamedTuple):
-    """What may change without a retrace.
+    """What may change without a retrace."""
 
-    Attributes:
-        slip: probability that a move goes in a uniformly drawn direction instead.
-        goal_reward: reward for reaching the goal.
-        step_penalty: subtracted from the reward of each step.
-    """
-
-    slip: float
-    goal_reward: float
-    step_penalty: float
+    slip: float  # probability that a move goes in a uniformly drawn direction instead
+    goal_reward: float  # reward for reaching the goal
+    step_penalty: float  # subtracted from the reward of each step
 
 
 class PixelGoalState(NamedTuple):
-    """Cells, counted row by row.
+    """Cells, counted row by row."""
 
-    Attributes:
-        agent: the agent's cell.
-        goal: the goal's cell.
-        hazards: cells that cost; distinct, and neither the goal nor the agent's first cell.
-    """
-
-    agent: Int[Array, ""]
-    goal: Int[Array, ""]
-    hazards: Int[Array, " N"]
+    agent: Int[Array, ""]  # the agent's cell
+    goal: Int[Array, ""]  # the goal's cell
+    hazards: Int[Array, " N"]  # cells that cost; distinct, and neither the goal nor the agent's first cell
 
 
 def make_pixel_goal(

@@ -25,23 +25,14 @@ _CELL_SIZE = 0.9  # meters
 
 
 class PointGoalParams(NamedTuple):
-    """What may change without a retrace.
+    """What may change without a retrace."""
 
-    Attributes:
-        top_speed: speed at full drive, m/s.
-        speed_lag: time constant of the speed, s, at least ``time_step``.
-        top_spin: turning rate at full turn, rad/s.
-        spin_lag: time constant of the turning rate, s, at least ``time_step``.
-        time_step: s.
-        goal_bonus: reward for reaching a goal.
-    """
-
-    top_speed: float = 1.0
-    speed_lag: float = 0.3
-    top_spin: float = 3.0
-    spin_lag: float = 0.2
-    time_step: float = 0.1
-    goal_bonus: float = 1.0
+    top_speed: float = 1.0  # speed at full drive, m/s
+    speed_lag: float = 0.3  # time constant of the speed, s, at least ``time_step``
+    top_spin: float = 3.0  # turning rate at full turn, rad/s
+    spin_lag: float = 0.2  # time constant of the turning rate, s, at least ``time_step``
+    time_step: float = 0.1  # s
+    goal_bonus: float = 1.0  # reward for reaching a goal
 
 
 _Params: TypeAlias = PointGoalParams
@@ -49,25 +40,15 @@ _Action: TypeAlias = Float[Array, "2"]
 
 
 class PointGoalState(NamedTuple):
-    """One arena, in meters, seconds and radians. Its center is the origin.
+    """One arena, in meters, seconds and radians. Its center is the origin."""
 
-    Attributes:
-        position: the robot's position.
-        velocity: the robot's velocity, along the arena's axes.
-        heading: the robot's heading, counterclockwise from the x axis, in [-pi, pi].
-        spin: the robot's turning rate, counterclockwise.
-        goal: center of the goal.
-        hazards: centers of the hazards.
-        free: cells of the layout without a hazard.
-    """
-
-    position: Float[Array, "2"]
-    velocity: Float[Array, "2"]
-    heading: Float[Array, ""]
-    spin: Float[Array, ""]
-    goal: Float[Array, "2"]
-    hazards: Float[Array, "N 2"]
-    free: Bool[Array, " cells"]
+    position: Float[Array, "2"]  # the robot's position
+    velocity: Float[Array, "2"]  # the robot's velocity, along the arena's axes
+    heading: Float[Array, ""]  # the robot's heading, counterclockwise from the x axis, in [-pi, pi]
+    spin: Float[Array, ""]  # the robot's turning rate, counterclockwise
+    goal: Float[Array, "2"]  # center of the goal
+    hazards: Float[Array, "N 2"]  # centers of the hazards
+    free: Bool[Array, " cells"]  # cells of the layout without a hazard
 
 
 def make_point_goal(

@@ -12,21 +12,13 @@ _GAP = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PointGoalConfig:
-    """Settings that determine the shapes and the layout.
+    """Settings that determine the shapes and the layout."""
 
-    Attributes:
-        cells: square cells along a side of the arena.
-        cell_size: side of a cell, in meters.
-        num_hazards: number of circles that cost.
-        hazard_radius: in meters.
-        goal_radius: in meters.
-    """
-
-    cells: int
-    cell_size: float
-    num_hazards: int
-    hazard_radius: float
-    goal_radius: float
+    cells: int  # square cells along a side of the arena
+    cell_size: float  # side of a cell, in meters
+    num_hazards: int  # number of circles that cost
+    hazard_radius: float  # in meters
+    goal_radius: float  # in meters
 
     def __post_init__(self) -> None:
         """Check that everything fits."""

@@ -25,17 +25,11 @@ _ONE_NUMBER = ActionSpec(kind="box", shape=(1,), low=(-1.0,), high=(1.0,))
 
 
 class ProbeState(NamedTuple):
-    """What the agent may need to know, and the elapsed time.
+    """What the agent may need to know, and the elapsed time."""
 
-    Attributes:
-        signal: -1 or 1, drawn at the start; in ``make_box_target`` uniform in [-1, 1].
-        rule: 0 or 1, drawn at the start.
-        elapsed: steps since the start.
-    """
-
-    signal: Float[Array, ""]
-    rule: Int[Array, ""]
-    elapsed: Int[Array, ""]
+    signal: Float[Array, ""]  # -1 or 1, drawn at the start; in ``make_box_target`` uniform in [-1, 1]
+    rule: Int[Array, ""]  # 0 or 1, drawn at the start
+    elapsed: Int[Array, ""]  # steps since the start
 
 
 _Reward = Callable[[ProbeState, Array, ProbeState, Any], Float[Array, ""]]

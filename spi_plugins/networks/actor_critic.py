@@ -36,22 +36,15 @@ EncoderKind = Literal["mlp", "cnn", "multi_input"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ActorCriticConfig(Config):
-    """Sizes of the networks. Frozen and hashable.
+    """Sizes of the networks. Frozen and hashable."""
 
-    Attributes:
-        encoder: which observations are read and where the latent lies, see the module's docstring.
-        pi: widths of the actor's dense layers.
-        vf: widths of the critic's dense layers; ``None`` shares the actor's.
-        latent: widths of the dense layers between features and ``z``, none for the features themselves; given, the
-            layers of actor and critic are on ``z``. ``None`` leaves ``z`` where the module's docstring has it.
-        activation: name in ``networks.mlp.ACTIVATIONS``, after every dense layer.
-    """
-
-    encoder: EncoderKind
-    pi: tuple[int, ...]
-    vf: tuple[int, ...] | None
+    encoder: EncoderKind  # which observations are read and where the latent lies, see the module's docstring
+    pi: tuple[int, ...]  # widths of the actor's dense layers
+    vf: tuple[int, ...] | None  # widths of the critic's dense layers; ``None`` shares the actor's
+    # Widths of the dense layers between features and ``z``, none for the features themselves; given, the layers of
+    # actor and critic are on ``z``. ``None`` leaves ``z`` where the module's docstring has it.
     latent: tuple[int, ...] | None = None
-    activation: str = "tanh"
+    activation: str = "tanh"  # name in ``networks.mlp.ACTIVATIONS``, after every dense layer
     ortho_init: bool = hyperparameter(True, "Orthogonal kernels of the dense layers; `False`: LeCun-normal")
     log_std_init: float = hyperparameter(0.0, "First log standard deviation of actions", low=-20, high=20)
     share_features_extractor: bool = hyperparameter(True, "Let the critic read the actor's convolutions")

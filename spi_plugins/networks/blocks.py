@@ -12,17 +12,11 @@ from jaxtyping import Array, Float
 
 
 class DensityShape(NamedTuple):
-    """What a transition net must return.
+    """What a transition net must return."""
 
-    Attributes:
-        components: mixture components ``K``; 1 without a mixture.
-        stochastic: whether each location comes with a scale.
-        mixture: whether the components come with weights.
-    """
-
-    components: int
-    stochastic: bool
-    mixture: bool
+    components: int  # mixture components ``K``; 1 without a mixture
+    stochastic: bool  # whether each location comes with a scale
+    mixture: bool  # whether the components come with weights
 
     @property
     def slices(self) -> int:
@@ -31,16 +25,12 @@ class DensityShape(NamedTuple):
 
 
 class DensityOutputs(NamedTuple):
-    """Outputs of a transition net without a Lipschitz bound, in the block layout.
+    """Outputs of a transition net without a Lipschitz bound, in the block layout."""
 
-    Attributes:
-        loc: means of the components.
-        scale: standard deviations before softplus; ``None`` for a deterministic net.
-        log_weights: normalized log weights of the components; ``None`` without a mixture.
-    """
-
-    loc: Float[Array, "b G K C M"]
+    loc: Float[Array, "b G K C M"]  # means of the components
+    # Standard deviations before softplus; ``None`` for a deterministic net
     scale: Float[Array, "b G K C M"] | None
+    # Normalized log weights of the components; ``None`` without a mixture
     log_weights: Float[Array, "B K"] | None
 
 

@@ -37,22 +37,14 @@ class WarmStart(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What turns the loop into a planner.
-
-    Attributes:
-        name: the planner's name.
-        config: settings of the loop.
-        select: selects the elites.
-        with_cost: whether costs are estimated; the model then needs them.
-        cost_aggregation: how the heads of the immediate cost are aggregated.
-        executes: whether the first action of an ``"elite"``, drawn by weight, or of the ``"mean"`` is executed.
-    """
+    """What turns the loop into a planner."""
 
     name: str
     config: SearchConfig
     select: Select
-    with_cost: bool = False
-    cost_aggregation: CostAggregation = "mean"
+    with_cost: bool = False  # whether costs are estimated; the model then needs them
+    cost_aggregation: CostAggregation = "mean"  # how the heads of the immediate cost are aggregated
+    # Whether the first action of an ``"elite"``, drawn by weight, or of the ``"mean"`` is executed
     executes: Literal["elite", "mean"] = "elite"
 
 

@@ -27,18 +27,13 @@ class Minibatch(NamedTuple):
 
 
 class FlatRollout(NamedTuple):
-    """Steps with the time and environment axes folded into one, time-major.
+    """Steps with the time and environment axes folded into one, time-major."""
 
-    Attributes:
-        rows: all ``T·B`` of them. Without ``final_obs``, ``rows.obs`` still has ``(T + 1)·B`` entries, so that nothing
-            is copied: row ``i`` is followed by row ``i + B``.
-        final_obs: the folded successors, or ``None``.
-        n_envs: ``B``.
-    """
-
+    # All ``T·B`` of them. Without ``final_obs``, ``rows.obs`` still has ``(T + 1)·B`` entries, so that nothing is
+    # copied: row ``i`` is followed by row ``i + B``.
     rows: Minibatch
-    final_obs: Observation | None
-    n_envs: int
+    final_obs: Observation | None  # the folded successors, or ``None``
+    n_envs: int  # ``B``
 
 
 def fold(tree: PyTree) -> PyTree:

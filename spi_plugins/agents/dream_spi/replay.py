@@ -31,17 +31,11 @@ class Sequences(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """The last sequences.
+    """The last sequences."""
 
-    Attributes:
-        sequences: arrays with a leading axis of ``capacity``.
-        position: the next place to write.
-        size: filled places.
-    """
-
-    sequences: Sequences
-    position: Int[Array, ""]
-    size: Int[Array, ""]
+    sequences: Sequences  # arrays with a leading axis of ``capacity``
+    position: Int[Array, ""]  # the next place to write
+    size: Int[Array, ""]  # filled places
 
 
 def init_ring(observations: ObservationSpec, actions: ActionSpec, capacity: int, n_steps: int) -> Ring:
