@@ -1,6 +1,5 @@
 """Real steps for a world model: any policy in any environment, as replay buffers for fitting and checking."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -10,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.actions import from_action, stored_action
-from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, to_device
+from spi_plugins import buffers, host_buffers
+from spi_plugins.actions import from_action, stored_action, stored_size
+from spi_plugins.algorithms.stepping import advance, check_rows, to_device
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.checks import check_finite
-from spi_plugins.spaces import action_spec
+from spi_plugins.host_buffers import HostBuffer
+from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import COST_KEY, Observation
 
 
@@ -30,7 +31,7 @@ class Predicts(Protocol):
 class Gathered(NamedTuple):
     """The steps of a policy."""
 
-    slots: Any  # a ``buffers.Slot`` of arrays ``[B, T, ...]`` on the host
+    slots: Slot  # arrays ``[B, T, ...]`` on the host
     sizes: NDArray[np.int64]  # slots of each environment that hold something, ``[B]``
     has_costs: bool  # whether every step reported a cost
     episode_returns: list[float]  # of the finished episodes
@@ -83,10 +84,11 @@ def gather(
     env.seed(seed)
     space.seed(seed)
     obs, spec, n_envs = env.reset(), action_spec(space), env.num_envs
-    rings = _Rings(n_envs, 2 * -(-n_steps // n_envs) + 1, math.prod(spec.shape))
-    rings.begin(to_device(env.observation_space, obs), np.ones(n_envs, bool))
+    ring = _empty_ring(env, 2 * -(-n_steps // n_envs) + 1)
+    blank, everywhere = jax.tree.map(lambda x: x[:, 0].copy(), ring.slots), np.ones(n_envs, bool)
+    host_buffers.add(ring, blank._replace(obs=to_device(env.observation_space, obs)), everywhere)
     returns, finished, has_costs = np.zeros(n_envs), list[float](), True
-    state, starts = None, np.ones(n_envs, bool)
+    state, starts = None, everywhere.copy()
     for done in range(n_envs, n_steps + n_envs, n_envs):
         if policy is None:
             action = np.stack([space.sample() for _ in range(n_envs)])
@@ -98,65 +100,27 @@ def gather(
         has_costs &= all(COST_KEY in info for info in stepped.infos)
         cost = np.asarray([info.get(COST_KEY, 0.0) for info in stepped.infos], np.float32)
         check_finite(f"at time step {done}: the cost", cost)
-        rings.add(stepped, reached, np.asarray(from_action(space, np.asarray(action))), cost)
+        taken = from_action(space, np.asarray(action)).reshape(n_envs, -1)
+        fields: Any = reached, taken, stepped.reward, cost, stepped.terminated, stepped.truncated, everywhere
+        host_buffers.add(ring, Slot(*fields), everywhere)
         ended = stepped.done
         returns += stepped.reward
         finished += returns[ended].tolist()
         returns[ended] = 0.0
         if ended.any():
-            rings.begin(stepped.next_obs, ended)
+            host_buffers.add(ring, blank._replace(obs=stepped.next_obs), ended)
         obs, starts = stepped.raw_obs, ended
         if on_progress is not None:
             on_progress(min(done, n_steps))
-    actions = rings.slots.action.reshape(-1, *spec.shape)
-    stored = np.asarray(jax.jit(stored_action, static_argnums=0)(spec, actions))
-    rings.slots.action[:] = stored.reshape(rings.slots.action.shape)
-    slots: Any = rings.slots
-    return Gathered(Slot(*slots), rings.sizes, has_costs, finished)
+    actions: Any = ring.slots.action
+    stored = jax.jit(stored_action, static_argnums=0)(spec, actions.reshape(-1, *spec.shape))
+    actions[:] = np.asarray(stored).reshape(actions.shape)
+    return Gathered(ring.slots, ring.size, has_costs, finished)
 
 
-class _HostSlots(NamedTuple):
-    """A ``buffers.Slot`` of writable NumPy arrays."""
-
-    obs: Any
-    action: NDArray[np.float32]
-    reward: NDArray[np.float32]
-    cost: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    valid: NDArray[np.bool_]
-
-
-class _Rings:
-    """Growing rows of slots, one for each environment; actions flat, in the units of their specification."""
-
-    def __init__(self, n_envs: int, capacity: int, n_action: int):
-        lead = (n_envs, capacity)
-        reward, cost = (np.zeros(lead, np.float32) for _ in range(2))
-        terminated, truncated, valid = (np.zeros(lead, bool) for _ in range(3))
-        action = np.zeros((*lead, n_action), np.float32)
-        self.slots = _HostSlots(None, action, reward, cost, terminated, truncated, valid)
-        self.sizes = np.zeros(n_envs, np.int64)
-
-    def begin(self, obs: Observation, rows: NDArray[np.bool_]) -> None:
-        """Write the first observation of an episode in some rows."""
-        if self.slots.obs is None:
-            shape = self.slots.reward.shape
-            empty = jax.tree.map(lambda x: np.zeros((*shape, *x.shape[1:]), x.dtype), obs)
-            self.slots = self.slots._replace(obs=empty)
-        self._write(rows, obs, {})
-
-    def add(
-        self, stepped: Stepped, reached: Observation, action: NDArray[Any], cost: NDArray[np.float32]
-    ) -> None:
-        """Write a step in all rows."""
-        values = {"reward": stepped.reward, "cost": cost, "terminated": stepped.terminated,
-                  "truncated": stepped.truncated, "valid": True, "action": action.reshape(len(cost), -1)}  # fmt: skip
-        self._write(np.ones(len(cost), bool), reached, values)
-
-    def _write(self, rows: NDArray[np.bool_], obs: Observation, values: dict[str, Any]) -> None:
-        place = (np.flatnonzero(rows), self.sizes[rows])
-        jax.tree.map(lambda ring, new: ring.__setitem__(place, new[rows]), self.slots.obs, obs)
-        for name, value in values.items():
-            getattr(self.slots, name)[place] = value if value is True else value[rows]
-        self.sizes[rows] += 1
+def _empty_ring(env: VecEnv, capacity: int) -> HostBuffer:
+    """A ring in memory, whose actions are flat and in the units of their specification."""
+    observations, size = observation_spec(env.observation_space), stored_size(action_spec(env.action_space))
+    like = jax.eval_shape(lambda: buffers.init(observations, size, env.num_envs, capacity)).slots
+    position, filled = np.zeros((2, env.num_envs), np.int64)
+    return HostBuffer(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like), position, filled)
