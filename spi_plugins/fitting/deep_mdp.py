@@ -31,14 +31,11 @@ def make_deep_mdp_world(
     model: dict[str, Any],
     gamma: float = 0.99,
 ) -> WorldModel:
-    """The world model ``"deep_mdp"``, which only an agent fits.
+    """The world model ``"deep_mdp"``, of any observations and actions, which only an agent fits.
 
-    Args:
-        observations: what the encoder reads.
-        actions: of any kind.
-        encoder: fields of ``networks.actor_critic.ActorCriticConfig``; those of actor and critic do not matter.
-        model: fields of ``world_models.deep_mdp_networks.DeepMDPConfig``.
-        gamma: the agent's discount per step.
+    ``encoder`` has fields of ``networks.actor_critic.ActorCriticConfig``, where those of actor and critic do not
+    matter, ``model`` those of ``world_models.deep_mdp_networks.DeepMDPConfig``; ``gamma`` is the agent's discount per
+    step.
 
     Raises:
         ValueError: a setting is out of range.

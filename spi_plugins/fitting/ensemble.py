@@ -121,12 +121,9 @@ def _make_learner(parts: EnsembleParts) -> Learner:
 
 
 def make_ensemble_world(observations: ObservationSpec, actions: ActionSpec, **settings: Any) -> WorldModel:
-    """The world model ``"ensemble"``.
+    """The world model ``"ensemble"``, of numbers (also in a Dict) or one image, and actions of any kind.
 
-    Args:
-        observations: numbers (also in a Dict), or one image.
-        actions: of any kind.
-        **settings: fields of ``world_models.ensemble.EnsembleConfig``; lists count as tuples.
+    ``settings`` are fields of ``world_models.ensemble.EnsembleConfig``; lists count as tuples.
 
     Raises:
         ValueError: a setting is out of range, or images are in a Dict.

@@ -34,7 +34,7 @@ def fit(
     learning_rate: float = 3e-4,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> tuple[Params, dict[str, float]]:
-    """Fit all parts of a world model to what a buffer holds.
+    """Fit all parts of a world model to what a buffer holds, by ``n_updates`` gradient steps.
 
     Args:
         world: of a kind that can be fitted alone.

@@ -24,14 +24,7 @@ class OpenLoop(NamedTuple):
 
 
 def open_loop(model: Model, params: Params, actions: ActionSpec, windows: Windows) -> OpenLoop:
-    """Roll the model along the actions of real windows.
-
-    Args:
-        model: the functions.
-        params: their parameters.
-        actions: of the environment.
-        windows: of ``H`` steps; a window counts up to the end of its episode.
-    """
+    """Roll the model along the actions of real windows, each of which counts up to the end of its episode."""
     shape = windows.done.shape
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), windows.obs)
     z = model.encode(params, rows).reshape(*shape, *model.spec.latent_shape)

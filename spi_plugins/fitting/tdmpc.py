@@ -24,13 +24,10 @@ def tdmpc_world(world: TDMPC, learner: Learner | None = None) -> WorldModel:
 
 
 def make_tdmpc_world(observations: ObservationSpec, actions: ActionSpec, **settings: Any) -> WorldModel:
-    """The world model ``"tdmpc"``.
+    """The world model ``"tdmpc"``, of any observations that SPOWL takes and actions in a box.
 
-    Args:
-        observations: any that SPOWL takes.
-        actions: a box.
-        **settings: fields of ``world_models.tdmpc.TDMPCConfig``; lists count as tuples. The sizes are ``SMALL`` by
-            default, without costs and, for numbers, with a decoder.
+    ``settings`` are fields of ``world_models.tdmpc.TDMPCConfig``; lists count as tuples. The sizes are ``SMALL`` by
+    default, without costs and, for numbers, with a decoder.
 
     Raises:
         ValueError: a setting is out of range, or the actions are not a box.

@@ -13,15 +13,7 @@ from spi_plugins.types import ActionSpec
 def straight_through(
     logits: Float[Array, "*batch C"], key: PRNGKeyArray | None = None
 ) -> Float[Array, "*batch C"]:
-    """One-hot of the most likely class, or of a sampled one, with the gradient of the probabilities.
-
-    Args:
-        logits: unnormalized log probabilities.
-        key: draws the class by Gumbel noise; ``None`` for the mode.
-
-    Returns:
-        Exact one-hot vectors with the gradient of the softmax.
-    """
+    """One-hot of the most likely class, or of one sampled by ``key``, with the gradient of the softmax."""
     probabilities = jax.nn.softmax(logits)
     scores = logits if key is None else logits + jax.random.gumbel(key, logits.shape)
     hot = jax.nn.one_hot(jnp.argmax(jax.lax.stop_gradient(scores), axis=-1), logits.shape[-1])
@@ -33,12 +25,6 @@ class CategoricalLatent(nnx.Module):
     """Dense head onto ``categories`` independent categorical variables with ``classes`` values each.
 
     Returns their modes, with straight-through gradients. The kernel is LeCun-normal, the bias 0.
-
-    Args:
-        features_in: length of the input vectors.
-        categories: number of variables.
-        classes: values of each variable.
-        rngs: source of the initial kernel.
     """
 
     def __init__(self, features_in: int, categories: int = 32, classes: int = 32, *, rngs: nnx.Rngs) -> None:
@@ -56,12 +42,7 @@ class CategoricalLatent(nnx.Module):
 class CategoricalTransition(nnx.Module):
     """Transition net on categorical latents: embeds entries and action, then dense layers to logits.
 
-    Args:
-        latent_shape: ``(categories, classes)``.
-        action_spec: discrete actions are embedded, others enter as a vector.
-        hidden_sizes: widths of the dense layers.
-        embedding: width of the embeddings, drawn from a standard normal.
-        rngs: source of the initial weights.
+    Discrete actions are embedded, others enter as a vector. Embeddings start from a standard normal.
     """
 
     def __init__(

@@ -14,17 +14,11 @@ lecun_normal: Callable[..., Array] = jax.nn.initializers.lecun_normal()
 
 
 class DenseTrunk(nnx.Module):
-    """Dense layers, each followed by a nonlinearity.
+    """Dense layers with LeCun-normal kernels, each followed by a nonlinearity.
 
     With ``lipschitz``, kernels are divided by ``spectral.dense_norm_bound`` and the nonlinearity is GroupSort, so the
-    trunk is 1-Lipschitz in its first input. Otherwise kernels are free and the nonlinearity is ReLU.
-
-    Args:
-        size: length of the input.
-        appended: length of a second input to the first layer, which the bound does not cover.
-        hidden_sizes: widths; may be empty.
-        lipschitz: see above.
-        rngs: source of the initial kernels, LeCun-normal.
+    trunk is 1-Lipschitz in its first input. Otherwise kernels are free and the nonlinearity is ReLU. ``appended`` is
+    the length of a second input to the first layer, which the bound does not cover.
     """
 
     def __init__(

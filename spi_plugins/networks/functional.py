@@ -24,14 +24,7 @@ class Network(NamedTuple):
 
 
 def functional(factory: Callable[[nnx.Rngs], nnx.Module]) -> Network:
-    """Split the module that ``factory`` builds into ``init`` and ``apply``.
-
-    Args:
-        factory: builds the module; all its variables must be ``nnx.Param``.
-
-    Returns:
-        A ``Network`` whose parameters are a nested dict of arrays.
-    """
+    """Split the module that ``factory`` builds, whose variables must all be ``nnx.Param``."""
     graphdef = nnx.split(nnx.eval_shape(lambda: factory(nnx.Rngs(0))))[0]
 
     def init(key: jax.Array) -> Params:

@@ -14,12 +14,7 @@ def draw_seed(key: PRNGKeyArray) -> UInt32[Array, "2"]:
 
 
 def hashed_bits(seed: UInt32[Array, "2"], shape: tuple[int, ...]) -> UInt32[Array, " *shape"]:
-    """Uniform 32-bit words.
-
-    Args:
-        seed: of ``draw_seed``.
-        shape: of the words.
-    """
+    """Uniform 32-bit words from a seed of ``draw_seed``."""
     index = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
     return _scramble(_scramble(index + seed[0]) ^ seed[1])
 

@@ -49,13 +49,7 @@ def _one_hot(action: Array, heads: int) -> Float[Array, "B A"]:
 
 
 def chosen(weights: Float[Array, " A *w"], action: Array | None, batch: int) -> Float[Array, " B *w"]:
-    """Select the weights of each sample's action, by a product with the one-hot action.
-
-    Args:
-        weights: weights of all ``A`` actions.
-        action: ``int32 [B]`` in range, or one-hot ``[B, A]``; ``None`` if ``A`` is 1.
-        batch: ``B``.
-    """
+    """Select the weights of each sample's action by a product with the one-hot action; ``None`` if ``A`` is 1."""
     heads = weights.shape[0]
     if action is None:
         return jnp.broadcast_to(weights, (batch, *weights.shape[1:]))
@@ -77,14 +71,7 @@ def chosen_heads(
     bias: Float[Array, "A G O"],
     action: Array | None,
 ) -> Float[Array, "B G O M"]:
-    """Affine map of each group with the kernel of each sample's action.
-
-    Args:
-        x: features.
-        kernel: the kernels of each action and group.
-        bias: the biases of each action and group.
-        action: ``int32 [B]`` in range, or one-hot ``[B, A]``; ``None`` if ``A`` is 1.
-    """
+    """Affine map of each group with the kernel of each sample's action; ``None`` if ``A`` is 1."""
     batch, _, _, places = x.shape
     heads = kernel.shape[0]
     y_bias = chosen(bias, action, batch)[..., None]

@@ -87,15 +87,7 @@ class NormedMLP(nnx.Module):
                 setattr(self, f"offset{i}", nnx.Param(jnp.zeros((*lead, width_out))))
 
     def __call__(self, x: Float[Array, "N I"], dropout_key: PRNGKeyArray | None = None) -> Array:
-        """Apply to a batch.
-
-        Args:
-            x: the batch, the same for all members of an ensemble.
-            dropout_key: randomness of the dropout; ``None`` for no dropout.
-
-        Returns:
-            ``[N, O]``, or ``[E, N, O]`` for an ensemble.
-        """
+        """Apply to a batch, with dropout if there is a key: ``[N, O]``, or ``[E, N, O]`` for an ensemble."""
         for i in range(self.n_layers):
             kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
             x = jnp.matmul(x, kernel) + _to_rows(bias)

@@ -14,14 +14,7 @@ from jaxtyping import Array, Float
 
 
 def map_patches(x: Float[Array, " *batch H W C"]) -> Float[Array, " *batch H W K"]:
-    """Windows of maps with channels last.
-
-    Args:
-        x: maps.
-
-    Returns:
-        Array with ``4 C`` channels: entry ``(2 a + b) C + c`` is ``x[i + a, j + b, c]``.
-    """
+    """Windows of maps: channel ``(2 a + b) C + c`` of the result is ``x[i + a, j + b, c]``."""
     height, width = x.shape[-3], x.shape[-2]
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(0, 1), (0, 1), (0, 0)])
     taps = [padded[..., a : a + height, b : b + width, :] for a in (0, 1) for b in (0, 1)]
@@ -30,16 +23,10 @@ def map_patches(x: Float[Array, " *batch H W C"]) -> Float[Array, " *batch H W K
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def plane_patches(x: Float[Array, " *batch F M"], width: int) -> Float[Array, " *batch K M"]:
-    """Windows of planes: the places of a map in row-major order on the last axis, channels before it.
+    """Windows of planes: the places of a map of ``width`` columns on the last axis, channels before it.
 
-    A shift of the window is then a shift of the flat axis, except that the last column has no right neighbor.
-
-    Args:
-        x: planes.
-        width: columns of the map.
-
-    Returns:
-        Array with ``4 F`` planes: entry ``(2 a + b) F + f`` is ``x[f, (i + a) * width + j + b]``.
+    Plane ``(2 a + b) F + f`` of the result is ``x[f, (i + a) * width + j + b]``: a shift of the window is a shift of
+    the flat axis, except that the last column has no right neighbor.
     """
     return _plane_patches_forward(x, width)[0]
 

@@ -46,14 +46,10 @@ _Entries: TypeAlias = dict[tuple[int, int], tuple[Array, Array]]
 def dense_norm_bound(
     kernel: Float[Array, " *batch I O"], squarings: int = SQUARINGS
 ) -> Float[Array, " *batch"]:
-    """Certified upper bound of the largest singular value of each matrix.
+    """Certified upper bound of the largest singular value of each matrix ``x -> x @ kernel``.
 
-    Args:
-        kernel: matrices, mapping ``x`` to ``x @ kernel``.
-        squarings: how often the Gram matrix is squared; each costs one product of the smaller side.
-
-    Returns:
-        A bound for each matrix, at least ``FLOOR``, differentiable (see the module's docstring).
+    At least ``FLOOR``, and differentiable (see the module's docstring). Each of the ``squarings`` of the Gram matrix
+    costs one product of the smaller side.
     """
     scale = _frobenius(kernel, axes=2)
     if (
@@ -99,15 +95,10 @@ def _small_dense_bound(
 def conv_norm_bound(
     kernel: Float[Array, " *batch KH KW I O"], height: int, width: int
 ) -> Float[Array, " *batch"]:
-    """Certified upper bound of the operator norm of each zero-padded, stride-1 convolution.
+    """Certified upper bound of the operator norm of each zero-padded, stride-1 convolution of a map.
 
-    Args:
-        kernel: convolution kernels; leading axes are independent convolutions, such as the groups of a grouped one.
-        height: rows of the map.
-        width: columns of the map.
-
-    Returns:
-        A bound for each kernel, at least ``FLOOR``, differentiable (see the module's docstring).
+    At least ``FLOOR``, and differentiable (see the module's docstring). Leading axes of the kernel are independent
+    convolutions, such as the groups of a grouped one.
     """
     kh, kw, n_in, n_out = kernel.shape[-4:]
     batch = kernel.shape[:-4]

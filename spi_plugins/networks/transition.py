@@ -121,19 +121,14 @@ class MapTransition(_TransitionNet):
     """Transition net on maps: a 2x2 convolution to ``2 c`` features, then a grouped 2x2 one for each action.
 
     With ``lipschitz``, both convolutions have operator norm at most 1, where each density slice (component and
-    location or scale) is normalized separately, the nonlinearity is GroupSort, and the mixture's weights depend on
-    the action only. Otherwise kernels are free, with ReLU after the hidden layer and on the location, and the weights
-    come from logits that are linear in the latent. Without feature groups and without ``lipschitz`` there is no hidden
+    location or scale) is normalized separately, the nonlinearity is GroupSort, and the mixture's weights depend on the
+    action only. Otherwise kernels are free, with ReLU after the hidden layer and on the location, and the weights come
+    from logits that are linear in the latent. Without feature groups and without ``lipschitz`` there is no hidden
     layer, only the head's convolution.
 
-    Args:
-        latent_shape: ``(h, w, c)``.
-        action_spec: discrete actions choose a head; others enter the first layer as constant channels.
-        density: what to return.
-        lipschitz: see above.
-        group_size: channels of a feature group, see ``blocks.group_width``; ``None`` for a single group. Channels of
-            the next latent depend on the hidden features of their own group only.
-        rngs: source of the initial kernels, LeCun-normal.
+    Discrete actions choose a head; others enter the first layer as constant channels. ``group_size`` is that of
+    ``blocks.group_width``; channels of the next latent depend on the hidden features of their own group only. Kernels
+    start LeCun-normal.
     """
 
     def __init__(
@@ -207,16 +202,10 @@ class FlatTransition(_TransitionNet):
     GroupSort, and the mixture's weights depend on the action only. Otherwise the nonlinearity is ReLU, and the weights
     depend on the last hidden layer too. The location has no activation.
 
-    Args:
-        size: length of the latent.
-        action_spec: discrete actions choose a head; others are appended to the latent.
-        density: what to return.
-        lipschitz: see above.
-        group_size: entries of a feature group, see ``blocks.group_width``; ``None`` for a single group. Entries of
-            the next latent depend on the hidden features of their own group only, all of which depend on the whole
-            latent.
-        hidden_sizes: widths of the dense layers, at least one. The last is rounded up to fill the groups.
-        rngs: source of the initial kernels, LeCun-normal.
+    Discrete actions choose a head; others are appended to the latent. ``group_size`` is that of
+    ``blocks.group_width``; entries of the next latent depend on the hidden features of their own group only, all of
+    which depend on the whole latent. The last of ``hidden_sizes`` is rounded up to fill the groups. Kernels start
+    LeCun-normal.
     """
 
     def __init__(

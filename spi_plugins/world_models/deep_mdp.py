@@ -87,13 +87,10 @@ class DeepMDP(NamedTuple):
 
 
 def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config: DeepMDPConfig) -> DeepMDP:
-    """Build the latent model for a latent and an action space.
+    """Build the latent model for an action space and latents of one of three shapes.
 
-    Args:
-        latent_shape: ``(height, width, channels)`` of a feature map, ``(size,)`` of a vector, or
-            ``(categories, classes)`` with a categorical density.
-        action_spec: the action.
-        config: the settings.
+    These are ``(height, width, channels)`` of a feature map, ``(size,)`` of a vector, or ``(categories, classes)``
+    with a categorical density.
 
     Raises:
         ValueError: the density cannot model such a latent.

@@ -59,17 +59,12 @@ def lipschitz_sample(
 ) -> Float[Array, "B G C M"]:
     """Sample next latents whose Lipschitz constant in the current latent is at most ``constant``, for fixed noise.
 
-    Component k is ``K/2 loc_k + K/2 (softplus(s_k) + 1e-6) n_k`` with ``n_k`` clipped to [-1, 1]. The sample is the
-    components' average with weights that do not depend on the latent, as in the published "mixture", which does not
-    sample one component either. Location and scale maps are each 1-Lipschitz in the norm of the whole latent (their
-    kernels are divided by ``networks.spectral`` bounds), softplus is 1-Lipschitz entry by entry, and ``|n_k| <= 1``, so
-    a component moves at most ``K/2 + K/2`` times as far as the latent, and so does an average with fixed weights.
-    Without a scale, the latent is ``K loc``.
-
-    Args:
-        outputs: outputs of a Lipschitz transition net.
-        key: randomness; ``None`` for the mean.
-        constant: ``K``.
+    With ``K`` the constant, component k is ``K/2 loc_k + K/2 (softplus(s_k) + 1e-6) n_k`` with ``n_k`` clipped to [-1,
+    1]. The sample is the components' average with weights that do not depend on the latent, as in the published
+    "mixture", which does not sample one component either. Location and scale maps are each 1-Lipschitz in the norm of
+    the whole latent (their kernels are divided by ``networks.spectral`` bounds), softplus is 1-Lipschitz entry by
+    entry, and ``|n_k| <= 1``, so a component moves at most ``K/2 + K/2`` times as far as the latent, and so does an
+    average with fixed weights. Without a scale, the latent is ``K loc``. Without a key, it is the mean.
     """
     batch, slices = outputs.blocks.shape[0], outputs.blocks.shape[2]
     if slices == 1:

@@ -288,12 +288,7 @@ def _joint(z: Array, action: Array) -> Array:
 def make_tdmpc(
     observations: ObservationSpec, action_spec: ActionSpec, config: TDMPCConfig | None = None
 ) -> TDMPC:
-    """Bind the networks into a model.
-
-    Args:
-        observations: what the environment shows.
-        action_spec: what the environment takes, a ``Box``. The model's actions are in [-1, 1], whatever the bounds.
-        config: the settings; by default the paper's.
+    """Bind the networks into a model, by default with the paper's settings; its actions are in [-1, 1].
 
     Raises:
         ValueError: the actions are not a ``Box``, or the observations cannot be decoded although a decoder is wanted.
