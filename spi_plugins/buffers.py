@@ -55,14 +55,7 @@ def slot_bytes(observations: ObservationSpec, action_size: int) -> int:
 
 
 def init(observations: ObservationSpec, action_size: int, n_envs: int, capacity: int) -> Buffer:
-    """An empty buffer.
-
-    Args:
-        observations: what a slot holds; images stay bytes.
-        action_size: entries of an action.
-        n_envs: ``B``.
-        capacity: slots of each environment.
-    """
+    """An empty buffer of ``B`` rings with ``capacity`` slots each; images stay bytes."""
     lead = (n_envs, capacity)
 
     def zeros(shape: tuple[int, ...], dtype: str) -> Array:
@@ -104,15 +97,9 @@ def add(buffer: Buffer, slot: Slot, written: Bool[Array, " B"]) -> Buffer:
 
 
 def sample(buffer: Buffer, key: Array, batch_size: int, horizon: int) -> Windows:
-    """Draw windows uniformly and with replacement; there must be one.
+    """Draw ``N`` windows of ``H`` steps uniformly and with replacement; there must be one.
 
     A window may cross the end of an episode, where ``valid`` is false, but not the place of writing.
-
-    Args:
-        buffer: the rings.
-        key: for the choice.
-        batch_size: ``N``.
-        horizon: ``H``.
     """
     capacity = buffer.slots.reward.shape[1]
     ends = jnp.cumsum(jnp.maximum(buffer.size - horizon, 0))

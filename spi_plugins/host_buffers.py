@@ -81,15 +81,7 @@ def add(buffer: HostBuffer, slot: Slot, written: NDArray[np.bool_]) -> HostBuffe
 def sample(
     buffer: HostBuffer, seed: NDArray[np.uint32], n_batches: int, batch_size: int, horizon: int
 ) -> Windows:
-    """Windows for ``n_batches`` gradient steps, which add an axis in front of those of ``buffers.sample``.
-
-    Args:
-        buffer: the rings.
-        seed: words that seed the choice.
-        n_batches: the number of gradient steps.
-        batch_size: windows per gradient step.
-        horizon: steps per window.
-    """
+    """Windows for ``n_batches`` gradient steps, which add an axis in front of those of ``buffers.sample``."""
     capacity = buffer.slots.reward.shape[1]
     ends = np.cumsum(np.maximum(buffer.size - horizon, 0))
     index = np.random.default_rng(seed).integers(0, ends[-1], (n_batches, batch_size))

@@ -29,29 +29,19 @@ class TrainState(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """How some of the parameters are trained.
+    """How some of the parameters are trained; both functions take the trained ones only."""
 
-    Attributes:
-        step: ``(state, gradients) -> state``, both of the trained parameters.
-        complete: ``(trained) -> params``, all that the loss needs.
-    """
-
-    step: Callable[[TrainState, Params], TrainState]
-    complete: Callable[[Params], Params] = lambda trained: trained
+    step: Callable[[TrainState, Params], TrainState]  # of a state and gradients
+    complete: Callable[[Params], Params] = lambda trained: trained  # to all that the loss needs
 
 
 def descend(
     state: TrainState, descent: Descent, loss: Loss, entries: PyTree, target_kl: float | None = None
 ) -> tuple[TrainState, Metrics]:
-    """One gradient step for each entry, each at the parameters that the step before left.
+    """One gradient step for each entry of ``entries``, each at the parameters that the step before left.
 
-    Args:
-        state: of the trained parameters.
-        descent: how they move.
-        loss: ``(params, entry) -> (loss, metrics)``, minimized.
-        entries: arrays with a leading axis of ``M`` steps.
-        target_kl: as in SB3, a step whose ``approx_kl`` is above 1.5 times this is not taken, nor any after it;
-            ``None`` takes all.
+    ``loss`` is ``(params, entry) -> (loss, metrics)``, minimized. As in SB3, with ``target_kl`` a step whose
+    ``approx_kl`` is above 1.5 times that is not taken, nor any after it.
 
     Returns:
         The state after all steps, and the metrics ``[M]`` with ``grad_norm`` and ``n_updates``, 1 for a step taken.
@@ -77,13 +67,10 @@ def descend(
 def replayed_update(
     step: Callable[..., tuple[Any, PyTree]], zeros: PyTree, batch_size: int, horizon: int
 ) -> Callable[..., tuple[Any, PyTree]]:
-    """Make the loop over gradient steps on windows of a replay buffer.
+    """Make the loop over gradient steps on ``batch_size`` windows of a replay buffer.
 
-    Args:
-        step: ``(state, windows, learning_rate, key) -> (state, metrics)``; the state has a ``key``.
-        zeros: the metrics, all 0.
-        batch_size: windows in a gradient step.
-        horizon: steps of a window.
+    ``step`` is ``(state, windows, learning_rate, key) -> (state, metrics)``, where the state has a ``key``; ``zeros``
+    are the metrics, all 0.
 
     Returns:
         ``(state, data, n_updates, learning_rate) -> (state, means of the metrics)``. ``data`` is a ``Buffer``, or

@@ -18,12 +18,9 @@ def is_template(env: Any) -> bool:
 
 
 def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
-    """Turn any accepted environment into a ``VecEnv``.
+    """Turn any accepted environment (see ``JaxAlgorithm``) into a ``VecEnv``.
 
-    Args:
-        env: see ``JaxAlgorithm``.
-        n_envs: copies to make of a functional environment (default 128) or an id (default 1).
-        seed: of a functional environment.
+    By default there are 128 copies of a functional environment, to which ``seed`` belongs, and one of an id.
 
     Raises:
         TypeError: it is not an environment.

@@ -68,14 +68,9 @@ def gather(
     seed: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> Gathered:
-    """Step all environments, ``n_steps`` in all and at most ``B - 1`` more.
+    """Step all environments, ``n_steps`` in all and at most ``B - 1`` more, from a reset on.
 
-    Args:
-        env: reset at the start.
-        policy: chooses the actions, stochastically; ``None`` for uniform actions.
-        n_steps: environment steps.
-        seed: of the environments and of uniform actions.
-        on_progress: called with the steps so far.
+    The policy chooses actions stochastically; without one they are uniform. ``on_progress`` gets the steps so far.
 
     Raises:
         ValueError: an observation, reward or cost is not finite; the message names environment and time step.

@@ -12,12 +12,9 @@ if TYPE_CHECKING:
 
 
 def record_progress(model: "JaxAlgorithm", n_steps: int, iteration: int = 0) -> None:
-    """Record the running means of the last episodes, and the time.
+    """Record the running means of the last episodes, and the time, after ``n_steps`` steps of this ``learn``.
 
-    Args:
-        model: the model, with its logger.
-        n_steps: environment steps so far in this ``learn``.
-        iteration: rollouts so far in this ``learn``; 0 leaves it out.
+    ``iteration`` counts its rollouts; 0 leaves it out.
     """
     assert model.ep_info_buffer is not None
     assert model.ep_success_buffer is not None

@@ -24,16 +24,7 @@ def save_world(
     experience: Experience,
     n_updates: int,
 ) -> None:
-    """Write the file.
-
-    Args:
-        model: the algorithm that trained the world model.
-        world: its kind and functions.
-        params: its parameters.
-        path: the file.
-        experience: real states for dreams to begin in.
-        n_updates: gradient steps so far.
-    """
+    """Write the file, with ``experience`` as the real states for dreams to begin in."""
     space: tuple[spaces.Space[Any], spaces.Space[Any]] = (model.observation_space, model.action_space)
     report = {
         "policy": type(model).__name__,
@@ -58,15 +49,10 @@ def given_observations(space: spaces.Space[Any], observations: Observation) -> E
 
 
 def last_observations(space: spaces.Space[Any], obs: Observation | None, starts: Any) -> Experience:
-    """Where the environments stand.
-
-    Args:
-        space: the space of one observation.
-        obs: the last observations, ``None`` before any training.
-        starts: which of them begin an episode.
+    """Where the environments stand; ``starts`` says which observations begin an episode.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none before any training.
     """
     if obs is None:
         raise ValueError(

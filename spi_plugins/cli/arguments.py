@@ -23,11 +23,7 @@ def add_pairs(parser: argparse.ArgumentParser, *options: str, help: str) -> None
 
 
 def parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
-    """Read ``key=value`` words. A value is a Python literal, or else a string.
-
-    Args:
-        option: the option that took them, for messages.
-        pairs: for example ``["gamma=0.99", "net_arch=[64, 64]", "name=abc"]``; ``None`` if it was not given.
+    """Read the ``key=value`` words of an option. A value is a Python literal, or else a string.
 
     Raises:
         CommandError: a word has no ``=``, its key is not an identifier, or a key comes twice.

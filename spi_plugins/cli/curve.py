@@ -9,12 +9,7 @@ RETURN = "rollout/ep_rew_mean"
 
 
 def draw_curve(progress: pathlib.Path, picture: pathlib.Path, title: str) -> bool:
-    """Draw the mean return of recent training episodes over environment steps.
-
-    Args:
-        progress: the run's ``progress.csv``.
-        picture: the PNG to write.
-        title: above the curve.
+    """Draw the mean return of recent training episodes over environment steps, from a ``progress.csv`` to a PNG.
 
     Returns:
         Whether there was anything to draw; there is not if no episode ended in training.

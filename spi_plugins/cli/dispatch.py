@@ -27,10 +27,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the ``spi`` command.
-
-    Args:
-        argv: the words after ``spi``; those of the process by default.
+    """Run the ``spi`` command with the words after ``spi``, by default those of the process.
 
     Returns:
         The exit code: 0 for success, 2 for a mistake in the command, 3 for a run that failed, 130 after Ctrl-C, or

@@ -59,13 +59,7 @@ def imported_module(name: str) -> str | None:
 
 
 def build_env(name: str, *, n_envs: int | None, seed: int, env_kwargs: Mapping[str, Any]) -> VecEnv:
-    """Make copies of an environment.
-
-    Args:
-        name: a registered name, ``"<family>:<id>"``, or a Gymnasium id.
-        n_envs: number of copies; by default 8 of a Gymnasium environment, 128 of others.
-        seed: of the first reset.
-        env_kwargs: for the environment's factory.
+    """Make copies of an environment, by default 8 of a Gymnasium environment and 128 of others.
 
     Raises:
         UnknownPluginError: there is no such environment.

@@ -140,17 +140,10 @@ def make_dream(
     obs_high: npt.ArrayLike = np.inf,
     name: str = "Dream",
 ) -> FunctionalEnv:
-    """Make a functional environment from a fitted model.
+    """Make a functional environment that starts in one of the latents ``starts`` of real states.
 
-    An episode terminates by the model's prediction, or is truncated after ``horizon`` steps.
-
-    Args:
-        fitted: model and parameters.
-        starts: latents of real states.
-        config: the settings.
-        obs_low: lower bounds of the real observation, for decoded ones.
-        obs_high: upper bounds.
-        name: the name in error messages.
+    An episode terminates by the model's prediction, or is truncated after ``horizon`` steps. The bounds are those of
+    the real observation, for decoded ones.
 
     Raises:
         ValueError: the model lacks a part that the settings need, or the starts are not latents of the model.

@@ -93,14 +93,7 @@ def store_world_model(
     experience: Experience,
     report: dict[str, Any],
 ) -> StoredWorldModel:
-    """Assemble the contents of a file.
-
-    Args:
-        world: kind and functions.
-        params: the parameters of ``world``.
-        spaces_: observation and action space of the real environment.
-        experience: real observations, of which ``MAX_STARTS`` are kept, evenly spaced.
-        report: how the fit went, as JSON values.
+    """Assemble the contents of a file, with ``MAX_STARTS`` of the observations, evenly spaced, as start states.
 
     Raises:
         ValueError: there are no observations.

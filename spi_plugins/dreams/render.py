@@ -21,16 +21,13 @@ def draw_dream(
     frame: NDArray[np.float32] | None,
     curves: Iterable[NDArray[np.float32]] | None,
 ) -> NDArray[np.uint8]:
-    """Draw one dream.
+    """Draw one dream as uint8 ``[height, width, 3]``.
 
     Args:
         z: the latent, of any shape.
         bounds: the latent values of the first and the last color.
         frame: the decoded observation ``[height, width, channels]`` in 0 to 255, or ``None``.
         curves: reward and cost of the last steps, NaN before the episode's start, or ``None``.
-
-    Returns:
-        uint8 ``[height, width, 3]``.
     """
     squares = [_square(_color(z, bounds))]
     if frame is not None:

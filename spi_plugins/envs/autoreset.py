@@ -49,13 +49,8 @@ class VectorStep(NamedTuple):
 def reset(env: FunctionalEnv, params: PyTree, keys: Key[Array, " B"]) -> tuple[VectorState, Observation]:
     """Start an episode in ``B`` environments.
 
-    Args:
-        env: the environment.
-        params: its parameters, the same for all copies; ``env.params`` are the defaults.
-        keys: one typed key per environment, which determines its whole future.
-
-    Returns:
-        The state, and the first observations ``[B, ...]``.
+    Each has its own typed key, which determines its whole future; they share the parameters, by default
+    ``env.params``.
     """
     return jax.vmap(functools.partial(_begin, env, params))(keys)
 
@@ -66,12 +61,6 @@ def step(
     """Step every environment, and reset those whose episode ended within the same step.
 
     An episode ends when the state reached is terminal, or after ``env.max_episode_steps`` steps (truncation).
-
-    Args:
-        env: the environment.
-        params: its parameters.
-        state: from ``reset`` or an earlier step.
-        action: ``[B, ...]``, see ``env.action_spec``.
     """
 
     def one(state: VectorState, action: Array) -> tuple[VectorState, VectorStep]:
@@ -96,17 +85,10 @@ def step_without_reset(
 def step_or_reset(
     env: FunctionalEnv, params: PyTree, state: VectorState, action: Array, resetting: Bool[Array, " B"]
 ) -> tuple[VectorState, VectorStep]:
-    """Step some environments and reset the others: next-step autoreset.
+    """Step some environments and reset the others, whose episode the last step ended: next-step autoreset.
 
     A row that resets is not a transition: its action is ignored, its reward, cost and totals are 0, and it ends no
     episode.
-
-    Args:
-        env: the environment.
-        params: its parameters.
-        state: from ``reset`` or an earlier step.
-        action: ``[B, ...]``.
-        resetting: where the last step ended the episode.
     """
 
     def one(state: VectorState, action: Array, resetting: Bool[Array, ""]) -> tuple[VectorState, VectorStep]:
@@ -123,8 +105,7 @@ def reset_where(
 ) -> tuple[VectorState, Observation]:
     """Start a new episode where ``mask`` is true, continuing each environment's chain of keys.
 
-    Returns:
-        The state, and the observations ``[B, ...]`` of all environments, including those that were not reset.
+    The observations are those of all environments, including those that were not reset.
     """
 
     def one(state: VectorState, mask: Bool[Array, ""]) -> tuple[VectorState, Observation]:

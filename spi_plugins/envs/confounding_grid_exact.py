@@ -33,10 +33,7 @@ class GridModel(NamedTuple):
 
 
 def exact_model(env: FunctionalEnv) -> GridModel:
-    """Make the tables of an environment with its default parameters ``env.params``.
-
-    Args:
-        env: an environment from ``make_confounding_grid``.
+    """Make the tables of an environment from ``make_confounding_grid``, with its default parameters ``env.params``.
 
     Raises:
         ValueError: ``env`` is another environment.
@@ -52,10 +49,7 @@ def exact_model(env: FunctionalEnv) -> GridModel:
 
 
 def all_observations(env: FunctionalEnv) -> Shaped[np.ndarray, " S *obs"]:
-    """The observation of each state, in the order of the tables.
-
-    Args:
-        env: an environment from ``make_confounding_grid``.
+    """The observation of each state of an environment from ``make_confounding_grid``, in the order of the tables.
 
     Raises:
         ValueError: ``env`` is another environment.
@@ -66,11 +60,7 @@ def all_observations(env: FunctionalEnv) -> Shaped[np.ndarray, " S *obs"]:
 
 
 def state_values(model: GridModel, policy: Float[np.ndarray, "S 4"]) -> Float[np.ndarray, " S"]:
-    """Discounted return of a policy from every state.
-
-    Args:
-        model: from ``exact_model``.
-        policy: probabilities of the actions in each state; rows sum to 1 up to float32's rounding.
+    """Discounted return of a policy from every state; rows of probabilities sum to 1 up to float32's rounding.
 
     Raises:
         ValueError: the shape is wrong, or the rows are not probabilities.
@@ -101,11 +91,6 @@ def corridor_policy(
     """The policy that goes RIGHT everywhere, except for UP with the given probabilities at ``!``.
 
     ``(1, 0)`` is the best policy; a policy that cannot tell the two states apart has equal probabilities.
-
-    Args:
-        model: from ``exact_model``.
-        up_above: probability of UP at the upper ``!``, in [0, 1].
-        up_below: probability of UP at the lower ``!``, in [0, 1].
 
     Raises:
         ValueError: a probability is out of range.

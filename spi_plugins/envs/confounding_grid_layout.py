@@ -51,11 +51,7 @@ class GridLayout(NamedTuple):
 
 @functools.cache
 def grid_layout(n_path: int) -> GridLayout:
-    """Lay out the map around two corridors of ``n_path`` cells, the last of which is ``!``.
-
-    Args:
-        n_path: cells of a corridor, at least 2.
-    """
+    """Lay out the map around two corridors of ``n_path`` cells, at least 2, the last of which is ``!``."""
     walls, corridor = "#" * (n_path - 2), "#" + ">" * (n_path - 1) + "!W#"
     symbols = (f"##{walls}G##", corridor, f"I@{walls}F##", corridor, f"##{walls}###")
     flat = np.array(list("".join(symbols)))
@@ -100,10 +96,7 @@ def amounts(n_path: int, epsilon: Any, gamma: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def cell_of_pixel(layout: GridLayout, size: int) -> Int[np.ndarray, "size size"]:
-    """The cell under the center of each pixel of an image of the whole map.
-
-    This is the nearest-neighbor scaling of ``jax.image.resize``.
-    """
+    """The cell under the center of each pixel of the whole map, as ``jax.image.resize`` scales to the nearest."""
     columns = len(layout.symbols[0])
     centers = np.arange(size) + 0.5
     rows_of, columns_of = (np.floor(centers * n / size).astype(np.int32) for n in (ROWS, columns))

@@ -26,11 +26,6 @@ def render(config: ConfoundingGridConfig, state: Any, params: Any) -> UInt8[np.n
     """Draw the map: corridors light gray, decisions yellow, ends blue, green and red.
 
     The start is pale blue, the fork violet, the agent a white disc.
-
-    Args:
-        config: the environment's settings.
-        state: index of the agent's state, a JAX or NumPy scalar.
-        params: unused.
     """
     del params
     layout = grid_layout(config.n_path)

@@ -16,13 +16,7 @@ _MARGIN = 0.15  # meters around the arena
 
 
 def render(config: PointGoalConfig, state: Any, params: Any) -> UInt8[np.ndarray, "300 300 3"]:
-    """Draw the arena, y upward: the goal green, hazards blue, the robot red with a yellow nose.
-
-    Args:
-        config: the arena's settings.
-        state: a ``PointGoalState`` of JAX or NumPy arrays.
-        params: unused.
-    """
+    """Draw the arena, y upward: the goal green, hazards blue, the robot red with a yellow nose."""
     del params
     half = config.half_side + _MARGIN
     ticks = (np.arange(_SIZE) + 0.5) / _SIZE * 2 * half - half

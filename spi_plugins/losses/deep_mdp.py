@@ -31,15 +31,10 @@ def share_gradient(x: Float[Array, " *any"], share: float) -> Float[Array, " *an
 def balance(
     prediction: Float[Array, " *p"], target: Float[Array, " *t"], weight: float | None
 ) -> tuple[Float[Array, " *p"], Float[Array, " *t"]]:
-    """Split a loss' gradient between prediction and target.
+    """Split a loss' gradient between prediction and target; without a weight, leave both whole.
 
-    For any loss ``l`` of the two, the result has the value and gradient of
-    ``weight l(prediction, sg(target)) + (1 - weight) l(sg(prediction), target)``, at the cost of one ``l``.
-
-    Args:
-        prediction: by the model.
-        target: the observed value.
-        weight: the prediction's share, in [0, 1]; ``None`` leaves both gradients whole.
+    For any loss ``l`` of the two, the result has the value and gradient of ``weight l(prediction, sg(target)) + (1 -
+    weight) l(sg(prediction), target)``, at the cost of one ``l``.
     """
     if weight is None:
         return prediction, target
@@ -80,11 +75,7 @@ def mixture_transition_loss(
 ) -> Float[Array, " B"]:
     """Smooth-L1 of the expected deviation, averaged over components and summed over the latent's entries.
 
-    Args:
-        loc: means of the components.
-        scale: standard deviations.
-        log_weights: normalized log weights of the components; zeros of shape ``[B, 1]`` for one normal.
-        target: true next latents.
+    Log weights are normalized; for one normal they are zeros of shape ``[B, 1]``.
     """
     deviation = expected_deviation(loc, scale, jnp.broadcast_to(target[:, None, :], loc.shape))
     return total(smooth_l1(jnp.sum(jnp.exp(log_weights)[:, :, None] * deviation, axis=1)))

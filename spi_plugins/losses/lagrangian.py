@@ -34,11 +34,8 @@ def raise_multipliers(
 ) -> Multipliers:
     """Eq. 10's update of the multipliers, after a gradient step on the policy.
 
-    Args:
-        gap: the cost minus its limit.
-        multipliers: before the step.
-        penalty_rate: relative growth of the penalty in a step.
-        multiplier_max: bound on the multiplier, which the paper does not have; infinity for none.
+    The gap is the cost minus its limit, ``penalty_rate`` the penalty's relative growth in a step. The paper has no
+    ``multiplier_max``; infinity is none.
     """
     price, penalty = multipliers
     return Multipliers(

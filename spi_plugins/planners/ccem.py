@@ -50,10 +50,7 @@ def select_below(estimate: Estimate, config: CCEMConfig) -> Selection:
 
 
 def make_ccem(**settings: Any) -> Planner:
-    """Make the constrained cross-entropy method.
-
-    Args:
-        **settings: fields of ``CCEMConfig``.
+    """Make the constrained cross-entropy method from fields of ``CCEMConfig``.
 
     Raises:
         ValueError: a setting is unknown or out of range.

@@ -31,10 +31,7 @@ def select_equal(estimate: Estimate, num_elites: int) -> Selection:
 
 
 def make_cem(**settings: Any) -> Planner:
-    """Make the cross-entropy method, which executes the first action of the mean.
-
-    Args:
-        **settings: fields of ``CEMConfig``.
+    """Make the cross-entropy method, which executes the first action of the mean, from fields of ``CEMConfig``.
 
     Raises:
         ValueError: a setting is unknown or out of range.

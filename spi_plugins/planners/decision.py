@@ -49,17 +49,10 @@ class Verdict(NamedTuple):
 def bootstrap_interval(
     heads: Float[Array, " K"], confidence: float = 0.95
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Percentile bootstrap of the mean of an ensemble.
+    """Lower and upper bound of the mean of an ensemble: the percentile bootstrap of its heads.
 
     With up to 7 heads all resamples are enumerated, so the bounds are exact. With more, 1000 resamples are drawn once
     and used for every interval.
-
-    Args:
-        heads: one number from each head.
-        confidence: probability within the interval.
-
-    Returns:
-        Lower and upper bound.
     """
     counts, times = _resamples(len(heads))
     means: Array = jnp.einsum("mk,k->m", counts, heads) / len(heads)
@@ -99,15 +92,7 @@ def compare(
     rule: Rule = "bootstrap",
     confidence: float = 0.95,
 ) -> Verdict:
-    """Decide between plan and policy.
-
-    Args:
-        value: values of both actions.
-        cost_value: costs of both actions; ``None`` to ignore costs.
-        key: draws the two heads.
-        rule: ``"bootstrap"`` or ``"mean"``.
-        confidence: probability within the bootstrap interval.
-    """
+    """Decide between plan and policy, without costs if ``cost_value`` is ``None``; the key draws the two heads."""
     if rule == "mean":
         at_plan, value_low = jnp.mean(value.plan), jnp.mean(value.policy)
     else:

@@ -85,7 +85,7 @@ def unroll(
     with_cost: bool,
     cost_aggregation: CostAggregation = "mean",
 ) -> Unrolled:
-    """Unroll the model along action sequences and sum up rewards and costs.
+    """Unroll the model along action sequences from latents ``z``, and sum up rewards and costs.
 
     Args:
         model: the world; its critics and its policy are used if it has them.

@@ -75,10 +75,7 @@ def colored_noise(
 
 
 def make_icem(**settings: Any) -> Planner:
-    """Make iCEM.
-
-    Args:
-        **settings: fields of ``ICEMConfig``.
+    """Make iCEM from fields of ``ICEMConfig``.
 
     Raises:
         ValueError: a setting is unknown or out of range.

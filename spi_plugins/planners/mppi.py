@@ -26,10 +26,7 @@ def select_best(estimate: Estimate, num_elites: int) -> Selection:
 
 
 def make_mppi(**settings: Any) -> Planner:
-    """Make the planner of TD-MPC2.
-
-    Args:
-        **settings: fields of ``MPPIConfig``.
+    """Make the planner of TD-MPC2 from fields of ``MPPIConfig``.
 
     Raises:
         ValueError: a setting is unknown or out of range.

@@ -43,12 +43,7 @@ class SafeImprovementConfig(SearchConfig):
 
 
 def select_improving(estimate: Estimate, config: SafeImprovementConfig) -> Selection:
-    """SelectElites of Algorithm 1: select improvements, or the policy's sequences if there are none.
-
-    Args:
-        estimate: estimates of all candidates; the policy's sequences come first.
-        config: the settings.
-    """
+    """SelectElites of Algorithm 1: select improvements, or the policy's sequences, the first, if there are none."""
     value, cost, _ = estimate
     # Eq. 12: what the policy's own sequences reach.
     value_threshold = jnp.mean(value[: config.num_prior])
@@ -71,10 +66,9 @@ def select_improving(estimate: Estimate, config: SafeImprovementConfig) -> Selec
 
 
 def make_safe_improvement(**settings: Any) -> Planner:
-    """Make SPOWL's planner, without its decision between plan and policy (``planners.decision.adaptive``).
+    """Make SPOWL's planner from fields of ``SafeImprovementConfig``.
 
-    Args:
-        **settings: fields of ``SafeImprovementConfig``.
+    It lacks the decision between plan and policy, which is ``planners.decision.adaptive``.
 
     Raises:
         ValueError: a setting is unknown or out of range.

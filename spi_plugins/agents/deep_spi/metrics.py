@@ -35,12 +35,9 @@ class DeepSPIMetrics(NamedTuple):
 
 
 def summarize(steps: dict[str, Float[Array, " M"]], rows: Minibatch, n_minibatches: int) -> DeepSPIMetrics:
-    """Fold the scalars of all gradient steps into those of the update.
+    """Fold the scalars of all gradient steps, in order, into those of the update.
 
-    Args:
-        steps: of all minibatches of all epochs, in order.
-        rows: all rows, for the critic's explained variance.
-        n_minibatches: of the last epoch, whose ratios are the update's.
+    Ratios are those of the last epoch's ``n_minibatches``; ``rows`` are all rows, for the explained variance.
     """
     last = {name: values[-n_minibatches:] for name, values in steps.items()}
     means = {name: jnp.mean(values) for name, values in steps.items() if name != "n_valid"}

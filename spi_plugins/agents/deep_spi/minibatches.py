@@ -69,11 +69,7 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> FlatRo
 def shuffled(key: Array, n_rows: int, n_epochs: int, batch_size: int) -> Int[Array, "M B"]:
     """Draw the row numbers of all minibatches: each epoch visits every row once, in a new order.
 
-    Args:
-        key: seeds the orders.
-        n_rows: rows to visit, a multiple of ``batch_size``.
-        n_epochs: passes over them.
-        batch_size: ``B``; there are ``M = n_epochs * n_rows / B`` minibatches.
+    ``n_rows`` must be a multiple of ``batch_size``, ``B``; there are ``M = n_epochs * n_rows / B`` minibatches.
     """
     orders = jax.vmap(lambda key: jax.random.permutation(key, n_rows))(jax.random.split(key, n_epochs))
     return orders.reshape(-1, batch_size)

@@ -41,16 +41,7 @@ def make_optimizer(max_grad_norm: float) -> optax.GradientTransformation:
 def learn(
     state: TrainState, descent: Descent, parts: Parts, data: FlatRollout, clip_range: Array, keys: Array
 ) -> tuple[TrainState, DeepSPIMetrics]:
-    """Train on all minibatches of all epochs.
-
-    Args:
-        state: of the trained parameters.
-        descent: which these are, and how they move.
-        parts: of the objective; ``parts.config`` has the number of epochs and the batch size.
-        data: the rows to learn from.
-        clip_range: of the surrogate.
-        keys: two, of the rows' order and of the losses.
-    """
+    """Train on all minibatches of all epochs; the two keys are of the rows' order and of the losses."""
     config, n_rows = parts.config, data.rows.reward.shape[0]
     indices = shuffled(keys[0], n_rows, config.n_epochs, config.batch_size)
 
@@ -91,15 +82,7 @@ def make_deep_spi(
     config: DeepSPIConfig,
     world_model_config: DeepMDPConfig,
 ) -> OnPolicyAgent:
-    """Bind networks, world model and losses into an agent.
-
-    Args:
-        observations: what the environment shows.
-        actions: what it takes.
-        policy_config: sizes of actor, critic and encoder.
-        config: the objective and its optimization.
-        world_model_config: the latent model; unused if ``config.uses_world_model`` is false.
-    """
+    """Bind networks, world model and losses into an agent; without ``config.uses_world_model`` it has no model."""
     policy = make_actor_critic(observations, actions, policy_config)
     model = (
         make_deep_mdp(policy.latent_shape, actions, world_model_config) if config.uses_world_model else None

@@ -36,19 +36,11 @@ def imagine(
     horizon: int,
     soft_termination: bool,
 ) -> Dream:
-    """Follow the policy in the model for ``horizon`` steps.
+    """Follow the policy in the model for ``horizon`` steps, in the dreams that have ``begun`` at ``z``.
 
-    Steps after a sampled termination are not valid. With ``soft_termination`` nothing is sampled, and ``ended`` is the
-    probability that the step's successor is terminal.
-
-    Args:
-        parts: a policy that judges latents, and a world model that predicts termination.
-        params: of both.
-        z: where the dreams begin.
-        begun: the dreams that count.
-        key: for actions, model and termination.
-        horizon: ``H``.
-        soft_termination: discount by the probability of termination instead of sampling it.
+    The policy must judge latents, and the model predict termination. Steps after a sampled termination are not valid.
+    With ``soft_termination`` nothing is sampled, and ``ended`` is the probability that the step's successor is
+    terminal.
     """
     policy, model = parts.policy, parts.world_model
     assert policy.judge is not None

@@ -81,20 +81,15 @@ def draw(ring: Ring, key: Array, count: int) -> Sequences:
 def corrected_rows(parts: Parts, params: Params, sequences: Sequences, correction: Correction) -> FlatRollout:
     r"""Advantages, targets and weights under the current policy :math:`\pi` for rows that :math:`\mu` collected.
 
-    A row's log-probability becomes that of :math:`\pi`, near which the clipped surrogate then keeps the new policy, and
-    its weight is :math:`\kappa = \pi/\mu`: for a new policy :math:`\pi'`,
+    A row's log-probability becomes that of :math:`\pi`, near which the clipped surrogate then keeps the new policy,
+    and its weight is :math:`\kappa = \pi/\mu`: for a new policy :math:`\pi'`,
 
     .. math:: \kappa \max(-\tfrac{\pi'}{\pi} U, -\mathrm{clip}(\tfrac{\pi'}{\pi}, 1 \pm \epsilon) U)
               = \max(-\tfrac{\pi'}{\mu} U, -\mathrm{clip}(\tfrac{\pi'}{\mu}, \kappa (1 \pm \epsilon)) U),
 
-    the surrogate of the official replay, with the logarithm of :math:`\kappa` kept within ``LOG_RATIO_BOUND``.
-
-    Args:
-        parts: policy, distribution and discounts.
-        params: of the current policy.
-        sequences: drawn from a ring.
-        correction: ``"ratio"`` weighs the rows and estimates generalized advantages with the current critic;
-            ``"vtrace"`` also takes targets and advantages from V-trace.
+    the surrogate of the official replay, with the logarithm of :math:`\kappa` kept within ``LOG_RATIO_BOUND``. The
+    correction ``"ratio"`` weighs the rows and estimates generalized advantages with the current critic; ``"vtrace"``
+    also takes targets and advantages from V-trace.
     """
     # Time leads, and one step of all sequences is evaluated at a time, to hold few feature maps.
     steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), sequences)

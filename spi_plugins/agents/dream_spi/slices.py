@@ -64,13 +64,7 @@ def train_slices(
     training: Training,
     run: Callable[[TrainState, Descent], tuple[TrainState, Result]],
 ) -> tuple[TrainState, Result]:
-    """Let ``run`` train some slices, while the others stay.
-
-    Args:
-        state: of all slices.
-        training: which of them move, and how fast.
-        run: takes and returns the state of those, ``{slice: ...}``.
-    """
+    """Let ``run`` train some slices, whose state it takes and returns as ``{slice: ...}``, while the others stay."""
     slices, rates = split(state.params), dict(zip(SLICES, training.learning_rates, strict=True))
 
     def complete(trained: Params) -> Params:

@@ -108,13 +108,6 @@ def make_dream_spi(
     Its ``update`` takes four learning rates, in the order of ``slices.SLICES``, and two clip ranges, of real steps and
     of dreams.
 
-    Args:
-        observations: what the environment shows.
-        actions: what it takes.
-        policy_config: sizes of actor, critic and encoder; actor and critic must read the latent alone.
-        config: both phases.
-        world_model_config: the latent model; it must predict termination.
-
     Raises:
         ValueError: a critic that reads the observation, or a model that does not predict termination.
     """

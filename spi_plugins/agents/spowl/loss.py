@@ -52,12 +52,7 @@ def _rows(x: Array) -> Array:
 def targets_of(parts: SPOWLParts, params: Params, slow: Params, windows: Windows, key: Array) -> Targets:
     """Targets of a batch: the least of two slow critics, and the aggregate of the slow cost critics.
 
-    Args:
-        parts: settings and model.
-        params: before the step.
-        slow: the slow critics.
-        windows: the batch.
-        key: for the policy's actions and the pair of critics.
+    The key is for the policy's actions and the pair of critics.
     """
     config, world = parts
     action_key, pair_key = jax.random.split(key)
@@ -139,14 +134,8 @@ def policy_objective(
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Minus scaled values and entropy, plus the augmented Lagrangian of the cost values (Eq. 10); and its parts.
 
-    Args:
-        policy: its parameters.
-        parts: settings and model.
-        model: the model's parameters, after this step's change.
-        state: before the step.
-        z: latents of the windows.
-        done: the observation is the last of its episode, where no action is taken.
-        key: for actions, pair of critics and dropout.
+    ``model`` has the model's parameters after this step's change, ``state`` is that before the step. Where ``done``,
+    the latent is the last of its episode, and no action is taken. The key is for actions, pair of critics and dropout.
     """
     config, world = parts
     action_key, pair_key, dropout_key = jax.random.split(key, 3)

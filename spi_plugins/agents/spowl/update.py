@@ -113,12 +113,6 @@ def make_spowl(
 ) -> PlanningAgent:
     """Bind world model, losses and planner into an agent.
 
-    Args:
-        observations: what the environment shows.
-        actions: what it takes; a box.
-        config: see ``SPOWLConfig``.
-        planner: chooses the actions.
-
     Raises:
         ValueError: the actions are not a box, or the planner needs what the model lacks.
     """

@@ -15,14 +15,10 @@ RAW_REWARD_KEY = "reward_raw"
 
 
 def split_infos(infos: dict[str, Any], count: int, skip: Sequence[str] = ()) -> Infos:
-    """Turn a dict of arrays, with its ``_key`` masks, into one dict for each environment.
+    """Turn a dict of arrays, with its ``_key`` masks, into one dict for each environment, leaving out ``skip``.
 
-    Numbers become Python numbers. A value that is not an array over environments goes to all of them.
-
-    Args:
-        infos: a ``VectorEnv``'s infos; nested dicts are split, too.
-        count: number of environments.
-        skip: keys to leave out.
+    Numbers become Python numbers, and nested dicts are split, too. A value that is not an array over environments goes
+    to all of them.
     """
     split: Infos = [{} for _ in range(count)]
     for key, value in infos.items():
@@ -44,13 +40,7 @@ def costs_of(infos: Infos) -> NDArray[np.float64] | None:
 
 
 def raw_rewards(infos: dict[str, Any], split: Infos, reward: NDArray[np.float32]) -> NDArray[Any]:
-    """The environments' own rewards ``[B]``: ``info["reward_raw"]`` where a wrapper left it, else ``reward``.
-
-    Args:
-        infos: as the ``VectorEnv`` returned them.
-        split: of each environment's transition.
-        reward: ``[B]``.
-    """
+    """The environments' own rewards ``[B]``: ``reward_raw`` in ``split`` where a wrapper left it, else ``reward``."""
     if RAW_REWARD_KEY not in infos and RAW_REWARD_KEY not in infos.get("final_info", ()):
         return reward
     pairs = zip(split, reward.tolist(), strict=True)
