@@ -33,6 +33,7 @@ class Format(NamedTuple):
         what: the noun used in messages, such as ``"world model"``.
         otherwise: what to say about a file of another kind.
         suffix: appended to a path that has none.
+        finite: prefixes of the arrays that must not hold NaN or infinity.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Format(NamedTuple):
     what: str
     otherwise: str = ""
     suffix: str = ".zip"
+    finite: tuple[str, ...] = ()
 
 
 class Archive(NamedTuple):
@@ -94,7 +96,16 @@ def write_archive(
         data: the description, which JSON must be able to hold.
         arrays: arrays by name.
         texts: further entries by name.
+
+    Raises:
+        ValueError: an array has NaN or infinity that it must not have; nothing is written.
+        OSError: the file cannot be written.
     """
+    for name, array in arrays.items():
+        if name.startswith(kind.finite) and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(
+                f"{name} holds NaN or infinity; a {kind.what} file with it could not be loaded again."
+            )
     if isinstance(target, str | os.PathLike):
         with replacing(_with_suffix(target, kind.suffix)) as file:
             write_archive(file, kind, data, arrays, texts)

@@ -127,7 +127,9 @@ class JaxAlgorithm(StoredAlgorithm):
         self.agent = self._make_agent()
         seed = self.seed if self.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
         init_key, self._predict_key = jax.random.split(jax.random.key(seed))
-        self._put_state(jax.jit(self.agent.init)(init_key))
+        init = jax.jit(self.agent.init)
+        self._check_shapes(jax.eval_shape(init, init_key))
+        self._put_state(init(init_key))
         self._jitted_decision = jax.jit(self._decide_by_count, static_argnames="deterministic")
         self._collector: Collector[Any] | None = None
         self.policy = self._make_policy()

@@ -1,5 +1,6 @@
-"""SB3's device names as JAX devices."""
+"""SB3's device names as JAX devices, and their memory."""
 
+import os
 from typing import Any
 
 import jax
@@ -24,3 +25,11 @@ def resolve_device(device: Any) -> jax.Device:
             f"device={device!r} is not available; JAX finds {', '.join(known)} here. Allowed are 'auto', "
             "'cpu', 'cuda' and 'cuda:N' (install spi-plugins[cuda])."
         ) from error
+
+
+def device_bytes(device: jax.Device) -> int:
+    """A device's memory; for the CPU, the machine's."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

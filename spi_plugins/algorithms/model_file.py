@@ -17,7 +17,7 @@ _OTHERWISE = (
     "Files of stable-baselines3 and SBX hold pickles and other networks and cannot be loaded here; load a world model "
     "with spi_plugins.load_world_model."
 )
-_FORMAT = Format("spi-plugins", FORMAT_VERSION, "model", _OTHERWISE)
+_FORMAT = Format("spi-plugins", FORMAT_VERSION, "model", _OTHERWISE, finite=("parameters/",))
 
 
 def write_model_file(

@@ -26,7 +26,7 @@ from spi_plugins.algorithms.replay_file import read_replay_file, write_replay_fi
 from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, training_data
 from spi_plugins.algorithms.schedules import check_scheduled
 from spi_plugins.algorithms.world_model_export import given_observations, remembered_observations, save_world
-from spi_plugins.archive import Archive, PathOrFile
+from spi_plugins.archive import Archive, PathOrFile, describing
 from spi_plugins.arrays import flatten_arrays
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.fitting.tdmpc import tdmpc_world
@@ -256,7 +256,7 @@ class PlanningAlgorithm(JaxAlgorithm):
                 environment goes on exactly where it was saved, as functional ones do.
 
         Raises:
-            ArchiveError: it is damaged, or of other spaces or another number of environments.
+            ModelFileError: it is damaged, or of other spaces or another number of environments.
         """
         del truncate_last_traj  # a first observation always marks a new episode
         self.replay_buffer = read_replay_file(path, empty_buffer(self))
@@ -272,7 +272,8 @@ class PlanningAlgorithm(JaxAlgorithm):
         arrays = file.part("collector/")
         if self.env is not None and arrays:
             self._collector = self._make_collector()
-            self._standing, fits = restore_standing(self._standing, arrays)
+            with describing(file.name):
+                self._standing, fits = restore_standing(self._standing, arrays)
             self._remembered = self._last_obs if fits else None
 
     @property

@@ -13,7 +13,7 @@ from spi_plugins.buffers import Buffer
 from spi_plugins.errors import ModelFileError
 from spi_plugins.host_buffers import HostBuffer
 
-_FORMAT = Format("spi-plugins replay", 2, "replay buffer", suffix="")
+_FORMAT = Format("spi-plugins replay", 2, "replay buffer", suffix="", finite=("buffer/",))
 
 
 def write_replay_file(target: PathOrFile, buffer: Buffer | HostBuffer, num_timesteps: int) -> None:

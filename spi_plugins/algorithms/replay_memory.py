@@ -1,12 +1,12 @@
 """Where the replay buffer lives: on the device, or in mapped files if it would not fit."""
 
-import os
 from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
 from spi_plugins import buffers, host_buffers
+from spi_plugins.algorithms.devices import device_bytes
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.host_buffers import HostBuffer
 
@@ -15,14 +15,6 @@ if TYPE_CHECKING:
 
 # The share of the device's memory that a buffer may take; networks, plans and XLA need the rest.
 _SHARE = 0.5
-
-
-def device_bytes(device: jax.Device) -> int:
-    """A device's memory; for the CPU, the machine's."""
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def empty_buffer(model: "PlanningAlgorithm") -> Buffer | HostBuffer:
@@ -35,6 +27,11 @@ def empty_buffer(model: "PlanningAlgorithm") -> Buffer | HostBuffer:
     )
     if on_host:
         return host_buffers.init(observations, actions.size, model.n_envs, capacity)
+    if total > device_bytes(model.jax_device):
+        raise ValueError(
+            f"buffer_size={model.buffer_size} takes {total} bytes, more than the memory of {model.jax_device}; make it "
+            "smaller, or use buffer_device='host'."
+        )
     with jax.default_device(model.jax_device):
         return buffers.init(observations, actions.size, model.n_envs, capacity)
 

@@ -1,5 +1,6 @@
 """The contents of a model file: how to build the model again, and where its training stood."""
 
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,12 +107,11 @@ def describe(
     }
 
 
-def parse(file: Archive, path: Any, cls: "type[StoredAlgorithm]", replaced: Mapping[str, Any]) -> SavedModel:
+def parse(file: Archive, cls: "type[StoredAlgorithm]", replaced: Mapping[str, Any]) -> SavedModel:
     """Check and decode a file's description.
 
     Args:
         file: the file.
-        path: its name, for messages.
         cls: the class that loads it.
         replaced: arguments whose stored values are not used, and need no warnings.
 
@@ -121,9 +121,9 @@ def parse(file: Archive, path: Any, cls: "type[StoredAlgorithm]", replaced: Mapp
     data = file.data
     if data.get("algorithm") != cls.__name__:
         raise ModelFileError(
-            f"{path} holds a {data.get('algorithm')} model; load it with that class, not {cls.__name__}."
+            f"{file.name} holds a {data.get('algorithm')} model; load it with that class, not {cls.__name__}."
         )
-    with describing(path):
+    with describing(file.name):
         stored = dict(data["arguments"])
         # An argument that came after the file was written has its default.
         known = {name: each.default for name, each in cls.hyperparameters.items()} | stored
@@ -131,17 +131,28 @@ def parse(file: Archive, path: Any, cls: "type[StoredAlgorithm]", replaced: Mapp
         for name in cls.schedules:
             if name not in replaced and name in stored:
                 arguments[name] = decode_schedule(name, arguments[name])
+        n_envs, window = int(data["n_envs"]), int(data["stats_window_size"])
+        for name, value in (("n_envs", n_envs), ("stats_window_size", window)):
+            cls.hyperparameters[name].check(value)
         return SavedModel(
             arguments=arguments,
             policy=str(data["policy"]),
             observation_space=decode_space(data["observation_space"]),
             action_space=decode_space(data["action_space"]),
-            n_envs=int(data["n_envs"]),
-            stats_window_size=int(data["stats_window_size"]),
-            counters={name: data["counters"][name] for name in COUNTERS},
-            ep_info=list(data["ep_info_buffer"]),
-            ep_success=list(data["ep_success_buffer"]),
+            n_envs=n_envs,
+            stats_window_size=window,
+            counters={name: _number(data["counters"][name]) for name in COUNTERS},
+            ep_info=[
+                dict(info, r=_number(info["r"]), l=_number(info["l"])) for info in data["ep_info_buffer"]
+            ],
+            ep_success=[_number(success) for success in data["ep_success_buffer"]],
         )
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"expected a number, got {value!r}")
+    return value
 
 
 def restore_env(env: FunctionalVecEnv, file: Archive) -> Observation | None:
@@ -158,8 +169,10 @@ def restore_env(env: FunctionalVecEnv, file: Archive) -> Observation | None:
     like = {key: value.shape for key, value in flatten_arrays(target).items()}
     if like != {key: value.shape for key, value in arrays.items()}:
         return None
-    env.set_state(restore_arrays(target, arrays, what="The environment's arrays"))
-    last_obs = restore_arrays(first_obs, file.part("last_obs/"), what="The last observations")
+    with describing(file.name):
+        state = restore_arrays(target, arrays, what="The environment's arrays", finite=False)
+        last_obs = restore_arrays(first_obs, file.part("last_obs/"), what="The last observations")
+    env.set_state(state)
     return jax.tree.map(np.asarray, last_obs)
 
 

@@ -1,5 +1,7 @@
 """Parameters, save and load, for an SB3 algorithm whose state is one pytree."""
 
+import contextlib
+import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping
@@ -11,12 +13,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins.algorithms.devices import device_bytes, resolve_device
 from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.model_file import read_model_file, write_model_file
 from spi_plugins.algorithms.saved_model import COUNTERS, ResumePoint, SavedModel, describe, parse, restore_env
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv
-from spi_plugins.archive import Archive, PathOrFile
-from spi_plugins.arrays import flatten_arrays, restore_arrays
+from spi_plugins.archive import Archive, PathOrFile, describing
+from spi_plugins.arrays import check_arrays, flatten_arrays, restore_arrays
 from spi_plugins.errors import ModelFileError
 from spi_plugins.hyperparameters import Hyperparameter
 from spi_plugins.types import PyTree
@@ -45,6 +48,8 @@ class StoredAlgorithm(BaseAlgorithm):
     jax_device: jax.Device
     # All that training changes: what a resume needs.
     _agent_state: Any
+    # The file that is being loaded.
+    _file: Archive | None = None
 
     @abstractmethod
     def _parameter_groups(self, state: Any) -> dict[str, PyTree]:
@@ -97,9 +102,13 @@ class StoredAlgorithm(BaseAlgorithm):
                 f"device must be 'auto': a model's device is chosen when it is made, got {device!r}."
             )
         if isinstance(load_path_or_dict, Mapping):
-            given: Mapping[str, Mapping[str, Any]] = load_path_or_dict
-        else:
-            given = _by_group(read_model_file(load_path_or_dict))
+            self._take(load_path_or_dict, exact_match)
+            return
+        file = read_model_file(load_path_or_dict)
+        with describing(file.name):
+            self._take(_by_group(file), exact_match)
+
+    def _take(self, given: Mapping[str, Mapping[str, Any]], exact_match: bool) -> None:
         groups = self._parameter_groups(self._agent_state)
         unknown, missing = sorted(set(given) - set(groups)), sorted(set(groups) - set(given))
         if unknown or (exact_match and missing):
@@ -113,6 +122,19 @@ class StoredAlgorithm(BaseAlgorithm):
                 arrays = {**flatten_arrays(groups[name]), **arrays}
             groups[name] = restore_arrays(groups[name], arrays, what=f"The parameters of {name!r}")
         self._put_state(self._with_parameter_groups(self._agent_state, groups))
+
+    def _check_shapes(self, state: PyTree) -> None:
+        """Refuse a state, of which only shapes are known, that memory or the file being loaded do not allow."""
+        size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+        if size > device_bytes(self.jax_device):
+            raise ValueError(
+                f"The networks and what they learn with take {size} bytes, more than the memory of "
+                f"{self.jax_device}; make policy_kwargs or other sizes smaller."
+            )
+        if self._file is not None:
+            stored = _by_group(self._file)
+            for name, group in self._parameter_groups(state).items():
+                check_arrays(group, stored.get(name, {}), what=f"The parameters of {name!r}")
 
     def _put_state(self, state: PyTree) -> None:
         self._agent_state = jax.device_put(state, self.jax_device)
@@ -158,7 +180,7 @@ class StoredAlgorithm(BaseAlgorithm):
 
     def _restore(self, file: Archive) -> None:
         """Take all arrays of a file."""
-        self.set_parameters(_by_group(file))
+        self._take(_by_group(file), exact_match=True)
         groups = self._parameter_groups(self._agent_state)
         rest = restore_arrays(self._without_groups(), file.part("run/"), what="The arrays of the file")
         self._put_state(self._with_parameter_groups(rest, groups))
@@ -196,31 +218,47 @@ class StoredAlgorithm(BaseAlgorithm):
         if print_system_info:
             get_system_info()
         file = read_model_file(path)
+        device = resolve_device(device)
+        replaced = bool(kwargs or custom_objects)
         known = (*cls.stored_arguments, "policy_class")
         custom = {name: value for name, value in (custom_objects or {}).items() if name in known}
-        saved = parse(file, path, cls, {**custom, **kwargs})
+        saved = parse(file, cls, {**custom, **kwargs})
         policy = kwargs.pop("policy", None) or custom.pop("policy_class", None) or saved.policy
         if isinstance(policy, str) and policy == saved.policy and policy not in cls.policy_aliases:
-            raise ModelFileError(f"{path} used the policy class {policy}; pass it as load(..., policy=...).")
+            raise ModelFileError(
+                f"{file.name} used the policy class {policy}; pass it as load(..., policy=...)."
+            )
         arguments = {**saved.arguments, **custom, **kwargs}
         if env is not None:
             copies = arguments.pop("n_envs", None) or (saved.n_envs if is_template(env) else None)
             env = cls._adapt_loaded_env(prepare_env(env, copies, arguments["seed"]), arguments)
             check_for_correct_spaces(env, saved.observation_space, saved.action_space)
         window = arguments.pop("stats_window_size", saved.stats_window_size)
-        model = cls(
-            policy, env, device=device, stats_window_size=window, _init_setup_model=False, **arguments
-        )  # type: ignore[call-arg]
+        # What was given here, and fails, is not the file's fault.
+        own = not replaced and (env is None or env.num_envs == saved.n_envs)
+        with describing(file.name) if own else contextlib.nullcontext():
+            model = cls(
+                policy, env, device=device, stats_window_size=window, _init_setup_model=False, **arguments
+            )  # type: ignore[call-arg]
+            model._set_up(saved, file)
         model._resume(saved, file, force_reset)
         return model
 
-    def _resume(self, saved: SavedModel, file: Archive, force_reset: bool | None) -> None:
-        """Set up a new model, and take all that a file holds."""
+    def _set_up(self, saved: SavedModel, file: Archive) -> None:
+        """Set up a new model that fits a file."""
         if self.env is None:
             self.observation_space, self.action_space = saved.observation_space, saved.action_space
             self.n_envs = saved.n_envs
-        self._setup_model()
-        self._restore(file)
+        self._file = file
+        try:
+            self._setup_model()
+        finally:
+            self._file = None
+
+    def _resume(self, saved: SavedModel, file: Archive, force_reset: bool | None) -> None:
+        """Take all that a file holds."""
+        with describing(file.name):
+            self._restore(file)
         for name, value in saved.counters.items():
             setattr(self, name, value)
         self.ep_info_buffer = deque(saved.ep_info, maxlen=self._stats_window_size)

@@ -22,7 +22,7 @@ from spi_plugins.world_models.model import FittedModel, Model, WorldModel
 _OTHERWISE = (
     "Load a model that learn() trained with its class; save_world_model() writes its world model alone."
 )
-_FORMAT = Format("spi-plugins world model", 2, "world model", _OTHERWISE)
+_FORMAT = Format("spi-plugins world model", 2, "world model", _OTHERWISE, finite=("params/", "starts"))
 # What version 1 called the kinds.
 _KINDS_OF_VERSION_1 = {"deep_mdp": "ensemble", "deep_spi": "deep_mdp"}
 # The most start states that a file keeps.

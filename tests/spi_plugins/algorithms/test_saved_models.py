@@ -205,7 +205,7 @@ def test_pickles_in_a_file_are_never_executed(trained, path, tmp_path):
     # SB3 would unpickle this value of its JSON.
     bomb = {":type:": "<class 'Bomb'>", ":serialized:": base64.b64encode(armed).decode()}
     rewrite(path, data=lambda d: d["arguments"].update(policy_kwargs=bomb))
-    with pytest.raises(ValueError, match="policy_kwargs has unknown keys"):
+    with pytest.raises(ModelFileError, match=r"model\.zip is damaged.*policy_kwargs has unknown keys"):
         PPO.load(path)
     assert not (tmp_path / "boom").exists()
 
