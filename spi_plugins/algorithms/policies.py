@@ -1,6 +1,5 @@
 """``MlpPolicy``, ``CnnPolicy`` and ``MultiInputPolicy``: SB3's names for ``networks.actor_critic``."""
 
-import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -9,52 +8,15 @@ import numpy as np
 from gymnasium import spaces
 
 from spi_plugins.actions import to_action
+from spi_plugins.algorithms import policy_kwargs as read
 from spi_plugins.algorithms.observations import to_batch
-from spi_plugins.checks import check_integer
 from spi_plugins.hyperparameters import declared
 from spi_plugins.networks.actor_critic import ActorCriticConfig, EncoderKind
-from spi_plugins.networks.encoders import ConvLayers
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
 _ALLOWED = ("net_arch", "latent_arch", "activation_fn", *declared(ActorCriticConfig))
 
 _SEPARATE = MappingProxyType({"pi": (64, 64), "vf": (64, 64)})
-
-
-def _activation_name(value: Any) -> str:
-    """``"relu"``, ``torch.nn.ReLU``, ``flax.linen.relu`` and ``jax.nn.relu`` all mean the same."""
-    name = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
-    return {"leakyrelu": "leaky_relu", "swish": "silu"}.get(name.lower(), name.lower())
-
-
-def _conv_layers(layers: Any) -> ConvLayers:
-    try:
-        checked = tuple((channels, size, stride) for channels, size, stride in layers)
-        for number in itertools.chain(*checked):
-            check_integer("conv_layers", number, low=1)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"conv_layers must be a list of (channels, kernel size, stride), integers of at least 1, got {layers!r}."
-        ) from error
-    return checked
-
-
-def _latent_widths(value: Any) -> tuple[int, ...] | None:
-    if value is not None and not isinstance(value, list | tuple):
-        raise ValueError(f"latent_arch must be a list of widths, got {value!r}.")
-    return None if value is None else tuple(value)
-
-
-def _categories(value: Any) -> tuple[int, int]:
-    try:
-        categories, classes = value
-        check_integer("categorical_latent", categories, low=1)
-        check_integer("categorical_latent", classes, low=2)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"categorical_latent must be (categories, classes), at least 1 and 2, got {value!r}."
-        ) from error
-    return int(categories), int(classes)
 
 
 class Policy:
@@ -92,32 +54,25 @@ class Policy:
             raise ValueError(f"policy_kwargs has unknown keys {unknown}; allowed are {', '.join(_ALLOWED)}.")
         cls.check_observations(spec)
         given = dict(policy_kwargs)
-        pi, vf = cls._widths(given.pop("net_arch", cls.default_net_arch))
-        latent = _latent_widths(given.pop("latent_arch", None))
-        activation = _activation_name(given.pop("activation_fn", cls.default_activation))
-        for name, value in given.items():
-            declared(ActorCriticConfig)[name].check(value)
+        arch = given.pop("net_arch", None)
+        pi, vf = read.widths(cls.default_net_arch if arch is None else arch)
+        # As in SB3 both have the same widths, but a CNN's trunk is shared, as in the papers' code.
+        if vf is None and not (cls.encoder == "cnn" and given.get("share_features_extractor", True)):
+            vf = pi
         readers: dict[str, Callable[[Any], Any]] = {
-            "conv_layers": _conv_layers,
-            "categorical_latent": _categories,
+            "conv_layers": read.conv_layers,
+            "categorical_latent": read.categories,
             "log_std_init": float,
         }
-        for name, read in readers.items():
-            if given.get(name) is not None:
-                given[name] = read(given[name])
+        latent = read.latent_widths(given.pop("latent_arch", None))
+        activation = read.activation_name(given.pop("activation_fn", None) or cls.default_activation)
+        for name, value in given.items():
+            declared(ActorCriticConfig)[name].check(value)
+            if name in readers and value is not None:
+                given[name] = readers[name](value)
         return ActorCriticConfig(
             encoder=cls.encoder, pi=pi, vf=vf, latent=latent, activation=activation, **given
         )
-
-    @classmethod
-    def _widths(cls, net_arch: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-        """SB3's ``net_arch``: a list (``[64, 64]``) or ``dict(pi=[...], vf=[...])``."""
-        if isinstance(net_arch, Mapping) and set(net_arch) == {"pi", "vf"}:
-            return tuple(net_arch["pi"]), tuple(net_arch["vf"])
-        if isinstance(net_arch, list | tuple):
-            # As in SB3, the same widths twice; a CNN's trunk is shared, as in the papers' code.
-            return tuple(net_arch), None if cls.encoder == "cnn" else tuple(net_arch)
-        raise ValueError(f"net_arch must be a list of widths or dict(pi=[...], vf=[...]), got {net_arch!r}.")
 
     @classmethod
     def check_observations(cls, spec: ObservationSpec) -> None:

@@ -134,18 +134,19 @@ ARGUMENTS = {
         policy_kwargs(activation_fn="rellu"),
         r"activation_fn must be one of \[.*'relu'.* got 'rellu'",
     ),
+    "activation_fn of ours": (
+        policy_kwargs(activation_fn=closed),
+        "activation_fn must be .* got <function closed",
+    ),
+    "net_arch fraction": (
+        policy_kwargs(net_arch=[8.5]),
+        r"net_arch needs positive integers, got pi=\(8.5,\)",
+    ),
+    "net_arch nested": (policy_kwargs(net_arch=[8, {"pi": [8]}]), "net_arch needs positive integers"),
     "net_arch": (policy_kwargs(net_arch=[8, 0]), r"net_arch needs positive integers, got pi=\(8, 0\)"),
     "net_arch text": (policy_kwargs(net_arch="big"), "net_arch must be a list of widths or dict.* got 'big'"),
     "net_arch keys": (policy_kwargs(net_arch={"qf": [8]}), r"net_arch must be .* got \{'qf': \[8\]\}"),
     "log_std_init": (policy_kwargs(log_std_init=99), r"log_std_init.* at least -20 and at most 20, got 99"),
-    "share_features_extractor": (
-        {
-            "policy": "CnnPolicy",
-            "env": make_probe("image_side"),
-            **policy_kwargs(share_features_extractor=False),
-        },
-        r"share_features_extractor=False needs separate layers.*got the shared net_arch=\[512\]",
-    ),
     "conv_layers too large": (
         {"policy": "CnnPolicy", "env": ToyEnv(CHANNELS_LAST), "policy_kwargs": {"conv_layers": [(8, 13, 1)]}},
         r"image of \(12, 14\) pixels is too small for conv_layers=\(\(8, 13, 1\),\)",

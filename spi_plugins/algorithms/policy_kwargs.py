@@ -1,0 +1,98 @@
+"""Values of ``policy_kwargs`` in every form that SB3 takes, as the networks' config has them."""
+
+import itertools
+import operator
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from spi_plugins.checks import check_integer
+from spi_plugins.networks.encoders import ConvLayers
+from spi_plugins.networks.mlp import ACTIVATIONS
+
+# Names of activations without underscores, as torch's classes have them, and torch's and JAX's second names.
+_ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS}
+_ACTIVATIONS |= {"swish": "silu", "hardswish": "hard_silu"}
+# The functions of these packages are known by name; another's of the same name may be a different one.
+_PACKAGES = ("jax", "jaxlib", "flax", "torch")
+
+
+def activation_name(value: Any) -> str:
+    """``"relu"``, ``torch.nn.ReLU``, ``flax.nnx.relu`` and ``jax.nn.relu`` all mean the same.
+
+    Raises:
+        ValueError: it is none of those known.
+    """
+    owner = value if hasattr(value, "__name__") else type(value)
+    name = value if isinstance(value, str) else owner.__name__
+    known = isinstance(value, str) or str(owner.__module__).partition(".")[0] in _PACKAGES
+    found = _ACTIVATIONS.get(name.lower().replace("_", "")) if known else None
+    if found is None:
+        raise ValueError(
+            f"activation_fn must be one of {sorted(ACTIVATIONS)}, or JAX's, Flax's or torch's of that name, "
+            f"got {value!r}."
+        )
+    return found
+
+
+def widths(net_arch: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """The actor's widths and the critic's: ``None`` where SB3's ``net_arch`` is one list for both.
+
+    A dict has a list for each; a missing one has no layers.
+
+    Raises:
+        ValueError: it is neither, or a width is not a positive integer.
+    """
+    if isinstance(net_arch, list | tuple) and len(net_arch) == 1 and isinstance(net_arch[0], Mapping):
+        warnings.warn(
+            "net_arch=[dict(pi=..., vf=...)] is how old versions of SB3 had it; pass the dict without the list.",
+            stacklevel=2,
+        )
+        net_arch = net_arch[0]
+    if isinstance(net_arch, list | tuple):
+        return _integers("net_arch", "pi", net_arch), None
+    is_dict = isinstance(net_arch, Mapping) and len(net_arch) > 0 and set(net_arch) <= {"pi", "vf"}
+    if not (is_dict and all(isinstance(layers, list | tuple) for layers in net_arch.values())):
+        raise ValueError(f"net_arch must be a list of widths or dict(pi=[...], vf=[...]), got {net_arch!r}.")
+    pi, vf = (_integers("net_arch", name, net_arch.get(name, ())) for name in ("pi", "vf"))
+    return pi, vf
+
+
+def latent_widths(value: Any) -> tuple[int, ...] | None:
+    """``latent_arch``: a list of widths, or ``None``."""
+    if value is not None and not isinstance(value, list | tuple):
+        raise ValueError(f"latent_arch must be a list of widths, got {value!r}.")
+    return None if value is None else _integers("latent_arch", "latent", value)
+
+
+def _integers(argument: str, name: str, layers: Any) -> tuple[int, ...]:
+    try:
+        return tuple(map(operator.index, layers))
+    except TypeError:
+        raise ValueError(f"{argument} needs positive integers, got {name}={tuple(layers)}.") from None
+
+
+def conv_layers(layers: Any) -> ConvLayers:
+    """``conv_layers``: a list of three integers for each layer."""
+    try:
+        checked = tuple((channels, size, stride) for channels, size, stride in layers)
+        for number in itertools.chain(*checked):
+            check_integer("conv_layers", number, low=1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"conv_layers must be a list of (channels, kernel size, stride), integers of at least 1, got {layers!r}."
+        ) from error
+    return checked
+
+
+def categories(value: Any) -> tuple[int, int]:
+    """``categorical_latent``: two integers."""
+    try:
+        n_categories, classes = value
+        check_integer("categorical_latent", n_categories, low=1)
+        check_integer("categorical_latent", classes, low=2)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"categorical_latent must be (categories, classes), at least 1 and 2, got {value!r}."
+        ) from error
+    return int(n_categories), int(classes)
