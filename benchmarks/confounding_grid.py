@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 import spi_plugins
+from spi_plugins.arrays import restore_arrays
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.envs.confounding_grid_exact import (
     all_observations,
@@ -92,6 +93,7 @@ def make_judge(model: Any, env: FunctionalEnv) -> Callable[[], Point]:
     """Return a function that evaluates the current policy in every state of the grid."""
     tables, observations = exact_model(env), jnp.asarray(all_observations(env))
     policy = model.agent.policy
+    shapes = jax.eval_shape(model.agent.init, jax.random.key(0)).params["policy"]
 
     @jax.jit
     def look(params: Any) -> tuple[jax.Array, jax.Array]:
@@ -101,7 +103,8 @@ def make_judge(model: Any, env: FunctionalEnv) -> Callable[[], Point]:
         return jax.nn.softmax(logits), z.reshape(z.shape[0], -1)
 
     def judge() -> Point:
-        chances, z = (np.asarray(part, np.float64) for part in look(model._agent_state.params["policy"]))
+        params = restore_arrays(shapes, model.get_parameters()["policy"], what="The policy's parameters")
+        chances, z = (np.asarray(part, np.float64) for part in look(params))
         above, below = tables.decisions
         return Point(
             steps=model.num_timesteps,

@@ -17,6 +17,7 @@ from learning import command_line, keeper, subplots, sweep, write
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import KVWriter
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import spi_plugins
@@ -96,6 +97,21 @@ TASKS = {
 }  # fmt: skip
 
 
+class LatestLog(KVWriter):
+    """Keeps what was logged last."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, Any] = {}
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        self.latest = dict(key_values)
+
+    def close(self) -> None:
+        pass
+
+
 class Curve(BaseCallback):
     """Steps, mean return and cost of the last episodes, share of planned actions, and all costs over all steps."""
 
@@ -103,6 +119,10 @@ class Curve(BaseCallback):
         super().__init__()
         self.points: list[tuple[int, float, float, float, float]] = []
         self.checkpoint, self.every, self._next = checkpoint, every, 0
+        self.log = LatestLog()
+
+    def _on_training_start(self) -> None:
+        self.logger.output_formats.append(self.log)
 
     def _on_step(self) -> bool:
         return True
@@ -112,13 +132,13 @@ class Curve(BaseCallback):
         if model.num_timesteps < self._next:
             return
         self._next = model.num_timesteps + self.every
-        standing = model._standing
-        planned = model._collector.take_metrics().get("planned", 0.0)
         episodes = model.ep_info_buffer
         if episodes:
             means = (float(np.mean([episode.get(key, 0.0) for episode in episodes])) for key in ("r", "c"))
-            rate = standing.total_cost / max(standing.total_steps, 1)
-            self.points.append((model.num_timesteps, *means, planned, rate))
+            reports = (
+                self.log.latest.get(key, 0.0) for key in ("plan/planned", "rollout/training_cost_rate")
+            )
+            self.points.append((model.num_timesteps, *means, *reports))
             print(*(round(float(x), 4) for x in self.points[-1]), flush=True)
         if self.checkpoint is not None:
             model.save(self.checkpoint / "model.zip")

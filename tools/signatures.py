@@ -1,8 +1,9 @@
-"""Writes what follows from the declarations of hyperparameters: stubs of constructors, and tables in the docs.
+"""Writes what follows from the declarations of hyperparameters: stubs, checks of the command line, tables in docs.
 
 Run as ``make signatures``; a test holds the files equal to what this would write.
 """
 
+import importlib
 import inspect
 import pathlib
 import re
@@ -12,11 +13,12 @@ import textwrap
 
 from stable_baselines3.common.utils import LinearSchedule
 
-from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI
+from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI, builtins
 from spi_plugins.agents.spowl.config import OFFICIAL_ERRORS, SPOWLConfig
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS
 from spi_plugins.algorithms.constructors import signature
 from spi_plugins.algorithms.settings import ShellSettings
+from spi_plugins.cli.declarations import write_declarations
 from spi_plugins.hyperparameters import Hyperparameter, declared
 from spi_plugins.planners.ccem import CCEMConfig
 from spi_plugins.planners.cem import CEMConfig
@@ -59,7 +61,8 @@ TABLES = {
     "cem": declared(CEMConfig),
     "icem": declared(ICEMConfig),
 }
-FILES = (ROOT / "spi_plugins/algorithms/signatures.pyi", *sorted((ROOT / "docs").glob("*.md")))
+DECLARATIONS = ROOT / "spi_plugins/cli/declarations.json"
+FILES = (ROOT / "spi_plugins/algorithms/signatures.pyi", DECLARATIONS, *sorted((ROOT / "docs").glob("*.md")))
 
 
 def stubs() -> str:
@@ -118,8 +121,19 @@ def written(path: pathlib.Path) -> str:
         for name, rows in TABLES.items():
             text = _between(text, f"<!-- arguments: {name} -->\n", "<!-- end -->", table(rows))
         return text
+    if path == DECLARATIONS:
+        return write_declarations(_built_in_algorithms())
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(path), "-"]
     return subprocess.run(command, input=stubs(), capture_output=True, text=True, check=True).stdout
+
+
+def _built_in_algorithms() -> dict[str, type]:
+    registered: list[tuple[str, str]] = []
+    builtins.register_algorithms(lambda name, target, summary: registered.append((name, target)))
+    return {
+        target: getattr(importlib.import_module(target.partition(":")[0]), target.partition(":")[2])
+        for _, target in registered
+    }
 
 
 def _between(text: str, start: str, end: str, content: str) -> str:

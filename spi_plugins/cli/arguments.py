@@ -64,7 +64,25 @@ def whole(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """A seed that every library takes: NumPy's old generator allows 32 bits."""
+    value = whole(text)
+    if value >= 2**32:
+        raise ValueError(text)
+    return value
+
+
+def copies(text: str) -> int:
+    """A number of environments that fits a machine."""
+    value = positive(text)
+    if value > 1_000_000:
+        raise ValueError(text)
+    return value
+
+
 # argparse uses these names in its messages.
+seed.__name__ = "integer from 0 to 4294967295"
+copies.__name__ = "integer from 1 to 1000000"
 positive.__name__ = "positive integer"
 whole.__name__ = "integer of at least 0"
 

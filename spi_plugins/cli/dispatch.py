@@ -1,6 +1,7 @@
 """Runs the subcommand that the first word names, and turns expected errors into one line and an exit code."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from spi_plugins.errors import PluginWarning, SPIError
 USAGE_ERROR = 2
 RUN_FAILED = 3
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141  # what shells report for a program that SIGPIPE ended
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         the subcommand's own.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run_and_report(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python writes again when it exits
+        return OUTPUT_CLOSED
+
+
+def _run_and_report(words: list[str]) -> int:
+    """Run the command, and print an expected error as one line."""
     with warnings.catch_warnings():
         warnings.filterwarnings("default", category=DeprecationWarning, module="spi_plugins")
         warnings.showwarning = _show_warning

@@ -8,7 +8,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from spi_plugins.cli.arguments import CommandError, add_pairs, parse_pairs, positive, whole
+import gymnasium
+
+from spi_plugins import plugins
+from spi_plugins.cli.arguments import CommandError, RunError, add_pairs, copies, parse_pairs, positive, seed
+from spi_plugins.cli.env_names import check_gymnasium_id
+from spi_plugins.cli.requests import check_policy, check_target, require_package
+from spi_plugins.dreams.ids import (
+    check_dream_name,
+    dreams_file,
+    forget_dream,
+    locate_world_model,
+    remember_dream,
+    remembered_dreams,
+)
 from spi_plugins.errors import SPIError
 from spi_plugins.plugins.registry import describe
 
@@ -37,7 +50,8 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         "--policy", type=pathlib.Path, metavar="MODEL_ZIP_OR_RUN", help="who acts (default: uniform actions)"
     )
     parser.add_argument("--algo", metavar="ALGO", help="algorithm of a model file outside a run")
-    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="(default: 0)")
+    parser.add_argument("--trust-imports", action="store_true", help="load a policy's file that may run code")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="(default: 0)")
 
 
 def _configure_fit(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +61,7 @@ def _configure_fit(parser: argparse.ArgumentParser) -> None:
         "-n", "--n-steps", type=positive, default=20_000, metavar="N", help="(default: 20000)"
     )
     parser.add_argument("--n-updates", type=positive, default=5_000, metavar="N", help="(default: 5000)")
-    parser.add_argument("--n-envs", type=positive, metavar="N", help="copies of the environment")
+    parser.add_argument("--n-envs", type=copies, metavar="N", help="copies of the environment")
     parser.add_argument("--kind", default="ensemble", metavar="KIND", help="(default: ensemble)")
     add_pairs(parser, "-p", "--params", help="settings of the kind, Python literals")
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
@@ -72,16 +86,21 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         return int(args.action(args))
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        if isinstance(error, SPIError):
-            raise
+    except SPIError:
+        raise
+    except (ValueError, TypeError, OSError, KeyError, gymnasium.error.Error) as error:
         raise CommandError(str(error.args[0]) if isinstance(error, KeyError) else str(error)) from error
+    except Exception as error:  # environments raise all kinds
+        raise RunError(f"'spi dream' failed: {describe(error)}") from error
+
+
+def _check_env(args: argparse.Namespace) -> None:
+    _wrappers()
+    check_gymnasium_id(args.env)
+    parse_pairs("--env-kwargs", args.env_kwargs)
 
 
 def _make_env(args: argparse.Namespace) -> Any:
-    import gymnasium
-
-    _wrappers()
     try:
         return gymnasium.make(args.env, **parse_pairs("--env-kwargs", args.env_kwargs))
     except (SPIError, KeyboardInterrupt):
@@ -95,20 +114,23 @@ def _wrappers() -> Any:
     return importlib.import_module("spi_wrappers")
 
 
-def _policy(args: argparse.Namespace) -> Any:
-    if args.policy is None:
+def _policy(named: tuple[str, pathlib.Path] | None, trusted: bool) -> Any:
+    if named is None:
         return None
     from spi_plugins.cli.evaluation import load_model
-    from spi_plugins.cli.run_folder import locate_model
 
-    path, folder = locate_model(args.policy)
-    algorithm = args.algo or (folder and folder.read_config().algorithm)
-    if not algorithm:
-        raise CommandError(f"{path} does not belong to a run: name its algorithm with --algo.")
-    return load_model(algorithm, path)
+    return load_model(*named, trusted=trusted)
 
 
 def _fit(args: argparse.Namespace) -> int:
+    _check_env(args)
+    policy = check_policy(args.policy, args.algo)
+    plugins.registry("world_models").get(args.kind)
+    settings = parse_pairs("--params", args.params)
+    check_target("PATH", args.path)
+    if args.progress:
+        require_package("tqdm", "Progress bars")
+
     from spi_plugins.algorithms.fit_world_model import fit_world_model
     from spi_plugins.cli.compile_cache import keep_compiled_programs
 
@@ -119,14 +141,14 @@ def _fit(args: argparse.Namespace) -> int:
         env = args.env
     stored = fit_world_model(
         env,
-        _policy(args),
+        _policy(policy, args.trust_imports),
         n_steps=args.n_steps,
         kind=args.kind,
         n_updates=args.n_updates,
         n_envs=args.n_envs,
         seed=args.seed,
         progress_bar=args.progress,
-        **parse_pairs("--params", args.params),
+        **settings,
     )
     stored.save(args.path)
     sys.stdout.write(f"Wrote {args.path}. {json.dumps(stored.report['losses'])}\n")
@@ -134,8 +156,14 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _eval(args: argparse.Namespace) -> int:
+    _check_env(args)
+    policy = check_policy(args.policy, args.algo)
+    locate_world_model(args.model)
+    if args.png is not None:
+        check_target("--png", args.png)
     env = _make_env(args)
-    check = _wrappers().DreamCheck(env, args.model, _policy(args), horizon=args.horizon)
+    model = _policy(policy, args.trust_imports)
+    check = _wrappers().DreamCheck(env, args.model, model, horizon=args.horizon)
     report = check.run(args.n_episodes, args.seed)
     env.close()
     if args.png is not None:
@@ -145,10 +173,12 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _register(args: argparse.Namespace) -> int:
-    from spi_plugins.dreams.ids import dreams_file, remember_dream
+    options = parse_pairs("--options", args.options)
+    check_dream_name(args.name)
+    locate_world_model(args.model)
+
     from spi_plugins.dreams.opening import open_dream
 
-    options = parse_pairs("--options", args.options)
     open_dream(args.model, **options)  # reports wrong options now rather than in the first make
     remember_dream(args.name, args.model, **options)
     sys.stdout.write(f"{args.name} is stored in {dreams_file()}; import spi_plugins registers it.\n")
@@ -156,8 +186,6 @@ def _register(args: argparse.Namespace) -> int:
 
 
 def _forget(args: argparse.Namespace) -> int:
-    from spi_plugins.dreams.ids import forget_dream
-
     forget_dream(args.name)
     sys.stdout.write(f"{args.name} is removed.\n")
     return 0
@@ -165,8 +193,6 @@ def _forget(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     del args
-    from spi_plugins.dreams.ids import remembered_dreams
-
     for name, entry in sorted(remembered_dreams().items()):
         options = " ".join(f"{key}={value!r}" for key, value in entry.items() if key != "model")
         sys.stdout.write(f"{name}  {entry['model']}  {options}".rstrip() + "\n")

@@ -1,8 +1,7 @@
 """Environments by name: registered ones, families such as EnvPool's, and whatever Gymnasium knows."""
 
-import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 from stable_baselines3.common.env_util import make_vec_env
@@ -12,50 +11,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from spi_plugins import plugins
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
 from spi_plugins.cli.arguments import CommandError
+from spi_plugins.cli.env_names import find_source
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.errors import SPIError, UnknownPluginError
+from spi_plugins.errors import SPIError
 from spi_plugins.plugins.registry import describe
 
 # Copies of an environment unless --n-envs says otherwise: the papers' number where copies are cheap.
 BATCHED_COPIES = 128
 SINGLE_COPIES = 8
-
-Source = Literal["registered", "family", "gymnasium"]
-
-
-def find_source(name: str) -> Source:
-    """Where an environment's name is known.
-
-    Raises:
-        UnknownPluginError: nowhere; the message names the closest.
-        DuplicatePluginError: several plugins claim the name.
-    """
-    envs = plugins.registry("envs")
-    registered = [envs.peek(known) for known in envs.names()]
-    prefix, colon, _ = name.partition(":")
-    if prefix in {entry.name for entry in registered if entry.family}:
-        plugins.find_env(name)  # raises if the member's name is missing
-        return "family"
-    if colon:
-        return "gymnasium"  # "module:id": Gymnasium imports the module, which registers the id
-    if name in envs.names():
-        return "registered"
-    if name in gymnasium.registry:
-        return "gymnasium"
-    known = [entry.name for entry in registered if not entry.family] + list(gymnasium.registry)
-    hint = plugins.did_you_mean(name, known)
-    raise UnknownPluginError(
-        f"No environment named {name!r}.{hint} Allowed: what 'spi list envs' shows, and any id that "
-        "Gymnasium knows; one of another package may need its module, as in 'ale_py:ALE/Pong-v5'."
-    )
-
-
-def imported_module(name: str) -> str | None:
-    """The module that making the environment ``name`` would import because its name says so, if any."""
-    module = name.partition(":")[0]
-    if ":" not in name or find_source(name) == "family" or module in sys.modules:
-        return None
-    return module
 
 
 def build_env(name: str, *, n_envs: int | None, seed: int, env_kwargs: Mapping[str, Any]) -> VecEnv:

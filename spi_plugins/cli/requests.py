@@ -1,0 +1,204 @@
+"""Checks of a command's words that need neither JAX nor torch nor an environment, so that mistakes show at once."""
+
+import argparse
+import importlib.util
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+from spi_plugins import plugins
+from spi_plugins.cli.arguments import CommandError, parse_pairs
+from spi_plugins.cli.declarations import read_declarations
+from spi_plugins.cli.env_names import check_imports, find_source
+from spi_plugins.cli.run_folder import RunFolder, locate_model
+from spi_plugins.errors import MissingDependencyError
+
+DEFAULT_FOLDER = pathlib.Path("runs")
+POLICIES = ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")
+
+# Arguments that have an option: "-p seed=1" would contradict "--seed".
+_OPTION_OF = {
+    "policy": "--policy",
+    "env": "--env",
+    "n_envs": "--n-envs",
+    "seed": "--seed",
+    "verbose": "-v",
+    "tensorboard_log": "-tb",
+}
+_DESTINATION = {
+    "--policy": "policy",
+    "-p": "hyperparameters",
+    "--seed": "seed",
+    "--n-envs": "n_envs",
+    "--env-kwargs": "env_kwargs",
+    "-f": "log_folder",
+}
+# Options whose values are in the model file.
+_SET_BY_MODEL = ("--policy", "-p", "--seed")
+
+
+def check_train(args: argparse.Namespace) -> None:
+    """Refuse what is wrong with the words of ``spi train``.
+
+    Raises:
+        SPIError: an argument is wrong, missing, or contradicts the run that is resumed; or a package is missing.
+    """
+    if args.progress:
+        require_package("tqdm", "Progress bars")
+        require_package("rich", "Progress bars")
+    if args.tensorboard_log is not None:
+        require_package("tensorboard", "Logs for TensorBoard")
+        check_writable("-tb", pathlib.Path(args.tensorboard_log))
+    parse_pairs("--env-kwargs", args.env_kwargs)
+    for name, *rest in args.callback or ():
+        plugins.registry("callbacks").get(name)
+        parse_pairs("--callback", rest)
+    if args.resume is None:
+        _check_new(args)
+    else:
+        _check_resumed(args)
+
+
+def _check_new(args: argparse.Namespace) -> None:
+    _require("ALGO", args.algo)
+    _require("--env", args.env)
+    _require("-n", args.n_timesteps)
+    _check_algorithm(args.algo, args.policy, parse_pairs("-p", args.hyperparameters))
+    find_source(args.env)
+    check_writable("-f", args.log_folder or DEFAULT_FOLDER)
+
+
+def _check_resumed(args: argparse.Namespace) -> None:
+    path, folder = locate_model(args.resume)
+    if folder is None:
+        for option, given in {"ALGO": args.algo, "--env": args.env}.items():
+            _require(option, given, f", because {path} does not belong to a run")
+        _require("-n", args.n_timesteps)
+        _refuse(args, *_SET_BY_MODEL)
+        plugins.registry("algorithms").get(args.algo)
+        find_source(args.env)
+        check_writable("-f", args.log_folder or DEFAULT_FOLDER)
+        check_model_file(args.algo, path)
+        return
+    config = folder.read_config()
+    for option, given, own in (("ALGO", args.algo, config.algorithm), ("--env", args.env, config.env)):
+        if given not in (None, own):
+            raise CommandError(f"{option} is {own!r} in the run {folder.path}, it cannot become {given!r}.")
+    _refuse(args, "--n-envs", "--env-kwargs", "-f", *_SET_BY_MODEL)
+    plugins.registry("algorithms").get(config.algorithm)
+    if not args.env and not args.trust_imports:
+        check_imports(config.env)
+    find_source(config.env)
+    check_model_file(config.algorithm, path)
+
+
+def check_policy(path: pathlib.Path | None, algorithm: str | None) -> tuple[str, pathlib.Path] | None:
+    """The algorithm and the file of a model that acts, checked as far as its words go; ``None`` without one.
+
+    Raises:
+        SPIError: there is no such model, or its algorithm is unknown.
+    """
+    if path is None:
+        return None
+    file, folder = locate_model(path)
+    name = algorithm_of(file, folder, algorithm)
+    if name is None:
+        raise CommandError(f"{file} does not belong to a run: name its algorithm with --algo.")
+    check_model_file(name, file)
+    return name, file
+
+
+def algorithm_of(file: pathlib.Path, folder: RunFolder | None, given: str | None) -> str | None:
+    """The algorithm of a model file: its run's, or else the one that ``--algo`` names.
+
+    Raises:
+        SPIError: it is unknown, or ``--algo`` contradicts the run.
+    """
+    own = None if folder is None else folder.read_config().algorithm
+    if own is not None and given not in (None, own):
+        raise CommandError(f"--algo {given} contradicts the run of {file}, whose algorithm is {own!r}.")
+    name = own or given
+    if name is not None:
+        plugins.registry("algorithms").get(name)
+    return name
+
+
+def check_model_file(algorithm: str, path: pathlib.Path) -> None:
+    """Refuse a file that no algorithm can load.
+
+    Raises:
+        CommandError: it is not a zip archive with a description.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.getinfo("data")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise CommandError(f"{algorithm} cannot load {path}: it is not a model file.") from error
+
+
+def check_writable(option: str, folder: pathlib.Path) -> None:
+    """Refuse a folder that cannot be made or written; the attempt leaves nothing behind.
+
+    Raises:
+        CommandError: names the option and the reason.
+    """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        with tempfile.TemporaryDirectory(dir=existing):
+            pass
+    except OSError as error:
+        raise CommandError(f"{option} {folder} cannot be written: {error.strerror} ({existing}).") from error
+
+
+def check_target(option: str, path: pathlib.Path) -> None:
+    """Refuse a file that cannot be written.
+
+    Raises:
+        CommandError: names the option and the reason.
+    """
+    if path.is_dir():
+        raise CommandError(f"{option} {path} is a folder, not a file to write.")
+    check_writable(option, path.parent)
+
+
+def _check_algorithm(name: str, policy: str | None, values: Mapping[str, Any]) -> None:
+    """Refuse arguments that a built-in algorithm does not take; those of others are checked by their classes."""
+    target = plugins.registry("algorithms").get(name).target
+    for argument in values.keys() & _OPTION_OF.keys():
+        raise CommandError(f"-p {argument}=... is set with {_OPTION_OF[argument]}.")
+    known = read_declarations(target)
+    if known is None:
+        return
+    if policy is not None and policy not in POLICIES:
+        hint = plugins.did_you_mean(policy, POLICIES)
+        raise CommandError(f"--policy {policy!r} is unknown.{hint} Allowed: {', '.join(POLICIES)}.")
+    refusal = f"{str(target).rpartition(':')[2]} refuses its arguments"
+    for argument, value in values.items():
+        if argument not in known:
+            hint = plugins.did_you_mean(argument, known)
+            raise CommandError(f"{refusal}: there is no argument {argument!r}.{hint}")
+        try:
+            known[argument].check(value)
+        except ValueError as error:
+            raise CommandError(f"{refusal}: {error}") from error
+
+
+def _require(option: str, value: Any, reason: str = "") -> None:
+    if value is None:
+        raise CommandError(f"{option} is required{reason} (see 'spi train --help').")
+
+
+def _refuse(args: argparse.Namespace, *options: str) -> None:
+    for option in options:
+        if getattr(args, _DESTINATION[option]) is not None:
+            raise CommandError(f"{option} cannot be changed with --resume: it is part of what is resumed.")
+
+
+def require_package(package: str, purpose: str) -> None:
+    """Refuse an option whose package is missing, with the command that installs it."""
+    if importlib.util.find_spec(package) is None:
+        raise MissingDependencyError.named(package, purpose, "cli")
