@@ -4,7 +4,7 @@
 form                      what it is
 ========================  =====================================================================================
 sampled                   what a policy drew: unbounded floats for a ``Box``, otherwise int32 counted from 0
-executed                  a sampled action clipped to the bounds of its ``Box``
+executed                  a sampled action clipped to the bounds of its ``Box``, whole numbers for one of integers
 model                     what a world model reads: a ``Box`` as a vector in [-1, 1], discrete values as they are
 stored                    what a replay buffer holds: the model's action as float32, one number for each entry
 space                     what Gymnasium's space contains: its dtype, and its ``start`` for discrete values
@@ -20,23 +20,35 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import NDArray
 
 from spi_plugins.types import ActionSpec
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 def executed_action(spec: ActionSpec, action: Array) -> Array:
-    """Clip sampled ``Box`` actions ``[N, ...]`` to their bounds; leave other actions alone."""
-    return jnp.clip(action, *_bounds(spec)) if spec.kind == "box" else action
+    """Clip sampled ``Box`` actions ``[N, ...]`` to their bounds, and round those of an integer ``Box``."""
+    if spec.kind != "box":
+        return action
+    low, high = (bound.astype(np.float32) for bound in _bounds(spec))
+    clipped = jnp.clip(action, low, high)
+    return jnp.round(clipped) if _is_integer(spec.dtype) else clipped
 
 
 def model_action(spec: ActionSpec, action: Array) -> Array:
-    """Turn actions ``[N, ...]`` of the environment into the model's: clipped and scaled ``[N, A]`` for a ``Box``."""
+    """Turn actions ``[N, ...]`` of the environment into the model's: clipped and scaled ``[N, A]`` for a ``Box``.
+
+    A dimension without width is 0 to the model.
+    """
     if spec.kind != "box":
         return action
-    low, high = _bounds(spec)
-    return (2.0 * (jnp.clip(action, low, high) - low) / (high - low) - 1.0).reshape(-1, spec.size)
+    middle, half = _scale(*_bounds(spec))
+    half = np.where(half.astype(np.float32) > 0, half, 1.0).astype(np.float32)
+    scaled = (executed_action(spec, action) - middle.astype(np.float32)) / half
+    return jnp.clip(scaled, -1.0, 1.0).reshape(-1, spec.size)
 
 
 def stored_size(spec: ActionSpec) -> int:
@@ -57,43 +69,71 @@ def restored_action(spec: ActionSpec, stored: Float[Array, "N A"]) -> Array:
 
 
 def to_action(space: Any, action: HostArray) -> HostArray:
-    """Turn executed actions into actions of a Gymnasium space.
+    """Turn executed actions into actions of a Gymnasium space, which contains the result.
 
     Args:
         space: the space of one action, without an environment axis.
-        action: ``[...]`` or ``[B, ...]``, counted from 0 for discrete kinds.
+        action: ``[...]`` or ``[B, ...]``, counted from 0 for discrete kinds; numbers of any precision for a ``Box``,
+            which are rounded to the space's dtype and clipped to its bounds.
 
     Returns:
         An array of the same shape, with the space's dtype and ``start``.
     """
-    return np.asarray(np.asarray(action) + space.start if _counts(space) else action, space.dtype)
+    action = np.asarray(action)
+    if _counts(space):
+        # In 64 bits, where unsigned values wrap around and back.
+        return np.asarray(action.astype(np.int64) + np.asarray(space.start).astype(np.int64), space.dtype)
+    if not hasattr(space, "low"):
+        return np.asarray(action, space.dtype)
+    if not _is_integer(space.dtype):
+        return np.asarray(np.clip(action, space.low, space.high), space.dtype)
+    # The largest 64-bit integers are not floats, so the bounds themselves replace what reaches them.
+    whole = np.rint(np.asarray(action, np.float64))
+    inside = np.where((whole > space.low) & (whole < space.high), whole, 0.0).astype(space.dtype)
+    return np.where(whole <= space.low, space.low, np.where(whole >= space.high, space.high, inside))
 
 
 def from_action(space: Any, action: HostArray) -> HostArray:
     """Turn actions of a Gymnasium space into executed ones, int32 or float32: the inverse of ``to_action``."""
-    dtype = np.float32 if np.issubdtype(space.dtype, np.floating) else np.int32
-    return np.asarray(np.asarray(action) - space.start if _counts(space) else action, dtype)
+    if hasattr(space, "low"):
+        wide = np.asarray(action, np.float64)
+        return np.where(np.isfinite(wide), np.clip(wide, -_LARGEST, _LARGEST), wide).astype(np.float32)
+    return np.asarray(np.asarray(action) - space.start if _counts(space) else action, np.int32)
 
 
 def scale_action(space: Any, action: HostArray) -> HostArray:
     """Turn a model's actions ``[B, A]`` in [-1, 1] into actions ``[B, ...]`` of a ``Box``, within its bounds."""
-    unit = action.reshape(-1, *space.shape)
-    scaled = space.low + 0.5 * (unit + 1.0) * (space.high - space.low)
-    return np.asarray(np.clip(scaled, space.low, space.high), space.dtype)
+    middle, half = _scale(space.low, space.high)
+    return to_action(space, middle + half * np.asarray(action, np.float64).reshape(-1, *space.shape))
 
 
 def random_actions(spec: ActionSpec, rng: np.random.Generator, leading: tuple[int, ...]) -> HostArray:
     """Draw executed actions ``[*leading, ...]`` uniformly."""
     if spec.kind == "box":
-        flat = rng.uniform(spec.low, spec.high, size=(*leading, len(spec.low))).astype(np.float32)
-        return flat.reshape(*leading, *spec.shape)
-    high = spec.nvec[0] if spec.kind == "discrete" else spec.nvec
+        middle, half = _scale(*_bounds(spec))
+        drawn = middle[0] + half[0] * rng.uniform(-1.0, 1.0, size=(*leading, *spec.shape))
+        return np.asarray(np.rint(drawn) if _is_integer(spec.dtype) else drawn, np.float32)
+    high = np.asarray(spec.nvec).reshape(spec.shape)
     return rng.integers(high, size=(*leading, *spec.shape), dtype=np.int32)
 
 
-def _bounds(spec: ActionSpec) -> tuple[Array, Array]:
-    low, high = (jnp.asarray(bound, jnp.float32).reshape(1, *spec.shape) for bound in (spec.low, spec.high))
+def _bounds(spec: ActionSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The bounds ``[1, ...]``, as far as the device's float32 reaches."""
+    low, high = (
+        np.clip(np.asarray(bound, np.float64), -_LARGEST, _LARGEST).reshape(1, *spec.shape)
+        for bound in (spec.low, spec.high)
+    )
     return low, high
+
+
+def _scale(low: HostArray, high: HostArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Middle and half width; halved first, for the width of a large ``Box`` is infinite."""
+    low, high = 0.5 * np.asarray(low, np.float64), 0.5 * np.asarray(high, np.float64)
+    return low + high, high - low
+
+
+def _is_integer(dtype: Any) -> bool:
+    return np.dtype(dtype).kind in "iub"
 
 
 def _counts(space: Any) -> bool:

@@ -30,17 +30,17 @@ def action_distribution(spec: ActionSpec) -> ActionDistribution:
     """The distribution that fits an action space: categorical, product of categoricals or diagonal Gaussian."""
     if spec.kind == "box":
         return _gaussian(math.prod(spec.shape), spec.shape)
-    return _categoricals(spec.nvec, squeeze=spec.kind == "discrete")
+    return _categoricals(spec.nvec, spec.shape)
 
 
-def _categoricals(nvec: tuple[int, ...], *, squeeze: bool) -> ActionDistribution:
+def _categoricals(nvec: tuple[int, ...], shape: tuple[int, ...]) -> ActionDistribution:
     ends = [sum(nvec[: i + 1]) for i in range(len(nvec))]
 
     def split(logits: Float[Array, "B P"]) -> list[Array]:
         return jnp.split(logits, ends[:-1], axis=-1)
 
     def join(entries: list[Array]) -> Array:
-        return entries[0] if squeeze else jnp.stack(entries, axis=-1)
+        return jnp.stack(entries, axis=-1).reshape(-1, *shape)
 
     def sample(logits: Array, key: Array) -> Array:
         keys = jax.random.split(key, len(nvec))
@@ -55,7 +55,7 @@ def _categoricals(nvec: tuple[int, ...], *, squeeze: bool) -> ActionDistribution
         return join([jnp.argmax(part, axis=-1).astype(jnp.int32) for part in split(logits)])
 
     def log_prob(logits: Array, action: Array) -> Array:
-        columns = action[:, None] if squeeze else action
+        columns = action.reshape(-1, len(nvec))
         terms = [
             jnp.take_along_axis(jax.nn.log_softmax(part), columns[:, i, None], axis=-1)[:, 0]
             for i, part in enumerate(split(logits))

@@ -1,5 +1,6 @@
 """Gymnasium's spaces as hashable specs, and back. The pure layers know specs only."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,7 @@ from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec
 _OBSERVATIONS = (
     "Box, Discrete and MultiDiscrete counting from 0, MultiBinary, and Dict of these (one level, string keys)"
 )
-_ACTIONS = (
-    "Discrete, MultiDiscrete with one axis, MultiBinary with one axis, "
-    "and Box of floats with finite bounds low < high"
-)
+_ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box with finite bounds"
 
 
 def observation_spec(space: spaces.Space[Any]) -> ObservationSpec:
@@ -64,15 +62,17 @@ def action_spec(space: spaces.Space[Any]) -> ActionSpec:
     """
     if isinstance(space, spaces.Discrete):
         return ActionSpec(kind="discrete", nvec=(int(space.n),))
-    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        return ActionSpec(kind="multi_discrete", shape=space.nvec.shape, nvec=tuple(map(int, space.nvec)))
-    if isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
-        return ActionSpec(kind="multi_discrete", shape=space.shape, nvec=(2,) * space.shape[0])
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        low, high = (np.asarray(bound, np.float32).ravel() for bound in (space.low, space.high))
-        if np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all():
-            shape = tuple(map(int, space.shape))
-            return ActionSpec(kind="box", shape=shape, low=tuple(low.tolist()), high=tuple(high.tolist()))
+    if isinstance(space, spaces.MultiDiscrete):
+        nvec = tuple(map(int, space.nvec.ravel()))
+        return ActionSpec(kind="multi_discrete", shape=space.nvec.shape, nvec=nvec)
+    if isinstance(space, spaces.MultiBinary):
+        shape = tuple(map(int, space.shape))
+        return ActionSpec(kind="multi_discrete", shape=shape, nvec=(2,) * math.prod(shape))
+    # An integer Box without bounds has those of its dtype.
+    if isinstance(space, spaces.Box) and space.is_bounded() and space.low.size:
+        shape = tuple(map(int, space.shape))
+        low, high = (tuple(bound.ravel().tolist()) for bound in (space.low, space.high))
+        return ActionSpec(kind="box", shape=shape, low=low, high=high, dtype=str(space.dtype))
     raise EnvironmentNotSupportedError(f"The action space {space} is not supported. Allowed: {_ACTIONS}.")
 
 
@@ -84,13 +84,14 @@ def observation_space(spec: ObservationSpec) -> spaces.Space[Any]:
 
 
 def action_space(spec: ActionSpec) -> spaces.Space[Any]:
-    """Build the Gymnasium space of the actions of ``spec``: int64 counted from 0, or a float32 ``Box``."""
+    """Build the Gymnasium space of the actions of ``spec``: int64 counted from 0, or a ``Box`` of the spec's dtype."""
     if spec.kind == "discrete":
         return spaces.Discrete(spec.nvec[0])
     if spec.kind == "multi_discrete":
-        return spaces.MultiDiscrete(list(spec.nvec))
-    low, high = (np.asarray(bound, np.float32).reshape(spec.shape) for bound in (spec.low, spec.high))
-    return spaces.Box(low, high, dtype=np.float32)
+        return spaces.MultiDiscrete(np.reshape(spec.nvec, spec.shape))
+    dtype: Any = np.dtype(spec.dtype).type
+    low, high = (np.asarray(bound, dtype).reshape(spec.shape) for bound in (spec.low, spec.high))
+    return spaces.Box(low, high, dtype=dtype)
 
 
 def _array_spec(space: spaces.Space[Any], *, where: str) -> ArraySpec:

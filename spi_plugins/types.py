@@ -58,11 +58,12 @@ class ActionSpec:
     """An action. Discrete values count from 0; ``actions.to_action`` adds a space's ``start``.
 
     Attributes:
-        kind: ``discrete`` (int32 scalar), ``multi_discrete`` (int32 ``[len(nvec)]``), ``box`` (float32 ``shape``).
+        kind: ``discrete`` (int32 scalar), ``multi_discrete`` (int32 ``shape``), ``box`` (float32 ``shape``).
         shape: shape of one action, ``()`` for ``discrete``.
-        nvec: number of values for each discrete entry; empty for ``box``.
+        nvec: number of values for each discrete entry in flat order; empty for ``box``.
         low: for ``box``, lower bound of each element in flat order, in action units.
         high: for ``box``, upper bound of each element in flat order.
+        dtype: for ``box``, that of the environment's space; integers are whole float32 numbers on the device.
     """
 
     kind: Literal["discrete", "multi_discrete", "box"]
@@ -70,6 +71,7 @@ class ActionSpec:
     nvec: tuple[int, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    dtype: str = "float32"
 
     @property
     def size(self) -> int:

@@ -77,6 +77,10 @@ ACTIONS = [
     spaces.MultiDiscrete([2, 5]),
     spaces.Box(np.array([-2, 0], np.float32), np.array([2, 1], np.float32)),
     spaces.Box(-1, 1, (2, 3), np.float32),
+    spaces.Box(-0.1, 0.3, (2,), np.float64),
+    spaces.Box(np.array([1, 0], np.float16), np.array([1, 3], np.float16), dtype=np.float16),
+    spaces.Box(0, 2**62 + 1, (2,), np.int64),
+    spaces.MultiDiscrete([[2, 3], [4, 5]]),
 ]
 
 
@@ -93,6 +97,8 @@ def test_a_box_action_keeps_its_bounds_in_flat_order():
 
 
 def test_binary_actions_are_two_valued_entries():
+    nested = ActionSpec(kind="multi_discrete", shape=(2, 2), nvec=(2, 2, 2, 2))
+    assert action_spec(spaces.MultiBinary((2, 2))) == nested
     assert action_spec(spaces.MultiBinary(3)) == ActionSpec(kind="multi_discrete", shape=(3,), nvec=(2, 2, 2))
 
 
@@ -122,9 +128,9 @@ def test_an_unsupported_observation_space_is_named(space):
     "space",
     [
         spaces.Box(-np.inf, 1, (2,), np.float32),
-        spaces.Box(1, 1, (2,), np.float32),
-        spaces.Box(0, 5, (2,), np.int32),
-        spaces.MultiDiscrete([[2, 2]]),
+        spaces.Box(0, np.inf, (2,), np.float64),
+        spaces.Box(-np.inf, 1, (2,), np.int64),
+        spaces.Box(0, 1, (0,), np.float32),
         spaces.Dict({"a": spaces.Discrete(2)}),
     ],
     ids=str,

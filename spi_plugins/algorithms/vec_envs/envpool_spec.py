@@ -68,7 +68,7 @@ def pool_spec(pool: Any) -> PoolSpec:
     dtypes = [np.dtype(spec.dtype) for spec in (*states.values(), *actions.values())]
     return PoolSpec(
         _narrow(observation_space, {key: np.dtype(spec.dtype) for key, spec in states.items()}),
-        _narrow(action_space, {}),
+        _within(_narrow(action_space, {}), action_space),
         np.dtype(list(actions.values())[-1].dtype),
         counts_lives={"info:reward", "info:terminated"} <= set(states),
         is_64_bit=any(dtype.itemsize == 8 for dtype in dtypes),
@@ -102,6 +102,19 @@ def _narrow(space: Any, dtypes: dict[str, np.dtype[Any]], key: str = "obs") -> A
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return spaces.Box(*_bounds(space), shape=space.shape, dtype=np.float32)
     return space
+
+
+def _within(narrow: Any, space: Any) -> Any:
+    """The narrowed action space without the float32 numbers that rounding put outside of the pool's bounds."""
+    if not isinstance(narrow, spaces.Box) or not np.issubdtype(narrow.dtype, np.floating):
+        return narrow
+    inf = np.float32(np.inf)
+    low = np.where(narrow.low < space.low, np.nextafter(narrow.low, inf), narrow.low)
+    high = np.where(narrow.high > space.high, np.nextafter(narrow.high, -inf), narrow.high)
+    finite = np.isfinite(narrow.low) & np.isfinite(narrow.high)
+    return spaces.Box(
+        np.where(finite, low, narrow.low), np.where(finite, high, narrow.high), dtype=np.float32
+    )
 
 
 def _integer(dtype: np.dtype[Any] | None) -> Any:

@@ -46,9 +46,9 @@ ENVIRONMENTS = {
     ),
     "Dict actions": (ToyEnv(VECTOR, MIXED), r"action space Dict.*not supported. Allowed: Discrete"),
     "unbounded actions": (ToyEnv(VECTOR, UNBOUNDED), r"action space Box\(-inf, inf, \(2,\).*finite bounds"),
-    "integer boxes as actions": (
-        ToyEnv(VECTOR, spaces.Box(0, 3, (2,), np.int64)),
-        r"action space Box.*Box of floats",
+    "unbounded integers as actions": (
+        ToyEnv(VECTOR, spaces.Box(-np.inf, 3, (2,), np.int64)),
+        r"action space Box.*finite bounds",
     ),
 }
 

@@ -19,11 +19,15 @@ CONV = {"conv_layers": ((4, 4, 2),), "net_arch": [8]}
 ACTIONS = {
     "discrete from 3": spaces.Discrete(4, start=3),
     "multi-discrete": spaces.MultiDiscrete([2, 5], start=[1, -2]),
+    "multi-discrete of two axes": spaces.MultiDiscrete([[2, 3], [4, 5]]),
     "multi-binary": spaces.MultiBinary(3),
+    "float64 box": spaces.Box(-0.1, 0.3, (2,), np.float64),
+    "box of integers": spaces.Box(-2, 5, (2,), np.int64),
+    "box with a fixed number": spaces.Box(np.array([1, -1], np.float32), np.array([1, 1], np.float32)),
     "box": spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 30.0], np.float32)),
     "box of one number": spaces.Box(-2.0, 2.0, (), np.float32),
 }
-TRAINED = ("discrete from 3", "multi-discrete", "box")  # the others take the same code
+TRAINED = ("discrete from 3", "multi-discrete of two axes", "float64 box", "box of integers")
 
 
 def make(observations, actions=None, policy="MlpPolicy", **kwargs):
