@@ -1,17 +1,17 @@
 """Gymnasium's spaces as hashable specs, and back. The pure layers know specs only."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from spi_plugins.errors import EnvironmentNotSupportedError
-from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec
+from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, device_dtype
 
-_OBSERVATIONS = (
-    "Box, Discrete and MultiDiscrete counting from 0, MultiBinary, and Dict of these (one level, string keys)"
-)
+_OBSERVATIONS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict and Tuple of these"
+_ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box with finite bounds"
 
 
@@ -25,27 +25,16 @@ def observation_spec(space: spaces.Space[Any]) -> ObservationSpec:
         space: the space of *one* observation, without an environment axis.
 
     Returns:
-        An ``ArraySpec``, or ``(key, ArraySpec)`` pairs sorted by key for a ``Dict``. Where the bounds of a
-        ``Box`` differ between elements, ``low`` and ``high`` are the outermost.
+        An ``ArraySpec``, or ``(key, ArraySpec)`` pairs sorted by key for a ``Dict`` or ``Tuple``, see ``flat_space``.
+        Where the bounds of a ``Box`` differ between elements, ``low`` and ``high`` are the outermost.
 
     Raises:
         EnvironmentNotSupportedError: a ``ValueError``; no encoder reads the space or a part of it.
     """
-    if not isinstance(space, spaces.Dict):
-        return _array_spec(space, where="The observation space")
-    if not space.spaces:
-        raise EnvironmentNotSupportedError(
-            f"The observation space {space} is empty. Allowed: {_OBSERVATIONS}."
-        )
-    keys = list(space.spaces)
-    if not all(isinstance(key, str) for key in keys):
-        raise EnvironmentNotSupportedError(
-            f"The observation space {space} has keys that are not strings: {keys!r}."
-        )
-    return tuple(
-        (key, _array_spec(space.spaces[key], where=f"The observation space at {key!r}"))
-        for key in sorted(keys)
-    )
+    flat = flat_space(space)
+    if not isinstance(flat, spaces.Dict):
+        return _array_spec(flat)
+    return tuple((key, _array_spec(flat[key])) for key in sorted(flat.spaces))
 
 
 def action_spec(space: spaces.Space[Any]) -> ActionSpec:
@@ -94,17 +83,116 @@ def action_space(spec: ActionSpec) -> spaces.Space[Any]:
     return spaces.Box(low, high, dtype=dtype)
 
 
-def _array_spec(space: spaces.Space[Any], *, where: str) -> ArraySpec:
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.number) and space.low.size:
+def flat_space(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Replace a nested ``Dict`` or a ``Tuple`` by a ``Dict`` of one level; leave other spaces as they are.
+
+    The keys are paths: ``"outer/inner"``, and for entries of a ``Tuple`` their numbers.
+
+    Raises:
+        EnvironmentNotSupportedError: a part is neither an array nor a container of arrays, a container is empty, a key
+            is not a string, or two parts have the same path. The message names the key.
+    """
+    parts = list(_arrays(space, ()))
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return space
+    names = ["/".join(path) for path, _ in parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise EnvironmentNotSupportedError(
+                f"Two parts of the observation space are named {name!r}: {space}."
+            )
+    nested = isinstance(space, spaces.Tuple) or any(len(path) > 1 for path, _ in parts)
+    flat = {name: part for name, (_, part) in zip(names, parts, strict=True)}
+    return spaces.Dict(flat) if nested else space
+
+
+def flat_observation(obs: Any) -> Any:
+    """An observation of a space, single or batched, as one of its ``flat_space``."""
+    if isinstance(obs, tuple):
+        obs = {str(i): part for i, part in enumerate(obs)}
+    if not isinstance(obs, dict) or not any(isinstance(part, dict | tuple) for part in obs.values()):
+        return obs
+    flat = {}
+    for key, part in obs.items():
+        part = flat_observation(part)
+        flat |= {f"{key}/{name}": x for name, x in part.items()} if isinstance(part, dict) else {key: part}
+    return flat
+
+
+def to_device(space: spaces.Space[Any], obs: Observation, name: str = "observation") -> Observation:
+    """Observations of a flat space as networks take them: discrete values counted from 0, in the device's dtypes.
+
+    Args:
+        space: the space of one observation.
+        obs: one or a batch.
+        name: of the observations in messages.
+
+    Raises:
+        ValueError: numbers do not fit an integer dtype, which would wrap or cut them.
+    """
+    if isinstance(space, spaces.Dict):
+        return {key: to_device(space[key], part, f"{name}[{key!r}]") for key, part in obs.items()}
+    start, dtype = getattr(space, "start", None), device_dtype(_array_dtype(space))
+    array = np.asarray(obs)
+    if start is not None and np.any(start):
+        array = array - start
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = array.astype(dtype)
+    if narrow.dtype.kind in "iub" and array.dtype.kind in "iuf" and not np.array_equal(narrow, array):
+        wrong = array[narrow != array].flat[0]
+        raise ValueError(
+            f"{name} holds {wrong}, which is not a value of {narrow.dtype}; its space is {space}."
+        )
+    return narrow
+
+
+def _arrays(
+    space: spaces.Space[Any], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], spaces.Space[Any]]]:
+    """The paths and spaces of the arrays of an observation."""
+    where = _where("/".join(path))
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        entries = dict(enumerate(space.spaces)) if isinstance(space, spaces.Tuple) else space.spaces
+        if not entries:
+            raise EnvironmentNotSupportedError(f"{where}, {space}, is empty. Allowed: {_OBSERVATIONS}.")
+        for key, part in entries.items():
+            if not isinstance(key, str) and isinstance(space, spaces.Dict):
+                raise EnvironmentNotSupportedError(
+                    f"{where}, {space}, has a key that is not a string: {key!r}."
+                )
+            yield from _arrays(part, (*path, str(key)))
+        return
+    if not isinstance(space, _ARRAYS) or 0 in (space.shape or ()):
+        raise EnvironmentNotSupportedError(f"{where}, {space}, is not supported. Allowed: {_OBSERVATIONS}.")
+    yield path, space
+
+
+def _where(key: str) -> str:
+    return f"The observation space at {key!r}" if key else "The observation space"
+
+
+def _array_dtype(space: spaces.Space[Any]) -> str:
+    """Of an observation; float32 for integers that 32 bits cannot hold."""
+    dtype = np.dtype(space.dtype)
+    if isinstance(space, spaces.Box) and dtype.kind in "iu" and dtype.itemsize == 8:
+        limits = np.iinfo(device_dtype(dtype))
+        if space.low.min() < limits.min or space.high.max() > limits.max:
+            return "float32"
+    return dtype.name
+
+
+def _array_spec(space: spaces.Space[Any]) -> ArraySpec:
+    if isinstance(space, spaces.Box):
         return _box_spec(space)
-    if isinstance(space, spaces.Discrete) and space.start == 0:
+    if isinstance(space, spaces.Discrete):
         return ArraySpec(kind="discrete", shape=(), dtype=str(space.dtype), nvec=(int(space.n),))
-    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1 and not np.any(space.start):
-        nvec = tuple(map(int, space.nvec))
-        return ArraySpec(kind="multi_discrete", shape=(len(nvec),), dtype=str(space.dtype), nvec=nvec)
-    if isinstance(space, spaces.MultiBinary):
-        return ArraySpec(kind="multi_binary", shape=tuple(map(int, space.shape)), dtype=str(space.dtype))
-    raise EnvironmentNotSupportedError(f"{where}, {space}, is not supported. Allowed: {_OBSERVATIONS}.")
+    if isinstance(space, spaces.MultiDiscrete):
+        nvec = tuple(map(int, space.nvec.ravel()))
+        return ArraySpec(kind="multi_discrete", shape=space.nvec.shape, dtype=str(space.dtype), nvec=nvec)
+    assert isinstance(space, spaces.MultiBinary)
+    return ArraySpec(kind="multi_binary", shape=tuple(map(int, space.shape)), dtype=str(space.dtype))
 
 
 def _box_spec(space: spaces.Box) -> ArraySpec:
@@ -113,7 +201,7 @@ def _box_spec(space: spaces.Box) -> ArraySpec:
     if len(shape) == 3 and space.dtype == np.uint8 and (space.low == 0).all() and (space.high == 255).all():
         first = int(np.argmin(shape)) == 0
         return ArraySpec(kind="image", shape=shape, dtype="uint8", low=low, high=high, channels_first=first)
-    return ArraySpec(kind="box", shape=shape, dtype=str(space.dtype), low=low, high=high)
+    return ArraySpec(kind="box", shape=shape, dtype=_array_dtype(space), low=low, high=high)
 
 
 def _array_space(spec: ArraySpec) -> spaces.Space[Any]:
@@ -121,7 +209,7 @@ def _array_space(spec: ArraySpec) -> spaces.Space[Any]:
     if spec.kind == "discrete":
         return spaces.Discrete(spec.nvec[0], dtype=dtype)
     if spec.kind == "multi_discrete":
-        return spaces.MultiDiscrete(list(spec.nvec), dtype=dtype)
+        return spaces.MultiDiscrete(np.reshape(spec.nvec, spec.shape), dtype=dtype)
     if spec.kind == "multi_binary":
         return spaces.MultiBinary(spec.shape if len(spec.shape) != 1 else spec.shape[0])
     return spaces.Box(spec.low, spec.high, spec.shape, dtype)

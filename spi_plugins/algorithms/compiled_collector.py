@@ -18,7 +18,6 @@ from spi_plugins.agents.rollout import Collected, Runner, collect
 from spi_plugins.algorithms.collector import Row, Start, Updated
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.step_collector import loss_fault
-from spi_plugins.algorithms.stepping import to_device
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.types import Observation, PyTree
 
@@ -103,8 +102,7 @@ class CompiledCollector:
         """Begin from the observations and states of the environments."""
         # Copies: they are donated, and must not be the arrays that the environment holds. All on one device
         # by name: a program is compiled again for inputs that are not pinned as those of its first call were.
-        obs = to_device(self.env.vec_env.observation_space, start.obs)
-        self._runner_obs = jax.device_put(jax.tree.map(jnp.array, obs), self.device)
+        self._runner_obs = jax.device_put(jax.tree.map(jnp.array, start.obs), self.device)
         self.env.start(self.device)
 
     def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:

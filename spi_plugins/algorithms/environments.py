@@ -28,10 +28,7 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
     """
     if n_envs is not None:
         check_integer("n_envs", n_envs, low=1)
-    try:
-        vec_env = _open(env, n_envs, seed)
-    except NotImplementedError as error:  # SB3's, of spaces within spaces
-        raise ValueError(f"The observation space of env is not supported: {error}") from error
+    vec_env = _open(env, n_envs, seed)
     observation_spec(vec_env.observation_space)
     action_spec(vec_env.action_space)
     return vec_env

@@ -11,11 +11,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import from_action, stored_action, stored_size
-from spi_plugins.algorithms.stepping import advance, check_rows, to_device
+from spi_plugins.algorithms.stepping import advance, check_rows
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.checks import check_finite
 from spi_plugins.host_buffers import HostBuffer
-from spi_plugins.spaces import action_spec, observation_spec
+from spi_plugins.spaces import action_spec, observation_spec, to_device
 from spi_plugins.types import COST_KEY, Observation
 
 

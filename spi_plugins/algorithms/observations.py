@@ -6,7 +6,8 @@ import numpy as np
 from gymnasium import spaces
 
 from spi_plugins.checks import check_finite
-from spi_plugins.types import Observation, device_dtype
+from spi_plugins.spaces import flat_observation, to_device
+from spi_plugins.types import Observation
 
 
 def to_batch(space: spaces.Space[Any], observation: Observation) -> tuple[Observation, bool]:
@@ -14,16 +15,18 @@ def to_batch(space: spaces.Space[Any], observation: Observation) -> tuple[Observ
 
     Args:
         space: the space of one observation.
-        observation: an array or a number, with or without a leading batch axis; a dict of them for ``Dict``.
-            An image may come with its channels first or last.
+        observation: an array or a number, with or without a leading batch axis; a dict of them for ``Dict``, which may
+            be nested as the environment's is. An image may come with its channels first or last.
 
     Returns:
         The batch, and whether it came as one.
 
     Raises:
-        ValueError: a wrong shape, missing or unknown keys, or values that are not finite.
+        ValueError: a wrong shape, missing or unknown keys, values that are not finite as float32, or numbers that an
+            integer or discrete space does not have.
     """
     if isinstance(space, spaces.Dict):
+        observation = flat_observation(observation)
         if not isinstance(observation, dict) or set(observation) != set(space.spaces):
             got = sorted(observation) if isinstance(observation, dict) else type(observation).__name__
             raise ValueError(f"observation must be a dict with the keys {sorted(space.spaces)}, got {got}.")
@@ -54,7 +57,19 @@ def _array_to_batch(space: spaces.Space[Any], value: Any, name: str) -> tuple[np
     if batch.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}.")
     check_finite(name, batch)
-    return np.asarray(batch, device_dtype(space.dtype)), batched
+    _check_counted(space, batch, name)
+    narrow = to_device(space, batch, name)
+    check_finite(name, narrow)
+    return narrow, batched
+
+
+def _check_counted(space: Any, batch: np.ndarray[Any, Any], name: str) -> None:
+    """Refuse discrete values outside of their space, which a one-hot vector would drop."""
+    if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return
+    count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    if (batch < space.start).any() or (batch >= space.start + count).any():
+        raise ValueError(f"{name} must be in {space}, got {batch.tolist()}.")
 
 
 def _turn_channels(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:

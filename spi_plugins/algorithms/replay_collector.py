@@ -13,12 +13,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from spi_plugins.actions import scale_action
 from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.algorithms.collector import Row, Start
-from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows, to_device
+from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of
 from spi_plugins.arrays import restore_arrays
 from spi_plugins.buffers import Slot
 from spi_plugins.checks import check_finite
 from spi_plugins.errors import EnvironmentNotSupportedError, ModelFileError
+from spi_plugins.spaces import to_device
 from spi_plugins.types import COST_KEY, Observation, PyTree
 
 
@@ -94,7 +95,7 @@ class ReplayCollector:
 
     def start(self, start: Start) -> None:
         """Begin from the present observations and plans."""
-        self._obs = to_device(self.env.observation_space, start.obs)
+        self._obs = jax.tree.map(np.array, to_device(self.env.observation_space, start.obs))
         check_rows(self._obs, np.zeros(self.env.num_envs, np.float32), start.num_timesteps)
         # On the device where decisions leave it: elsewhere, the first decision would compile for itself.
         self._plan = jax.device_put(start.standing.plan, self.device)

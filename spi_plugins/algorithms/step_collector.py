@@ -15,8 +15,9 @@ from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolic
 from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.rollout import Storage, act_into, close_storage, init_storage
 from spi_plugins.algorithms.collector import Row, Start, Updated
-from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows, to_device
+from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.spaces import to_device
 from spi_plugins.types import Observation, Rollout
 
 
@@ -61,7 +62,7 @@ class StepCollector:
         """Begin from the observations where the environments stand."""
         # An interrupt may have come while the storage was donated.
         self._storage = None
-        self._obs = to_device(self.env.observation_space, start.obs)
+        self._obs = jax.tree.map(np.array, to_device(self.env.observation_space, start.obs))
         check_rows(self._obs, self._host.reward[0], start.num_timesteps)
 
     def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:

@@ -11,7 +11,8 @@ from spi_plugins.algorithms.vec_envs import NativeVecEnv
 from spi_plugins.algorithms.vec_envs.native import put_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.checks import check_finite
-from spi_plugins.types import Observation, device_dtype
+from spi_plugins.spaces import to_device
+from spi_plugins.types import Observation
 
 
 class Stepped(NamedTuple):
@@ -61,7 +62,10 @@ def advance(env: VecEnv, actions: NDArray[Any], *, reset_rows: bool = False) -> 
         restarted = none
     else:
         obs, reward, dones, infos = env.step(actions)
-        done = np.asarray(dones, bool)
+        if not isinstance(env, NativeVecEnv):
+            # Some environments write their next step into these arrays, which JAX may not have read by then.
+            obs, reward = jax.tree.map(np.array, (obs, reward))
+        done = np.array(dones, bool)
         truncated = np.zeros_like(none)
         for i in np.flatnonzero(done):
             truncated[i] = infos[i].get("TimeLimit.truncated", False)
@@ -69,13 +73,6 @@ def advance(env: VecEnv, actions: NDArray[Any], *, reset_rows: bool = False) -> 
     next_obs = to_device(env.observation_space, obs)
     reward = np.asarray(reward, np.float32)
     return Stepped(obs, next_obs, reward, terminated, truncated, valid, restarted, infos)
-
-
-def to_device(space: Any, obs: Observation) -> Observation:
-    """Observations in the device's dtypes: 64-bit numbers narrowed, images left as bytes."""
-    if isinstance(obs, dict):
-        return {key: np.asarray(value, device_dtype(space[key].dtype)) for key, value in obs.items()}
-    return np.asarray(obs, device_dtype(space.dtype))
 
 
 def check_rows(obs: Observation, reward: NDArray[np.float32], num_timesteps: int) -> None:

@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import plugins
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
+from spi_plugins.algorithms.vec_envs.flat import flat_env
 from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.env_names import find_source
 from spi_plugins.envs.base import FunctionalEnv
@@ -35,11 +36,18 @@ def build_env(name: str, *, n_envs: int | None, seed: int, env_kwargs: Mapping[s
                 plugins.make_env(name, num_envs=n_envs or BATCHED_COPIES, seed=seed, **env_kwargs)
             )
         if source == "gymnasium":
-            return make_vec_env(name, n_envs=n_envs or SINGLE_COPIES, seed=seed, env_kwargs=dict(env_kwargs))
+            return make_vec_env(
+                name,
+                n_envs=n_envs or SINGLE_COPIES,
+                seed=seed,
+                env_kwargs=dict(env_kwargs),
+                wrapper_class=flat_env,
+            )
         first = plugins.make_env(name, **env_kwargs)
         if isinstance(first, FunctionalEnv):
             return FunctionalVecEnv(first, n_envs or BATCHED_COPIES, seed=seed)
-        return make_vec_env(_copies(name, first, env_kwargs), n_envs=n_envs or SINGLE_COPIES, seed=seed)
+        copies = _copies(name, first, env_kwargs)
+        return make_vec_env(copies, n_envs=n_envs or SINGLE_COPIES, seed=seed, wrapper_class=flat_env)
     except (SPIError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a plugin's factory may even call sys.exit

@@ -6,12 +6,14 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.env_util import is_wrapped, make_vec_env
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
 from spi_plugins.algorithms.vec_envs.envpool_vec_env import EnvPoolVecEnv
+from spi_plugins.algorithms.vec_envs.flat import flat_env, flat_vec_env
 from spi_plugins.algorithms.vec_envs.functional import FunctionalVecEnv
 from spi_plugins.algorithms.vec_envs.gymnasium_vector import GymVectorEnvAdapter
+from spi_plugins.algorithms.vec_envs.last_observation import OneProcessVecEnv
 from spi_plugins.checks import check_integer
 from spi_plugins.envs.base import FunctionalEnv
 
@@ -35,6 +37,10 @@ def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
     id, also ``"module:id"``               ``n_envs`` monitored copies in a ``DummyVecEnv``
     =====================================  ==================================================================
 
+    Nested ``Dict`` and ``Tuple`` observations become a ``Dict`` of one level, with keys like ``"outer/inner"``; a
+    ``VecEnv`` with such observations is wrapped. An environment may write all its observations into one array, except
+    inside the worker processes of a ``SubprocVecEnv`` or an ``AsyncVectorEnv`` that resets itself in the same step.
+
     Stable-Baselines3 itself mistakes an EnvPool environment for a single one and fails later, in training.
 
     Args:
@@ -51,7 +57,7 @@ def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
     if n_envs is not None:
         check_integer("n_envs", n_envs, low=1)
     if isinstance(env, str):
-        return make_vec_env(env, n_envs=n_envs or 1)
+        return make_vec_env(env, n_envs=n_envs or 1, wrapper_class=flat_env, vec_env_cls=OneProcessVecEnv)
     if isinstance(env, FunctionalEnv):
         return FunctionalVecEnv(env, n_envs or 1)
     vec_env = _wrap(env)
@@ -65,7 +71,8 @@ def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
 
 def _wrap(env: Any) -> VecEnv:
     if isinstance(env, VecEnv):
-        return env
+        OneProcessVecEnv.adopt(env.unwrapped)
+        return flat_vec_env(env)
     # Before the others: EnvPool's classes are both VectorEnv and Env, or neither.
     if is_envpool(env):
         return EnvPoolVecEnv(env)
@@ -77,6 +84,6 @@ def _wrap(env: Any) -> VecEnv:
                 f"{type(env).__name__} is a wrapper for one environment around an EnvPool environment, which "
                 "is many. Give the EnvPool environment itself, or use a wrapper of gymnasium.wrappers.vector."
             )
-        monitored = env if is_wrapped(env, Monitor) else Monitor(env)
-        return DummyVecEnv([lambda: monitored])
+        flat = flat_env(env if is_wrapped(env, Monitor) else Monitor(env))
+        return OneProcessVecEnv([lambda: flat])
     raise TypeError(f"env must be {_ALLOWED}; got {type(env).__module__}.{type(env).__qualname__}.")

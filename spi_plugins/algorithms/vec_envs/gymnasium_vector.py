@@ -11,9 +11,11 @@ from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
+from spi_plugins.algorithms.vec_envs.last_observation import LastObservation
 from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows, to_host
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos, raw_rewards, split_infos
 from spi_plugins.errors import EnvironmentNotSupportedError
+from spi_plugins.spaces import flat_observation
 from spi_plugins.types import Observation
 
 
@@ -58,6 +60,8 @@ class GymVectorEnvAdapter(NativeVecEnv):
                 "once more after reset(), because its workers keep the autoreset flag. Use "
                 "shared_memory=True or autoreset_mode=AutoresetMode.SAME_STEP."
             )
+        if self.mode is AutoresetMode.SAME_STEP and isinstance(self.base, SyncVectorEnv):
+            self.base.envs = [LastObservation(single) for single in self.base.envs]
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.metadata = dict(env.metadata)
 
@@ -102,7 +106,7 @@ class GymVectorEnvAdapter(NativeVecEnv):
             self.reset_infos[i] = split[i]
             if "final_info" in infos:
                 split[i] = final_infos[i]
-            put_rows(obs, i, _final_row(infos["final_obs"], i))
+            put_rows(obs, i, flat_observation(_final_row(infos["final_obs"], i)))
         return split
 
     def _restart(self, obs: Observation, ended: NDArray[np.bool_]) -> None:
@@ -236,5 +240,7 @@ def _wrappers(env: VectorEnv[Any, Any, Any]) -> Iterator[VectorWrapper[Any, Any,
 def _final_row(final_obs: Any, index: int) -> Observation:
     """One last observation: Gymnasium returns an object array, others batches."""
     if isinstance(final_obs, dict):
-        return {key: part[index] for key, part in final_obs.items()}
+        return {key: _final_row(part, index) for key, part in final_obs.items()}
+    if isinstance(final_obs, tuple):
+        return tuple(_final_row(part, index) for part in final_obs)
     return final_obs[index]

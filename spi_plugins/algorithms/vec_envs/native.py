@@ -5,7 +5,7 @@ episode statistics, and the record of which environments still have to be reset.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from spi_plugins.algorithms.vec_envs.episode_statistics import EpisodeStatistics
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of
 from spi_plugins.errors import EnvironmentNotSupportedError
+from spi_plugins.spaces import flat_observation, flat_space
 from spi_plugins.types import Observation
 
 _SIMPLE = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -78,7 +79,7 @@ class NativeVecEnv(VecEnv):
     def __init__(
         self, num_envs: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
     ) -> None:
-        check_observation_space(observation_space)
+        observation_space = flat_space(observation_space)
         if not isinstance(action_space, _SIMPLE):
             raise EnvironmentNotSupportedError(
                 f"The action space {action_space} is not supported. "
@@ -223,26 +224,10 @@ class NativeVecEnv(VecEnv):
         return type(self).__name__
 
 
-def check_observation_space(space: spaces.Space[Any]) -> None:
-    """Raise unless the space is one array, or a one-level ``Dict`` of arrays.
-
-    Raises:
-        EnvironmentNotSupportedError: it is another kind of space.
-    """
-    parts: Sequence[spaces.Space[Any]] = (
-        list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
-    )
-    if not parts or not all(isinstance(part, _SIMPLE) for part in parts):
-        raise EnvironmentNotSupportedError(
-            f"The observation space {space} is not supported. Allowed: Box, Discrete, MultiDiscrete, "
-            "MultiBinary and a Dict of these with one level; gymnasium.wrappers.FlattenObservation turns "
-            "others into a Box."
-        )
-
-
 def to_host(space: spaces.Space[Any], obs: Any) -> Observation:
-    """Copy a batch into fresh, writable arrays of the space's dtype."""
+    """Copy a batch into fresh, writable arrays of the space's dtype, flat as the space is."""
     if isinstance(space, spaces.Dict):
+        obs = flat_observation(obs)
         return {key: np.array(obs[key], part.dtype) for key, part in space.spaces.items()}
     return np.array(obs, space.dtype)
 

@@ -36,13 +36,9 @@ ENVIRONMENTS = {
     "a number": (3, r"env must be .*VecEnv.*; got builtins\.int"),
     "a class": (ToyEnv, r"env must be .*; got builtins\.type"),
     "an unknown id": ("CartPool-v1", "CartPool"),
-    "Tuple observations": (
-        ToyEnv(spaces.Tuple([VECTOR, VECTOR])),
-        r"observation space, Tuple.*Allowed: Box, Discrete",
-    ),
-    "nested Dict observations": (
-        ToyEnv(spaces.Dict({"a": MIXED})),
-        r"observation space of env is not supported: Nested",
+    "Text observations": (
+        ToyEnv(spaces.Dict({"a": MIXED, "b": spaces.Text(3)})),
+        r"observation space at 'b', Text.*Allowed: Box, Discrete",
     ),
     "Dict actions": (ToyEnv(VECTOR, MIXED), r"action space Dict.*not supported. Allowed: Discrete"),
     "unbounded actions": (ToyEnv(VECTOR, UNBOUNDED), r"action space Box\(-inf, inf, \(2,\).*finite bounds"),

@@ -321,8 +321,8 @@ def test_undeclared_modes_and_unsupported_spaces_are_refused():
     with pytest.raises(EnvironmentNotSupportedError, match="autoreset_mode"):
         GymVectorEnvAdapter(env)
     env = SyncVectorEnv(makers(SCRIPTS))
-    env.single_observation_space = gym.spaces.Tuple([gym.spaces.Discrete(2)])
-    with pytest.raises(EnvironmentNotSupportedError, match="FlattenObservation"):
+    env.single_observation_space = gym.spaces.Tuple([gym.spaces.Text(2)])
+    with pytest.raises(EnvironmentNotSupportedError, match="observation space at '0', Text"):
         GymVectorEnvAdapter(env)
     env = SyncVectorEnv(makers(SCRIPTS))
     env.single_action_space = gym.spaces.Tuple([gym.spaces.Discrete(2)])

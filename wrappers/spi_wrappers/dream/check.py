@@ -16,6 +16,7 @@ from spi_plugins.buffers import Slot, Windows, windows
 from spi_plugins.dreams.file import StoredWorldModel
 from spi_plugins.dreams.opening import find_world_model
 from spi_plugins.fitting.open_loop import OpenLoop, open_loop
+from spi_plugins.spaces import to_device
 from spi_plugins.types import COST_KEY, Observation
 from spi_wrappers.dream.observation import View
 from spi_wrappers.dream.report import Calibration, DreamReport
@@ -144,7 +145,7 @@ class DreamCheck:
                 start, ended = False, terminated or truncated
         columns = list(zip(*rows, strict=True))
         obs = jax.tree.map(lambda *x: np.stack(x), *columns[0])
-        seen = self._views["latent"].turned(obs)
+        seen = to_device(self.stored.observation_space, self._views["latent"].turned(obs))
         floats = [np.asarray(column, np.float32) for column in columns[2:4]]
         flags = [np.asarray(column, bool) for column in columns[4:]]
         return _Steps(seen, np.stack(columns[1]), floats[0], floats[1], flags[0], flags[1], flags[2])

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spi_plugins.dreams.file import StoredWorldModel
 from spi_plugins.dreams.opening import find_world_model
-from spi_plugins.spaces import observation_space
-from spi_plugins.types import ArraySpec, Observation, device_dtype
+from spi_plugins.spaces import flat_observation, flat_space, observation_space, to_device
+from spi_plugins.types import ArraySpec, Observation
 
 _WorldModel = str | os.PathLike[str] | StoredWorldModel
 
@@ -39,7 +39,7 @@ class View:
         if kind not in ("latent", "decoded"):
             raise ValueError(f"observation must be 'latent' or 'decoded', got {kind!r}.")
         stored = world_model if isinstance(world_model, StoredWorldModel) else find_world_model(world_model)
-        self._turned = _turned(space, stored.observation_space)
+        self._turned = _turned(flat_space(space), stored.observation_space)
         self._stored, self._kind = stored, kind
         self.space: spaces.Space[Any]
         if kind == "decoded":
@@ -64,7 +64,7 @@ class View:
             box: Any = self.space
             seen: NDArray[Any] = np.clip(np.asarray(obs), box.low, box.high).astype(box.dtype)
             return seen
-        numbers = jax.tree.map(lambda x: np.asarray(x, device_dtype(np.asarray(x).dtype)), obs)
+        numbers = to_device(self._stored.observation_space, obs)
         z = np.asarray(self._encode(self._stored.fitted.params, numbers), np.float32)
         low, high = np.float32(self._stored.latent_low), np.float32(self._stored.latent_high)
         clipped: NDArray[Any] = np.clip(z, low, high)
@@ -76,8 +76,8 @@ class View:
         return viewed
 
     def turned(self, obs: Observation) -> Observation:
-        """A batch with its image channels on the model's axis."""
-        return obs if self._turned is None else np.moveaxis(np.asarray(obs), *self._turned)
+        """A batch with its image channels on the model's axis, flat as the model's space is."""
+        return flat_observation(obs) if self._turned is None else np.moveaxis(np.asarray(obs), *self._turned)
 
 
 def _turned(given: spaces.Space[Any], wanted: spaces.Space[Any]) -> tuple[int, int] | None:
