@@ -112,7 +112,7 @@ def flat_observation(obs: Any) -> Any:
         obs = {str(i): part for i, part in enumerate(obs)}
     if not isinstance(obs, dict) or not any(isinstance(part, dict | tuple) for part in obs.values()):
         return obs
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, part in obs.items():
         part = flat_observation(part)
         flat |= {f"{key}/{name}": x for name, x in part.items()} if isinstance(part, dict) else {key: part}
