@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from spi_plugins.actions import scale_action
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
-from spi_plugins.types import Observation, PyTree
+from spi_plugins.types import ArraySpec, Observation, ObservationSpec, PyTree
 
 # (observations [B, ...], plans, episode starts [B], *, deterministic) -> (actions in [-1, 1], plans)
 Decide: TypeAlias = Callable[..., tuple[np.ndarray[Any, Any], PyTree]]
@@ -52,6 +52,16 @@ class MlpPlanningPolicy(PlanningPolicy, MlpPolicy):
 
 class CnnPlanningPolicy(PlanningPolicy, CnnPolicy):
     """Convolutions on one image, then dense layers and SimNorm."""
+
+    @classmethod
+    def check_observations(cls, spec: ObservationSpec) -> None:
+        """Refuse anything but images of bytes: the world model flattens all else."""
+        super().check_observations(spec)
+        if isinstance(spec, ArraySpec) and spec.kind != "image":
+            raise ValueError(
+                f"CnnPolicy of an algorithm that plans reads images (uint8, three axes, bounds 0 to 255), got "
+                f"{spec.kind} observations of shape {spec.shape} and dtype {spec.dtype}; use 'MlpPolicy'."
+            )
 
 
 class MultiInputPlanningPolicy(PlanningPolicy, MultiInputPolicy):

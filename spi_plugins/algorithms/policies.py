@@ -12,6 +12,7 @@ from spi_plugins.algorithms import policy_kwargs as read
 from spi_plugins.algorithms.observations import to_batch
 from spi_plugins.hyperparameters import declared
 from spi_plugins.networks.actor_critic import ActorCriticConfig, EncoderKind
+from spi_plugins.networks.images import is_picture
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
 _ALLOWED = ("net_arch", "latent_arch", "activation_fn", *declared(ActorCriticConfig))
@@ -129,7 +130,7 @@ class MlpPolicy(Policy):
 
 
 class CnnPolicy(Policy):
-    """Convolutions on one image; the latent state is their last feature map."""
+    """Convolutions on one image, gray or colored, or on a stack of them; the latent state is their last feature map."""
 
     encoder = "cnn"
     default_net_arch = (512,)
@@ -137,11 +138,11 @@ class CnnPolicy(Policy):
 
     @classmethod
     def check_observations(cls, spec: ObservationSpec) -> None:
-        """Refuse anything but images."""
+        """Refuse anything but images, of any dtype, gray, colored or stacked."""
         super().check_observations(spec)
-        if isinstance(spec, ArraySpec) and spec.kind != "image":
+        if isinstance(spec, ArraySpec) and not is_picture(spec):
             raise ValueError(
-                f"CnnPolicy reads images (uint8, three axes, bounds 0 to 255), got {spec.kind} observations "
+                f"CnnPolicy reads images (a Box with two to four axes), got {spec.kind} observations "
                 f"of shape {spec.shape} and dtype {spec.dtype}; use 'MlpPolicy'."
             )
 

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
 from spi_plugins.networks.conv import conv2d
+from spi_plugins.networks.images import channels_last, image_size, pixel_scale
 from spi_plugins.networks.mlp import MLP
 from spi_plugins.types import ArraySpec, Observation
 
@@ -21,15 +22,6 @@ SMALL_LAYERS: ConvLayers = ((16, 3, 1), (32, 3, 2))  # for images under 36 pixel
 def default_conv_layers(spec: ArraySpec) -> ConvLayers:
     """Nature's three layers where they fit, two small ones on smaller images."""
     return NATURE_LAYERS if min(image_size(spec)[:2]) >= 36 else SMALL_LAYERS
-
-
-def image_size(spec: ArraySpec) -> tuple[int, int, int]:
-    """Height, width and channels of an image, however its axes are ordered."""
-    if spec.channels_first:
-        channels, height, width = spec.shape
-    else:
-        height, width, channels = spec.shape
-    return height, width, channels
 
 
 def conv_output_shape(spec: ArraySpec, layers: ConvLayers) -> tuple[int, int, int]:
@@ -66,14 +58,14 @@ class ConvEncoder(nnx.Module):
             setattr(self, f"bias{i}", nnx.Param(jnp.zeros((channels_out,), jnp.float32)))
             channels = channels_out
 
-    def __call__(self, obs: Shaped[Array, "B _ _ _"]) -> Float[Array, "B h w c"]:
-        """Encode a batch of uint8 images."""
-        x = jnp.transpose(obs, (0, 2, 3, 1)) if self.spec.channels_first else obs
+    def __call__(self, obs: Shaped[Array, " B *S"]) -> Float[Array, "B h w c"]:
+        """Encode a batch of images."""
+        x = channels_last(self.spec, obs)
         for i, (_, _, stride) in enumerate(self.layers):
             kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
             if i == 0:
                 # Scale the kernel instead of the images, which then stay bytes until the convolution.
-                kernel = kernel * (1.0 / 255.0)
+                kernel = kernel * pixel_scale(self.spec)
             x = jax.nn.relu(conv2d(x, kernel, stride=stride, padding="VALID") + bias[None, None, None, :])
         return x
 
@@ -114,7 +106,7 @@ class ConvExtractor(nnx.Module):
         self.conv = ConvEncoder(spec, layers, rngs=rngs)
         self.features_shape = conv_output_shape(spec, layers)
 
-    def __call__(self, obs: Shaped[Array, "B _ _ _"]) -> Float[Array, "B h w c"]:
+    def __call__(self, obs: Shaped[Array, " B *S"]) -> Float[Array, "B h w c"]:
         """Encode a batch of images."""
         return self.conv(obs)
 

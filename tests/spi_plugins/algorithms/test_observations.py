@@ -169,7 +169,13 @@ def test_numbers_that_would_change_on_the_device_are_refused(space, value, messa
         to_batch(space, np.full(space.shape, value))
 
 
+IMAGES = {
+    "gray image": spaces.Box(0, 255, (12, 14), np.uint8),
+    "stack of images": spaces.Box(0, 255, (2, 12, 14, 3), np.uint8),
+    "float image": spaces.Box(0, 1, (12, 14, 3), np.float64),
+}
 OTHERS = {
+    **IMAGES,
     "wide integers": WIDE,
     "bools": spaces.Box(0, 1, (3,), bool),
     "discrete from 3": spaces.Discrete(4, start=3),
@@ -181,8 +187,15 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_observations_of_every_space_train_save_and_load(kind, tmp_path):
     space = OTHERS[kind]
-    policy = "MlpPolicy" if kind in ("wide integers", "bools", "discrete from 3") else "MultiInputPolicy"
-    model = PPO(policy, ToyEnv(space), **SMALL).learn(4)
+    policy, kwargs = "MlpPolicy", SMALL
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        policy = "MultiInputPolicy"
+    elif kind in IMAGES:
+        policy, kwargs = (
+            "CnnPolicy",
+            {**SMALL, "policy_kwargs": {"conv_layers": ((4, 4, 2),), "net_arch": [8]}},
+        )
+    model = PPO(policy, ToyEnv(space), **kwargs).learn(4)
     model.save(tmp_path / "model")
     loaded = PPO.load(tmp_path / "model", env=ToyEnv(space)).learn(4)
     assert loaded.observation_space == model.observation_space
