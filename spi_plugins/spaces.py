@@ -186,11 +186,13 @@ def _array_dtype(space: spaces.Space[Any]) -> str:
 def _array_spec(space: spaces.Space[Any]) -> ArraySpec:
     if isinstance(space, spaces.Box):
         return _box_spec(space)
-    if isinstance(space, spaces.Discrete):
-        return ArraySpec(kind="discrete", shape=(), dtype=str(space.dtype), nvec=(int(space.n),))
-    if isinstance(space, spaces.MultiDiscrete):
-        nvec = tuple(map(int, space.nvec.ravel()))
-        return ArraySpec(kind="multi_discrete", shape=space.nvec.shape, dtype=str(space.dtype), nvec=nvec)
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        kind: Any = "discrete" if isinstance(space, spaces.Discrete) else "multi_discrete"
+        count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+        nvec, start = (tuple(np.ravel(x).tolist()) for x in (count, space.start))
+        shape = tuple(map(int, np.shape(count)))
+        start = start if any(start) else ()
+        return ArraySpec(kind=kind, shape=shape, dtype=str(space.dtype), nvec=nvec, start=start)
     assert isinstance(space, spaces.MultiBinary)
     return ArraySpec(kind="multi_binary", shape=tuple(map(int, space.shape)), dtype=str(space.dtype))
 
@@ -206,10 +208,12 @@ def _box_spec(space: spaces.Box) -> ArraySpec:
 
 def _array_space(spec: ArraySpec) -> spaces.Space[Any]:
     dtype: Any = np.dtype(spec.dtype).type
+    start = spec.start or (0,) * len(spec.nvec)
     if spec.kind == "discrete":
-        return spaces.Discrete(spec.nvec[0], dtype=dtype)
+        return spaces.Discrete(spec.nvec[0], start=start[0], dtype=dtype)
     if spec.kind == "multi_discrete":
-        return spaces.MultiDiscrete(np.reshape(spec.nvec, spec.shape), dtype=dtype)
+        nvec, first = (np.reshape(x, spec.shape) for x in (spec.nvec, start))
+        return spaces.MultiDiscrete(nvec, dtype=dtype, start=first)
     if spec.kind == "multi_binary":
         return spaces.MultiBinary(spec.shape if len(spec.shape) != 1 else spec.shape[0])
     return spaces.Box(spec.low, spec.high, spec.shape, dtype)

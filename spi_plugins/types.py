@@ -38,6 +38,8 @@ class ArraySpec:
         high: upper bound of every element.
         nvec: number of values for each entry of a discrete kind; empty otherwise.
         channels_first: for images, ``(C, H, W)`` if true, ``(H, W, C)`` if false.
+        start: the environment's first value of each discrete entry, where they are not all 0. Arrays on the device
+            count from 0 all the same.
     """
 
     kind: Literal["image", "box", "discrete", "multi_discrete", "multi_binary"]
@@ -47,6 +49,7 @@ class ArraySpec:
     high: float = math.inf
     nvec: tuple[int, ...] = ()
     channels_first: bool = False
+    start: tuple[int, ...] = ()
 
 
 # A Dict is (key, spec) pairs sorted by key, which are hashable.

@@ -3,9 +3,11 @@
 from typing import Any
 
 import gymnasium as gym
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.spaces import flat_observation, flat_space
 
 
@@ -44,5 +46,18 @@ def flat_env(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
 
 
 def flat_vec_env(env: VecEnv) -> VecEnv:
-    """``flat_env`` of a ``VecEnv``."""
-    return env if flat_space(env.observation_space) is env.observation_space else _FlatVecEnv(env)
+    """``flat_env`` of a ``VecEnv``.
+
+    Raises:
+        EnvironmentNotSupportedError: a part of the observation space is not supported, or is nested: a ``VecEnv`` puts
+            no batches into containers within containers.
+    """
+    space = env.observation_space
+    if flat_space(space) is space:
+        return env
+    if not isinstance(space, spaces.Tuple) or any(isinstance(x, spaces.Dict | spaces.Tuple) for x in space):
+        raise EnvironmentNotSupportedError(
+            f"The observation space {space} of a VecEnv is nested. Give the environment itself or a Gymnasium VectorEnv, "
+            "or flatten each copy with a wrapper."
+        )
+    return _FlatVecEnv(env)

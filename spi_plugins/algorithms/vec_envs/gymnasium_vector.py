@@ -1,5 +1,6 @@
 """Gymnasium's ``VectorEnv`` as a Stable-Baselines3 ``VecEnv``, in the three autoreset modes."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
-from spi_plugins.algorithms.vec_envs.last_observation import LastObservation
+from spi_plugins.algorithms.vec_envs.last_observation import last_observations_kept
 from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows, to_host
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos, raw_rewards, split_infos
 from spi_plugins.errors import EnvironmentNotSupportedError
@@ -60,8 +61,6 @@ class GymVectorEnvAdapter(NativeVecEnv):
                 "once more after reset(), because its workers keep the autoreset flag. Use "
                 "shared_memory=True or autoreset_mode=AutoresetMode.SAME_STEP."
             )
-        if self.mode is AutoresetMode.SAME_STEP and isinstance(self.base, SyncVectorEnv):
-            self.base.envs = [LastObservation(single) for single in self.base.envs]
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.metadata = dict(env.metadata)
 
@@ -79,7 +78,9 @@ class GymVectorEnvAdapter(NativeVecEnv):
 
     def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         actions = actions.astype(self.action_space.dtype, copy=False)
-        batch, reward, terminated, truncated, infos = self.env.step(actions)
+        resets = self.mode is AutoresetMode.SAME_STEP and self._subs is not None
+        with last_observations_kept(self.base) if resets else contextlib.nullcontext():
+            batch, reward, terminated, truncated, infos = self.env.step(actions)
         obs = to_host(self.observation_space, batch)
         reward = np.where(valid, np.asarray(reward, np.float32), np.float32(0))
         terminated, truncated = np.array(terminated, np.bool_), np.array(truncated, np.bool_)

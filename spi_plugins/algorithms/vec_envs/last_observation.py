@@ -1,6 +1,8 @@
 """Last observations of episodes, kept where an environment writes its next reset into the same array."""
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -8,13 +10,23 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 
-class LastObservation(gym.Wrapper[Any, Any, Any, Any]):
+class _LastObservation(gym.Wrapper[Any, Any, Any, Any]):
     """Copies the last observation of each episode."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and copy the observation where the episode ends."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         return copy.deepcopy(obs) if terminated or truncated else obs, reward, terminated, truncated, info
+
+
+@contextlib.contextmanager
+def last_observations_kept(vector: Any) -> Iterator[None]:
+    """Let the environments in ``vector.envs`` copy last observations for as long as this is open."""
+    envs = vector.envs
+    vector.envs = [_LastObservation(env) for env in envs]
+    try:
+        yield
+    finally:
+        vector.envs = envs
 
 
 class OneProcessVecEnv(DummyVecEnv):
@@ -28,9 +40,5 @@ class OneProcessVecEnv(DummyVecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step all environments."""
-        envs = self.envs
-        self.envs = [LastObservation(env) for env in envs]
-        try:
+        with last_observations_kept(self):
             return super().step_wait()
-        finally:
-            self.envs = envs

@@ -7,10 +7,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecNormalize
-from tiny_models import SMALL
-from toy_envs import VECTOR, ToyEnv
+from tiny_models import SMALL, tiny_tdmpc2
+from toy_envs import MIXED, VECTOR, ToyEnv
 
-from spi_plugins import PPO, DeepSPI
+from spi_plugins import PPO, TDMPC2, DeepSPI, PlannerPolicy
 from spi_plugins.algorithms.observations import to_batch
 from spi_plugins.algorithms.stepping import advance
 from spi_plugins.algorithms.vec_envs import as_vec_env
@@ -113,6 +113,14 @@ def test_a_vec_env_of_tuples_is_flat():
     assert infos[0]["terminal_observation"]["1"].shape == (1,)
 
 
+def test_a_vec_env_of_nested_observations_is_refused():
+    nested = spaces.Tuple([VECTOR, spaces.Dict({"a": COUNT})])
+    vec_env = DummyVecEnv([ToyEnv])
+    vec_env.observation_space = nested
+    with pytest.raises(ValueError, match=r"of a VecEnv is nested\. Give the environment itself"):
+        as_vec_env(vec_env)
+
+
 def test_a_step_keeps_no_array_of_the_environment():
     env = OneArray(DummyVecEnv([Counter]))
     env.reset()
@@ -179,7 +187,7 @@ OTHERS = {
     "wide integers": WIDE,
     "bools": spaces.Box(0, 1, (3,), bool),
     "discrete from 3": spaces.Discrete(4, start=3),
-    "nested": spaces.Dict({"a": spaces.Dict({"b": VECTOR, "c": spaces.Discrete(3, start=1)}), "d": WIDE}),
+    "nested": spaces.Dict({"a": MIXED, "b": spaces.Dict({"c": spaces.Discrete(3, start=1)}), "d": WIDE}),
     "tuple": spaces.Tuple([VECTOR, spaces.MultiDiscrete([[2, 3]], start=[[1, 0]])]),
 }
 
@@ -187,21 +195,23 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_observations_of_every_space_train_save_and_load(kind, tmp_path):
     space = OTHERS[kind]
-    policy, kwargs = "MlpPolicy", SMALL
+    policy = "CnnPolicy" if kind in IMAGES else "MlpPolicy"
     if isinstance(space, spaces.Dict | spaces.Tuple):
         policy = "MultiInputPolicy"
-    elif kind in IMAGES:
-        policy, kwargs = (
-            "CnnPolicy",
-            {**SMALL, "policy_kwargs": {"conv_layers": ((4, 4, 2),), "net_arch": [8]}},
-        )
-    model = PPO(policy, ToyEnv(space), **kwargs).learn(4)
+    layers = {"conv_layers": ((4, 4, 2),), "net_arch": [8], "image_features": 4}
+    model = PPO(policy, ToyEnv(space), **{**SMALL, "policy_kwargs": layers}).learn(4)
     model.save(tmp_path / "model")
-    loaded = PPO.load(tmp_path / "model", env=ToyEnv(space)).learn(4)
-    assert loaded.observation_space == model.observation_space
+    loaded = PPO.load(tmp_path / "model", env=ToyEnv(space))
     for _ in range(3):
         obs = space.sample()
-        assert np.isfinite(model.predict(obs, deterministic=True)[0]).all()
+        assert model.predict(obs, deterministic=True)[0] == loaded.predict(obs, deterministic=True)[0]
+    loaded.learn(4)
+
+
+def test_an_algorithm_that_plans_says_which_images_it_reads():
+    env = ToyEnv(IMAGES["gray image"], spaces.Box(-1, 1, (1,)))
+    with pytest.raises(ValueError, match=r"algorithm that plans reads images \(uint8.*got box.*\(12, 14\)"):
+        TDMPC2("CnnPolicy", env)
 
 
 @pytest.mark.parametrize(
@@ -220,3 +230,15 @@ def test_two_parts_of_one_name_are_refused():
     space = spaces.Dict({"a/b": VECTOR, "a": spaces.Dict({"b": VECTOR})})
     with pytest.raises(ValueError, match="Two parts of the observation space are named 'a/b'"):
         as_vec_env(ToyEnv(space))
+
+
+def test_agents_and_planners_act_in_a_float64_box_with_a_fixed_number():
+    actions = spaces.Box(np.array([-0.1, 1.0]), np.array([0.3, 1.0]), dtype=np.float64)
+    model = tiny_tdmpc2(ToyEnv(spaces.Discrete(4, start=3), actions)).learn(12)  # ToyEnv insists on the space
+    planner = PlannerPolicy(model.world_model, "cem", num_samples=8, num_elites=3, iterations=2)
+    assert (planner.observation_space, planner.action_space) == (model.observation_space, model.action_space)
+    for policy in (model, planner):
+        for deterministic in (True, False):
+            decided, _ = policy.predict(np.array([3, 6]), deterministic=deterministic)
+            assert decided.dtype == np.float64
+            assert all(actions.contains(action) for action in decided)
