@@ -57,7 +57,7 @@ def flat_vec_env(env: VecEnv) -> VecEnv:
         return env
     if not isinstance(space, spaces.Tuple) or any(isinstance(x, spaces.Dict | spaces.Tuple) for x in space):
         raise EnvironmentNotSupportedError(
-            f"The observation space {space} of a VecEnv is nested. Give the environment itself or a Gymnasium VectorEnv, "
+            f"The observation space {space} of a VecEnv is nested. Give the environment or a Gymnasium VectorEnv, "
             "or flatten each copy with a wrapper."
         )
     return _FlatVecEnv(env)
