@@ -122,7 +122,8 @@ class Bins(NamedTuple):
     def two_hot(self, x: Float[Array, "*s"]) -> Float[Array, "*s K"]:
         """Weights of the two neighboring bins, whose mean is ``symlog(x)``."""
         position = self._position(x)
-        distance = jnp.abs(position[..., None] - _points(self.n_bins, position.ndim))
+        bins = jnp.arange(self.n_bins, dtype=jnp.float32).reshape((1,) * position.ndim + (-1,))
+        distance = jnp.abs(position[..., None] - bins)
         return jnp.maximum(1.0 - distance, 0.0)
 
     def cross_entropy(self, logits: Float[Array, "*s K"], x: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -134,10 +135,6 @@ class Bins(NamedTuple):
         points = jnp.linspace(self.low, self.high, self.n_bins, dtype=jnp.float32)
         points = points.reshape((1,) * (logits.ndim - 1) + (self.n_bins,))
         return symexp(jnp.sum(jax.nn.softmax(logits, axis=-1) * points, axis=-1))
-
-
-def _points(count: int, ndim: int) -> Array:
-    return jnp.arange(count, dtype=jnp.float32).reshape((1,) * ndim + (count,))
 
 
 class TanhNormal(NamedTuple):
@@ -171,9 +168,6 @@ class TanhNormal(NamedTuple):
         size = mean.shape[-1]
         constant, factor = (1, size) if self.official_log_prob else (size, 1)
         gaussian = jnp.sum(-0.5 * noise**2 - log_std, axis=-1) - constant * 0.5 * math.log(2 * math.pi)
-        return action, factor * gaussian - jnp.sum(_log_slope(action), axis=-1)
-
-
-def _log_slope(action: Float[Array, "N A"]) -> Float[Array, "N A"]:
-    """Log slope of tanh where its value is ``action``, kept finite by the official codes' small constant."""
-    return jnp.log(jnp.maximum(1.0 - action**2, 0.0) + 1e-6)
+        # The log slope of tanh is kept finite by the official codes' small constant.
+        log_slope = jnp.log(jnp.maximum(1.0 - action**2, 0.0) + 1e-6)
+        return action, factor * gaussian - jnp.sum(log_slope, axis=-1)

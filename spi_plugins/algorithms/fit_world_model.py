@@ -9,7 +9,7 @@ import numpy as np
 
 from spi_plugins import buffers, plugins
 from spi_plugins.algorithms.environments import prepare_env
-from spi_plugins.algorithms.experience import Gathered, Predicts, gather
+from spi_plugins.algorithms.experience import Predicts, gather
 from spi_plugins.buffers import Buffer
 from spi_plugins.checks import check_integer, check_number
 from spi_plugins.dreams.file import Experience, StoredWorldModel, store_world_model
@@ -103,25 +103,19 @@ def fit_world_model(
             learning_rate=learning_rate,
             on_progress=show,
         )
+    returns = gathered.episode_returns
     report = {
-        **_origin(policy, gathered, n_steps, seed),
+        "policy": "uniform" if policy is None else type(policy).__name__,
+        "n_steps": n_steps,
+        "n_episodes": len(returns),
+        "mean_return": float(np.mean(returns)) if returns else None,
+        "seed": seed,
         "n_updates": n_updates,
         "learning_rate": learning_rate,
         "losses": losses,
         "held_out": held_out_errors(world, params, actions, rest, seed),
     }
     return store_world_model(world, params, spaces, Experience(*gathered.observations()), report)
-
-
-def _origin(policy: Predicts | None, gathered: Gathered, n_steps: int, seed: int) -> dict[str, Any]:
-    returns = gathered.episode_returns
-    return {
-        "policy": "uniform" if policy is None else type(policy).__name__,
-        "n_steps": n_steps,
-        "n_episodes": len(returns),
-        "mean_return": float(np.mean(returns)) if returns else None,
-        "seed": seed,
-    }
 
 
 def held_out_errors(

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array
 
 from spi_plugins.actions import restored_action
-from spi_plugins.agents.gradient_steps import move, replayed_update
+from spi_plugins.agents.gradient_steps import make_optimizer, move, replayed_update
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.deep_mdp import smooth_l1, termination_cross_entropy
 from spi_plugins.returns import masked_mean
@@ -93,7 +92,7 @@ def _objective(
 
 def _make_learner(parts: EnsembleParts) -> Learner:
     config = parts.config
-    optimizer = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam())
+    optimizer = make_optimizer(config.max_grad_norm, eps=1e-8)
 
     def init(key: Array, buffer: Buffer) -> _FitState:
         params_key, run_key = jax.random.split(key)

@@ -4,12 +4,16 @@ No gradient is stopped: it reaches the encoder through the latent (the model's i
 and the reward. There is no target network.
 """
 
+from typing import TypeVar
+
+import jax
 from jax import lax
 from jax import numpy as jnp
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 
 SQRT_2_OVER_PI = 0.7978845608028654
+Tree = TypeVar("Tree")
 
 
 def smooth_l1(error: Float[Array, " *any"]) -> Float[Array, " *any"]:
@@ -28,9 +32,7 @@ def share_gradient(x: Float[Array, " *any"], share: float) -> Float[Array, " *an
     return lax.stop_gradient(x) + share * (x - lax.stop_gradient(x))
 
 
-def balance(
-    prediction: Float[Array, " *p"], target: Float[Array, " *t"], weight: float | None
-) -> tuple[Float[Array, " *p"], Float[Array, " *t"]]:
+def balance(prediction: Tree, target: Array, weight: float | None) -> tuple[Tree, Array]:
     """Split a loss' gradient between prediction and target; without a weight, leave both whole.
 
     For any loss ``l`` of the two, the result has the value and gradient of ``weight l(prediction, sg(target)) + (1 -
@@ -38,7 +40,8 @@ def balance(
     """
     if weight is None:
         return prediction, target
-    return share_gradient(prediction, weight), share_gradient(target, 1.0 - weight)
+    shared: Tree = jax.tree.map(lambda x: share_gradient(x, weight), prediction)
+    return shared, share_gradient(target, 1.0 - weight)
 
 
 def sample_transition_loss(

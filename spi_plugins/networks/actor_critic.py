@@ -21,12 +21,7 @@ from jaxtyping import Array, Float
 
 from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.networks.categorical import CategoricalLatent
-from spi_plugins.networks.encoders import (
-    CombinedExtractor,
-    ConvExtractor,
-    ConvLayers,
-    FlattenExtractor,
-)
+from spi_plugins.networks.encoders import ConvLayers, Extractor, FlattenExtractor, make_extractor
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.mlp import ACTIVATIONS, MLP, Dense
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
@@ -117,15 +112,10 @@ def _rows(x: Array) -> Array:
 
 
 def _extractor(spec: ObservationSpec, config: ActorCriticConfig) -> tuple[Network, tuple[int, ...]]:
-    def build(rngs: nnx.Rngs) -> FlattenExtractor | ConvExtractor | CombinedExtractor:
-        if config.encoder == "mlp":
-            assert isinstance(spec, ArraySpec)
+    def build(rngs: nnx.Rngs) -> Extractor:
+        if config.encoder == "mlp" and isinstance(spec, ArraySpec):  # an image, too
             return FlattenExtractor(spec)
-        if config.encoder == "cnn":
-            assert isinstance(spec, ArraySpec)
-            return ConvExtractor(spec, config.conv_layers, rngs=rngs)
-        assert not isinstance(spec, ArraySpec)
-        return CombinedExtractor(spec, config.conv_layers, config.image_features, rngs=rngs)
+        return make_extractor(spec, config.conv_layers, config.image_features, rngs=rngs)
 
     shape = nnx.eval_shape(lambda: build(nnx.Rngs(0))).features_shape
     return functional(build), shape

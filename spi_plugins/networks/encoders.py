@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float, Shaped
 from spi_plugins.networks.conv import conv2d
 from spi_plugins.networks.images import channels_last, image_size, pixel_scale
 from spi_plugins.networks.mlp import MLP
-from spi_plugins.types import ArraySpec, Observation
+from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
 # (channels, kernel size, stride) of each layer.
 ConvLayers = tuple[tuple[int, int, int], ...]
@@ -145,3 +146,15 @@ class CombinedExtractor(nnx.Module):
             else:
                 parts.append(flatten(spec, obs[key]))
         return jnp.concatenate(parts, axis=-1)
+
+
+Extractor: TypeAlias = FlattenExtractor | ConvExtractor | CombinedExtractor
+
+
+def make_extractor(
+    spec: ObservationSpec, layers: ConvLayers | None, image_features: int, *, rngs: nnx.Rngs
+) -> Extractor:
+    """The extractor for an observation's kind; without ``layers``, an image's size chooses its convolutions."""
+    if not isinstance(spec, ArraySpec):
+        return CombinedExtractor(spec, layers, image_features, rngs=rngs)
+    return ConvExtractor(spec, layers, rngs=rngs) if spec.kind == "image" else FlattenExtractor(spec)

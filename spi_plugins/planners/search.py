@@ -56,15 +56,6 @@ class _Progress(NamedTuple):
     cost_value: Float[Array, ""]
 
 
-class _Draws(NamedTuple):
-    """The randomness of an iteration."""
-
-    sample_key: Array
-    unroll_key: Array
-    choice_key: Array
-    members: Array | None  # a pair of heads
-
-
 def make_search_planner(recipe: Recipe) -> Planner:
     """Make a planner that runs the loop."""
     config = recipe.config
@@ -91,15 +82,18 @@ def make_search_planner(recipe: Recipe) -> Planner:
         prior = unrolled(config.num_prior, len(mean), prior_key, None) if config.num_prior else None
         n = config.num_samples - config.num_prior
 
-        def iterate(progress: _Progress, draws: _Draws) -> tuple[_Progress, PlanMetrics]:
-            actions = sample_sequences(progress.mean, progress.std, n, draws.sample_key)
-            sampled = unrolled(n, actions, draws.unroll_key, draws.members)
-            actions, estimate = _candidates(prior, sampled, draws.members)
-            return _refit(recipe, progress, actions, estimate, draws.choice_key)
+        def iterate(
+            progress: _Progress, draws: tuple[Array, Array, Array, Array | None]
+        ) -> tuple[_Progress, PlanMetrics]:
+            sample_key, unroll_key, choice_key, members = draws
+            actions = sample_sequences(progress.mean, progress.std, n, sample_key)
+            sampled = unrolled(n, actions, unroll_key, members)
+            actions, estimate = _candidates(prior, sampled, members)
+            return _refit(recipe, progress, actions, estimate, choice_key)
 
         zero = jnp.zeros(())
         start = _Progress(mean, jnp.full_like(mean, config.max_std), mean[0], zero, zero)
-        end, metrics = jax.lax.scan(iterate, start, _Draws(sample_keys, unroll_keys, choice_keys, pairs))
+        end, metrics = jax.lax.scan(iterate, start, (sample_keys, unroll_keys, choice_keys, pairs))
         action = end.action
         if not deterministic:
             action = action + end.std[0] * jax.random.normal(noise_key, action.shape)

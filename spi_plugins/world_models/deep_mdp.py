@@ -41,7 +41,6 @@ from spi_plugins.losses.deep_mdp import (
     deterministic_transition_loss,
     mixture_transition_loss,
     sample_transition_loss,
-    share_gradient,
     smooth_l1,
 )
 from spi_plugins.losses.gradient_penalty import gradient_penalty
@@ -186,8 +185,5 @@ def _closed_form_loss(outputs: DensityOutputs, next_z: Array, w_balancing: float
     log_weights = jnp.zeros((next_z.shape[0], 1)) if outputs.log_weights is None else outputs.log_weights
     prediction = (entries(outputs.loc), entries(standard_deviation(outputs.scale)), log_weights)
     target = next_z.reshape(next_z.shape[0], -1)
-    if w_balancing is not None:
-        loc, scale, log_weights = (share_gradient(x, w_balancing) for x in prediction)
-        prediction = (loc, scale, log_weights)
-        target = share_gradient(target, 1.0 - w_balancing)
+    prediction, target = balance(prediction, target, w_balancing)
     return mixture_transition_loss(*prediction, target)

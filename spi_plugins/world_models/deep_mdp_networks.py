@@ -1,7 +1,7 @@
 """The settings of the latent model of Deep SPI, and the networks that it is made of."""
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from flax import nnx
 
@@ -144,22 +144,8 @@ def _transition(
         stochastic=config.transition_density != "deterministic",
         mixture=mixture,
     )
+    options: Any = {"lipschitz": config.lipschitz, "group_size": config.feature_group_size, "rngs": rngs}
     if len(latent_shape) == 3:
         height, width, channels = latent_shape
-        return MapTransition(
-            (height, width, channels),
-            action_spec,
-            density,
-            lipschitz=config.lipschitz,
-            group_size=config.feature_group_size,
-            rngs=rngs,
-        )
-    return FlatTransition(
-        latent_shape[0],
-        action_spec,
-        density,
-        lipschitz=config.lipschitz,
-        group_size=config.feature_group_size,
-        hidden_sizes=hidden,
-        rngs=rngs,
-    )
+        return MapTransition((height, width, channels), action_spec, density, **options)
+    return FlatTransition(latent_shape[0], action_spec, density, hidden_sizes=hidden, **options)

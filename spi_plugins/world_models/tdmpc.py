@@ -21,14 +21,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from spi_plugins.distributions import Bins, TanhNormal
 from spi_plugins.hyperparameters import Config, check_below, hyperparameter
-from spi_plugins.networks.encoders import (
-    CombinedExtractor,
-    ConvExtractor,
-    ConvLayers,
-    FlattenExtractor,
-    flat_size,
-    flatten,
-)
+from spi_plugins.networks.encoders import ConvLayers, flat_size, flatten, make_extractor
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.normed_mlp import NormedMLP
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
@@ -85,7 +78,7 @@ class _Encoder(nnx.Module):
     """Observations to latents: features, then a normed MLP."""
 
     def __init__(self, spec: ObservationSpec, config: TDMPCConfig, *, rngs: nnx.Rngs):
-        self.features = _extractor(spec, config, rngs)
+        self.features = make_extractor(spec, config.conv_layers, config.image_features, rngs=rngs)
         self.mlp = NormedMLP(
             math.prod(self.features.features_shape),
             config.encoder_hidden,
@@ -97,16 +90,6 @@ class _Encoder(nnx.Module):
     def __call__(self, obs: Observation) -> Float[Array, "N Z"]:
         features = self.features(obs)
         return self.mlp(features.reshape(features.shape[0], -1))
-
-
-def _extractor(
-    spec: ObservationSpec, config: TDMPCConfig, rngs: nnx.Rngs
-) -> FlattenExtractor | ConvExtractor | CombinedExtractor:
-    if not isinstance(spec, ArraySpec):
-        return CombinedExtractor(spec, config.conv_layers, config.image_features, rngs=rngs)
-    if spec.kind == "image":
-        return ConvExtractor(spec, config.conv_layers, rngs=rngs)
-    return FlattenExtractor(spec)
 
 
 def _networks(observations: ObservationSpec, action_size: int, config: TDMPCConfig) -> dict[str, Network]:

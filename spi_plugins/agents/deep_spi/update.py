@@ -16,7 +16,7 @@ from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.loss import objective
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics, summarize
 from spi_plugins.agents.deep_spi.minibatches import FlatRollout, flatten_rollout, shuffled, take_minibatch
-from spi_plugins.agents.gradient_steps import Descent, TrainState, descend, move
+from spi_plugins.agents.gradient_steps import Descent, TrainState, descend, make_optimizer, move
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
@@ -31,11 +31,6 @@ class DeepSPIState(NamedTuple):
     params: Params  # {"policy": ..., "world_model": ...}
     opt_state: PyTree
     key: Array
-
-
-def make_optimizer(max_grad_norm: float) -> optax.GradientTransformation:
-    """Adam behind a bound on the gradient's norm; ``move`` applies the learning rate."""
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=1e-5))
 
 
 def learn(

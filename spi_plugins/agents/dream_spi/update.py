@@ -19,13 +19,12 @@ from jaxtyping import Array, Float
 
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
 from spi_plugins.agents.deep_spi.minibatches import flatten_rollout
-from spi_plugins.agents.deep_spi.update import make_optimizer
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig
 from spi_plugins.agents.dream_spi.imagination import Imagined
 from spi_plugins.agents.dream_spi.phases import dream, learn_slices, replay
 from spi_plugins.agents.dream_spi.replay import Ring, add_rollout, init_ring
 from spi_plugins.agents.dream_spi.slices import Training, init_slices
-from spi_plugins.agents.gradient_steps import TrainState
+from spi_plugins.agents.gradient_steps import TrainState, make_optimizer
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic

@@ -6,14 +6,13 @@ TD-MPC2 (arXiv:2310.16828). ``docs/spowl.md`` numbers the deviations from the pu
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from spi_plugins.agents.gradient_steps import move, replayed_update
+from spi_plugins.agents.gradient_steps import make_optimizer, move, replayed_update
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.agents.spowl.config import SPOWLConfig
 from spi_plugins.agents.spowl.loss import SPOWLParts, policy_objective, targets_of, world_model_objective
@@ -25,27 +24,15 @@ from spi_plugins.types import ActionSpec, ObservationSpec, Params
 from spi_plugins.world_models.tdmpc import make_tdmpc
 
 
-class _Optimizers(NamedTuple):
-    """Those of the model (all but the policy) and of the policy; ``move`` applies the learning rates."""
-
-    model: optax.GradientTransformation
-    policy: optax.GradientTransformation
-
-
-def _optimizers(config: SPOWLConfig) -> _Optimizers:
-    clip = optax.clip_by_global_norm(config.max_grad_norm)
-    return _Optimizers(
-        optax.chain(clip, optax.scale_by_adam(eps=1e-8)), optax.chain(clip, optax.scale_by_adam(eps=1e-5))
-    )
-
-
 def _split(params: Params) -> tuple[Params, Params]:
     """Split parameters into the model's and the policy's."""
     return {k: v for k, v in params.items() if k != "policy"}, params["policy"]
 
 
-def _make_step(parts: SPOWLParts, optimizers: _Optimizers) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
-    config, world = parts
+def _make_step(
+    parts: SPOWLParts, optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation]
+) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
+    (config, world), (model_optimizer, policy_optimizer) = parts, optimizers
 
     def step(
         state: SPOWLState, windows: Windows, learning_rate: Array, key: Array
@@ -58,7 +45,7 @@ def _make_step(parts: SPOWLParts, optimizers: _Optimizers) -> Callable[..., tupl
         (model_loss, (losses, z)), gradient = jax.value_and_grad(world_model_objective, has_aux=True)(
             model, parts, windows, targets, model_key
         )
-        changes, model_opt = optimizers.model.update(gradient, state.opt_state[0])
+        changes, model_opt = model_optimizer.update(gradient, state.opt_state[0])
         rates = {**dict.fromkeys(model, learning_rate), "encoder": learning_rate * config.encoder_lr_scale}
         model = {name: move(model[name], changes[name], rates[name]) for name in model}
 
@@ -66,7 +53,7 @@ def _make_step(parts: SPOWLParts, optimizers: _Optimizers) -> Callable[..., tupl
         (_, metrics), policy_gradient = jax.value_and_grad(policy_objective, has_aux=True)(
             policy, parts, model, state, latents, windows.done, policy_key
         )
-        changes, policy_opt = optimizers.policy.update(policy_gradient, state.opt_state[1])
+        changes, policy_opt = policy_optimizer.update(policy_gradient, state.opt_state[1])
         policy = move(policy, changes, learning_rate)
 
         multipliers = state.multipliers
@@ -118,7 +105,8 @@ def make_spowl(
     """
     world = make_tdmpc(observations, actions, config.model)
     check_parts(planner, world.model)
-    optimizers = _optimizers(config)
+    # Of the model (all but the policy) and of the policy.
+    optimizers = make_optimizer(config.max_grad_norm, eps=1e-8), make_optimizer(config.max_grad_norm)
 
     def init(key: Array) -> SPOWLState:
         model_key, run_key = jax.random.split(key)
@@ -127,7 +115,7 @@ def make_spowl(
         return SPOWLState(
             params=params,
             targets=jax.tree.map(jnp.copy, world.targets(params)),
-            opt_state=(optimizers.model.init(model), optimizers.policy.init(policy)),
+            opt_state=(optimizers[0].init(model), optimizers[1].init(policy)),
             multipliers=Multipliers(jnp.float32(config.multiplier_init), jnp.float32(config.penalty_init)),
             scale=jnp.ones(()),
             key=run_key,

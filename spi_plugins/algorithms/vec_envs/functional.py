@@ -24,11 +24,6 @@ _reset = jax.jit(autoreset.reset, static_argnums=0)
 _step = jax.jit(autoreset.step, static_argnums=0)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _observe(env: FunctionalEnv, params: PyTree, state: VectorState) -> Observation:
-    return jax.vmap(env.observation, in_axes=(0, None))(state.env, params)
-
-
 class FunctionalVecEnv(NativeVecEnv):
     """``B`` copies of a functional environment, stepped together on JAX's default device.
 
@@ -103,10 +98,6 @@ class FunctionalVecEnv(NativeVecEnv):
         """
         self._state = state
         self._started = True
-
-    def observe(self) -> Observation:
-        """Return the observations ``[B, ...]`` of the current state, as NumPy arrays."""
-        return to_host(self.observation_space, _observe(self._static, self.params, self.get_state()))
 
     def _keys(self, seed: int) -> jax.Array:
         return jax.random.split(jax.random.key(seed), self.num_envs)

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import pytest
 
-from spi_plugins.agents.deep_spi.update import make_optimizer
 from spi_plugins.agents.dream_spi.slices import (
     SLICES,
     Training,
@@ -15,7 +14,7 @@ from spi_plugins.agents.dream_spi.slices import (
     split,
     train_slices,
 )
-from spi_plugins.agents.gradient_steps import descend
+from spi_plugins.agents.gradient_steps import descend, make_optimizer
 
 PARAMS = {
     "policy": {
