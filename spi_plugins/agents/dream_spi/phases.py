@@ -13,7 +13,6 @@ from spi_plugins.agents.dream_spi.replay import Ring, corrected_rows, draw
 from spi_plugins.agents.dream_spi.slices import Training, train_slices
 from spi_plugins.agents.gradient_steps import TrainState
 from spi_plugins.agents.on_policy import Parts
-from spi_plugins.networks.actor_critic import ActorCritic
 from spi_plugins.types import Observation, Params
 
 
@@ -58,11 +57,6 @@ def replay(
     return state, _over_rounds(metrics)
 
 
-def _on_latents(policy: ActorCritic) -> ActorCritic:
-    """The policy on latents, which are then observations, features and latents in one."""
-    return policy._replace(features=lambda params, z: z, latent=lambda params, z: z)
-
-
 def _encode(parts: Parts, params: Params, obs: Observation, n_rows: int) -> Float[Array, " N *z"]:
     """Encode the first ``n_rows`` observations, a minibatch at a time to hold few feature maps."""
     chunks = jax.tree.map(lambda x: x[:n_rows].reshape(-1, parts.config.batch_size, *x.shape[1:]), obs)
@@ -84,7 +78,9 @@ def dream(
     key: Array,
 ) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
     """Imagine from every state of a rollout, and learn from that."""
-    on_latents = parts._replace(config=config.dream, policy=_on_latents(parts.policy), world_model=None)
+    # The rows' latents are observations, features and latents in one.
+    policy = parts.policy._replace(features=lambda params, z: z, latent=lambda params, z: z)
+    on_latents = parts._replace(config=config.dream, policy=policy, world_model=None)
     valid = data.rows.valid  # the observation of a reset row is not a state to dream from
     z = _encode(parts, state.params, data.rows.obs, len(valid))
 

@@ -53,12 +53,10 @@ class XlaFunctions(NamedTuple):
     Attributes:
         handle: ``() -> XlaHandle`` of the pool as it stands. Take one before each stretch of compiled steps
             that follows a reset or steps from Python; between stretches the last one may be carried on.
-        reset: ``() -> obs``, the adapter's own ``reset``; not for use inside ``jit``.
         step: ``(XlaHandle, action [B, ...]) -> (XlaHandle, XlaRows)`` for use inside ``jit`` and ``scan``.
     """
 
     handle: Callable[[], XlaHandle]
-    reset: Callable[[], Observation]
     step: "Callable[[XlaHandle, jax.Array], tuple[XlaHandle, XlaRows]]"
 
 
@@ -90,4 +88,4 @@ def make_xla_functions(env: "EnvPoolVecEnv") -> XlaFunctions:
         )
         return XlaHandle(after, ended), rows
 
-    return XlaFunctions(handle, env.reset, step)
+    return XlaFunctions(handle, step)

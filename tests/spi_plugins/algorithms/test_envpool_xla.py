@@ -26,7 +26,7 @@ def scan(env, actions):
 def test_compiled_steps_give_the_rows_of_python_bit_for_bit(env_id, steps, kwargs):
     compiled, python = make(env_id, **kwargs), make(env_id, **kwargs)
     actions = actions_for(python, steps)
-    jax.tree.map(np.testing.assert_array_equal, compiled.xla_functions().reset(), python.reset())
+    jax.tree.map(np.testing.assert_array_equal, compiled.reset(), python.reset())
     _, rows = scan(compiled, actions)(compiled.xla_functions().handle(), jnp.asarray(actions))
     recorded = compiled.record(rows)
     ends = 0
@@ -142,4 +142,3 @@ def test_compiled_functions_keep_the_pool_alive():
     assert alive() is not None
     _, rows = functions.step(functions.handle(), jnp.zeros(2, jnp.int32))
     assert rows.obs.shape == (2, 4)
-    functions.reset()
