@@ -11,60 +11,34 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
+from spi_plugins.checks import check_integer
+from spi_plugins.hyperparameters import Config, check_below, hyperparameter
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params, PyTree
 
 PARTS = ("cost", "value", "cost_value", "policy", "termination", "decoder", "uncertainty")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """Sizes and constants of a model. Hashable.
+class ModelSpec(Config):
+    """Sizes and constants of a model. Hashable; refuses sizes out of range with a ``ValueError``."""
 
-    Attributes:
-        latent_shape: shape of one latent.
-        action_size: entries of an action, each in [-1, 1].
-        horizon: steps that the model was trained to predict in a row, the planners' default horizon.
-        gamma: discount of rewards per step.
-        cost_gamma: discount of costs per step.
-        n_costs: heads of the immediate cost; 0 without costs.
-        n_values: heads of the reward critic, ``Model.value``; 0 without one.
-        n_cost_values: heads of the cost critic, ``Model.cost_value``; 0 without one.
-        has_termination: ``Step.terminated`` is learned, not a constant 0.
-        continuous: actions are vectors in [-1, 1], which planners need; false for any other kind.
-        latent_low: lower bound of the latent's entries; minus infinity without one.
-        latent_high: upper bound.
-    """
-
-    latent_shape: tuple[int, ...]
-    action_size: int
-    horizon: int = 3
-    gamma: float = 0.99
-    cost_gamma: float = 0.99
-    n_costs: int = 0
-    n_values: int = 0
-    n_cost_values: int = 0
-    has_termination: bool = False
-    continuous: bool = True
-    latent_low: float = -math.inf
-    latent_high: float = math.inf
+    latent_shape: tuple[int, ...]  # of one latent
+    action_size: int  # entries of an action, each in [-1, 1]
+    horizon: int = hyperparameter(3, "Steps predicted in a row in training, planners' default horizon", low=1)
+    gamma: float = hyperparameter(0.99, "Discount of rewards per step", low=0, high=1)
+    cost_gamma: float = hyperparameter(0.99, "Discount of costs per step", low=0, high=1)
+    n_costs: int = hyperparameter(0, "Heads of the immediate cost; 0 without costs", low=0)
+    n_values: int = hyperparameter(0, "Heads of the reward critic, `Model.value`; 0 without one", low=0)
+    n_cost_values: int = hyperparameter(0, "Heads of the cost critic, `Model.cost_value`; 0 without", low=0)
+    has_termination: bool = False  # whether ``Step.terminated`` is learned, not a constant 0
+    continuous: bool = True  # actions are vectors in [-1, 1], which planners need; false for any other kind
+    latent_low: float = -math.inf  # lower bound of the latent's entries; minus infinity without one
+    latent_high: float = math.inf  # upper bound
 
     def __post_init__(self) -> None:
-        """Check every size.
-
-        Raises:
-            ValueError: one is out of range.
-        """
-        for name in ("action_size", "horizon"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("n_costs", "n_values", "n_cost_values"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("gamma", "cost_gamma"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if not self.latent_low < self.latent_high:
-            raise ValueError(f"latent_low={self.latent_low} must be below latent_high={self.latent_high}")
+        super().__post_init__()
+        check_integer("action_size", self.action_size, low=1)
+        check_below(self, "latent_low", "latent_high")
 
 
 class Step(NamedTuple):
