@@ -59,16 +59,6 @@ def no_cost(_state: PyTree, _action: jax.Array, _after: PyTree, _params: PyTree)
     return jnp.zeros(())
 
 
-def check_episode_length(max_episode_steps: int) -> None:
-    """Refuse a time limit below one step.
-
-    Raises:
-        ValueError: ``max_episode_steps`` is below 1.
-    """
-    if max_episode_steps < 1:
-        raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}.")
-
-
 @dataclasses.dataclass(frozen=True)
 class Configured:
     """``function`` with ``config`` as its first argument.

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, check_episode_length, no_cost
+from spi_plugins.checks import check_integer
+from spi_plugins.envs.base import FunctionalEnv, RandomKey, Scalar, no_cost
 from spi_plugins.types import ActionSpec, ArraySpec
 
 ANGLE_LIMIT = math.radians(12)
@@ -50,7 +51,7 @@ def make_cartpole(max_episode_steps: int = 500) -> FunctionalEnv:
     Raises:
         ValueError: ``max_episode_steps`` is below 1.
     """
-    check_episode_length(max_episode_steps)
+    check_integer("max_episode_steps", max_episode_steps, low=1)
     return FunctionalEnv(
         observation_spec=ArraySpec(kind="box", shape=(4,), dtype="float32", low=-20.0, high=20.0),
         action_spec=ActionSpec(kind="discrete", nvec=(2,)),

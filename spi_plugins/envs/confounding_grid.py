@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt8
 
-from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar, check_episode_length, no_cost
+from spi_plugins.checks import check_integer, check_number
+from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar, no_cost
 from spi_plugins.envs.confounding_grid_layout import (
     ConfoundingGridConfig,
     amounts,
@@ -87,9 +88,8 @@ def make_confounding_grid(
     """
     config = ConfoundingGridConfig(n_path=n_path, size=size)
     for name, value in (("epsilon", epsilon), ("gamma", gamma)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must be above 0 and below 1, got {value}.")
-    check_episode_length(max_episode_steps)
+        check_number(name, value, low=0, high=1, open_low=True, open_high=True)
+    check_integer("max_episode_steps", max_episode_steps, low=1)
     return FunctionalEnv(
         observation_spec=_observation_spec(config),
         action_spec=ActionSpec(kind="discrete", nvec=(4,)),

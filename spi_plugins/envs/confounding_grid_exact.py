@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from spi_plugins.checks import check_number
 from spi_plugins.envs.base import Configured, FunctionalEnv
 from spi_plugins.envs.confounding_grid_layout import (
     RIGHT,
@@ -99,8 +100,7 @@ def corridor_policy(
     policy[:, RIGHT] = 1.0
     chances = (("up_above", up_above), ("up_below", up_below))
     for state, (name, up) in zip(model.decisions, chances, strict=True):
-        if not 0 <= up <= 1:
-            raise ValueError(f"{name} must be between 0 and 1, got {up}.")
+        check_number(name, up, low=0, high=1)
         policy[state, UP], policy[state, RIGHT] = up, 1.0 - up
     return policy
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from spi_plugins.checks import check_integer
+
 UP, DOWN, LEFT, RIGHT = range(4)
 ROWS = 5
 # What an action pays in a state: an index into ``amounts``.
@@ -24,12 +26,9 @@ class ConfoundingGridConfig:
 
     def __post_init__(self) -> None:
         """Check that there is a corridor, and that every cell of the map is visible."""
-        if self.n_path < 2:
-            raise ValueError(f"n_path must be at least 2, got {self.n_path}.")
-        if self.size is not None and self.size < self.n_path + 3:
-            raise ValueError(
-                f"size must be None or at least {self.n_path + 3}, the columns of the map, got {self.size}."
-            )
+        check_integer("n_path", self.n_path, low=2)
+        if self.size is not None:
+            check_integer("size", self.size, low=self.n_path + 3)  # the columns of the map
 
 
 class GridLayout(NamedTuple):

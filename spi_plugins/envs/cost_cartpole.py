@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from spi_plugins.checks import check_number
 from spi_plugins.envs import cartpole
 from spi_plugins.envs.base import Configured, FunctionalEnv, Scalar
 from spi_plugins.envs.cartpole import CartPoleParams
@@ -29,11 +30,7 @@ def make_cost_cartpole(threshold: float = 0.2, *, max_episode_steps: int = 500) 
     Raises:
         ValueError: an argument is out of its range.
     """
-    if not 0 < threshold < cartpole.POSITION_LIMIT:
-        raise ValueError(
-            f"threshold must be above 0 and below {cartpole.POSITION_LIMIT} m, where episodes end, "
-            f"got {threshold}."
-        )
+    check_number("threshold", threshold, low=0, high=cartpole.POSITION_LIMIT, open_low=True, open_high=True)
     return cartpole.make_cartpole(max_episode_steps)._replace(
         cost=Configured(_cost, float(threshold)),
         render=Configured(_render, float(threshold)),

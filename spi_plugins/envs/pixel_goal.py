@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
-from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar, check_episode_length
+from spi_plugins.checks import check_integer, check_number
+from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar
 from spi_plugins.types import ActionSpec, ArraySpec
 
 _FLOOR, _HAZARD, _GOAL, _AGENT = (24, 24, 48), (208, 48, 48), (48, 208, 96), (240, 240, 240)
@@ -26,15 +27,10 @@ class PixelGoalConfig:
 
     def __post_init__(self) -> None:
         """Check that everything fits on the board."""
-        if self.size < 2:
-            raise ValueError(f"size must be at least 2, got {self.size}.")
-        if self.scale < 1:
-            raise ValueError(f"scale must be at least 1, got {self.scale}.")
-        if not 0 <= self.num_hazards <= self.size**2 - 2:
-            raise ValueError(
-                f"num_hazards must be between 0 and {self.size**2 - 2}, all cells but the agent's and the "
-                f"goal's, got {self.num_hazards}."
-            )
+        check_integer("size", self.size, low=2)
+        check_integer("scale", self.scale, low=1)
+        # All cells but the agent's and the goal's.
+        check_integer("num_hazards", self.num_hazards, low=0, high=self.size**2 - 2)
 
 
 class PixelGoalParams(NamedTuple):
@@ -88,9 +84,8 @@ def make_pixel_goal(
         ValueError: an argument is out of its range.
     """
     config = PixelGoalConfig(size=size, scale=scale, num_hazards=num_hazards)
-    if not 0 <= slip <= 1:
-        raise ValueError(f"slip must be between 0 and 1, got {slip}.")
-    check_episode_length(max_episode_steps)
+    check_number("slip", slip, low=0, high=1)
+    check_integer("max_episode_steps", max_episode_steps, low=1)
     side = size * scale
     return FunctionalEnv(
         observation_spec=ArraySpec(kind="image", shape=(side, side, 3), dtype="uint8", low=0.0, high=255.0),

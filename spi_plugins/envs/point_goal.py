@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar, check_episode_length
+from spi_plugins.checks import check_integer
+from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar
 from spi_plugins.envs.lidar import lidar
 from spi_plugins.envs.point_goal_layout import PointGoalConfig, draw_goal, draw_layout
 from spi_plugins.envs.point_goal_render import render
@@ -105,7 +106,7 @@ def make_point_goal(
     """
     if level not in _LEVELS:
         raise ValueError(f"level must be one of {sorted(_LEVELS)}, got {level!r}.")
-    check_episode_length(max_episode_steps)
+    check_integer("max_episode_steps", max_episode_steps, low=1)
     cells, hazards = _LEVELS[level]
     config = PointGoalConfig(
         cells=cells,

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from spi_plugins.checks import check_integer, check_number
+
 # Meters between the border of a cell and the thing in it, so that the robot can pass between any two hazards.
 _GAP = 0.05
 
@@ -23,16 +25,10 @@ class PointGoalConfig:
     def __post_init__(self) -> None:
         """Check that everything fits."""
         # One cell for the robot, one for the goal, and some choice for the next one.
-        most = self.cells**2 - 4
-        if not 0 <= self.num_hazards <= most:
-            raise ValueError(
-                f"num_hazards must be between 0 and {most} in an arena of {self.cells}x{self.cells} cells, "
-                f"got {self.num_hazards}."
-            )
+        check_integer("num_hazards", self.num_hazards, low=0, high=self.cells**2 - 4)
         largest = self.cell_size / 2 - _GAP
         for name, radius in (("hazard_radius", self.hazard_radius), ("goal_radius", self.goal_radius)):
-            if not 0 < radius <= largest:
-                raise ValueError(f"{name} must be above 0 and at most {largest:g} m, got {radius}.")
+            check_number(name, radius, low=0, high=largest, open_low=True)
 
     @property
     def half_side(self) -> float:

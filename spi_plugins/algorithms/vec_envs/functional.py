@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows, to_host
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.checks import check_integer
 from spi_plugins.envs import autoreset
 from spi_plugins.envs.autoreset import VectorState, VectorStep
 from spi_plugins.envs.base import FunctionalEnv
@@ -48,8 +49,7 @@ class FunctionalVecEnv(NativeVecEnv):
     def __init__(self, functional: FunctionalEnv, num_envs: int, seed: int | None = None) -> None:
         if not isinstance(functional, FunctionalEnv):
             raise TypeError(f"functional must be a FunctionalEnv, got {type(functional).__name__}.")
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}.")
+        check_integer("num_envs", num_envs, low=1)
         self.functional = functional
         self.params: PyTree = functional.params
         # Parameters may be arrays, which cannot be hashed; they are passed separately.

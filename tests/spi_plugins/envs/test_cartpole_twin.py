@@ -101,7 +101,7 @@ def test_the_pole_falls_more_slowly_on_the_moon():
 
 def test_the_time_limit_is_an_argument():
     assert make_cartpole(max_episode_steps=7).max_episode_steps == 7
-    with pytest.raises(ValueError, match="max_episode_steps must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_episode_steps must be an integer of at least 1, got 0"):
         make_cartpole(max_episode_steps=0)
 
 

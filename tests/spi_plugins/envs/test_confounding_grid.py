@@ -189,13 +189,13 @@ def test_probability_and_discount_change_without_a_retrace():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_path": 1}, "n_path must be at least 2, got 1"),
-        ({"epsilon": 0.0}, r"epsilon must be above 0 and below 1, got 0\.0"),
-        ({"epsilon": 1.0}, "epsilon must be above 0 and below 1"),
-        ({"gamma": 1.0}, r"gamma must be above 0 and below 1, got 1\.0"),
-        ({"gamma": float("nan")}, "gamma must be above 0 and below 1"),
-        ({"n_path": 9, "size": 11}, "size must be None or at least 12, the columns of the map, got 11"),
-        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0"),
+        ({"n_path": 1}, "n_path must be an integer of at least 2, got 1"),
+        ({"epsilon": 0.0}, r"epsilon must be a number above 0 and below 1, got 0\.0"),
+        ({"epsilon": 1.0}, "epsilon must be a number above 0 and below 1"),
+        ({"gamma": 1.0}, r"gamma must be a number above 0 and below 1, got 1\.0"),
+        ({"gamma": float("nan")}, "gamma must be a number above 0 and below 1"),
+        ({"n_path": 9, "size": 11}, "size must be an integer of at least 12, got 11"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be an integer of at least 1, got 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

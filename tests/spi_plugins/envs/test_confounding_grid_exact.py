@@ -130,5 +130,5 @@ def test_other_environments_and_probabilities_are_refused():
     for function in (exact_model, all_observations):
         with pytest.raises(ValueError, match="must come from make_confounding_grid, got cartpole"):
             function(make_cartpole())
-    with pytest.raises(ValueError, match="up_below must be between 0 and 1, got 2"):
+    with pytest.raises(ValueError, match="up_below must be a number at least 0 and at most 1, got 2"):
         corridor_policy(MODEL, 1.0, 2.0)

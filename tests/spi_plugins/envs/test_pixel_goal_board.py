@@ -187,12 +187,12 @@ def test_probabilities_and_rewards_change_without_a_retrace():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 1}, "size must be at least 2, got 1"),
-        ({"scale": 0}, "scale must be at least 1, got 0"),
-        ({"size": 3, "num_hazards": 8}, "num_hazards must be between 0 and 7.*got 8"),
-        ({"num_hazards": -1}, "num_hazards must be between 0 and 34"),
-        ({"slip": 1.5}, "slip must be between 0 and 1, got 1.5"),
-        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0"),
+        ({"size": 1}, "size must be an integer of at least 2, got 1"),
+        ({"scale": 0}, "scale must be an integer of at least 1, got 0"),
+        ({"size": 3, "num_hazards": 8}, "num_hazards must be .* at least 0 and at most 7, got 8"),
+        ({"num_hazards": -1}, "num_hazards must be .* at least 0 and at most 34"),
+        ({"slip": 1.5}, "slip must be a number at least 0 and at most 1, got 1.5"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be an integer of at least 1, got 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

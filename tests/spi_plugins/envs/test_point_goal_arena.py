@@ -339,12 +339,12 @@ def test_arenas_made_alike_are_equal_and_survive_pickling():
     ("arguments", "message"),
     [
         ({"level": 3}, r"level must be one of \[0, 1, 2\], got 3"),
-        ({"num_hazards": 22}, "num_hazards must be between 0 and 21 in an arena of 5x5 cells, got 22"),
-        ({"num_hazards": -1}, "num_hazards must be between 0 and 21"),
-        ({"hazard_radius": 0.5}, "hazard_radius must be above 0 and at most 0.4 m, got 0.5"),
-        ({"goal_radius": 0.0}, "goal_radius must be above 0 and at most 0.4 m, got 0"),
-        ({"hazard_radius": float("nan")}, "hazard_radius must be above 0"),
-        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0"),
+        ({"num_hazards": 22}, "num_hazards must be an integer of at least 0 and at most 21, got 22"),
+        ({"num_hazards": -1}, "num_hazards must be an integer of at least 0 and at most 21"),
+        ({"hazard_radius": 0.5}, "hazard_radius must be a number above 0 and at most 0.4, got 0.5"),
+        ({"goal_radius": 0.0}, "goal_radius must be a number above 0 and at most 0.4, got 0"),
+        ({"hazard_radius": float("nan")}, "hazard_radius must be a number above 0"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be an integer of at least 1, got 0"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
