@@ -28,18 +28,14 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
     """
     if n_envs is not None:
         check_integer("n_envs", n_envs, low=1)
-    vec_env = _open(env, n_envs, seed)
-    observation_spec(vec_env.observation_space)
-    action_spec(vec_env.action_space)
-    return vec_env
-
-
-def _open(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
     if isinstance(env, FunctionalEnv):
-        return FunctionalVecEnv(env, n_envs or DEFAULT_COPIES, seed=seed)
-    vec_env = as_vec_env(env, n_envs=n_envs)
+        vec_env: VecEnv = FunctionalVecEnv(env, n_envs or DEFAULT_COPIES, seed=seed)
+    else:
+        vec_env = as_vec_env(env, n_envs=n_envs)
     if is_closed(vec_env):
         raise ValueError(f"env is closed: {vec_env}. Make a new one.")
+    observation_spec(vec_env.observation_space)
+    action_spec(vec_env.action_space)
     return vec_env
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from spi_plugins.checks import check_choice
 from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.dreams.file import StoredWorldModel, latent_bounds, load_world_model
 from spi_plugins.dreams.ids import locate_world_model
@@ -14,7 +15,6 @@ from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.world_models.model import FittedModel
 
 Start = Literal["buffer", "initial", "fixed"]
-STARTS: tuple[Start, ...] = get_args(Start)
 
 
 def find_world_model(model: str | os.PathLike[str]) -> StoredWorldModel:
@@ -55,8 +55,7 @@ def open_dream(
 
 
 def _choose_starts(stored: StoredWorldModel, start: str) -> NDArray[np.float32]:
-    if start not in STARTS:
-        raise ValueError(f"start must be one of {', '.join(map(repr, STARTS))}, got {start!r}.")
+    check_choice("start", start, get_args(Start))
     if start == "buffer":
         return stored.starts
     if not stored.first.any():

@@ -25,13 +25,14 @@ def default_conv_layers(spec: ArraySpec) -> ConvLayers:
     return NATURE_LAYERS if min(image_size(spec)[:2]) >= 36 else SMALL_LAYERS
 
 
-def conv_output_shape(spec: ArraySpec, layers: ConvLayers) -> tuple[int, int, int]:
-    """Shape of the last feature map.
+def conv_output_shape(spec: ArraySpec, layers: ConvLayers | None) -> tuple[int, int, int]:
+    """Shape of the last feature map, by default of ``default_conv_layers``.
 
     Raises:
         ValueError: the image is too small for the layers.
     """
     height, width, channels = image_size(spec)
+    layers = layers or default_conv_layers(spec)
     for channels_out, kernel, stride in layers:
         height, width = ((side - kernel) // stride + 1 for side in (height, width))
         channels = channels_out
@@ -46,9 +47,9 @@ def conv_output_shape(spec: ArraySpec, layers: ConvLayers) -> tuple[int, int, in
 class ConvEncoder(nnx.Module):
     """Convolutions with ReLU: the encoder of Deep SPI, whose last map is the latent state."""
 
-    def __init__(self, spec: ArraySpec, layers: ConvLayers, *, rngs: nnx.Rngs):
+    def __init__(self, spec: ArraySpec, layers: ConvLayers | None, *, rngs: nnx.Rngs):
         self.spec = spec
-        self.layers = layers
+        self.layers = layers = layers or default_conv_layers(spec)
         channels = image_size(spec)[2]
         for i, (channels_out, size, _) in enumerate(layers):
             # Orthogonal as a [kh·kw·cin, cout] matrix, as in the reference implementations.
@@ -103,7 +104,6 @@ class ConvExtractor(nnx.Module):
     """The feature map of ``ConvEncoder``."""
 
     def __init__(self, spec: ArraySpec, layers: ConvLayers | None, *, rngs: nnx.Rngs):
-        layers = layers or default_conv_layers(spec)
         self.conv = ConvEncoder(spec, layers, rngs=rngs)
         self.features_shape = conv_output_shape(spec, layers)
 
@@ -127,9 +127,8 @@ class CombinedExtractor(nnx.Module):
         size = 0
         for key, spec in self.specs:
             if spec.kind == "image":
-                chosen = layers or default_conv_layers(spec)
-                n_in = math.prod(conv_output_shape(spec, chosen))
-                setattr(self, f"conv_{key}", ConvEncoder(spec, chosen, rngs=rngs))
+                n_in = math.prod(conv_output_shape(spec, layers))
+                setattr(self, f"conv_{key}", ConvEncoder(spec, layers, rngs=rngs))
                 setattr(self, f"dense_{key}", MLP(n_in, (image_features,), activation="relu", rngs=rngs))
                 size += image_features
             else:

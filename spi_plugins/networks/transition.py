@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from spi_plugins.networks import heads
 from spi_plugins.networks.blocks import (
     DensityOutputs,
     DensityShape,
@@ -23,14 +24,6 @@ from spi_plugins.networks.blocks import (
     to_blocks,
 )
 from spi_plugins.networks.dense import DenseTrunk, lecun_normal
-from spi_plugins.networks.heads import (
-    action_features,
-    chosen,
-    chosen_heads,
-    chosen_heads_batch_last,
-    chosen_rows,
-    head_count,
-)
 from spi_plugins.networks.patches import map_patches, plane_patches
 from spi_plugins.networks.spectral import conv_norm_bound, dense_norm_bound
 from spi_plugins.types import ActionSpec
@@ -44,7 +37,7 @@ class _TransitionNet(nnx.Module):
     ) -> None:
         self.action_spec, self.density = action_spec, density
         self.groups, self.lipschitz = groups, lipschitz
-        self.n_actions = head_count(action_spec)
+        self.n_actions = heads.head_count(action_spec)
 
     def _add_heads(self, n_in: int, n_out: int, rngs: nnx.Rngs) -> None:
         self.head_kernel = nnx.Param(_stacked_normal(rngs.params(), self.n_actions, self.groups, n_in, n_out))
@@ -62,7 +55,7 @@ class _TransitionNet(nnx.Module):
         """The index of the head for a discrete action, the features of the first layer for any other."""
         if self.action_spec.kind == "discrete":
             return action, None
-        return None, action_features(self.action_spec, action)
+        return None, heads.action_features(self.action_spec, action)
 
     def _bound(self, slices: Float[Array, "A G S I C"]) -> Float[Array, "A G S"]:
         """Bound the operator norm of each density slice of the heads."""
@@ -95,9 +88,9 @@ class _TransitionNet(nnx.Module):
     def _log_weights(self, x: Float[Array, "B I"], index: Array | None) -> Float[Array, "B K"] | None:
         if not self.density.mixture:
             return None
-        logits = chosen(self.logits[...], index, len(x))
+        logits = heads.chosen(self.logits[...], index, len(x))
         if not self.lipschitz:
-            logits = logits + chosen_rows(jnp.einsum("bi,aik->bak", x, self.logit_kernel[...]), index)
+            logits = logits + heads.chosen_rows(jnp.einsum("bi,aik->bak", x, self.logit_kernel[...]), index)
         return jax.nn.log_softmax(logits)
 
     def _outputs(
@@ -189,7 +182,7 @@ class MapTransition(_TransitionNet):
         index, features = self._split_action(action)
         shift = None if features is None else features @ self.action_kernel[...]
         planes = self._hidden(z, shift) if self.deep else to_blocks(z, 1)
-        raw = chosen_heads(plane_patches(planes, self.latent_shape[1]), *self._heads(), index)
+        raw = heads.chosen_heads(plane_patches(planes, self.latent_shape[1]), *self._heads(), index)
         if shift is not None and not self.deep:
             raw = raw + shift[:, None, :, None]
         return self._outputs(raw, self._log_weights(z.reshape(len(z), -1), index), rectify=True)
@@ -232,7 +225,7 @@ class FlatTransition(_TransitionNet):
         """Density parameters for latents and actions, in any form that ``heads`` accepts."""
         index, features = self._split_action(action)
         hidden = self.trunk(z, features)
-        raw = chosen_heads_batch_last(hidden.T.reshape(self.groups, -1, len(z)), *self._heads(), index)
+        raw = heads.chosen_heads_batch_last(hidden.T.reshape(self.groups, -1, len(z)), *self._heads(), index)
         return self._outputs(raw[None], self._log_weights(hidden, index), rectify=False)
 
 

@@ -9,7 +9,7 @@ compares with the bounds of a bootstrap interval instead, which lets more plans 
 import functools
 import itertools
 import math
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
 
+from spi_plugins.checks import check_choice, check_number
 from spi_plugins.planners.estimate import draw_heads
 from spi_plugins.planners.planner import Decision, Latent, Planner
 from spi_plugins.planners.refit import rounding
@@ -24,7 +25,6 @@ from spi_plugins.types import Params, PyTree
 from spi_plugins.world_models.model import Model
 
 Rule: TypeAlias = Literal["bootstrap", "mean"]
-RULES = ("bootstrap", "mean")
 
 # Ensembles up to this size have few enough resamples to list them all: 1716.
 _MAX_EXACT = 7
@@ -128,10 +128,8 @@ def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 
     Raises:
         ValueError: ``rule`` is unknown, or ``confidence`` is not in (0, 1).
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(map(repr, RULES))}, got {rule!r}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence!r}")
+    check_choice("rule", rule, get_args(Rule))
+    check_number("confidence", confidence, low=0, high=1, open_low=True, open_high=True)
 
     def plan(
         model: Model, params: Params, z: Latent, state: PyTree, key: Array, *, deterministic: bool

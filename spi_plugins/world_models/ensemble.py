@@ -18,14 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from spi_plugins.hyperparameters import Config, hyperparameter
-from spi_plugins.networks.encoders import (
-    ConvExtractor,
-    ConvLayers,
-    conv_output_shape,
-    default_conv_layers,
-    flat_size,
-    flatten,
-)
+from spi_plugins.networks.encoders import ConvExtractor, ConvLayers, conv_output_shape, flat_size, flatten
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.normed_mlp import NormedMLP
 from spi_plugins.networks.reward import RewardNet
@@ -89,7 +82,7 @@ def _n_numbers(spec: ObservationSpec) -> int:
 def _image_networks(spec: ArraySpec, config: EnsembleConfig) -> tuple[Network, Network]:
     """Convolutions and dense layers to the latent, and dense layers back to the pixels."""
     features = functional(lambda rngs: ConvExtractor(spec, config.conv_layers, rngs=rngs))
-    shape = conv_output_shape(spec, config.conv_layers or default_conv_layers(spec))
+    shape = conv_output_shape(spec, config.conv_layers)
     dense = functional(lambda rngs: NormedMLP(math.prod(shape), (256,), config.latent_dim, rngs=rngs))
     pixels = functional(lambda rngs: NormedMLP(config.latent_dim, (256,), math.prod(spec.shape), rngs=rngs))
 
