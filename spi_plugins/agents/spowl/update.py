@@ -80,21 +80,6 @@ def _make_step(
     return step
 
 
-def _make_update(
-    config: SPOWLConfig, step: Callable[..., tuple[SPOWLState, SPOWLMetrics]]
-) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
-    zeros = SPOWLMetrics(*(jnp.zeros(()) for _ in SPOWLMetrics._fields))
-    run = replayed_update(step, zeros, config.batch_size, config.model.horizon)
-
-    def update(
-        state: SPOWLState, data: Buffer | Windows, n_updates: Array, learning_rate: Array
-    ) -> tuple[SPOWLState, SPOWLMetrics]:
-        state, means = run(state, data, n_updates, learning_rate)
-        return state, means._replace(scale=state.scale, **state.multipliers._asdict())
-
-    return update
-
-
 def make_spowl(
     observations: ObservationSpec, actions: ActionSpec, config: SPOWLConfig, planner: Planner
 ) -> PlanningAgent:
@@ -122,6 +107,15 @@ def make_spowl(
         )
 
     step = _make_step(SPOWLParts(config, world), optimizers)
+    zeros = SPOWLMetrics(*(jnp.zeros(()) for _ in SPOWLMetrics._fields))
+    run = replayed_update(step, zeros, config.batch_size, config.model.horizon)
+
+    def update(
+        state: SPOWLState, data: Buffer | Windows, n_updates: Array, learning_rate: Array
+    ) -> tuple[SPOWLState, SPOWLMetrics]:
+        state, means = run(state, data, n_updates, learning_rate)
+        return state, means._replace(scale=state.scale, **state.multipliers._asdict())
+
     return PlanningAgent(
         config=config,
         world=world,
@@ -130,5 +124,5 @@ def make_spowl(
         init_plan=functools.partial(init_plans, planner, world.spec),
         act=batch_planner(planner, world.model),
         step=step,
-        update=_make_update(config, step),
+        update=update,
     )

@@ -98,7 +98,8 @@ def _narrow(space: Any, dtypes: dict[str, np.dtype[Any]], key: str = "obs") -> A
     if isinstance(space, spaces.Dict):
         return spaces.Dict({k: _narrow(part, dtypes, f"{key}:{k}") for k, part in space.spaces.items()})
     if isinstance(space, spaces.Discrete):
-        return spaces.Discrete(int(space.n), start=int(space.start), dtype=_integer(dtypes.get(key)))
+        dtype: Any = dtypes.get(key, np.dtype(np.int64)).type
+        return spaces.Discrete(int(space.n), start=int(space.start), dtype=dtype)
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return spaces.Box(*_bounds(space), shape=space.shape, dtype=np.float32)
     return space
@@ -115,10 +116,6 @@ def _within(narrow: Any, space: Any) -> Any:
     return spaces.Box(
         np.where(finite, low, narrow.low), np.where(finite, high, narrow.high), dtype=np.float32
     )
-
-
-def _integer(dtype: np.dtype[Any] | None) -> Any:
-    return np.int64 if dtype is None else dtype.type
 
 
 def _bounds(space: spaces.Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -55,24 +55,18 @@ class EpisodeStatistics:
         if not ended.size:
             return []
         elapsed = round(time.time() - self._start, 6)
-        episodes = [(int(i), self._episode(int(i), elapsed)) for i in ended]
+        episodes: list[tuple[int, dict[str, Any]]] = []
+        for i in ended.tolist():
+            # Six decimals, as Monitor rounds, so that the numbers compare equal.
+            total, length = round(float(self.episode_return[i]), 6), int(self.episode_length[i])
+            costs = {"c": round(float(self.episode_cost[i]), 6)} if self.costs_seen else {}
+            episodes.append((i, {"r": total, "l": length, "t": elapsed, **costs}))
         self._clear(ended)
         return episodes
 
     def reset(self) -> None:
         """Forget the running episodes, as after a reset of every environment."""
         self._clear(slice(None))
-
-    def _episode(self, index: int, elapsed: float) -> dict[str, Any]:
-        # Six decimals, as Monitor rounds, so that the numbers compare equal.
-        episode: dict[str, Any] = {
-            "r": round(float(self.episode_return[index]), 6),
-            "l": int(self.episode_length[index]),
-            "t": elapsed,
-        }
-        if self.costs_seen:
-            episode["c"] = round(float(self.episode_cost[index]), 6)
-        return episode
 
     def _clear(self, which: NDArray[np.intp] | slice) -> None:
         self.episode_return[which] = 0.0

@@ -73,7 +73,10 @@ class GymVectorEnvAdapter(NativeVecEnv):
         # seed() made consecutive seeds, as a VectorEnv makes them from the first one.
         # A pool keeps the seed that it was made with.
         seed = None if is_envpool(self.base) else self._seeds[0]
-        obs, infos = self.env.reset(seed=seed, options=self._shared_options())
+        options = self._options[0]
+        if any(other != options for other in self._options):
+            raise ValueError("A VectorEnv takes one options dict for all environments, got different ones.")
+        obs, infos = self.env.reset(seed=seed, options=dict(options) or None)
         return to_host(self.observation_space, obs), split_infos(infos, self.num_envs)
 
     def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
@@ -140,12 +143,6 @@ class GymVectorEnvAdapter(NativeVecEnv):
 
     def _close(self) -> None:
         self.env.close()
-
-    def _shared_options(self) -> dict[str, Any] | None:
-        first = self._options[0]
-        if any(options != first for options in self._options):
-            raise ValueError("A VectorEnv takes one options dict for all environments, got different ones.")
-        return dict(first) or None
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """Return true for ``Monitor``; look for other wrappers in sub-environments of this process."""

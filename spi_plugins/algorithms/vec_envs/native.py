@@ -72,6 +72,7 @@ class NativeVecEnv(VecEnv):
     Attributes:
         has_reset_rows: whether ``step_rows`` may be called.
         statistics: sums of the running episodes.
+        closed: whether ``close`` was called.
     """
 
     has_reset_rows: bool = False
@@ -89,7 +90,7 @@ class NativeVecEnv(VecEnv):
         self._ended = np.zeros(num_envs, np.bool_)  # at the last row, and not reset since
         self._actions: NDArray[Any] | None = None
         self._started = False
-        self._closed = False
+        self.closed = False
         super().__init__(num_envs, observation_space, action_space)
 
     @abstractmethod
@@ -163,18 +164,13 @@ class NativeVecEnv(VecEnv):
 
     def close(self) -> None:
         """Close the environment. Closing twice is fine; stepping afterwards raises."""
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self._close()
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """Return true for ``Monitor``, whose job the adapter does, and false for other wrappers."""
         return [issubclass(Monitor, wrapper_class)] * len(self._select(indices))
-
-    @property
-    def closed(self) -> bool:
-        """Whether ``close`` was called."""
-        return self._closed
 
     def _step(self, actions: NDArray[Any]) -> Rows:
         valid = ~self._ended
@@ -196,7 +192,7 @@ class NativeVecEnv(VecEnv):
             raw.infos[i]["episode"] = {**inner, **own}
 
     def _check_open(self, what: str) -> None:
-        if self._closed:
+        if self.closed:
             raise RuntimeError(f"{what}() came after close(): {self._name()} is closed. Make a new one.")
 
     def _check_actions(self, actions: NDArray[Any]) -> NDArray[Any]:

@@ -3,9 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spi_plugins.networks.dense import DenseTrunk
+from spi_plugins.networks.dense import DenseTrunk, group_sort
 from spi_plugins.networks.functional import functional
-from spi_plugins.networks.lipschitz import group_sort
 
 
 def test_group_sort_sorts_each_pair_and_lets_an_odd_feature_through():
