@@ -208,14 +208,12 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
         }
 
     def features(params: Params, obs: Observation) -> Array:
-        out: Array = parts.extractor.apply(params["extractor"], obs)
-        return out
+        return parts.extractor.apply(params["extractor"], obs)
 
     def latent(params: Params, x: Array) -> Array:
         if len(latent_shape) == 3:  # the feature map itself
             return x
-        z: Array = parts.latent.apply(params["latent"], _rows(x))
-        return z
+        return parts.latent.apply(params["latent"], _rows(x))
 
     def critic_hidden(params: Params, obs: Observation, x: Array, z: Array) -> Array:
         assert parts.vf is not None
@@ -223,8 +221,7 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
             x = z
         elif parts.vf_extractor is not None:
             x = parts.vf_extractor.apply(params["vf_extractor"], obs)
-        hidden: Array = parts.vf.apply(params["vf"], _rows(x))
-        return hidden
+        return parts.vf.apply(params["vf"], _rows(x))
 
     def evaluate(params: Params, obs: Observation, x: Array, z: Array) -> Evaluation:
         hidden = parts.pi.apply(params["pi"], _rows(z))

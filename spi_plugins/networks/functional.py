@@ -20,7 +20,7 @@ class Network(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]
-    apply: Callable[..., Any]
+    apply: Callable[..., jax.Array]
 
 
 def functional(factory: Callable[[nnx.Rngs], nnx.Module]) -> Network:

@@ -29,7 +29,7 @@ call for the bounds, whatever the batch. Inside a ``lax.scan`` with constant par
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,26 +107,24 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
 
     def predict(params: Params, z: Array, action: Array, key: PRNGKeyArray | None) -> Array:
         if categorical:
-            categories: Array = networks.transition.apply(params["transition"], z, action, key)
-            return categories
-        outputs = networks.transition.apply(params["transition"], z, action)
+            return networks.transition.apply(params["transition"], z, action, key)
+        outputs: Any = networks.transition.apply(params["transition"], z, action)
         if config.lipschitz:
             return from_blocks(lipschitz_sample(outputs, key, config.lipschitz_constant), latent_shape)
         drawn = from_blocks(sample(outputs, key), latent_shape)
         return z + drawn if config.residual else drawn
 
     def reward(params: Params, z: Array, action: Array) -> Array:
-        value: Array = networks.reward.apply(params["reward"], z, action)
+        value = networks.reward.apply(params["reward"], z, action)
         return config.lipschitz_constant * value if config.lipschitz else value
 
     def termination(params: Params, z: Array) -> Array:
         assert networks.termination is not None
-        probability: Array = networks.termination.apply(params["termination"], z)
-        return probability
+        return networks.termination.apply(params["termination"], z)
 
     def transition_losses(params: Params, z: Array, action: Array, next_z: Array, key: PRNGKeyArray) -> Array:
         if not config.lipschitz and config.transition_density in ("normal", "mixture"):
-            outputs = networks.transition.apply(params["transition"], z, action)
+            outputs: Any = networks.transition.apply(params["transition"], z, action)
             target = next_z - z if config.residual else next_z
             return _closed_form_loss(outputs, target, config.w_balancing)
         prediction, target = balance(predict(params, z, action, key), next_z, config.w_balancing)

@@ -160,8 +160,7 @@ def init(parts: EnsembleParts, key: Array) -> Params:
 def encode(parts: EnsembleParts, params: Params, obs: Observation) -> Float[Array, "N Z"]:
     """Encode observations into latents."""
     if parts.encoder is not None:
-        z: Array = parts.encoder.apply(params["encoder"], obs)
-        return z
+        return parts.encoder.apply(params["encoder"], obs)
     statistics = params["statistics"]
     numbers = flat_numbers(parts.observations, obs)
     standardized: Array = (numbers - statistics["mean"][None]) / statistics["deviation"][None]

@@ -154,8 +154,7 @@ class TDMPC:
 
     def forward(self, name: str, params: Params, *inputs: Observation) -> Array:
         """Apply one of the networks."""
-        output: Array = self._networks[name].apply(params[name], *inputs)
-        return output
+        return self._networks[name].apply(params[name], *inputs)
 
     def _step(self, params: Params, z: Array, action: Array, key: Array | None) -> Step:
         del key  # deterministic
