@@ -21,10 +21,10 @@ from jaxtyping import Array, Float
 
 from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.networks.categorical import CategoricalLatent
-from spi_plugins.networks.encoders import ConvLayers, Extractor, FlattenExtractor, make_extractor
+from spi_plugins.networks.encoders import ConvLayers, Extractor, make_extractor
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.mlp import ACTIVATIONS, MLP, Dense
-from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
+from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params
 
 EncoderKind = Literal["mlp", "cnn", "multi_input"]
 
@@ -113,9 +113,8 @@ def _rows(x: Array) -> Array:
 
 def _extractor(spec: ObservationSpec, config: ActorCriticConfig) -> tuple[Network, tuple[int, ...]]:
     def build(rngs: nnx.Rngs) -> Extractor:
-        if config.encoder == "mlp" and isinstance(spec, ArraySpec):  # an image, too
-            return FlattenExtractor(spec)
-        return make_extractor(spec, config.conv_layers, config.image_features, rngs=rngs)
+        convolve = config.encoder == "cnn"
+        return make_extractor(spec, config.conv_layers, config.image_features, convolve=convolve, rngs=rngs)
 
     shape = nnx.eval_shape(lambda: build(nnx.Rngs(0))).features_shape
     return functional(build), shape

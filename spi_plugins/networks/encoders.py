@@ -151,9 +151,9 @@ Extractor: TypeAlias = FlattenExtractor | ConvExtractor | CombinedExtractor
 
 
 def make_extractor(
-    spec: ObservationSpec, layers: ConvLayers | None, image_features: int, *, rngs: nnx.Rngs
+    spec: ObservationSpec, layers: ConvLayers | None, image_features: int, *, convolve: bool, rngs: nnx.Rngs
 ) -> Extractor:
-    """The extractor for an observation's kind; without ``layers``, an image's size chooses its convolutions."""
+    """The extractor of a Dict, or of one array; without ``layers``, an image's size chooses its convolutions."""
     if not isinstance(spec, ArraySpec):
         return CombinedExtractor(spec, layers, image_features, rngs=rngs)
-    return ConvExtractor(spec, layers, rngs=rngs) if spec.kind == "image" else FlattenExtractor(spec)
+    return ConvExtractor(spec, layers, rngs=rngs) if convolve else FlattenExtractor(spec)

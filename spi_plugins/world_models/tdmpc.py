@@ -78,7 +78,9 @@ class _Encoder(nnx.Module):
     """Observations to latents: features, then a normed MLP."""
 
     def __init__(self, spec: ObservationSpec, config: TDMPCConfig, *, rngs: nnx.Rngs):
-        self.features = make_extractor(spec, config.conv_layers, config.image_features, rngs=rngs)
+        convolve = isinstance(spec, ArraySpec) and spec.kind == "image"
+        layers, width = config.conv_layers, config.image_features
+        self.features = make_extractor(spec, layers, width, convolve=convolve, rngs=rngs)
         self.mlp = NormedMLP(
             math.prod(self.features.features_shape),
             config.encoder_hidden,
