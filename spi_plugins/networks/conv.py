@@ -12,7 +12,7 @@ uint8 images become floats one chunk at a time, so scale the kernel and not the 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,53 +20,39 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num
 
-Padding = Literal["VALID", "SAME"]
+from spi_plugins.checks import check_integer
 
 Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after, along height and width
 
+_NO_PADS: Pads = ((0, 0), (0, 0))
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _GRADIENT_CHUNK = 8  # images summed at once; more would not fit the cache
 _BYTE_CHUNK = 32  # byte images converted at once, which bounds the memory at no cost in time
 
 
 def conv2d(
-    x: Num[Array, "B H W C"],
-    kernel: Float[Array, "kh kw C O"],
-    *,
-    stride: int,
-    padding: Padding = "VALID",
+    x: Num[Array, "B H W C"], kernel: Float[Array, "kh kw C O"], *, stride: int
 ) -> Float[Array, "B H2 W2 O"]:
-    """Cross-correlate images with a kernel, without bias.
+    """Cross-correlate images with a kernel, without bias or padding.
+
+    ``y[b, p, q, o] = sum_ijc x[b, p * stride + i, q * stride + j, c] * kernel[i, j, c, o]``. Integers are converted to
+    the kernel's dtype and have no gradient; unused gradients are not computed.
 
     On the CPU the gradients are the module's, which are fast inside ``lax.scan``; on other backends they are JAX's. The
-    choice is made while tracing, by ``jax.default_backend()``. Unused gradients are not computed.
-
-    Args:
-        x: float or uint8 images, channels last; integers are converted to the kernel's dtype and have no gradient.
-        kernel: filters.
-        stride: step of the window along both axes, in pixels, at least 1.
-        padding: ``VALID`` for none, ``SAME`` for the zeros that make ``H2 = ceil(H / stride)``.
-
-    Returns:
-        ``y[b, p, q, o] = sum_ijc x[b, p * stride + i, q * stride + j, c] * kernel[i, j, c, o]``.
+    choice is made while tracing, by ``jax.default_backend()``.
 
     Raises:
-        ValueError: the stride is below 1, the padding is unknown, or the window is larger than the padded image.
+        ValueError: the stride is below 1, or the window is larger than the image.
     """
-    if stride < 1:
-        raise ValueError(f"stride must be at least 1, got {stride}.")
-    if padding not in ("VALID", "SAME"):
-        raise ValueError(f"padding must be 'VALID' or 'SAME', got {padding!r}.")
-    pads = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), padding)
-    sizes = [n + sum(pad) for n, pad in zip(x.shape[1:3], pads, strict=True)]
-    if sizes[0] < kernel.shape[0] or sizes[1] < kernel.shape[1]:
+    check_integer("stride", stride, low=1)
+    if x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]:
         raise ValueError(f"kernel of {kernel.shape[:2]} pixels must fit into the image, got {x.shape[1:3]}.")
     if jax.default_backend() != "cpu":
-        return _correlate(x.astype(kernel.dtype), kernel, pads, stride)
-    return _conv2d_cpu(x, kernel, stride, (tuple(pads[0]), tuple(pads[1])))
+        return _correlate(x.astype(kernel.dtype), kernel, _NO_PADS, stride)
+    return _conv2d_cpu(x, kernel, stride)
 
 
-def _correlate(x: Array, kernel: Array, pads: Any, stride: int = 1, dilation: int = 1) -> Array:
+def _correlate(x: Array, kernel: Array, pads: Pads, stride: int = 1, dilation: int = 1) -> Array:
     strides, dilations = (stride, stride), (dilation, dilation)
     y: Array = lax.conv_general_dilated(
         x, kernel, strides, pads, rhs_dilation=dilations, dimension_numbers=_DIMENSIONS
@@ -74,64 +60,61 @@ def _correlate(x: Array, kernel: Array, pads: Any, stride: int = 1, dilation: in
     return y
 
 
-def _correlate_threaded(x: Array, kernel: Array, pads: Pads, stride: int = 1, dilation: int = 1) -> Array:
-    """``_correlate`` by the faster of XLA's two CPU kernels.
+def _correlate_threaded(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Array:
+    """``_correlate`` without padding, by the faster of XLA's two CPU kernels.
 
     XLA passes convolutions without padding to a library that uses one core, which is slower on many images. Any padding
     on the right prevents that. It costs one column of outputs, which is cut off, or one column of zeros in the kernel,
     whichever is cheaper; nothing if no window reaches it.
     """
     width, taps = x.shape[2], kernel.shape[1]
-    columns, rest = divmod(width + sum(pads[1]) - (taps - 1) * dilation - 1, stride)
+    columns, rest = divmod(width - (taps - 1) * dilation - 1, stride)
     columns += 1
-    if any(map(any, pads)) or (max(columns, taps) < 3 and rest == stride - 1):
-        return _correlate(x, kernel, pads, stride, dilation)
+    if max(columns, taps) < 3 and rest == stride - 1:
+        return _correlate(x, kernel, _NO_PADS, stride, dilation)
     if rest < stride - 1 or columns > taps:
         return _correlate(x, kernel, ((0, 0), (0, 1)), stride, dilation)[:, :, :columns]
     kernel = jnp.pad(kernel, ((0, 0), (0, 1), (0, 0), (0, 0)))
     return _correlate(x, kernel, ((0, 0), (0, dilation)), stride, dilation)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv2d_cpu(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv2d_cpu(x: Array, kernel: Array, stride: int) -> Array:
     def forward(images: Array) -> Array:
-        return _correlate_threaded(images.astype(kernel.dtype), kernel, pads, stride)
+        return _correlate_threaded(images.astype(kernel.dtype), kernel, stride)
 
     return forward(x) if jnp.issubdtype(x.dtype, jnp.floating) else _map_chunks(forward, x)
 
 
-def _conv2d_fwd(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
-    return _conv2d_cpu(x, kernel, stride, pads), (x, kernel)
+def _conv2d_fwd(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return _conv2d_cpu(x, kernel, stride), (x, kernel)
 
 
-def _conv2d_bwd(stride: int, pads: Pads, residuals: tuple[Array, Array], g: Array) -> tuple[Any, Array]:
+def _conv2d_bwd(stride: int, residuals: tuple[Array, Array], g: Array) -> tuple[Any, Array]:
     x, kernel = residuals
     # Computed separately, so that XLA drops the unused one.
-    dkernel = _kernel_gradient(x, kernel, g, stride, pads)
+    dkernel = _kernel_gradient(x, kernel, g, stride)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return np.zeros(x.shape, jax.dtypes.float0), dkernel
-    return _images_gradient(x, kernel, g, stride, pads), dkernel
+    return _images_gradient(x, kernel, g, stride), dkernel
 
 
 _conv2d_cpu.defvjp(_conv2d_fwd, _conv2d_bwd)
 
 
-def _kernel_gradient(x: Array, kernel: Array, g: Array, stride: int, pads: Pads) -> Array:
+def _kernel_gradient(x: Array, kernel: Array, g: Array, stride: int) -> Array:
     """Correlate ``x`` with ``g``, with channels as the batch and images as the channels that are summed."""
     # Cut off rows and columns beyond the last window.
-    sizes = zip(x.shape[1:3], kernel.shape[:2], g.shape[1:3], pads, strict=True)
-    fit = [(low, (out - 1) * stride + k - n - low) for n, k, out, (low, _) in sizes]
-    cut = [n + min(0, high) for n, (_, high) in zip(x.shape[1:3], fit, strict=True)]
-    rows, columns = ((low, max(0, high)) for low, high in fit)
+    rows, columns = ((n - 1) * stride + k for n, k in zip(g.shape[1:3], kernel.shape[:2], strict=True))
 
     def gradient(images: Array, g: Array) -> Array:
-        images = images[:, : cut[0], : cut[1]].astype(g.dtype).transpose(3, 1, 2, 0)
-        return _correlate_threaded(images, g.transpose(1, 2, 0, 3), (rows, columns), dilation=stride)
+        images = images[:, :rows, :columns].astype(g.dtype).transpose(3, 1, 2, 0)
+        return _correlate_threaded(images, g.transpose(1, 2, 0, 3), dilation=stride)
 
     return _sum_chunks(gradient, x, g).transpose(1, 2, 0, 3)
 
 
-def _images_gradient(x: Array, kernel: Array, g: Array, stride: int, pads: Pads) -> Array:
+def _images_gradient(x: Array, kernel: Array, g: Array, stride: int) -> Array:
     """Correlate ``g`` with the flipped kernel, one group of output channels for each phase of the stride."""
     batch, height, width, channels = x.shape
     kh, kw, _, out = kernel.shape
@@ -143,10 +126,8 @@ def _images_gradient(x: Array, kernel: Array, g: Array, stride: int, pads: Pads)
     _, rows, columns, _ = y.shape
     y = y.reshape(batch, rows, columns, stride, stride, channels).transpose(0, 1, 3, 2, 4, 5)
     y = y.reshape(batch, rows * stride, columns * stride, channels)
-    # Drop the padding, and add zeros for pixels that no window reached.
-    (top, _), (left, _) = pads
-    bottom, right = height + top - rows * stride, width + left - columns * stride
-    edges = ((0, 0, 0), (-top, bottom, 0), (-left, right, 0), (0, 0, 0))
+    # Zeros for pixels that no window reached; the phases may reach beyond the image.
+    edges = ((0, 0, 0), (0, height - rows * stride, 0), (0, width - columns * stride, 0), (0, 0, 0))
     dx: Array = lax.pad(y, jnp.zeros((), y.dtype), edges)
     return dx.astype(x.dtype)
 

@@ -68,7 +68,7 @@ class ConvEncoder(nnx.Module):
             if i == 0:
                 # Scale the kernel instead of the images, which then stay bytes until the convolution.
                 kernel = kernel * pixel_scale(self.spec)
-            x = jax.nn.relu(conv2d(x, kernel, stride=stride, padding="VALID") + bias[None, None, None, :])
+            x = jax.nn.relu(conv2d(x, kernel, stride=stride) + bias[None, None, None, :])
         return x
 
 

@@ -12,9 +12,9 @@ from spi_plugins.networks import conv as conv_module
 from spi_plugins.networks.conv import conv2d
 
 
-def plain(x, kernel, stride, padding):
+def plain(x, kernel, stride):
     return lax.conv_general_dilated(
-        x.astype(kernel.dtype), kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x.astype(kernel.dtype), kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
@@ -35,29 +35,28 @@ def inputs(batch, height, width, channels, kh, kw, out):
     )
 
 
-# batch, height, width, channels, kh, kw, out, stride, padding
+# batch, height, width, channels, kh, kw, out, stride
 SHAPES = [
-    (64, 9, 9, 4, 3, 3, 4, 1, "VALID"),  # a multiple of the chunk
-    (37, 10, 10, 4, 4, 4, 8, 2, "VALID"),  # prime: the last chunk is filled up
-    (9, 84, 84, 4, 8, 8, 4, 4, "VALID"),  # one more than a chunk; the first layer of the Atari network
-    (1, 20, 20, 8, 4, 4, 8, 2, "VALID"),
-    (3, 23, 18, 3, 5, 4, 2, 3, "VALID"),  # pixels that no window reaches, kernel no multiple of the stride
-    (19, 11, 13, 3, 3, 2, 5, 2, "SAME"),
-    (5, 7, 7, 2, 1, 1, 3, 2, "SAME"),  # stride past the kernel: gaps
-    (2, 4, 5, 1, 4, 5, 1, 1, "VALID"),  # one window an image
-    (4, 6, 6, 2, 9, 9, 3, 1, "SAME"),  # kernel larger than the image
+    (64, 9, 9, 4, 3, 3, 4, 1),  # a multiple of the chunk
+    (37, 10, 10, 4, 4, 4, 8, 2),  # prime: the last chunk is filled up
+    (9, 84, 84, 4, 8, 8, 4, 4),  # one more than a chunk; the first layer of the Atari network
+    (1, 20, 20, 8, 4, 4, 8, 2),
+    (3, 23, 18, 3, 5, 4, 2, 3),  # pixels that no window reaches, kernel no multiple of the stride
+    (19, 11, 13, 3, 3, 2, 5, 2),
+    (5, 7, 7, 2, 1, 1, 3, 2),  # stride past the kernel: gaps
+    (2, 4, 5, 1, 4, 5, 1, 1),  # one window an image
 ]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_value_and_gradients_equal_those_of_the_plain_convolution(shape):
-    *sizes, stride, padding = shape
+    *sizes, stride = shape
     x, kernel = inputs(*sizes)
 
     @jax.jit
     def both(x, k):
-        actual = value_and_gradients(lambda x, k: conv2d(x, k, stride=stride, padding=padding), x, k)
-        return actual, value_and_gradients(lambda x, k: plain(x, k, stride, padding), x, k)
+        actual = value_and_gradients(lambda x, k: conv2d(x, k, stride=stride), x, k)
+        return actual, value_and_gradients(lambda x, k: plain(x, k, stride), x, k)
 
     for a, e in zip(*both(x, kernel), strict=True):
         assert a.dtype == e.dtype
@@ -75,12 +74,12 @@ def test_gradients_inside_a_scan_equal_those_of_the_plain_convolution_outside(ba
         return jax.grad(loss, argnums=(0, 1))
 
     def body(carry, x):
-        dx, dkernel = step(lambda x, k: conv2d(x, k, stride=2, padding="VALID"))(x, carry)
+        dx, dkernel = step(lambda x, k: conv2d(x, k, stride=2))(x, carry)
         return carry - 0.01 * dkernel, dx
 
     xs = jnp.stack([x, x + 1, x * 2])
     last, dxs = jax.jit(lambda k: lax.scan(body, k, xs))(kernel)
-    plain_step = jax.jit(step(lambda x, k: plain(x, k, 2, "VALID")))
+    plain_step = jax.jit(step(lambda x, k: plain(x, k, 2)))
     for x, dx in zip(xs, dxs, strict=True):
         expected_dx, dkernel = plain_step(x, kernel)
         np.testing.assert_allclose(dx, expected_dx, rtol=1e-3, atol=1e-4)
@@ -91,7 +90,7 @@ def test_gradients_inside_a_scan_equal_those_of_the_plain_convolution_outside(ba
 def test_a_window_by_hand():
     x = jnp.arange(9.0).reshape(1, 3, 3, 1)
     kernel = jnp.array([[1.0, 10.0], [100.0, 1000.0]]).reshape(2, 2, 1, 1)
-    y = conv2d(x, kernel, stride=1, padding="VALID")
+    y = conv2d(x, kernel, stride=1)
     # first window 0 1 / 3 4: 0 + 10 + 300 + 4000
     np.testing.assert_array_equal(y[0, :, :, 0], [[4310, 5421], [7643, 8754]])
 
@@ -103,8 +102,8 @@ def test_bytes_count_as_floats_and_the_kernel_takes_the_scale(batch):
 
     @jax.jit
     def both(images, kernel):
-        ours = jax.vjp(lambda k: conv2d(images, k / 255, stride=4, padding="VALID"), kernel)
-        theirs = jax.vjp(lambda k: plain(images / 255.0, k, 4, "VALID"), kernel)
+        ours = jax.vjp(lambda k: conv2d(images, k / 255, stride=4), kernel)
+        theirs = jax.vjp(lambda k: plain(images / 255.0, k, 4), kernel)
         g = normal(4, *ours[0].shape)
         return (ours[0], *ours[1](g)), (theirs[0], *theirs[1](g))
 
@@ -114,7 +113,7 @@ def test_bytes_count_as_floats_and_the_kernel_takes_the_scale(batch):
 
 def test_an_unused_gradient_of_the_images_is_not_computed():
     x, kernel = inputs(32, 12, 12, 3, 4, 4, 7)
-    loss = lambda x, k: jnp.sum(conv2d(x, k, stride=2, padding="VALID") ** 2)  # noqa: E731
+    loss = lambda x, k: jnp.sum(conv2d(x, k, stride=2) ** 2)  # noqa: E731
 
     def convolutions(argnums):
         compiled = jax.jit(jax.grad(loss, argnums=argnums)).lower(x, kernel).compile()
@@ -128,27 +127,23 @@ def test_an_unused_gradient_of_the_images_is_not_computed():
 def test_vmap_over_kernels_equals_a_loop():
     x, kernel = inputs(18, 8, 8, 2, 3, 3, 4)
     kernels = jnp.stack([kernel, -kernel, 2 * kernel])
-    f = jax.jit(jax.grad(lambda k: jnp.sum(conv2d(x, k, stride=1, padding="SAME") ** 3)))
+    f = jax.jit(jax.grad(lambda k: jnp.sum(conv2d(x, k, stride=1) ** 3)))
     np.testing.assert_allclose(jax.vmap(f)(kernels), [f(k) for k in kernels], rtol=1e-3, atol=1e-3)
 
 
 def test_other_backends_use_the_plain_convolution(monkeypatch):
     x, kernel = inputs(32, 8, 8, 2, 3, 3, 4)
     monkeypatch.setattr(conv_module.jax, "default_backend", lambda: "gpu")
-    text = str(jax.make_jaxpr(lambda x, k: conv2d(x, k, stride=1, padding="VALID"))(x, kernel))
+    text = str(jax.make_jaxpr(lambda x, k: conv2d(x, k, stride=1))(x, kernel))
     assert "scan" not in text
     assert text.count("conv_general_dilated[") == 1
 
 
 @pytest.mark.parametrize(
-    ("stride", "padding", "message"),
-    [
-        (0, "VALID", "stride must be at least 1, got 0"),
-        (1, "FULL", "padding must be 'VALID' or 'SAME', got 'FULL'"),
-        (1, "VALID", "must fit into the image"),
-    ],
+    ("stride", "message"),
+    [(0, "stride must be an integer of at least 1, got 0"), (1, "must fit into the image")],
 )
-def test_bad_arguments_are_named(stride, padding, message):
+def test_bad_arguments_are_named(stride, message):
     unchecked = inspect.unwrap(conv2d)  # without jaxtyping, which users do not run
     with pytest.raises(ValueError, match=message):
-        unchecked(jnp.zeros((1, 4, 4, 1)), jnp.zeros((5, 5, 1, 1)), stride=stride, padding=padding)
+        unchecked(jnp.zeros((1, 4, 4, 1)), jnp.zeros((5, 5, 1, 1)), stride=stride)
