@@ -108,8 +108,8 @@ def masked_mean(x: Float[Array, "*S"], valid: Bool[Array, "*S"]) -> Float[Array,
     return jnp.sum(jnp.where(valid, x, 0.0)) / jnp.maximum(jnp.sum(valid), 1)
 
 
-def normalize(x: Float[Array, " B"], valid: Bool[Array, " B"], epsilon: float = 1e-8) -> Float[Array, " B"]:
+def normalize(x: Float[Array, " B"], valid: Bool[Array, " B"]) -> Float[Array, " B"]:
     """Shift and scale to zero mean and unit (population) deviation over the valid entries; zero elsewhere."""
     mean = masked_mean(x, valid)
     std = jnp.sqrt(masked_mean((x - mean) ** 2, valid))
-    return jnp.where(valid, (x - mean) / (std + epsilon), 0.0)
+    return jnp.where(valid, (x - mean) / (std + 1e-8), 0.0)

@@ -43,36 +43,30 @@ _EXACT = Precision.HIGHEST
 _Entries: TypeAlias = dict[tuple[int, int], tuple[Array, Array]]
 
 
-def dense_norm_bound(
-    kernel: Float[Array, " *batch I O"], squarings: int = SQUARINGS
-) -> Float[Array, " *batch"]:
+def dense_norm_bound(kernel: Float[Array, " *batch I O"]) -> Float[Array, " *batch"]:
     """Certified upper bound of the largest singular value of each matrix ``x -> x @ kernel``.
 
-    At least ``FLOOR``, and differentiable (see the module's docstring). Each of the ``squarings`` of the Gram matrix
-    costs one product of the smaller side.
+    At least ``FLOOR``, and differentiable (see the module's docstring).
     """
     scale = _frobenius(kernel, axes=2)
-    if (
-        kernel.shape[-2] < kernel.shape[-1]
-    ):  # the Gram matrix has the smaller side; a transpose keeps the norm
+    # The Gram matrix has the smaller side; a transpose keeps the norm.
+    if kernel.shape[-2] < kernel.shape[-1]:
         kernel = jnp.swapaxes(kernel, -1, -2)
     scaled = kernel / scale[..., None, None]
     if scaled.shape[-1] <= _SMALL_SIDE and scaled.ndim > 2:
         stacked = jnp.moveaxis(scaled.reshape(-1, *scaled.shape[-2:]), 0, -1)
-        top, squared = _small_dense_bound(stacked, squarings)
+        top, squared = _small_dense_bound(stacked)
         batch = kernel.shape[:-2]
         return _anchored(scale * jnp.sqrt(top).reshape(batch), squared.reshape(batch))
     frozen = jax.lax.stop_gradient(scaled)
     gram = jnp.einsum("...ij,...ik->...jk", frozen, frozen, precision=_EXACT)
-    top, power, _ = _gram_bound(gram, None, squarings)
+    top, power, _ = _gram_bound(gram, None)
     vector = _dominant_column(power, None)[0]
     image = jnp.einsum("...io,...o->...i", scaled, vector)
     return _anchored(scale * jnp.sqrt(top), jnp.sum(jnp.square(image), axis=-1))
 
 
-def _small_dense_bound(
-    stacked: Float[Array, "I N S"], squarings: int
-) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
+def _small_dense_bound(stacked: Float[Array, "I N S"]) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
     """Bound the Gram matrices' largest eigenvalues, entry by entry for many tiny matrices at a time.
 
     Squarings need no rescaling, see ``_small_bound``.
@@ -83,9 +77,9 @@ def _small_dense_bound(
 
     frozen = jax.lax.stop_gradient(stacked)
     power = product(*[jnp.swapaxes(frozen, 0, 1)] * 2)
-    for _ in range(squarings):
+    for _ in range(SQUARINGS):
         power = product(power, power)
-    top = jnp.sqrt(jnp.sum(jnp.square(power), axis=(0, 1))) ** (0.5**squarings)
+    top = jnp.sqrt(jnp.sum(jnp.square(power), axis=(0, 1))) ** (0.5**SQUARINGS)
     best = jnp.argmax(jnp.diagonal(power), axis=-1)  # [S]
     vector = jnp.sum(jnp.where(jnp.arange(power.shape[0])[:, None] == best[None], power, 0.0), axis=1)
     image = jnp.sum(stacked * vector[None], axis=1)
@@ -126,7 +120,7 @@ def _anchored(bound: Float[Array, " *batch"], squared: Float[Array, " *batch"]) 
 
 
 def _gram_bound(
-    real: Float[Array, " *batch N N"], imag: Float[Array, " *batch N N"] | None, squarings: int
+    real: Float[Array, " *batch N N"], imag: Float[Array, " *batch N N"] | None
 ) -> tuple[Float[Array, " *batch"], Float[Array, " *batch N N"], Float[Array, " *batch N N"] | None]:
     """Bound the largest eigenvalue of a Hermitian positive matrix, and return a scaled high power of it.
 
@@ -134,7 +128,7 @@ def _gram_bound(
     ``Q = (A + B)(A + B)^T``, using ``A^T = A`` and ``B^T = -B``, it is ``Q + P + P^T`` and ``P - P^T``.
     """
     log_scale = jnp.zeros(real.shape[:-2])
-    for step in range(squarings + 1):
+    for step in range(SQUARINGS + 1):
         squares = jnp.square(real) if imag is None else jnp.square(real) + jnp.square(imag)
         frobenius = jnp.sqrt(jnp.sum(squares, axis=(-2, -1)))
         norm = jnp.minimum(frobenius, jnp.max(jnp.sum(jnp.sqrt(squares), axis=-1), axis=-1))
@@ -142,7 +136,7 @@ def _gram_bound(
         log_scale = log_scale + jnp.log(norm)
         real = real / norm[..., None, None]
         imag = None if imag is None else imag / norm[..., None, None]
-        if step == squarings:
+        if step == SQUARINGS:
             break
         log_scale = 2.0 * log_scale
         if imag is None:
@@ -153,7 +147,7 @@ def _gram_bound(
             transposed = jnp.swapaxes(product, -1, -2)
             real = jnp.matmul(total, jnp.swapaxes(total, -1, -2), precision=_EXACT) + product + transposed
             imag = product - transposed
-    return jnp.exp(log_scale / 2.0**squarings), real, imag
+    return jnp.exp(log_scale / 2.0**SQUARINGS), real, imag
 
 
 def _dominant_column(
@@ -219,7 +213,7 @@ def _large_bound(
         )
         for part in _pair_coefficients(cos, sin)
     )
-    tops, power, power_imag = _gram_bound(real, imag, SQUARINGS)
+    tops, power, power_imag = _gram_bound(real, imag)
     best = jnp.argmax(tops, axis=-1)
     assert power_imag is not None
     at_best = (jnp.take_along_axis(x, best[:, None, None, None], axis=1)[:, 0] for x in (power, power_imag))
