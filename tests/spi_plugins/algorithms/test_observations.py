@@ -131,7 +131,7 @@ def test_a_step_keeps_no_array_of_the_environment():
 
 def test_a_world_model_learns_the_last_observation():
     model = DeepSPI(
-        "MlpPolicy", Counter(), transition_density="deterministic", **{**SMALL, "n_steps": 6}
+        "MlpPolicy", Counter(), transition_density="deterministic", **{**SMALL, "n_steps": 6, "batch_size": 3}
     ).learn(6)
     final = model._collector._host.final_obs
     np.testing.assert_array_equal(final[:, 0, 0], [1, 2, 3, 1, 2, 3])
