@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, device_dtype
@@ -146,6 +147,15 @@ def to_device(space: spaces.Space[Any], obs: Observation, name: str = "observati
             f"{name} holds {wrong}, which is not a value of {narrow.dtype}; its space is {space}."
         )
     return narrow
+
+
+def float32_bounds(low: Any, high: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The widest float32 bounds that do not exceed the given ones, which rounding to the nearest number could."""
+    infinity = np.float32(np.inf)
+    with np.errstate(over="ignore"):
+        least, most = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    least = np.where(least < low, np.nextafter(least, infinity), least)
+    return least, np.where(most > high, np.nextafter(most, -infinity), most)
 
 
 def _arrays(

@@ -242,7 +242,7 @@ def _observation(
     assert isinstance(observations, ArraySpec)
     decode = model.decode
     assert decode is not None
-    integer = np.issubdtype(np.dtype(observations.dtype), np.integer)
+    integer = np.dtype(observations.dtype).kind in "iub"
     dtype = device_dtype(observations.dtype)
 
     def observe(state: DreamState, params: DreamParams) -> Observation:

@@ -141,7 +141,7 @@ def _finite_space(space: spaces.Space[Any], obs: Observation) -> spaces.Box | No
     margin = 0.5 * np.maximum(most - least, 1e-3)
     low = np.where(np.isfinite(space.low), space.low, least - margin)
     high = np.where(np.isfinite(space.high), space.high, most + margin)
-    dtype: Any = space.dtype
+    dtype: Any = np.dtype(observation_spec(space).dtype)  # type: ignore[union-attr]
     return spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)
 
 

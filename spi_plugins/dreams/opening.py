@@ -12,6 +12,7 @@ from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.dreams.file import StoredWorldModel, latent_bounds, load_world_model
 from spi_plugins.dreams.ids import locate_world_model
 from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.spaces import float32_bounds
 from spi_plugins.world_models.model import FittedModel
 
 Start = Literal["buffer", "initial", "fixed"]
@@ -48,9 +49,14 @@ def open_dream(
     stored = model if isinstance(model, StoredWorldModel) else find_world_model(model)
     config = DreamConfig(latent_low=stored.latent_low, latent_high=stored.latent_high, **options)
     space = stored.decoded_space
-    bounds = {} if space is None else {"obs_low": space.low, "obs_high": space.high}
+    low, high = (-np.inf, np.inf) if space is None else float32_bounds(space.low, space.high)
     return make_dream(
-        stored.fitted, jnp.asarray(_choose_starts(stored, start)), config, **bounds, name="Dream"
+        stored.fitted,
+        jnp.asarray(_choose_starts(stored, start)),
+        config,
+        obs_low=low,
+        obs_high=high,
+        name="Dream",
     )
 
 

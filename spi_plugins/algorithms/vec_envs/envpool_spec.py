@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from spi_plugins.errors import EnvironmentNotSupportedError
+from spi_plugins.spaces import float32_bounds
 from spi_plugins.types import Observation
 
 
@@ -109,13 +110,9 @@ def _within(narrow: Any, space: Any) -> Any:
     """The narrowed action space without the float32 numbers that rounding put outside of the pool's bounds."""
     if not isinstance(narrow, spaces.Box) or not np.issubdtype(narrow.dtype, np.floating):
         return narrow
-    inf = np.float32(np.inf)
-    low = np.where(narrow.low < space.low, np.nextafter(narrow.low, inf), narrow.low)
-    high = np.where(narrow.high > space.high, np.nextafter(narrow.high, -inf), narrow.high)
-    finite = np.isfinite(narrow.low) & np.isfinite(narrow.high)
-    return spaces.Box(
-        np.where(finite, low, narrow.low), np.where(finite, high, narrow.high), dtype=np.float32
-    )
+    given = zip((narrow.low, narrow.high), (space.low, space.high), strict=True)
+    bounds = float32_bounds(*(np.where(np.isinf(near), near, bound) for near, bound in given))
+    return spaces.Box(*bounds, dtype=np.float32)
 
 
 def _bounds(space: spaces.Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -8,6 +8,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from lockstep import play_alike
@@ -16,6 +17,7 @@ from tiny_worlds import known_world, tiny_world
 
 import spi_plugins
 from spi_wrappers import DreamEnv, DreamVectorEnv
+from spi_wrappers.dream.observation import View
 
 NUM = 4
 MODES = pytest.mark.parametrize("mode", AutoresetMode)
@@ -51,6 +53,26 @@ def test_the_spec_builds_the_same_dream_again(path):
         first, second = env.step(action), again.step(action)
         np.testing.assert_array_equal(first[0], second[0])
         assert first[1:] == second[1:]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 1, (3,), bool),
+        spaces.Box(0, 2**40, (3,), np.int64),
+        spaces.Box(0, 3, (3,), np.int64),
+        spaces.Box(-0.1, 0.1, (3,), np.float64),
+    ],
+    ids=str,
+)
+def test_decoded_observations_are_in_their_space(space):
+    world = tiny_world(space)
+    dream = DreamEnv.from_model(world, observation="decoded")
+    seen = [dream.reset(seed=0)[0], dream.step(0)[0]]
+    view = View(world, "decoded", space)
+    seen += [view.one(space.sample()), view.one(space.high)]
+    for obs in seen:
+        assert dream.observation_space.contains(obs)
 
 
 def test_spaces_are_finite_and_contain_every_sample(path):
