@@ -1,10 +1,9 @@
 """Learned worlds as Gymnasium environments, the way back to the real one, and a check that compares the two."""
 
 from spi_wrappers.dream.check import DreamCheck
-from spi_wrappers.dream.env import DreamEnv
+from spi_wrappers.dream.env import DreamEnv, DreamVectorEnv
 from spi_wrappers.dream.observation import LatentObservation, LatentVectorObservation
 from spi_wrappers.dream.report import Calibration, DreamReport
-from spi_wrappers.dream.vector_env import DreamVectorEnv
 
 __all__ = [
     "Calibration",

@@ -18,9 +18,9 @@ from spi_plugins.dreams.opening import find_world_model
 from spi_plugins.fitting.open_loop import OpenLoop, open_loop
 from spi_plugins.spaces import to_device
 from spi_plugins.types import COST_KEY, Observation
+from spi_wrappers.dream.env import DreamVectorEnv
 from spi_wrappers.dream.observation import View
 from spi_wrappers.dream.report import Calibration, DreamReport
-from spi_wrappers.dream.vector_env import DreamVectorEnv
 
 _BINS = 10
 Seen = Literal["real", "latent", "decoded"]

@@ -4,14 +4,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import COST_KEY, Observation
-from spi_wrappers.functional.batch import check_actions, row_of
-from spi_wrappers.functional.face import Face
+from spi_wrappers.functional.face import Face, check_actions, row_of
 from spi_wrappers.functional.seeds import check_options, draw_key_data
 
 _YES, _NO = np.ones(1, np.bool_), np.zeros(1, np.bool_)
@@ -41,8 +40,9 @@ class FunctionalGymEnv(Face, gymnasium.Env[Any, Any]):
     def __init__(self, env: str | FunctionalEnv, render_mode: str | None = None, **env_kwargs: Any) -> None:
         self._hold(env, env_kwargs, 1, render_mode)
         self._ended = False
-        self.observation_space = observation_space(self.functional.observation_spec)
-        self.action_space = action_space(self.functional.action_spec)
+
+    def _show(self, observation: spaces.Space[Any], action: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation, action
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -54,12 +54,12 @@ class FunctionalGymEnv(Face, gymnasium.Env[Any, Any]):
         """
         check_options(options, allowed=())
         super().reset(seed=seed)
-        if seed is not None or self._batch.state is None:
-            obs = self._batch.begin(draw_key_data(self.np_random)[None])
+        if seed is not None or self._state is None:
+            obs = self._begin(draw_key_data(self.np_random)[None])
         else:
-            obs = self._batch.restart(_YES, _NO, _NO_KEY)
+            obs = self._restart(_YES, _NO, _NO_KEY)
         self._ended = False
-        info = {name: row.item() for name, row in self._batch.reset_info().items()}
+        info = {name: row.item() for name, row in self._reset_info().items()}
         return row_of(self.functional.observation_spec, obs, 0), info
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -69,19 +69,14 @@ class FunctionalGymEnv(Face, gymnasium.Env[Any, Any]):
             ResetNeeded: there was no reset, or the episode has ended.
             ValueError: the action has the wrong shape or type or is out of range.
         """
-        if self._batch.state is None or self._ended:
+        if self._state is None or self._ended:
             raise ResetNeeded("step() needs a reset() first: no episode is running.")
         actions = check_actions(self.functional.action_spec, np.asarray(action)[None], 1)
-        obs, signals = self._batch.step(actions)
+        obs, _, signals = self._call(self._calls.step, actions)
         (reward,), (cost,), (terminated,), (truncated,) = (signal.tolist() for signal in signals[:4])
         self._ended = terminated or truncated
-        return (
-            row_of(self.functional.observation_spec, obs, 0),
-            reward,
-            terminated,
-            truncated,
-            {COST_KEY: cost, **{name: row.item() for name, row in signals.info.items()}},
-        )
+        info = {COST_KEY: cost, **{name: row.item() for name, row in signals.info.items()}}
+        return row_of(self.functional.observation_spec, obs, 0), reward, terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """Draw the state as uint8 ``[height, width, 3]``; ``None`` without a render mode.
@@ -89,8 +84,4 @@ class FunctionalGymEnv(Face, gymnasium.Env[Any, Any]):
         Raises:
             ResetNeeded: there was no reset.
         """
-        if self.render_mode is None:
-            return None
-        if self._batch.state is None:
-            raise ResetNeeded("render() needs a reset() first.")
-        return self._batch.frame(0)
+        return None if self.render_mode is None else self._frame(0)

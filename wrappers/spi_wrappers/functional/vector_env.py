@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.spaces import action_space, observation_space
 from spi_plugins.types import COST_KEY, Observation, ObservationSpec
-from spi_wrappers.functional.batch import check_actions, row_of
-from spi_wrappers.functional.compiled import Signals
-from spi_wrappers.functional.face import Face
+from spi_wrappers.functional.face import Face, check_actions, row_of
 from spi_wrappers.functional.seeds import draw_key_data, read_reset_mask, read_seeds
 
 _Array = NDArray[Any]
@@ -69,10 +67,11 @@ class FunctionalVectorEnv(Face, VectorEnv[Any, Any, _Array]):
         self._hold(env, env_kwargs, num_envs, render_mode)
         self._ended = np.zeros(num_envs, np.bool_)
         self.metadata = {**self.metadata, "autoreset_mode": self._mode}
-        self.single_observation_space = observation_space(self.functional.observation_spec)
-        self.single_action_space = action_space(self.functional.action_spec)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def _show(self, observation: spaces.Space[Any], action: spaces.Space[Any]) -> None:
+        self.single_observation_space, self.single_action_space = observation, action
+        self.observation_space = batch_space(observation, self.num_envs)
+        self.action_space = batch_space(action, self.num_envs)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -96,17 +95,17 @@ class FunctionalVectorEnv(Face, VectorEnv[Any, Any, _Array]):
         mask = read_reset_mask(options, self.num_envs)
         seeds = read_seeds(seed, self.num_envs)
         super().reset(seed=seed if isinstance(seed, int) else None)
-        if self._batch.state is not None:
-            obs = self._batch.restart(mask, *seeds)
+        if self._state is not None:
+            obs = self._restart(mask, *seeds)
         elif mask.all():
             fresh = [
                 data if seeded else draw_key_data(self.np_random) for seeded, data in zip(*seeds, strict=True)
             ]
-            obs = self._batch.begin(np.stack(fresh))
+            obs = self._begin(np.stack(fresh))
         else:
             raise ResetNeeded("The first reset() must reset all environments; reset_mask leaves some out.")
         self._ended = self._ended & ~mask
-        return obs, _with_masks(self._batch.reset_info(), mask)
+        return obs, _with_masks(self._reset_info(), mask)
 
     def step(self, actions: Any) -> StepResult:
         """Step all copies.
@@ -122,24 +121,24 @@ class FunctionalVectorEnv(Face, VectorEnv[Any, Any, _Array]):
             ValueError: the actions have the wrong shape or type or are out of range.
         """
         self._check_open("step")
-        if self._batch.state is None:
+        if self._state is None:
             raise ResetNeeded("step() needs a reset() first.")
         action = check_actions(self.functional.action_spec, actions, self.num_envs)
         infos: dict[str, Any] = {}
         if self._mode is AutoresetMode.NEXT_STEP:
-            obs, signals = self._batch.step_or_reset(action, self._ended)
+            obs, _, signals = self._call(self._calls.step_or_reset, action, self._ended)
         elif self._mode is AutoresetMode.SAME_STEP:
-            obs, final_obs, signals = self._batch.step_and_reset(action)
-            infos = _final_infos(self.functional.observation_spec, final_obs, signals)
+            obs, (final_obs,), signals = self._call(self._calls.step_and_reset, action)
         else:
             self._check_running()
-            obs, signals = self._batch.step(action)
+            obs, _, signals = self._call(self._calls.step, action)
         ended = signals.terminated | signals.truncated
         reported = {COST_KEY: signals.cost, **signals.info}
-        if self._mode is AutoresetMode.SAME_STEP:
-            reported = {name: np.where(ended, row.dtype.type(0), row) for name, row in reported.items()}
-        else:
+        if self._mode is not AutoresetMode.SAME_STEP:
             self._ended = ended
+        elif ended.any():
+            infos = _final_infos(self.functional.observation_spec, self._to_host(final_obs), ended, reported)
+            reported = {name: np.where(ended, row.dtype.type(0), row) for name, row in reported.items()}
         infos |= _with_masks(reported, np.ones(self.num_envs, np.bool_))
         return obs, signals.reward, signals.terminated, signals.truncated, infos
 
@@ -152,9 +151,7 @@ class FunctionalVectorEnv(Face, VectorEnv[Any, Any, _Array]):
         if self.render_mode is None:
             return None
         self._check_open("render")
-        if self._batch.state is None:
-            raise ResetNeeded("render() needs a reset() first.")
-        return tuple(self._batch.frame(i) for i in range(self.num_envs))
+        return tuple(map(self._frame, range(self.num_envs)))
 
     def _check_open(self, method: str) -> None:
         if self.closed:
@@ -183,16 +180,13 @@ def _with_masks(info: dict[str, _Array], mask: NDArray[np.bool_]) -> dict[str, A
     return info | {f"_{name}": mask.copy() for name in info}
 
 
-def _final_infos(spec: ObservationSpec, final_obs: Observation | None, signals: Signals) -> dict[str, Any]:
-    """``SyncVectorEnv``'s infos of episodes that ended in this step; none if ``final_obs`` is ``None``."""
-    if final_obs is None:
-        return {}
-    ended = signals.terminated | signals.truncated
+def _final_infos(
+    spec: ObservationSpec, final_obs: Observation, ended: NDArray[np.bool_], reported: dict[str, _Array]
+) -> dict[str, Any]:
+    """``SyncVectorEnv``'s infos of the episodes that ended in this step."""
     rows = np.full(len(ended), None, dtype=object)
     for i in np.flatnonzero(ended).tolist():
         rows[i] = row_of(spec, final_obs, i)
-    reported = {COST_KEY: signals.cost, **signals.info}
-    final_info = _with_masks(
-        {name: np.where(ended, row, row.dtype.type(0)) for name, row in reported.items()}, ended
-    )
+    own = {name: np.where(ended, row, row.dtype.type(0)) for name, row in reported.items()}
+    final_info = _with_masks(own, ended)
     return {"final_obs": rows, "_final_obs": ended, "final_info": final_info, "_final_info": ended.copy()}
