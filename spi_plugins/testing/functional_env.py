@@ -8,7 +8,7 @@ import numpy as np
 
 from spi_plugins.actions import random_actions
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.testing.requirement import require, require_equal
+from spi_plugins.testing.requirement import layout, require, require_array, require_made, require_same_leaves
 from spi_plugins.types import ArraySpec, ObservationSpec
 
 
@@ -26,18 +26,15 @@ def check_functional_env(env: FunctionalEnv, *, num_steps: int = 32, num_envs: i
     Raises:
         ConformanceError: the contract is broken; the message says where.
     """
-    require(
-        isinstance(env, FunctionalEnv), f"The factory must return a FunctionalEnv, got {type(env).__name__}."
-    )
+    require_made(env, FunctionalEnv)
     require(
         env.max_episode_steps is None or env.max_episode_steps >= 1,
         f"max_episode_steps must be None or at least 1, got {env.max_episode_steps}.",
     )
     key = jax.random.key(0)
     state = jax.jit(env.initial)(key, env.params)
-    _check_same(
-        jax.jit(env.initial)(key, env.params), state, "initial must return the same for the same key."
-    )
+    again = jax.jit(env.initial)(key, env.params)
+    require_same_leaves(again, state, "initial must return the same for the same key.")
     _check_observation(env.observation_spec, env.observation(state, env.params))
     action = random_actions(env.action_spec, np.random.default_rng(0), ())
     _check_one_step(env, state, action, key)
@@ -48,20 +45,20 @@ def check_functional_env(env: FunctionalEnv, *, num_steps: int = 32, num_envs: i
 
 def _check_one_step(env: FunctionalEnv, state: Any, action: np.ndarray[Any, Any], key: jax.Array) -> None:
     after = jax.jit(env.transition)(state, action, key, env.params)
-    before, behind = _layout(state), _layout(after)
+    before, behind = layout(state), layout(after)
     require(behind == before, f"transition must keep the state's layout: {before} became {behind}.")
     again = jax.jit(env.transition)(state, action, key, env.params)
-    _check_same(again, after, "transition must return the same for the same state, action and key.")
+    require_same_leaves(again, after, "transition must return the same for the same state, action and key.")
     for name, function in (("reward", env.reward), ("cost", env.cost)):
-        _check_scalar(name, jax.jit(function)(state, action, after, env.params), "float32")
-    _check_scalar("terminal", jax.jit(env.terminal)(after, env.params), "bool")
+        require_array(name, jax.jit(function)(state, action, after, env.params), "float32", ())
+    require_array("terminal", jax.jit(env.terminal)(after, env.params), "bool", ())
     info = {} if env.info is None else jax.jit(env.info)(after, env.params)
     names = [name for name, _ in env.info_dtypes]
     require(
         sorted(info) == sorted(names), f"info must return {names} as info_dtypes says, got {sorted(info)}."
     )
     for name, value in info.items():
-        _check_scalar(f"info[{name!r}]", value, "float32")
+        require_array(f"info[{name!r}]", value, "float32", ())
 
 
 def _check_many_steps(env: FunctionalEnv, num_steps: int, num_envs: int) -> None:
@@ -96,22 +93,11 @@ def _check_observation(spec: ObservationSpec, observation: Any) -> None:
 
 
 def _check_array(name: str, spec: ArraySpec, value: Any) -> None:
-    require(
-        value.shape == spec.shape and value.dtype == np.dtype(spec.dtype),
-        f"{name} must be {spec.dtype} of shape {spec.shape} as its spec says, got {value.dtype} of shape "
-        f"{value.shape}.",
-    )
+    require_array(name, value, spec.dtype, spec.shape)
     array = np.asarray(value, np.float64)
     require(
         np.isfinite(array).all() and (array >= spec.low).all() and (array <= spec.high).all(),
         f"{name} must stay in [{spec.low}, {spec.high}], got {array.min()} to {array.max()}.",
-    )
-
-
-def _check_scalar(name: str, value: jax.Array, dtype: str) -> None:
-    require(
-        value.shape == () and value.dtype == np.dtype(dtype),
-        f"{name} must return a {dtype} scalar, got {value.dtype} of shape {value.shape}.",
     )
 
 
@@ -121,17 +107,3 @@ def _check_frame(frame: Any) -> None:
         f"render must return a uint8 NumPy array [height, width, 3], got {type(frame).__name__} "
         f"of shape {getattr(frame, 'shape', None)}.",
     )
-
-
-def _check_same(actual: Any, expected: Any, sentence: str) -> None:
-    for left, right in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        require_equal(_raw(left), _raw(right), sentence)
-
-
-def _raw(leaf: jax.Array) -> jax.Array:
-    """Random keys as their data, which NumPy can hold."""
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-
-
-def _layout(state: Any) -> Any:
-    return jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", state)

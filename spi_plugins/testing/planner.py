@@ -15,7 +15,14 @@ from spi_plugins.testing.known_world import (
     known_reward,
     make_known_world,
 )
-from spi_plugins.testing.requirement import ConformanceError, require, require_equal
+from spi_plugins.testing.requirement import (
+    ConformanceError,
+    layout,
+    require,
+    require_array,
+    require_made,
+    require_same_leaves,
+)
 from spi_plugins.world_models.model import PARTS, Model, ModelSpec
 
 _ENVS = 16
@@ -47,7 +54,7 @@ def check_planner(planner: Planner) -> None:
     Raises:
         ConformanceError: the contract is broken; the message says where.
     """
-    require(isinstance(planner, Planner), f"The factory must return a Planner, got {type(planner).__name__}.")
+    require_made(planner, Planner)
     require(isinstance(planner.name, str) and planner.name, f"name must be a word, got {planner.name!r}.")
     _check_requirements(planner)
     model = make_known_world()
@@ -110,14 +117,13 @@ def _check_purity(planner: Planner, model: Model) -> list[_Decision]:
         decisions.append(decision)
         last, state = (z, state, keys), decision.state
     again = _Decision(*mapped(*last))
-    for left, right in zip(jax.tree.leaves(again), jax.tree.leaves(decision), strict=True):
-        require_equal(left, right, f"{planner.name} must decide the same for the same key.")
+    require_same_leaves(again, decision, f"{planner.name} must decide the same for the same key.")
     first, alone = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (decision, last))
-    _check_close(
-        first,
-        _Decision(*single(*alone)),
-        f"{planner.name} must decide under vmap as it does for one latent.",
-    )
+    for left, right in zip(jax.tree.leaves(first), jax.tree.leaves(single(*alone)), strict=True):
+        require(
+            bool(jnp.allclose(left, right, rtol=1e-3, atol=1e-4)),
+            f"{planner.name} must decide under vmap as it does for one latent. Got {left} where {right} was expected.",
+        )
     return decisions
 
 
@@ -170,12 +176,9 @@ def _check_decision(
 ) -> None:
     """Layouts, bounds, and the names of the metrics, which must be those of ``metrics``."""
     action = decision.action
-    require(
-        action.shape == (*batch, 2) and action.dtype == jnp.float32,
-        f"The action must be float32 of shape [A], got {action.dtype} {list(action.shape[len(batch) :])}.",
-    )
+    require_array("The action", action, "float32", (*batch, 2))
     require(not (jnp.abs(action) > 1.0).any(), f"{planner.name} must act within [-1, 1], got {action}.")
-    before, after = _layout(state), _layout(decision.state)
+    before, after = layout(state), layout(decision.state)
     require(after == before, f"plan must keep the layout of the state: {before} became {after}.")
     finite = [bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(decision)]
     require(all(finite), f"{planner.name} must return finite numbers, got {decision}.")
@@ -190,17 +193,3 @@ def _check_decision(
         sorted(decision.metrics) == names,
         f"Every decision must report the same metrics: {names} became {sorted(decision.metrics)}.",
     )
-
-
-def _check_close(actual: Any, expected: Any, sentence: str) -> None:
-    for left, right in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        require(
-            bool(jnp.allclose(left, right, rtol=1e-3, atol=1e-4)),
-            f"{sentence} Got {left} where {right} was expected.",
-        )
-
-
-def _layout(state: Any) -> Any:
-    return jax.tree.structure(state), [
-        f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}" for leaf in jax.tree.leaves(state)
-    ]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -30,6 +32,34 @@ def require_equal(actual: Any, expected: Any, sentence: str) -> None:
         actual, expected, equal_nan=actual.dtype.kind == "f"
     ):
         raise ConformanceError(f"{sentence} Got {actual} where {expected} was expected.")
+
+
+def require_made(thing: Any, cls: type[Any]) -> None:
+    """Raise unless a factory made an instance of ``cls``."""
+    require(isinstance(thing, cls), f"The factory must return a {cls.__name__}, got {type(thing).__name__}.")
+
+
+def require_array(name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless a value is an array of this type and shape."""
+    got = getattr(value, "dtype", type(value).__name__), getattr(value, "shape", None)
+    sentence = f"{name} must be {np.dtype(dtype)} of shape {shape}, got {got[0]} of shape {got[1]}."
+    require(got == (np.dtype(dtype), shape), sentence)
+
+
+def require_same_leaves(actual: Any, expected: Any, sentence: str) -> None:
+    """``require_equal`` for each leaf of two pytrees; random keys are compared by their data."""
+    for pair in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        left, right = (
+            jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+            for leaf in pair
+        )
+        require_equal(left, right, sentence)
+
+
+def layout(tree: Any) -> Any:
+    """The structure of a pytree, and the type and shape of each leaf."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}" for leaf in leaves]
 
 
 def named(thing: Any) -> str:

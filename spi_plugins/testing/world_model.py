@@ -13,7 +13,7 @@ from spi_plugins.actions import model_action, random_actions, stored_action
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.dreams.env import DreamConfig, make_dream
 from spi_plugins.testing.functional_env import check_functional_env
-from spi_plugins.testing.requirement import require, require_equal
+from spi_plugins.testing.requirement import layout, require, require_array, require_made, require_same_leaves
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec
 from spi_plugins.world_models.model import FittedModel, Model, WorldModel
 
@@ -21,7 +21,6 @@ from spi_plugins.world_models.model import FittedModel, Model, WorldModel
 _ENVS, _SLOTS, _EPISODE = 4, 65, 13
 
 
-# The function for each part of a model.
 def check_world_model(
     factory: Callable[..., WorldModel],
     observations: ObservationSpec,
@@ -48,18 +47,15 @@ def check_world_model(
         ConformanceError: the contract is broken; the message says where.
     """
     world = factory(observations, actions, **settings)
-    require(
-        isinstance(world, WorldModel), f"The factory must return a WorldModel, got {type(world).__name__}."
-    )
+    require_made(world, WorldModel)
     require(
         isinstance(world.kind, str) and world.kind, f"kind must be the registered name, got {world.kind!r}."
     )
     params = _check_params(world)
     again = factory(observations, actions, **_through_json(world.settings))
-    shapes = [jax.eval_shape(made.init, jax.random.key(0)) for made in (world, again)]
+    shapes = [layout(jax.eval_shape(made.init, jax.random.key(0))) for made in (world, again)]
     require(
-        jax.tree.map(lambda x: (x.shape, x.dtype), shapes[0])
-        == jax.tree.map(lambda x: (x.shape, x.dtype), shapes[1]),
+        shapes[0] == shapes[1],
         "The factory must build the same parameters from its settings, read back from JSON.",
     )
     require(
@@ -98,8 +94,8 @@ def _check_params(world: WorldModel) -> Any:
         all(isinstance(leaf, jax.Array) and jnp.isfinite(leaf).all() for leaf in leaves),
         "init must return finite arrays.",
     )
-    for first, second in zip(leaves, jax.tree.leaves(init(jax.random.key(0))), strict=True):
-        require_equal(first, second, "init must return the same parameters for the same key.")
+    again = init(jax.random.key(0))
+    require_same_leaves(again, params, "init must return the same parameters for the same key.")
     return params
 
 
@@ -113,8 +109,7 @@ def _check_model(model: Model, params: Any, obs: Observation, action: jax.Array)
     z = jax.jit(model.encode)(params, obs)
     _check_array("encode", z, (rows, *spec.latent_shape))
     step = jax.jit(model.step)
-    keys = (jax.random.key(1), None)
-    for key in keys:
+    for key in (jax.random.key(1), None):
         found, again = step(params, z, action, key), step(params, z, action, key)
         _check_array("step().next_z", found.next_z, z.shape)
         _check_array("step().reward", found.reward, (rows,))
@@ -124,8 +119,7 @@ def _check_model(model: Model, params: Any, obs: Observation, action: jax.Array)
             ((found.terminated >= 0) & (found.terminated <= 1)).all(),
             "step().terminated must be probabilities.",
         )
-        for first, second in zip(found, again, strict=True):
-            require_equal(first, second, "step must return the same for the same key.")
+        require_same_leaves(again, found, "step must return the same for the same key.")
     if model.uncertainty is not None:
         uncertainty = jax.jit(model.uncertainty)(params, z, action)
         _check_array("uncertainty", uncertainty, (rows,))
@@ -193,6 +187,5 @@ def _walk(spec: ArraySpec, time: np.ndarray[Any, Any], rng: np.random.Generator)
 
 
 def _check_array(name: str, value: Any, shape: tuple[int, ...]) -> None:
-    got = getattr(value, "dtype", None), getattr(value, "shape", None)
-    require(got == (jnp.float32, shape), f"{name} must return float32 {list(shape)}, got {got[0]} {got[1]}.")
+    require_array(name, value, "float32", shape)
     require(jnp.isfinite(value).all(), f"{name} must be finite.")

@@ -73,10 +73,10 @@ def stepping(**changes):
         ({"settings": {"gain": jnp.ones(2)}}, "settings must be what JSON can hold"),
         (
             {"model": MODEL._replace(encode=lambda params, obs: obs[:, :2])},
-            r"encode must return float32 \[8, 3\]",
+            r"encode must be float32 of shape \(8, 3\)",
         ),
         ({"model": MODEL._replace(value=lambda *args: None)}, "model.value must be None: spec.n_values is 0"),
-        ({"model": stepping(reward=jnp.zeros(3))}, r"step\(\).reward must return float32 \[8\]"),
+        ({"model": stepping(reward=jnp.zeros(3))}, r"step\(\).reward must be float32 of shape \(8,\)"),
         ({"model": stepping(terminated=jnp.full(8, 2.0))}, "must be probabilities"),
         (
             {"learner": LEARNER._replace(update=lambda state, *rest: (state, {"loss": jnp.float32(1.0)}))},
