@@ -73,7 +73,8 @@ def make_vec(
 
     Raises:
         MissingDependencyError: an ``ImportError``; EnvPool is not installed.
-        ValueError: the id is unknown, ``num_envs`` or ``seed`` is out of range, or arguments contradict each other.
+        ValueError: the id is unknown, ``num_envs`` or ``seed`` is out of range, or arguments contradict each
+            other.
         TypeError: the environment does not have an argument.
     """
     try:

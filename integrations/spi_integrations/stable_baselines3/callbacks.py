@@ -40,7 +40,7 @@ class CostLogCallback(EpisodeCostCallback):
         verbose: as in every callback.
 
     Raises:
-        ValueError: ``limit`` is negative; in training, an episode has no cost.
+        ValueError: in training, an episode has no cost.
     """
 
     def __init__(self, limit: float | None = None, verbose: int = 0) -> None:
@@ -80,8 +80,7 @@ class StopOnCost(EpisodeCostCallback):
         verbose: 1 to log why the training stopped.
 
     Raises:
-        TypeError: an argument is not a number.
-        ValueError: ``limit`` is negative or ``n_episodes`` below 1; in training, an episode has no cost.
+        ValueError: in training, an episode has no cost.
     """
 
     def __init__(self, limit: float, n_episodes: int = 100, verbose: int = 0) -> None:

@@ -33,8 +33,7 @@ class CostEvalCallback(EvalCallback):
         verbose: 1 to log a line about each evaluation.
 
     Raises:
-        TypeError: ``cost_limit`` is not a number.
-        ValueError: it is negative; in training, an episode has no cost.
+        ValueError: in training, an episode has no cost.
 
     Attributes:
         best_mean_reward: return of the best model; ``-inf`` before there is one.

@@ -73,7 +73,7 @@ def evaluate_policy_with_cost(
         on_episode: called with the last info of each episode.
 
     Raises:
-        ValueError: ``n_eval_episodes`` is below 1; an episode has no cost, or one that is not a finite number.
+        ValueError: an episode has no cost, or one that is not a finite number.
     """
     if n_eval_episodes < 1:
         raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes!r}.")

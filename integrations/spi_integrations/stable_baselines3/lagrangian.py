@@ -27,9 +27,8 @@ class LagrangianCallback(EpisodeCostCallback):
         verbose: as in every callback.
 
     Raises:
-        TypeError: ``multiplier`` is not a ``Multiplier``.
-        ValueError: in training: there is no ``LagrangianReward``, there are several with different limits, or
-            an episode has no cost.
+        ValueError: in training: there is no ``LagrangianReward``, there are several with different limits, or an
+            episode has no cost.
     """
 
     def __init__(self, multiplier: Multiplier | None = None, verbose: int = 0) -> None:

@@ -26,8 +26,7 @@ class VecCostMonitor(MonitorRule, AccountVecEnv):
         filename: of a log like ``VecMonitor``'s with a column ``c``, if any.
 
     Raises:
-        TypeError: ``venv`` is not a ``VecEnv``.
-        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
+        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     def __init__(

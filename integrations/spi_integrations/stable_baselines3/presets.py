@@ -77,8 +77,7 @@ class PPOLag(WrappingPPO):
         **kwargs: ``PPO``'s other arguments.
 
     Raises:
-        TypeError: an argument is not a number.
-        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
+        ValueError: at a step, the cost is missing or not a finite number.
 
     Attributes:
         multiplier: λ is its ``value``.
@@ -144,8 +143,8 @@ class PPOPID(PPOLag):
         **kwargs: ``PPOLag``'s other arguments.
 
     Raises:
-        TypeError: an argument is not a number, or ``pid`` not a mapping.
-        ValueError: an argument is out of range, or a gain is unknown.
+        TypeError: ``pid`` is not a mapping.
+        ValueError: a gain is unknown.
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (
@@ -191,8 +190,8 @@ class PPOSaute(WrappingPPO):
         **kwargs: ``PPO``'s other arguments.
 
     Raises:
-        TypeError: an argument is not a number, or observations cannot be extended.
-        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
+        TypeError: observations cannot be extended.
+        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (
@@ -243,8 +242,8 @@ class PPOEarly(WrappingPPO):
         **kwargs: ``PPO``'s other arguments.
 
     Raises:
-        TypeError: an argument is not a number, or the environment cannot be wrapped.
-        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
+        TypeError: the environment cannot be wrapped.
+        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (*PPO.stored_arguments, "cost_limit", "limit_reward")

@@ -27,8 +27,7 @@ class VecLagrangianReward(LagrangianRule, AccountVecEnv):
         multiplier: a ``Multiplier`` or its settings; replaces all arguments except ``normalize``.
 
     Raises:
-        TypeError: ``venv`` is not a ``VecEnv``, or an argument has the wrong type.
-        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
+        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     def __init__(
@@ -57,8 +56,8 @@ class VecSauteBudget(SauteRule, AccountVecEnv):
         unsafe_reward: reward of a step without budget.
 
     Raises:
-        TypeError: ``venv`` is not a ``VecEnv``, its observations cannot be extended, or an argument is not a number.
-        ValueError: an argument is out of range; or at a step, the cost is missing or not a finite number.
+        TypeError: the observations cannot be extended.
+        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     def __init__(

@@ -71,10 +71,6 @@ class ClipCost(ClipRule, CostWrapper):
         env: an environment with ``info["cost"]``.
         low: lower bound of a step's cost.
         high: upper bound.
-
-    Raises:
-        TypeError: a bound is not a number.
-        ValueError: ``low`` is above ``high``.
     """
 
 
@@ -95,8 +91,4 @@ class DelayCost(DelayRule, CostWrapper):
         delay: in steps; not negative.
         flush: whether an episode's last step reports all costs that are still due, so that the episode's cost
             stays the same; otherwise they are lost.
-
-    Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: ``delay`` is negative.
     """

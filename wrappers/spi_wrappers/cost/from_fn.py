@@ -57,7 +57,6 @@ class CostFromFn(CostWrapper):
             that only lambdas and the like keep a spec from being JSON.
 
     Raises:
-        TypeError: ``fn`` is not callable.
         ValueError: ``fn`` names nothing; or at a step: it does not return a finite number, or the environment
             already has a cost.
     """

@@ -1,12 +1,12 @@
 """Costs made from another key of the infos."""
 
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from spi_wrappers.cost.accounts import checks
 from spi_wrappers.cost.accounts.account import (
     COST_KEY,
     Account,
@@ -86,21 +86,13 @@ def numbers_of(rows: StepRows, key: str, wrapper: str) -> Floats:
         ValueError: it is missing in a live row, or not a finite number.
     """
     values, there = rows.info.read(key)
-    if values is None or np.count_nonzero(there | ~rows.live) < len(there):
-        if not np.count_nonzero(rows.live):
-            return np.zeros(len(rows.live))
+    if (rows.live & ~there).any():
         raise ValueError(
             f"{wrapper} needs info[{key!r}] at every step, but the info has only {sorted(rows.info.keys())}."
         )
-    values = np.asarray(values)
-    if values.shape != rows.live.shape or values.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{wrapper} needs info[{key!r}] to be one number, got {values.dtype} of shape {values.shape[1:]}."
-        )
-    numbers = np.where(rows.live, values, 0.0)
-    if not math.isfinite(np.add.reduce(numbers)) and not np.isfinite(numbers).all():
-        raise ValueError(f"{wrapper} needs info[{key!r}] to be finite, got {values[rows.live].tolist()}.")
-    return numbers
+    if values is None:
+        return np.zeros(len(rows.live))
+    return checks.read_vector_cost(values, rows.live, wrapper, f"info[{key!r}]")
 
 
 class InfoRule(AccountHolder):
@@ -136,6 +128,5 @@ class CostFromInfo(InfoRule, CostWrapper):
         threshold: the right-hand side of the comparison.
 
     Raises:
-        ValueError: an argument is out of range; or at a step: the key is missing or not a finite number, or the
-            environment already has a cost.
+        ValueError: at a step, the key is missing or not a finite number, or the environment already has a cost.
     """

@@ -108,7 +108,6 @@ class LagrangianRule(AccountHolder):
             frozen: ``True`` to keep it there, ``False`` to let it move again, ``None`` to leave that unchanged.
 
         Raises:
-            TypeError: ``value`` is not a number or ``frozen`` not a boolean.
             ValueError: ``value`` is negative, not finite or above the maximum.
         """
         if frozen is not None:
@@ -137,6 +136,6 @@ class LagrangianReward(LagrangianRule, CostWrapper):
             has its own multiplier.
 
     Raises:
-        TypeError: an argument has the wrong type, or neither ``limit`` nor ``multiplier`` is given.
-        ValueError: an argument is out of range; arguments exclude each other; costs are normalized inside.
+        TypeError: neither ``limit`` nor ``multiplier`` is given.
+        ValueError: arguments exclude each other; costs are normalized inside.
     """

@@ -77,10 +77,6 @@ class CostLimit(LimitRule, CostWrapper):
         limit: of the undiscounted cost of an episode; not negative.
         mode: ``"terminate"``: learners see no future beyond it; ``"truncate"``: they bootstrap.
         reward: replaces the reward of that step unless ``None``.
-
-    Raises:
-        TypeError: an argument is not a number.
-        ValueError: an argument is out of range.
     """
 
 
@@ -99,8 +95,4 @@ class CostToTermination(TerminationRule, CostWrapper):
     Args:
         env: an environment with ``info["cost"]``.
         threshold: of the cost of one step; not negative.
-
-    Raises:
-        TypeError: ``threshold`` is not a number.
-        ValueError: it is negative.
     """

@@ -108,7 +108,4 @@ class CostMonitor(MonitorRule, CostWrapper):
         limit: an episode that costs more is a violation; not negative.
         buffer_length: number of episodes in ``cost_queue`` and ``violation_queue``.
         stats_key: the key in the infos.
-
-    Raises:
-        ValueError: an argument is out of range.
     """

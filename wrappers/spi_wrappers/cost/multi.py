@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spi_wrappers.cost.accounts import account
+from spi_wrappers.cost.accounts import account, checks
 from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.from_info import InfoAccount
 from spi_wrappers.cost.wrapper import CostWrapper
@@ -107,15 +107,10 @@ class MultiAccount(account.Account):
         return costs
 
     def _read_one(self, name: str, values: Any, there: Any, live: account.Bools) -> account.Floats:
-        cost = np.atleast_1d(np.asarray(values))
-        if cost.shape != live.shape or cost.dtype.kind not in "fiub":
-            raise ValueError(f"MultiCost needs numbers in info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
         if not (there | ~live).all():
             raise ValueError(f"MultiCost needs info[{TERMS_KEY!r}][{name!r}] at every step of every row.")
-        costs = np.where(live, cost, 0.0)
-        if not np.isfinite(costs).all():
-            raise ValueError(f"MultiCost needs finite info[{TERMS_KEY!r}], got {name!r}: {values!r}.")
-        return costs
+        numbers = np.atleast_1d(np.asarray(values))
+        return checks.read_vector_cost(numbers, live, "MultiCost", f"info[{TERMS_KEY!r}][{name!r}]")
 
 
 def _read_terms(num_rows: int, terms: Mapping[str, Term]) -> dict[str, InfoAccount]:
@@ -191,7 +186,6 @@ class MultiCost(MultiRule, CostWrapper):
         combine: ``"sum"`` or ``"worst"``.
 
     Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: an argument is out of range, or a limit has no cost; or at a step: a cost is missing or not
-            a finite number, negative under ``"worst"``, or the environment already has a cost.
+        ValueError: a limit has no cost; or at a step: a cost is missing or not a finite number, negative under
+            ``"worst"``, or the environment already has a cost.
     """

@@ -5,46 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from gymnasium.wrappers.utils import RunningMeanStd
 
-from spi_wrappers.cost.accounts.account import (
-    COST_KEY,
-    Account,
-    AccountHolder,
-    Bools,
-    Floats,
-    StepOutcome,
-    StepRows,
-)
+from spi_wrappers.cost.accounts.account import COST_KEY, Account, AccountHolder, Bools, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.arguments import boolean, real
 from spi_wrappers.cost.wrapper import CostWrapper
-
-
-class RunningVariance:
-    """Mean and variance of all samples so far, by batches (Chan et al. 1979), in float64.
-
-    It starts as if it had seen one sample, with mean 0 and variance 1, so that the variance is not near 0 at first.
-
-    Attributes:
-        mean: of the samples.
-        variance: of the samples, without Bessel's correction.
-        count: number of samples, including that first one.
-    """
-
-    def __init__(self) -> None:
-        self.mean, self.variance, self.count = 0.0, 1.0, 1
-
-    def update(self, samples: Floats) -> None:
-        """Add samples, ``[k]``."""
-        size = len(samples)
-        if not size:
-            return
-        total, mean = self.count + size, float(samples.sum()) / size
-        delta, deviations = mean - self.mean, samples - mean
-        squares = (
-            self.variance * self.count + float(deviations @ deviations) + delta**2 * self.count * size / total
-        )
-        self.mean += delta * size / total
-        self.variance, self.count = squares / total, total
 
 
 class NormalizeAccount(Account):
@@ -56,7 +21,8 @@ class NormalizeAccount(Account):
         self.epsilon = real("epsilon", epsilon, above=0.0)
         self.update = boolean("update", update)
         self.sums = np.zeros(num_rows)
-        self.running = RunningVariance()
+        # As if it had seen one sample with variance 1, so that the variance is not near 0 at first.
+        self.running = RunningMeanStd(epsilon=1.0)
 
     def clear(self, rows: Bools) -> None:
         """Begin new sums."""
@@ -66,8 +32,9 @@ class NormalizeAccount(Account):
         """Update the statistics and scale the costs."""
         if self.update:
             self.sums = self.gamma * self.sums + rows.cost
-            self.running.update(self.sums if rows.live.all() else self.sums[rows.live])
-        scale = math.sqrt(self.running.variance + self.epsilon)
+            if len(seen := self.sums if rows.live.all() else self.sums[rows.live]):
+                self.running.update(seen)
+        scale = math.sqrt(self.running.var + self.epsilon)
         return StepOutcome({COST_KEY: rows.cost / scale, "cost_raw": rows.cost.copy()})
 
 
@@ -92,22 +59,21 @@ class NormalizeRule(AccountHolder):
     def state_dict(self) -> dict[str, float]:
         """The statistics, ready for JSON."""
         running = self.account.running
-        return {"mean": running.mean, "variance": running.variance, "count": running.count}
+        return {"mean": float(running.mean), "variance": float(running.var), "count": int(running.count)}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Take over the statistics of another ``NormalizeCost``, such as the training environment's.
 
         Raises:
-            TypeError: an entry is not a number.
             ValueError: an entry is missing, unknown or out of range.
         """
         if set(state) != {"mean", "variance", "count"}:
             raise ValueError(f"state must have mean, variance and count, got {sorted(map(str, state))}.")
-        mean = real("mean", state["mean"])
-        variance = real("variance", state["variance"], at_least=0.0)
-        count = real("count", state["count"], at_least=1)
+        mean = np.array(real("mean", state["mean"]))
+        variance = np.array(real("variance", state["variance"], at_least=0.0))
+        count = int(real("count", state["count"], at_least=1))
         running = self.account.running
-        running.mean, running.variance, running.count = mean, variance, int(count)
+        running.mean, running.var, running.count = mean, variance, count
 
 
 class NormalizeCost(NormalizeRule, CostWrapper):
@@ -124,7 +90,5 @@ class NormalizeCost(NormalizeRule, CostWrapper):
         update: whether the statistics are updated.
 
     Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: a number is out of range; or at a step: ``info["cost"]`` is missing, not one number, NaN
-            or infinite.
+        ValueError: at a step, ``info["cost"]`` is missing, not one number, NaN or infinite.
     """

@@ -46,10 +46,6 @@ class ActionRepeat(RepeatRule, CostWrapper):
     Args:
         env: an environment with ``info["cost"]``.
         repeat: number of repetitions, at least 1.
-
-    Raises:
-        TypeError: ``repeat`` is not an integer.
-        ValueError: it is below 1.
     """
 
     def step_inside(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:

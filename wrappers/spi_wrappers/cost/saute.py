@@ -76,8 +76,7 @@ class SauteBudget(SauteRule, CostWrapper):
         unsafe_reward: reward of a step without budget; should be below that of any safe step.
 
     Raises:
-        TypeError: an argument is not a number, or observations are neither flat arrays of floats nor
-            dictionaries.
-        ValueError: an argument is out of range; costs are normalized inside; observations already have the
-            key; or at a step, the cost is negative.
+        TypeError: observations are neither flat arrays of floats nor dictionaries.
+        ValueError: costs are normalized inside; observations already have the key; or at a step, the cost is
+            negative.
     """

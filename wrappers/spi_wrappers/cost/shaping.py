@@ -44,8 +44,4 @@ class CostPenalty(PenaltyRule, CostWrapper):
     Args:
         env: an environment with ``info["cost"]``.
         coef: price of one unit of cost, at least 0.
-
-    Raises:
-        TypeError: ``coef`` is not a number.
-        ValueError: it is negative or not finite.
     """

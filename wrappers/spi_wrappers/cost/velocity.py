@@ -116,7 +116,6 @@ class VelocityCost(VelocityRule, CostWrapper):
         axes: ``"x"`` or ``"xy"``; by default the robot's.
 
     Raises:
-        TypeError: ``threshold`` is not a number.
-        ValueError: an argument is out of range, or the robot is unknown; or at a step: a velocity is missing,
-            or the environment already has a cost.
+        ValueError: the robot is unknown; or at a step: a velocity is missing, or the environment already has a
+            cost.
     """

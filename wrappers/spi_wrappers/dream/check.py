@@ -53,7 +53,7 @@ class DreamCheck:
 
     Raises:
         FileNotFoundError: there is no such file or name.
-        ValueError: the model or the policy belongs to another environment, or an argument is out of range.
+        ValueError: the model or the policy belongs to another environment.
     """
 
     def __init__(
@@ -103,9 +103,6 @@ class DreamCheck:
         Args:
             n_episodes: whole episodes in each world.
             seed: of the environment, uniform actions and dreams.
-
-        Raises:
-            ValueError: ``n_episodes`` is below 1.
         """
         if n_episodes < 1:
             raise ValueError(f"n_episodes must be at least 1, got {n_episodes}.")

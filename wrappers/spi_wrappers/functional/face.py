@@ -119,8 +119,8 @@ def build(env: str | FunctionalEnv, kwargs: dict[str, Any]) -> FunctionalEnv:
         kwargs: for the factory behind the name.
 
     Raises:
-        TypeError: ``env`` is not a functional environment and does not name one, or it is an object and there are
-            also arguments.
+        TypeError: ``env`` is not a functional environment and does not name one, or it is an object and there
+            are also arguments.
         ValueError: the module does not have the attribute.
         ImportError: there is no such module.
         UnknownPluginError: nothing is registered under the name.
@@ -164,7 +164,8 @@ def check_actions(spec: ActionSpec, actions: Any, num_envs: int) -> NDArray[Any]
     """Actions as an array of the spec's dtype, ``[B, ...]``.
 
     Raises:
-        ValueError: the shape is wrong, or an action is not finite, not an integer where it should be, or out of range.
+        ValueError: the shape is wrong, or an action is not finite, not an integer where it should be, or out of
+            range.
     """
     array = np.asarray(actions)
     shape = (num_envs, *spec.shape)

@@ -47,11 +47,7 @@ class FunctionalGymEnv(Face, gymnasium.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode. Without a seed the stream of random numbers continues.
-
-        Raises:
-            ValueError: there are ``options``; none are supported.
-        """
+        """Begin an episode. Without a seed the stream of random numbers continues."""
         check_options(options, allowed=())
         super().reset(seed=seed)
         if seed is not None or self._state is None:

@@ -27,7 +27,6 @@ class CostFromFn(CostVectorWrapper):
         batched: whether ``fn`` takes all rows at once, which is faster.
 
     Raises:
-        TypeError: ``fn`` is not callable.
         ValueError: as for single environments; or a batched function returns a wrong shape.
     """
 

@@ -44,7 +44,6 @@ def whole(name: str, value: Any, *, at_least: int) -> int:
     """An integer of at least ``at_least``.
 
     Raises:
-        TypeError: ``value`` is not an integer.
         ValueError: it is too small.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):

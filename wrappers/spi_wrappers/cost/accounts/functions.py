@@ -1,6 +1,7 @@
 """Functions passed as ``"module:function"`` or as objects."""
 
-import importlib
+import pkgutil
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -20,11 +21,7 @@ def name_of(function: FunctionOrName) -> FunctionOrName:
 
 
 def function_of(argument: str, function: FunctionOrName) -> Callable[..., Any]:
-    """The function, looked up if it is a name.
-
-    Args:
-        argument: the argument's name, for messages.
-        function: ``"module:function"``, or the function.
+    """The function, looked up if it is a name; errors name the argument.
 
     Raises:
         TypeError: it is neither a name nor callable.
@@ -32,16 +29,12 @@ def function_of(argument: str, function: FunctionOrName) -> Callable[..., Any]:
     """
     found: Any = function
     if isinstance(function, str):
-        module, separator, path = function.partition(":")
-        if not (module and separator and path):
+        if not re.fullmatch(r"[^:]+:[^:]+", function):
             raise ValueError(f"{argument} must be a callable or 'module:function', got {function!r}.")
         try:
-            found = importlib.import_module(module)
-            for part in path.split("."):
-                found = getattr(found, part)
+            found = pkgutil.resolve_name(function)
         except (ImportError, AttributeError) as error:
             raise ValueError(f"{argument}={function!r} cannot be found: {error}.") from error
     if not callable(found):
         raise TypeError(f"{argument} must be a callable or 'module:function', got {found!r}.")
-    resolved: Callable[..., Any] = found
-    return resolved
+    return found  # type: ignore[no-any-return]

@@ -27,7 +27,6 @@ class PIDGains:
         delay: number of updates over which the rise is measured.
 
     Raises:
-        TypeError: a gain is not a number, or ``delay`` not an integer.
         ValueError: a gain is negative, all are 0, a smoothing is outside [0, 1), or ``delay`` is below 1.
     """
 
@@ -99,9 +98,8 @@ class Multiplier:
         updates: number of updates so far.
 
     Raises:
-        TypeError: an argument has the wrong type.
-        ValueError: a number is negative or not finite, ``init`` is above ``maximum``, or both ``lr`` and
-            ``pid`` are given.
+        ValueError: a number is negative or not finite, ``init`` is above ``maximum``, or both ``lr`` and ``pid``
+            are given.
     """
 
     def __init__(
@@ -147,7 +145,6 @@ class Multiplier:
         """Set λ; later updates continue from there.
 
         Raises:
-            TypeError: ``value`` is not a number.
             ValueError: it is not finite, negative or above ``maximum``.
         """
         self._value = self._integral = real("the multiplier", value, at_least=0.0, at_most=self._maximum)
@@ -208,7 +205,6 @@ class Multiplier:
         """Continue from a ``state_dict()``.
 
         Raises:
-            TypeError: an entry has the wrong type.
             ValueError: an entry is missing, unknown or out of range; nothing is changed then.
         """
         wanted = self.state_dict()

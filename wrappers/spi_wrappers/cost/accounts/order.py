@@ -65,31 +65,17 @@ def _own(env: Any, name: str) -> Any:
 def wrong_orders(env: Any) -> list[str]:
     """One sentence for each rule that two wrappers of a stack break."""
     names = [type(layer).__name__ for layer in layers(env)]
-    found = []
-    for position, inner in enumerate(names):
-        for outer in names[:position]:
-            found += [
-                rule.why.format(inner=inner, outer=outer) for rule in RULES if _breaks(rule, inner, outer)
-            ]
-    return list(dict.fromkeys(found))
+    pairs = [(inner, outer) for i, inner in enumerate(names) for outer in names[:i]]
+    return list(dict.fromkeys(why for pair in pairs for why in _broken(*pair)))
 
 
 def refuse_wrong_order(env: Any, wrapper: str) -> None:
-    """Check an environment before a wrapper is put around it.
-
-    Args:
-        env: the environment.
-        wrapper: name of the wrapper's class.
-
-    Raises:
-        ValueError: a wrapper inside must not be inside of it.
-    """
+    """Raise a ``ValueError`` if a wrapper inside ``env`` must not be inside of the class ``wrapper``."""
     for layer in layers(env):
-        inner = type(layer).__name__
-        for rule in RULES:
-            if _breaks(rule, inner, wrapper):
-                raise ValueError(f"Wrong order: {rule.why.format(inner=inner, outer=wrapper)}.")
+        for why in _broken(type(layer).__name__, wrapper):
+            raise ValueError(f"Wrong order: {why}.")
 
 
-def _breaks(rule: Rule, inner: str, outer: str) -> bool:
-    return inner in rule.inner and outer in rule.outer
+def _broken(inner: str, outer: str) -> list[str]:
+    rules = (rule for rule in RULES if inner in rule.inner and outer in rule.outer)
+    return [rule.why.format(inner=inner, outer=outer) for rule in rules]

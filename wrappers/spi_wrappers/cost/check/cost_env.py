@@ -42,8 +42,7 @@ def check_cost_env(
 
     Raises:
         CostEnvError: there are errors, and ``raise_errors`` is true.
-        TypeError: ``env`` is not a Gymnasium environment, or an argument has the wrong type.
-        ValueError: ``steps`` is below 1.
+        TypeError: ``env`` is not a Gymnasium environment.
     """
     whole("steps", steps, at_least=1)
     boolean("raise_errors", raise_errors)
