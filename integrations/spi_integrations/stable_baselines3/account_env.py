@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from spi_integrations.stable_baselines3.episode_costs import Infos
 from spi_wrappers.cost.accounts import checks
-from spi_wrappers.cost.accounts.account import COST_KEY, AccountHolder, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import AccountHolder, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.features import extended, extended_space
 from spi_wrappers.cost.accounts.infos import write_row
 
@@ -71,7 +71,8 @@ class AccountVecEnv(VecEnvWrapper, AccountHolder):
         obs = self.venv.reset()
         infos: Infos = [{} for _ in range(self.num_envs)]
         outcome = self.account.restart(self._all, InfoList(infos))
-        return self._with_feature(obs, outcome.feature)
+        shown: VecEnvObs = extended(obs, outcome.feature, self.account.feature)
+        return shown
 
     def step_wait(self) -> VecEnvStepReturn:
         """Wait for the step and account for it."""
@@ -85,39 +86,27 @@ class AccountVecEnv(VecEnvWrapper, AccountHolder):
             feature = self.account.restart(rows.ended, InfoList(infos)).feature
         if outcome.reward is not None:
             rewards = np.asarray(outcome.reward, np.float32)
-        return self._with_feature(obs, feature), rewards, dones, infos
+        return extended(obs, feature, self.account.feature), rewards, dones, infos
 
     def _rows(self, rewards: NDArray[Any], dones: NDArray[np.bool_], infos: Infos) -> StepRows:
-        costs = [checks.read_single_cost(self._cost(info), self._name) for info in infos]
         ended = np.asarray(dones, np.bool_)
         limited = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
         return StepRows(
             reward=np.asarray(rewards, np.float64),
             terminated=ended & ~limited,
             truncated=ended & limited,
-            cost=np.array(costs),
+            cost=np.array([checks.cost_in(info, self._name) for info in infos]),
             live=self._all,
             ended=ended,
             ended_rows=ended.nonzero()[0],
             info=InfoList(infos),
         )
 
-    def _cost(self, info: dict[str, Any]) -> Any:
-        if COST_KEY not in info:
-            raise checks.missing_cost(self._name, list(info))
-        return info[COST_KEY]
-
     def _write(self, infos: Infos, outcome: StepOutcome, ended_rows: NDArray[np.intp]) -> None:
         for i, info in enumerate(infos):
             write_row(info, outcome.info, i)
         for i in ended_rows.tolist():
             write_row(infos[i], outcome.final, i)
-            feature, last = self.account.feature, infos[i].get("terminal_observation")
-            if feature is not None and outcome.feature is not None and last is not None:
-                infos[i]["terminal_observation"] = extended(last, outcome.feature[i], feature)
-
-    def _with_feature(self, obs: VecEnvObs, values: Any) -> VecEnvObs:
-        if self.account.feature is None:
-            return obs
-        result: VecEnvObs = extended(obs, values, self.account.feature)
-        return result
+            last = infos[i].get("terminal_observation")
+            if outcome.feature is not None and last is not None:
+                infos[i]["terminal_observation"] = extended(last, outcome.feature[i], self.account.feature)

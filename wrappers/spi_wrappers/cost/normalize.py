@@ -22,7 +22,7 @@ class NormalizeAccount(Account):
         self.update = boolean("update", update)
         self.sums = np.zeros(num_rows)
         # As if it had seen one sample with variance 1, so that the variance is not near 0 at first.
-        self.running = RunningMeanStd(epsilon=1.0)
+        self.running: Any = RunningMeanStd(epsilon=1.0)  # type: ignore[no-untyped-call]
 
     def clear(self, rows: Bools) -> None:
         """Begin new sums."""

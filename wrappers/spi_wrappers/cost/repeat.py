@@ -53,11 +53,9 @@ class ActionRepeat(RepeatRule, CostWrapper):
         rewards, costs, steps = 0.0, 0.0, 0
         for _ in range(self.account.repeat):
             observation, reward, terminated, truncated, info = self.env.step(action)
-            if COST_KEY not in info:
-                raise checks.missing_cost(self._name, list(info))
             steps += 1
             rewards += float(reward)
-            costs += checks.read_single_cost(info[COST_KEY], self._name)
+            costs += checks.cost_in(info, self._name)
             if terminated or truncated:
                 break
         self.account.total, self.account.steps = np.array([costs]), np.array([steps])

@@ -129,9 +129,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
         self.last_step = None
         if self.account.needs_observation:
             self._keep(observations)
-        if self.account.feature is not None and outcome.feature is not None:
-            observations = extended(observations, outcome.feature, self.account.feature)
-        return observations, infos
+        return extended(observations, outcome.feature, self.account.feature), infos
 
     def step(self, actions: Any) -> Step:
         """Step all rows and account for the transitions."""
@@ -175,8 +173,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
             self._over, self._forced = (ended if len(ended_rows) else None), forced
         if account.needs_observation:
             self._keep(observations)
-        if account.feature is not None and features is not None:
-            observations = extended(observations, features, account.feature)
+        observations = extended(observations, features, account.feature)
         reward = reward if outcome.reward is None else outcome.reward
         return observations, reward, terminated, truncated, infos
 

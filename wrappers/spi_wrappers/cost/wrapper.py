@@ -51,9 +51,20 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs, Accoun
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the environment and account for the transition."""
         observation, reward, terminated, truncated, info = self.step_inside(action)
-        rows = self._rows(reward, bool(terminated), bool(truncated), info)
-        if self.account.needs_observation:
-            rows = rows._replace(action=action, observation=self._observation, next_observation=observation)
+        ended = np.array([bool(terminated or truncated)])
+        rows = StepRows(
+            reward=np.array([float(reward)]),
+            terminated=np.array([bool(terminated)]),
+            truncated=np.array([bool(truncated)]),
+            cost=self._cost(info),
+            live=_ALL,
+            ended=ended,
+            ended_rows=ended.nonzero()[0],
+            info=SingleInfo(info),
+            action=action,
+            observation=self._observation,
+            next_observation=observation,
+        )
         outcome = self.account.step(rows)
         if outcome.terminated is not None:
             terminated = bool(outcome.terminated[0])
@@ -71,35 +82,14 @@ class CostWrapper(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs, Accoun
         """Step the wrapped environment."""
         return self.env.step(action)
 
-    def _rows(
-        self, reward: SupportsFloat, terminated: bool, truncated: bool, info: dict[str, Any]
-    ) -> StepRows:
-        ended = np.array([terminated or truncated])
-        return StepRows(
-            reward=np.array([float(reward)]),
-            terminated=np.array([terminated]),
-            truncated=np.array([truncated]),
-            cost=self._cost(info),
-            live=_ALL,
-            ended=ended,
-            ended_rows=ended.nonzero()[0],
-            info=SingleInfo(info),
-        )
-
     def _cost(self, info: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
         if self.account.cost == "makes" and COST_KEY in info:
             raise checks.double_cost(self._name)
-        if self.account.cost != "reads":
-            return _NO_COST
-        if COST_KEY not in info:
-            raise checks.missing_cost(self._name, list(info))
-        return np.array([checks.read_single_cost(info[COST_KEY], self._name)])
+        return np.array([checks.cost_in(info, self._name)]) if self.account.cost == "reads" else _NO_COST
 
     def _keep(self, observation: Any) -> None:
         if self.account.needs_observation:  # a copy: some environments reuse the array
             self._observation = copy.deepcopy(observation)
 
     def _with_feature(self, observation: Any, values: Any) -> Any:
-        if self.account.feature is None:
-            return observation
-        return extended(observation, values[0], self.account.feature)
+        return observation if values is None else extended(observation, values[0], self.account.feature)

@@ -1,7 +1,7 @@
 """How good a dream is: prediction along real rollouts, and the return of a policy in both worlds."""
 
 import os
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import gymnasium
 import jax
@@ -24,18 +24,6 @@ from spi_wrappers.dream.report import Calibration, DreamReport
 
 _BINS = 10
 Seen = Literal["real", "latent", "decoded"]
-
-
-class _Steps(NamedTuple):
-    """Real episodes, one after the other; the first slot of each holds the reset."""
-
-    obs: Observation  # [N, ...]
-    action: NDArray[Any]  # [N, ...] as the action's specification has it
-    reward: NDArray[np.float32]
-    cost: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
-    valid: NDArray[np.bool_]
 
 
 class DreamCheck:
@@ -126,7 +114,8 @@ class DreamCheck:
             dream_cost=dream_cost,
         )
 
-    def _play(self, n_episodes: int, seed: int) -> _Steps:
+    def _play(self, n_episodes: int, seed: int) -> Slot:
+        """Real episodes, one after the other, in NumPy; the first slot of each holds the reset."""
         rows: list[tuple[Any, ...]] = []
         nothing = np.zeros_like(self._indexed(self.env.action_space.sample()))
         for i in range(n_episodes):
@@ -134,8 +123,8 @@ class DreamCheck:
             rows.append((obs, nothing, 0.0, 0.0, False, False, False))
             state, start, ended = None, True, False
             while not ended:
-                starts = np.asarray([start])
-                action, state = self._decide(self.env.action_space, self._shown(obs), state, starts)
+                shown = obs if self.observation == "real" else self._views[self.observation].one(obs)
+                action, state = self._decide(self.env.action_space, shown, state, np.asarray([start]))
                 obs, reward, terminated, truncated, info = self.env.step(action)
                 cost = float(info.get(COST_KEY, 0.0))
                 rows.append((obs, self._indexed(action), float(reward), cost, terminated, truncated, True))
@@ -143,47 +132,39 @@ class DreamCheck:
         columns = list(zip(*rows, strict=True))
         obs = jax.tree.map(lambda *x: np.stack(x), *columns[0])
         seen = to_device(self.stored.observation_space, self._views["latent"].turned(obs))
-        floats = [np.asarray(column, np.float32) for column in columns[2:4]]
-        flags = [np.asarray(column, bool) for column in columns[4:]]
-        return _Steps(seen, np.stack(columns[1]), floats[0], floats[1], flags[0], flags[1], flags[2])
+        actions: Any = np.stack(columns[1])
+        rest: list[Any] = [np.asarray(x, np.float32 if i < 2 else bool) for i, x in enumerate(columns[2:])]
+        return Slot(seen, actions, *rest)
 
     def _indexed(self, action: Any) -> NDArray[Any]:
         return np.asarray(from_action(self.env.action_space, np.asarray(action)))
-
-    def _shown(self, obs: Observation) -> Observation:
-        if self.observation == "real":
-            return obs
-        return self._views[self.observation].one(obs)
 
     def _decide(
         self, actions: spaces.Space[Any], obs: Observation, state: Any, starts: NDArray[np.bool_]
     ) -> tuple[Any, Any]:
         if self.policy is None:
             return actions.sample(), None
-        decided: tuple[Any, Any] = self.policy.predict(
+        return self.policy.predict(  # type: ignore[no-any-return]
             obs, state=state, episode_start=starts, deterministic=self.deterministic
         )
-        return decided
 
-    def _windows(self, steps: _Steps, horizon: int) -> Windows:
+    def _windows(self, steps: Slot, horizon: int) -> Windows:
         """Every window of consecutive slots, time first; what crosses an episode's end is not ``valid``."""
         actions = self.stored.fitted.actions
-        rest = (jnp.asarray(column) for column in steps[2:])
-        slots = Slot(steps.obs, stored_action(actions, jnp.asarray(steps.action)), *rest)
+        slots = steps._replace(action=stored_action(actions, jnp.asarray(steps.action)))
         count = len(steps.valid) - horizon
         place = np.arange(horizon + 1)[:, None] + np.arange(max(count, 1))[None]
         place = np.minimum(place, len(steps.valid) - 1)
         return windows(jax.tree.map(lambda x: jnp.asarray(x)[place], slots))
 
-    def _errors(self, steps: _Steps) -> OpenLoop:
+    def _errors(self, steps: Slot) -> OpenLoop:
         fitted = self.stored.fitted
         horizon = min(self.horizon, len(steps.valid) - 1)
         along = self._windows(steps, horizon)
         measure = jax.jit(lambda params, x: open_loop(fitted.model, params, fitted.actions, x))
-        errors: OpenLoop = measure(fitted.params, along)
-        return errors
+        return measure(fitted.params, along)  # type: ignore[no-any-return]
 
-    def _calibrate(self, steps: _Steps) -> tuple[Calibration, Calibration | None, Calibration | None]:
+    def _calibrate(self, steps: Slot) -> tuple[Calibration, Calibration | None, Calibration | None]:
         fitted, spec = self.stored.fitted, self.stored.fitted.model.spec
         one = self._windows(steps, 1)
         first_obs = jax.tree.map(lambda x: x[0], one.obs)
@@ -193,8 +174,7 @@ class DreamCheck:
             z = fitted.model.encode(params, first_obs)
             return fitted.model.step(params, z, restored_action(fitted.actions, one.action[0]), None)
 
-        step = predict(fitted.params)
-        real = np.asarray(one.valid[0])
+        step, real = predict(fitted.params), np.asarray(one.valid[0])
         cost = termination = None
         if spec.n_costs:
             cost = _calibration(np.mean(step.cost, axis=0)[real], np.asarray(one.cost[0])[real])
@@ -204,7 +184,7 @@ class DreamCheck:
         return _calibration(np.asarray(step.reward)[real], np.asarray(one.reward[0])[real]), cost, termination
 
     def _dream(
-        self, steps: _Steps, n_episodes: int, seed: int
+        self, steps: Slot, n_episodes: int, seed: int
     ) -> tuple[list[float] | None, list[float] | None]:
         shown = "latent" if self.observation == "latent" or self.policy is None else "decoded"
         if shown == "decoded" and self.stored.fitted.model.decode is None:

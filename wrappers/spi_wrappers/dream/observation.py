@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spi_plugins.dreams.file import StoredWorldModel
 from spi_plugins.dreams.opening import find_world_model
-from spi_plugins.spaces import flat_observation, flat_space, observation_space, to_device
-from spi_plugins.types import ArraySpec, Observation
+from spi_plugins.spaces import flat_observation, flat_space, to_device
+from spi_plugins.types import Observation
 
 _WorldModel = str | os.PathLike[str] | StoredWorldModel
 
@@ -50,11 +50,7 @@ class View:
             self.space = stored.decoded_space
         else:
             shape = stored.fitted.model.spec.latent_shape
-            self.space = observation_space(
-                ArraySpec(
-                    kind="box", shape=shape, dtype="float32", low=stored.latent_low, high=stored.latent_high
-                )
-            )
+            self.space = spaces.Box(stored.latent_low, stored.latent_high, shape)
         self._encode = jax.jit(stored.fitted.model.encode)
 
     def __call__(self, obs: Observation) -> NDArray[Any]:
@@ -62,18 +58,15 @@ class View:
         obs = self.turned(obs)
         if self._kind == "decoded":
             box: Any = self.space
-            seen: NDArray[Any] = np.clip(np.asarray(obs), box.low, box.high).astype(box.dtype)
-            return seen
+            return np.clip(np.asarray(obs), box.low, box.high).astype(box.dtype)  # type: ignore[no-any-return]
         numbers = to_device(self._stored.observation_space, obs)
         z = np.asarray(self._encode(self._stored.fitted.params, numbers), np.float32)
         low, high = np.float32(self._stored.latent_low), np.float32(self._stored.latent_high)
-        clipped: NDArray[Any] = np.clip(z, low, high)
-        return clipped
+        return np.clip(z, low, high)
 
     def one(self, obs: Observation) -> NDArray[Any]:
         """View one observation."""
-        viewed: NDArray[Any] = self(jax.tree.map(lambda x: np.asarray(x)[None], obs))[0]
-        return viewed
+        return self(jax.tree.map(lambda x: np.asarray(x)[None], obs))[0]  # type: ignore[no-any-return]
 
     def turned(self, obs: Observation) -> Observation:
         """A batch with its image channels on the model's axis, flat as the model's space is."""
@@ -81,11 +74,7 @@ class View:
 
 
 def _turned(given: spaces.Space[Any], wanted: spaces.Space[Any]) -> tuple[int, int] | None:
-    """The axes to move image channels from and to, or ``None`` if the spaces are equal.
-
-    Raises:
-        ValueError: the spaces differ in more than that.
-    """
+    """The axes to move image channels from and to; ``None`` if the spaces are equal."""
     if given == wanted:
         return None
     if isinstance(given, spaces.Box) and isinstance(wanted, spaces.Box) and len(given.shape) == 3:

@@ -2,11 +2,12 @@
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import Bools, Floats
+from spi_wrappers.cost.accounts.account import COST_KEY, Bools, Floats
 
 _MAKERS = "CostFromInfo, CostFromFn, VelocityCost or SixTupleToInfo"
 
@@ -28,11 +29,7 @@ def double_cost(wrapper: str) -> ValueError:
 
 
 def read_single_cost(value: Any, wrapper: str, what: str = "info['cost']") -> float:
-    """A step's cost as a float.
-
-    Raises:
-        ValueError: it is not a number (or an array without axes), NaN or infinite.
-    """
+    """A step's cost as a float; a ``ValueError`` unless it is one finite number, or an array of it without axes."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if not isinstance(value, numbers.Real | np.bool_):
@@ -46,12 +43,15 @@ def read_single_cost(value: Any, wrapper: str, what: str = "info['cost']") -> fl
     return cost
 
 
-def read_vector_cost(value: Any, live: Bools, wrapper: str, what: str = "infos['cost']") -> Floats:
-    """A vector step's costs, float64 ``[n]``, 0 where not ``live``.
+def cost_in(info: Mapping[str, Any], wrapper: str) -> float:
+    """The cost in the info of one transition, which must be there."""
+    if COST_KEY not in info:
+        raise missing_cost(wrapper, list(info))
+    return read_single_cost(info[COST_KEY], wrapper)
 
-    Raises:
-        ValueError: the shape is not ``[n]``, the type is not numeric, or a live row's is NaN or infinite.
-    """
+
+def read_vector_cost(value: Any, live: Bools, wrapper: str, what: str = "infos['cost']") -> Floats:
+    """A vector step's costs, float64 ``[n]``, 0 where not ``live``; a ``ValueError`` unless they are finite."""
     costs = np.asarray(value)
     if costs.shape != live.shape or costs.dtype.kind not in "fiub":
         raise ValueError(

@@ -16,7 +16,7 @@ def extended_space(space: spaces.Space[Any], feature: Feature, wrapper: str) -> 
         TypeError: observations are neither flat arrays of floats nor dictionaries.
         ValueError: the dictionary already has the key.
     """
-    low, high = np.asarray(feature.low), np.asarray(feature.high)
+    low, high = feature.low, feature.high
     if isinstance(space, spaces.Dict):
         if feature.name in space.spaces:
             raise ValueError(
@@ -33,14 +33,10 @@ def extended_space(space: spaces.Space[Any], feature: Feature, wrapper: str) -> 
     )
 
 
-def extended(observation: Any, values: NDArray[Any], feature: Feature) -> Any:
-    """An observation, or a batch of them, with the feature.
-
-    Args:
-        observation: ``[d]`` or ``[n, d]``, or a dictionary.
-        values: ``[k]`` or ``[n, k]``.
-        feature: what they are.
-    """
+def extended(observation: Any, values: NDArray[Any] | None, feature: Feature | None) -> Any:
+    """An observation, ``[d]`` or ``[n, d]`` or a dictionary, with the feature's ``values``, ``[k]`` or ``[n, k]``."""
+    if feature is None or values is None:
+        return observation
     if isinstance(observation, dict):
         return {**observation, feature.name: values.astype(np.float32)}
     return np.concatenate([observation, values.astype(observation.dtype)], axis=-1)
