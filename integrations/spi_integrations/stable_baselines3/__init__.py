@@ -14,12 +14,13 @@ Everything else is for environments with ``info["cost"]``: statistics, callbacks
 ``VecEnv``.
 """
 
-from spi_integrations.stable_baselines3.callbacks import CostLogCallback, StopOnCost
-from spi_integrations.stable_baselines3.eval_callback import CostEvalCallback
-from spi_integrations.stable_baselines3.evaluation import CostEvaluation, evaluate_policy_with_cost
-from spi_integrations.stable_baselines3.lagrangian import LagrangianCallback
-from spi_integrations.stable_baselines3.monitor import VecCostMonitor
-from spi_integrations.stable_baselines3.shaping import VecLagrangianReward, VecSauteBudget
+from spi_integrations.stable_baselines3.account_env import VecCostMonitor, VecLagrangianReward, VecSauteBudget
+from spi_integrations.stable_baselines3.callbacks import CostLogCallback, LagrangianCallback, StopOnCost
+from spi_integrations.stable_baselines3.evaluation import (
+    CostEvalCallback,
+    CostEvaluation,
+    evaluate_policy_with_cost,
+)
 from spi_plugins.algorithms.vec_envs import (
     EnvPoolVecEnv,
     FunctionalVecEnv,

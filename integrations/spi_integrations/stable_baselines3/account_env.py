@@ -1,17 +1,24 @@
 """The accounts of ``spi_wrappers`` around any Stable-Baselines3 ``VecEnv``."""
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from stable_baselines3.common.monitor import Monitor, ResultsWriter
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from spi_integrations.stable_baselines3.episode_costs import Infos
 from spi_wrappers.cost.accounts import checks
 from spi_wrappers.cost.accounts.account import AccountHolder, StepOutcome, StepRows
 from spi_wrappers.cost.accounts.features import extended, extended_space
 from spi_wrappers.cost.accounts.infos import write_row
+from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
+from spi_wrappers.cost.lagrangian import LagrangianRule
+from spi_wrappers.cost.monitor import MonitorRule
+from spi_wrappers.cost.saute import SauteRule
 
 
 class InfoList:
@@ -110,3 +117,130 @@ class AccountVecEnv(VecEnvWrapper, AccountHolder):
             last = infos[i].get("terminal_observation")
             if outcome.feature is not None and last is not None:
                 infos[i]["terminal_observation"] = extended(last, outcome.feature[i], self.account.feature)
+
+
+class VecCostMonitor(MonitorRule, AccountVecEnv):
+    """``VecMonitor`` for costs.
+
+    ``infos[i]["episode"]`` gets the undiscounted cost ``"c"``, the cost per step ``"cost_rate"`` and, with a
+    limit, ``"violation"``. Entries of a monitor inside are kept; without one, return ``"r"``, length ``"l"`` and
+    seconds ``"t"`` are added, from the rewards as they arrive here.
+
+    Args:
+        venv: an environment with ``infos[i]["cost"]`` at each step.
+        limit: an episode that costs more is a violation; not negative.
+        buffer_length: number of episodes in ``cost_queue`` and ``violation_queue``.
+        filename: of a log like ``VecMonitor``'s with a column ``c``, if any.
+
+    Raises:
+        ValueError: at a step, the cost is missing or not a finite number.
+    """
+
+    def __init__(
+        self,
+        venv: VecEnv,
+        *,
+        limit: float | None = None,
+        buffer_length: int = 100,
+        filename: str | None = None,
+    ) -> None:
+        super().__init__(venv, limit=limit, buffer_length=buffer_length)
+        self._returns = np.zeros(venv.num_envs)
+        self._lengths = np.zeros(venv.num_envs, np.int64)
+        self._start = time.time()
+        self._writer: ResultsWriter | None = None
+        if filename is not None:
+            spec = getattr(venv, "spec", None)
+            header: dict[str, Any] = {"t_start": self._start, "env_id": str(getattr(spec, "id", None))}
+            self._writer = ResultsWriter(filename, header=header, extra_keys=("c",))
+
+    def reset(self) -> VecEnvObs:
+        """Begin new episodes everywhere."""
+        self._returns[:], self._lengths[:] = 0.0, 0
+        return super().reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Wait for the step and count it."""
+        obs, rewards, dones, infos = super().step_wait()
+        self._returns += rewards
+        self._lengths += 1
+        for i in np.flatnonzero(dones).tolist():
+            self._finish(i, infos[i])
+        return obs, rewards, dones, infos
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """Report ``Monitor`` as present, because this wrapper does its job."""
+        wrapped = super().env_is_wrapped(wrapper_class, indices)
+        return [True] * len(wrapped) if issubclass(Monitor, wrapper_class) else wrapped
+
+    def close(self) -> None:
+        """Close the log and the environment."""
+        if self._writer is not None:
+            self._writer.close()
+        super().close()
+
+    def _finish(self, i: int, info: dict[str, Any]) -> None:
+        own = {
+            "r": round(float(self._returns[i]), 6),
+            "l": int(self._lengths[i]),
+            "t": round(time.time() - self._start, 6),
+        }
+        self._returns[i], self._lengths[i] = 0.0, 0
+        info["episode"] = {**own, **info["episode"]}
+        if self._writer is not None:
+            self._writer.write_row({key: info["episode"][key] for key in ("r", "l", "t", "c")})
+
+
+class VecLagrangianReward(LagrangianRule, AccountVecEnv):
+    """``spi_wrappers.LagrangianReward`` for a ``VecEnv``: one multiplier for all its environments.
+
+    Monitors go inside, so that ``info["episode"]["r"]`` is the environment's own return.
+
+    Args:
+        venv: an environment with ``infos[i]["cost"]`` at each step.
+        limit: allowed undiscounted cost of an episode.
+        lr: step size of gradient ascent, per unit of cost.
+        pid: gains of the PID controller, instead of ``lr``.
+        init: initial λ.
+        maximum: upper bound of λ.
+        normalize: divide by ``1 + λ``.
+        multiplier: a ``Multiplier`` or its settings; replaces all arguments except ``normalize``.
+
+    Raises:
+        ValueError: at a step, the cost is missing or not a finite number.
+    """
+
+    def __init__(
+        self,
+        venv: VecEnv,
+        limit: float | None = None,
+        *,
+        lr: float | None = None,
+        pid: PIDGains | Mapping[str, float] | None = None,
+        init: float | None = None,
+        maximum: float | None = None,
+        normalize: bool = False,
+        multiplier: Multiplier | Mapping[str, Any] | None = None,
+    ) -> None:
+        how: dict[str, Any] = {"lr": lr, "pid": pid, "init": init, "maximum": maximum, "normalize": normalize}
+        super().__init__(venv, limit, multiplier=multiplier, **how)
+
+
+class VecSauteBudget(SauteRule, AccountVecEnv):
+    """``spi_wrappers.SauteBudget`` for a ``VecEnv``: a budget for each environment.
+
+    Args:
+        venv: an environment with ``infos[i]["cost"]`` at each step.
+        budget: allowed cost of an episode, above 0.
+        gamma: discount of the cost in (0, 1].
+        unsafe_reward: reward of a step without budget.
+
+    Raises:
+        TypeError: the observations cannot be extended.
+        ValueError: at a step, the cost is missing or not a finite number.
+    """
+
+    def __init__(
+        self, venv: VecEnv, *, budget: float, gamma: float = 1.0, unsafe_reward: float = -1.0
+    ) -> None:
+        super().__init__(venv, budget=budget, gamma=gamma, unsafe_reward=unsafe_reward)

@@ -8,9 +8,12 @@ from typing import Any, ClassVar, TypeVar
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 
-from spi_integrations.stable_baselines3.account_env import AccountVecEnv
-from spi_integrations.stable_baselines3.monitor import VecCostMonitor
-from spi_integrations.stable_baselines3.shaping import VecLagrangianReward, VecSauteBudget
+from spi_integrations.stable_baselines3.account_env import (
+    AccountVecEnv,
+    VecCostMonitor,
+    VecLagrangianReward,
+    VecSauteBudget,
+)
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
 from spi_plugins.algorithms.deep_spi import PPO
 from spi_plugins.algorithms.environments import prepare_env

@@ -20,7 +20,7 @@ from spi_plugins.envs.cartpole import make_cartpole
 from spi_plugins.envs.pixel_goal import make_pixel_goal
 from spi_plugins.envs.probe import make_probe
 from spi_wrappers.functional import FunctionalGymEnv
-from spi_wrappers.functional.seeds import draw_key_data
+from spi_wrappers.functional.face import draw_key_data
 
 # One small board for most tests, so that they share compilations; its episodes end in both ways, and cost.
 SMALL = {"size": 3, "num_hazards": 4, "max_episode_steps": 4}

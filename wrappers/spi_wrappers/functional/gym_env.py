@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import COST_KEY, Observation
-from spi_wrappers.functional.face import Face, check_actions, row_of
-from spi_wrappers.functional.seeds import check_options, draw_key_data
+from spi_wrappers.functional.face import Face, check_actions, check_options, draw_key_data, row_of
 
 _YES, _NO = np.ones(1, np.bool_), np.zeros(1, np.bool_)
 _NO_KEY = np.zeros((1, 2), np.uint32)

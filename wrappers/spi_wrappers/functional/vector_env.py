@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.types import COST_KEY, Observation, ObservationSpec
-from spi_wrappers.functional.face import Face, check_actions, row_of
-from spi_wrappers.functional.seeds import draw_key_data, read_reset_mask, read_seeds
+from spi_wrappers.functional.face import (
+    Face,
+    check_actions,
+    draw_key_data,
+    read_reset_mask,
+    read_seeds,
+    row_of,
+)
 
 _Array = NDArray[Any]
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
