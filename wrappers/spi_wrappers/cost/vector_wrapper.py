@@ -166,7 +166,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
             self._write_step(infos, outcome, live, restart)
             if len(ended_rows):
                 for key, values in outcome.final.items():
-                    put(infos, key, values, ended, self._size, masked=account.masks_itself)
+                    put(infos, key, values, ended, self._size)
         shown, cost = self._checked(infos, cost, outcome, live)
         self.last_step = LastStep(terminated, truncated, ended, ended_rows, over, live, shown, cost)
         if self._next_step:
@@ -297,11 +297,8 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
     ) -> Any:
         """``SAME_STEP``: write the last steps' entries to ``final_info``; return the new episodes' features."""
         final_info = dict(infos.get("final_info", {}))
-        masked = self.account.masks_itself
-        for key, values in outcome.info.items():
+        for key, values in (*outcome.info.items(), *outcome.final.items()):
             put(final_info, key, values, final, self._size)
-        for key, values in outcome.final.items():
-            put(final_info, key, values, final, self._size, masked=masked)
         infos["final_info"], infos["_final_info"] = final_info, infos.get("_final_info", False) | final
         for key, values in outcome.final.items():
             if isinstance(values, dict) and isinstance(infos.get(key), dict):
@@ -312,12 +309,7 @@ class CostVectorWrapper(VectorWrapper[Any, Any, Any, Any, Any], RecordConstructo
                 infos["final_obs"], outcome.feature, ended_rows, self.account.feature
             )
         restart = self.account.restart(final, VectorInfo(infos, self._size))
-        if masked and HELD_KEY not in infos:
-            for key, values in outcome.info.items():
-                infos[key] = np.where(final, restart.info[key], values)
-                infos[f"_{key}"] = self._all.copy()
-        else:
-            self._write_rows(infos, outcome.info, ~final, restart.info, final)
+        self._write_rows(infos, outcome.info, ~final, restart.info, final)
         return restart.feature
 
     def _keep(self, observations: Any) -> None:

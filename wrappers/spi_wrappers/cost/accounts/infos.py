@@ -117,9 +117,7 @@ def write_row(info: dict[str, Any], entries: Entries, row: int) -> None:
             info[key] = value.item() if isinstance(value, np.generic) else value
 
 
-def put(
-    infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int, *, masked: bool = False
-) -> None:
+def put(infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int) -> None:
     """Set ``key`` in some rows.
 
     Args:
@@ -128,17 +126,13 @@ def put(
         values: ``[n, ...]``, or a dictionary of such without masks, merged into the existing one.
         rows: bool ``[n]``; ``None`` for all.
         num_rows: n.
-        masked: whether ``values`` are already empty in other rows.
     """
     there = key in infos
     if isinstance(values, dict):
         new: Any = dict(infos[key]) if there else {}
         for name, value in values.items():
-            if masked and rows is not None and name not in new:
-                new[name], new[f"_{name}"] = value, rows.copy()
-            else:
-                put(new, name, value, rows, num_rows, masked=masked)
-    elif rows is None or (masked and not there):
+            put(new, name, value, rows, num_rows)
+    elif rows is None:
         new = values
     else:
         new = np.where(aligned(rows, values), values, infos[key] if there else _nothing(values))
