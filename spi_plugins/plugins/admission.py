@@ -61,14 +61,8 @@ def refuse(owner: Owner, fault: BaseException) -> Admission:
 def admit(plugin: object, owner: Owner, registries: Mapping[Kind, Registry], *, contest: bool) -> Admission:
     """Call each hook of ``plugin`` separately. A hook that fails adds nothing; the others still count.
 
-    Args:
-        plugin: a module or object with functions marked by ``@hookimpl``.
-        owner: how messages name it.
-        registries: where its offers go.
-        contest: whether a name that another third party holds is taken from both (see ``Registry.contest``).
-
-    Returns:
-        Its record and the faults found. Apart from Ctrl-C, nothing that the plugin raises gets out.
+    With ``contest``, a name that another third party holds is taken from both (see ``Registry.contest``). Returns the
+    record and the faults found; apart from Ctrl-C, nothing that the plugin raises gets out.
     """
     # A manager for each plugin: pluggy stops a whole hook call at the first implementation that raises.
     manager = pluggy.PluginManager(PROJECT_NAME)

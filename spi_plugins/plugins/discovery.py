@@ -65,8 +65,7 @@ class Candidate(NamedTuple):
 def find_candidates() -> list[Candidate]:
     """Every installed plugin, sorted by name so that the order does not depend on ``sys.path``.
 
-    Distributions are read one by one: ``importlib.metadata.entry_points`` fails for all of them if the metadata of
-    one is malformed.
+    Distributions are read one by one: ``entry_points`` fails for all of them if the metadata of one is malformed.
     """
     found: list[Candidate] = []
     seen: set[str] = set()

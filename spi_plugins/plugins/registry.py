@@ -144,11 +144,7 @@ class Registry:
             return tuple(sorted(self._registrations))
 
     def peek(self, name: str) -> Registration:
-        """The offer that holds ``name``, even if the name is contested; for listings.
-
-        Raises:
-            UnknownPluginError: there is none; the message names the closest.
-        """
+        """The offer that holds ``name``, even if the name is contested, for listings; raises ``UnknownPluginError``."""
         with self._lock:
             registration = self._registrations.get(name)
         if registration is None:
@@ -171,26 +167,13 @@ class Registry:
         return registration
 
     def resolve(self, name: str) -> Callable[..., Any]:
-        """Import what is registered under ``name``.
-
-        Raises:
-            UnknownPluginError: nothing is; the message names the closest.
-            DuplicatePluginError: several plugins claim the name.
-            PluginLoadError: the target cannot be imported; the message names its plugin.
-            MissingDependencyError: the target needs an optional package.
-        """
+        """Import what is registered under ``name``; raises as ``get`` and ``resolve_target`` do."""
         registration = self.get(name)
         return resolve_target(registration, registration.target)
 
 
 def current_name(noun: str, name: str, renamed: Mapping[str, str]) -> str:
-    """The current name for ``name``, with a ``DeprecationWarning`` if it is an old one.
-
-    Args:
-        noun: what has the name, in the singular, for the message.
-        name: an old or a current name.
-        renamed: old names and their replacements.
-    """
+    """The current name for ``name``, with a ``DeprecationWarning`` that names the ``noun`` if it is an old one."""
     if name not in renamed:
         return name
     new = renamed[name]

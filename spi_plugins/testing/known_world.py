@@ -20,11 +20,7 @@ _COUNTS = {"cost": ("n_costs", 2), "value": ("n_values", 5), "cost_value": ("n_c
 
 
 def make_known_world(parts: Set[str] = frozenset(PARTS)) -> Model:
-    """Build the world with some of the parts that a model may have; its parameters are ``known_params()``.
-
-    Args:
-        parts: names from ``world_models.model.PARTS``.
-    """
+    """Build the world with some of the ``PARTS`` that a model may have; its parameters are ``known_params()``."""
     counts: dict[str, Any] = {field: count for part, (field, count) in _COUNTS.items() if part in parts}
     spec = ModelSpec(
         latent_shape=(2,),

@@ -12,21 +12,13 @@ class ConformanceError(AssertionError):
 
 
 def require(condition: Any, sentence: str) -> None:
-    """Raise unless ``condition`` holds.
-
-    Raises:
-        ConformanceError: with ``sentence``.
-    """
+    """Raise a ``ConformanceError`` with ``sentence`` unless ``condition`` holds."""
     if not condition:
         raise ConformanceError(sentence)
 
 
 def require_equal(actual: Any, expected: Any, sentence: str) -> None:
-    """Raise unless two arrays agree bit for bit in shape and values, NaN included.
-
-    Raises:
-        ConformanceError: with ``sentence`` and both values.
-    """
+    """Raise unless two arrays agree bit for bit in shape and values, NaN included; both are shown."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     if actual.shape != expected.shape or not np.array_equal(
         actual, expected, equal_nan=actual.dtype.kind == "f"

@@ -23,14 +23,7 @@ _MUJOCO_OF_RACECAR = (3, 15)
 
 
 def check(task: str) -> None:
-    """Refuse versions that cannot run, and warn about those that run differently.
-
-    Args:
-        task: name of the task to make.
-
-    Raises:
-        MissingDependencyError: a package is missing or of an unsuitable version.
-    """
+    """Refuse versions that cannot run a task (``MissingDependencyError``); warn about those that run differently."""
     if importlib.util.find_spec("safety_gymnasium") is None:
         raise MissingDependencyError(
             f"{task} needs safety-gymnasium {VERSION}, which is not installed. In this order:\n{COMMANDS}",

@@ -14,11 +14,7 @@ _NO_OPENGL = (mujoco.FatalError, RuntimeError, ImportError, AttributeError)
 
 @contextlib.contextmanager
 def opengl_errors() -> Iterator[None]:
-    """Explain what to set if MuJoCo finds no OpenGL.
-
-    Raises:
-        RuntimeError: with a message about ``MUJOCO_GL``.
-    """
+    """If MuJoCo finds no OpenGL, raise a ``RuntimeError`` that says what to set."""
     try:
         yield
     except _NO_OPENGL as error:
@@ -31,10 +27,6 @@ def opengl_errors() -> Iterator[None]:
 
 
 def make_viewer(model: Any, data: Any, width: int, height: int) -> OffScreenViewer:
-    """Gymnasium's viewer without a window, of this size in pixels.
-
-    Raises:
-        RuntimeError: there is no OpenGL.
-    """
+    """Gymnasium's viewer without a window, of this size in pixels."""
     with opengl_errors():
         return OffScreenViewer(model, data, width, height)

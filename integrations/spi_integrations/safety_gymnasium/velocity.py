@@ -47,12 +47,7 @@ def velocity_class(task: str) -> type[Any]:
 
 
 def make_velocity_env(task: str, **kwargs: Any) -> Any:
-    """Make a Safety-Velocity task.
-
-    Args:
-        task: for example ``"SafetyHopperVelocity-v1"``.
-        **kwargs: of Gymnasium's environment, such as ``render_mode``, ``width`` and ``camera_name``.
-    """
+    """Make a Safety-Velocity task, such as ``"SafetyHopperVelocity-v1"``, with arguments of Gymnasium's environment."""
     env = velocity_class(task)(**kwargs)
     env._name, env._arguments = task, kwargs
     return env

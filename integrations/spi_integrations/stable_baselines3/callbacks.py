@@ -135,11 +135,7 @@ class LagrangianCallback(EpisodeCostCallback):
 
     @property
     def multiplier(self) -> Multiplier:
-        """The multiplier that determines λ.
-
-        Raises:
-            RuntimeError: training has not begun, and none was given.
-        """
+        """The multiplier that determines λ; a ``RuntimeError`` before the training if none was given."""
         found = self._multiplier or self._given
         if found is None:
             raise RuntimeError("There is no multiplier before the training begins.")
@@ -182,11 +178,7 @@ class LagrangianCallback(EpisodeCostCallback):
 
 
 def multipliers_of(env: VecEnv) -> list[Multiplier]:
-    """The multipliers of all ``LagrangianReward`` wrappers in a ``VecEnv``; copies of those in other processes.
-
-    Raises:
-        ValueError: there are none, or their limits differ.
-    """
+    """The multipliers of all ``LagrangianReward`` wrappers in a ``VecEnv``; copies of those in other processes."""
     found = [wrapper.multiplier for wrapper in _wrappers(env)]
     if not found and env.has_attr("multiplier"):
         found = [value for value in env.get_attr("multiplier") if isinstance(value, Multiplier)]

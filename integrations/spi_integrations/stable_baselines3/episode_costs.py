@@ -14,13 +14,7 @@ Infos = list[dict[str, Any]]
 
 
 class EndedEpisode(NamedTuple):
-    """An episode that ended at the last step.
-
-    Attributes:
-        row: its environment.
-        cost: undiscounted.
-        length: in steps.
-    """
+    """An episode that ended at the last step: its environment's row, undiscounted cost, and length in steps."""
 
     row: int
     cost: float
@@ -28,14 +22,10 @@ class EndedEpisode(NamedTuple):
 
 
 class EpisodeCosts:
-    """Sums ``info["cost"]`` over the running episodes of a ``VecEnv``.
+    """Sums ``info["cost"]`` over the running episodes of a ``VecEnv``; ``reader`` is named in messages.
 
     If a monitor inside reports ``info["episode"]["c"]`` (and ``"l"``), that is used instead, because the monitor saw
     the cost before anything changed it.
-
-    Args:
-        env: the environment whose steps are passed to ``update``.
-        reader: name of the caller, for messages.
     """
 
     def __init__(self, env: VecEnv, reader: str) -> None:
@@ -46,14 +36,7 @@ class EpisodeCosts:
         self._seen = np.zeros(env.num_envs, np.bool_)
 
     def update(self, infos: Infos, dones: NDArray[np.bool_]) -> list[EndedEpisode]:
-        """Count one step of every environment.
-
-        Returns:
-            The episodes that ended with it.
-
-        Raises:
-            ValueError: a cost is not a finite number, or an episode ended without one.
-        """
+        """Count one step of every environment, and return the episodes that ended with it."""
         self._lengths += 1
         for i, info in enumerate(infos):
             if COST_KEY in info:

@@ -34,11 +34,7 @@ class FnAccount(Account):
 
 
 def cost_of(fn: CostFn, *transition: Any) -> float:
-    """The cost of one transition.
-
-    Raises:
-        ValueError: ``fn`` does not return one finite number.
-    """
+    """The cost of one transition, one finite number."""
     return checks.read_single_cost(fn(*transition), "CostFromFn", "what fn returns")
 
 

@@ -80,11 +80,7 @@ class InfoAccount(Account):
 
 
 def numbers_of(rows: StepRows, key: str, wrapper: str) -> Floats:
-    """The numbers under ``key``, float64 ``[n]``; 0 in rows that are not live.
-
-    Raises:
-        ValueError: it is missing in a live row, or not a finite number.
-    """
+    """The finite numbers under ``key``, float64 ``[n]``; 0 in rows that are not live."""
     values, there = rows.info.read(key)
     if (rows.live & ~there).any():
         raise ValueError(

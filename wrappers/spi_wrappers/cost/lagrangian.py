@@ -42,16 +42,9 @@ class LagrangianAccount(Account):
 def choose_multiplier(
     limit: float | None, how: Mapping[str, Any], multiplier: Multiplier | Mapping[str, Any] | None
 ) -> Multiplier:
-    """The multiplier that ``LagrangianReward``'s arguments ask for.
+    """The multiplier that ``LagrangianReward``'s arguments ask for: an existing one, or one made from settings.
 
-    Args:
-        limit: of a new multiplier.
-        how: the other arguments of a new one; ``None`` if not given.
-        multiplier: an existing one, or its settings.
-
-    Raises:
-        TypeError: neither ``limit`` nor ``multiplier`` is given, or one has the wrong type.
-        ValueError: ``multiplier`` is given together with arguments of a new one.
+    ``limit`` and ``how``, with ``None`` where not given, are arguments of a new one.
     """
     given = {name: value for name, value in {"limit": limit, **how}.items() if value is not None}
     if multiplier is None:

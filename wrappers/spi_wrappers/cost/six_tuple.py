@@ -27,11 +27,7 @@ class ToInfoRule(PlainRule):
 
 
 def six_of(step: Any, wrapper: str) -> Any:
-    """What a wrapped ``step`` returned.
-
-    Raises:
-        ValueError: it did not return six values.
-    """
+    """What a wrapped ``step`` returned; a ``ValueError`` unless these are six values."""
     if len(step) != 6:
         raise ValueError(
             f"{wrapper} wraps environments whose step() returns (observation, reward, cost, terminated, truncated, "

@@ -12,11 +12,9 @@ from spi_wrappers.cost.wrapper import CostWrapper
 
 
 class SpeedLimit(NamedTuple):
-    """When a robot is too fast.
+    """When a robot is too fast: the cost is 1 above ``threshold``, in meters per second.
 
-    Attributes:
-        threshold: in meters per second; the cost is 1 above it.
-        axes: ``"x"``, the signed forward velocity, or ``"xy"``, the speed in the plane.
+    ``axes`` is ``"x"``, the signed forward velocity, or ``"xy"``, the speed in the plane.
     """
 
     threshold: float
@@ -63,9 +61,6 @@ def speed_limit(env: Any, threshold: float | None, axes: str | None) -> SpeedLim
 
     The robot is recognized by the id in the environment's spec (``"HalfCheetah-v5"``, ``"spi/VelocityAnt-v0"``) or
     that of a vector's first copy, or by the name of the class (EnvPool's ``GymHopper...``).
-
-    Raises:
-        ValueError: an argument is missing and the robot is unknown.
     """
     known = None
     for name in _names(env):

@@ -21,18 +21,10 @@ _WorldModel = str | os.PathLike[str] | StoredWorldModel
 
 
 class View:
-    """Shows batches of real observations as a dream of the model would.
-
-    Args:
-        world_model: path, name or loaded file.
-        kind: ``"latent"`` or ``"decoded"``.
-        space: of one real observation.
+    """Shows batches of real observations of a space as a dream of the model would: ``"latent"`` or ``"decoded"``.
 
     Attributes:
         space: of one shown observation.
-
-    Raises:
-        ValueError: the model is of other observations.
     """
 
     def __init__(self, world_model: _WorldModel, kind: str, space: spaces.Space[Any]) -> None:

@@ -20,11 +20,7 @@ from spi_wrappers.functional.compiled import Signals, compile_env, unpack
 
 
 class Face:
-    """Holds copies, NumPy in and out. It can be pickled during an episode.
-
-    Attributes:
-        functional: the functional environment.
-    """
+    """Holds copies of ``functional``, NumPy in and out. It can be pickled during an episode."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012  as in Gymnasium
     render_mode: str | None
@@ -163,12 +159,7 @@ def row_of(spec: ObservationSpec, obs: Observation, index: int) -> Observation:
 
 
 def check_actions(spec: ActionSpec, actions: Any, num_envs: int) -> NDArray[Any]:
-    """Actions as an array of the spec's dtype, ``[B, ...]``.
-
-    Raises:
-        ValueError: the shape is wrong, or an action is not finite, not an integer where it should be, or out of
-            range.
-    """
+    """Actions as an array of the spec's dtype, ``[B, ...]``; a ``ValueError`` unless they are in its space."""
     array = np.asarray(actions)
     shape = (num_envs, *spec.shape)
     if array.shape != shape:
@@ -201,12 +192,7 @@ def draw_key_data(rng: np.random.Generator) -> NDArray[np.uint32]:
 def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Seeds:
     """Make keys from the ``seed`` of ``VectorEnv.reset``: the same as single environments make.
 
-    Args:
-        seed: the i-th environment gets ``seed + i``, or the i-th of a sequence.
-        num_envs: ``B``.
-
-    Raises:
-        ValueError: there are more or fewer seeds than environments.
+    The i-th of ``num_envs`` environments gets ``seed + i``, or the i-th of a sequence.
     """
     if seed is None or isinstance(seed, int):
         each: Sequence[int | None] = [None if seed is None else seed + i for i in range(num_envs)]
@@ -222,12 +208,7 @@ def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Seeds:
 
 
 def read_reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:
-    """A copy of ``options["reset_mask"]``, all true by default.
-
-    Raises:
-        TypeError: the mask is not a boolean array.
-        ValueError: its shape is wrong, it resets nothing, or there are other options.
-    """
+    """A copy of ``options["reset_mask"]``, bool ``[B]``, all true by default."""
     check_options(options, allowed=("reset_mask",))
     if not options:
         return np.ones(num_envs, np.bool_)
@@ -243,11 +224,7 @@ def read_reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np
 
 
 def check_options(options: dict[str, Any] | None, *, allowed: tuple[str, ...]) -> None:
-    """Refuse options that would be ignored.
-
-    Raises:
-        ValueError: one is not allowed.
-    """
+    """Refuse options that would be ignored."""
     unknown = sorted(set(options or ()) - set(allowed))
     if unknown:
         raise ValueError(f"options must be among {list(allowed)}, got {unknown}.")

@@ -74,9 +74,5 @@ class FunctionalGymEnv(Face, gymnasium.Env[Any, Any]):
         return row_of(self.functional.observation_spec, obs, 0), reward, terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Draw the state as uint8 ``[height, width, 3]``; ``None`` without a render mode.
-
-        Raises:
-            ResetNeeded: there was no reset.
-        """
+        """Draw the state as uint8 ``[height, width, 3]``; ``None`` without a render mode."""
         return None if self.render_mode is None else self._frame(0)

@@ -149,11 +149,7 @@ class FunctionalVectorEnv(Face, VectorEnv[Any, Any, _Array]):
         return obs, signals.reward, signals.terminated, signals.truncated, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """Draw every copy as uint8 ``[height, width, 3]``; ``None`` without a render mode.
-
-        Raises:
-            ResetNeeded: there was no reset.
-        """
+        """Draw every copy as uint8 ``[height, width, 3]``; ``None`` without a render mode."""
         if self.render_mode is None:
             return None
         self._check_open("render")

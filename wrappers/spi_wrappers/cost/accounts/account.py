@@ -90,12 +90,7 @@ class StepOutcome(NamedTuple):
 
 
 class RestartOutcome(NamedTuple):
-    """What an account makes of new episodes.
-
-    Attributes:
-        info: written into the infos of the rows that restart.
-        feature: ``[n, k]``, of all rows.
-    """
+    """What an account makes of new episodes: infos of the rows that restart, and features ``[n, k]`` of all rows."""
 
     info: Entries = _NOTHING
     feature: NDArray[Any] | None = None
@@ -107,13 +102,7 @@ RESTARTED = RestartOutcome()
 
 
 class Feature(NamedTuple):
-    """Numbers that an account appends to each observation.
-
-    Attributes:
-        name: the new key in dictionary observations.
-        low: ``[k]``, lower bounds.
-        high: ``[k]``, upper bounds.
-    """
+    """Numbers that an account appends to each observation: the key in dictionaries, and bounds ``[k]``."""
 
     name: str
     low: Floats
@@ -165,19 +154,8 @@ MakeAccount: TypeAlias = Callable[..., Account]
 class AccountHolder:
     """Base of what runs an account: wrappers of single, vector and Stable-Baselines3 environments.
 
-    The constructor that a wrapper's single and vector classes share is written once, in a subclass of this::
-
-        class ClipRule(AccountHolder):
-            make_account = ClipAccount
-
-            def __init__(self, env: Any, *, low: float = 0.0, high: float = 1.0) -> None:
-                super().__init__(env, low=low, high=high)
-
-        class ClipCost(ClipRule, CostWrapper): ...
-
-    Attributes:
-        make_account: the account's class.
-        account: the account.
+    A subclass of this, such as ``ClipRule``, has the account's class and the constructor that a wrapper's single and
+    vector classes share: ``class ClipCost(ClipRule, CostWrapper)``.
     """
 
     make_account: ClassVar[MakeAccount] = Account

@@ -8,13 +8,9 @@ from numpy.typing import NDArray
 
 
 def with_rows(space: spaces.Space[Any], batch: Any, rows: NDArray[np.intp], values: Any) -> Any:
-    """A copy of a batch with some rows replaced.
+    """A copy of a batch of observations with some rows replaced.
 
-    Args:
-        space: of single observations.
-        batch: observations of all rows.
-        rows: indices of the rows to replace.
-        values: maps each of these indices to a single observation, such as ``infos["final_obs"]``.
+    ``values`` maps each of the indices ``rows`` to a single observation, such as ``infos["final_obs"]``.
     """
     if isinstance(batch, np.ndarray):
         result = batch.copy()

@@ -10,12 +10,7 @@ from spi_wrappers.cost.accounts.account import Feature
 
 
 def extended_space(space: spaces.Space[Any], feature: Feature, wrapper: str) -> spaces.Space[Any]:
-    """The space of single observations with the feature.
-
-    Raises:
-        TypeError: observations are neither flat arrays of floats nor dictionaries.
-        ValueError: the dictionary already has the key.
-    """
+    """The space of single observations with the feature; a flat array of floats or a dictionary without its key."""
     low, high = feature.low, feature.high
     if isinstance(space, spaces.Dict):
         if feature.name in space.spaces:

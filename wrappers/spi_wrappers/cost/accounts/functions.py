@@ -21,12 +21,7 @@ def name_of(function: FunctionOrName) -> FunctionOrName:
 
 
 def function_of(argument: str, function: FunctionOrName) -> Callable[..., Any]:
-    """The function, looked up if it is a name; errors name the argument.
-
-    Raises:
-        TypeError: it is neither a name nor callable.
-        ValueError: the name leads to nothing.
-    """
+    """The function, looked up if it is a name; the ``TypeError`` or ``ValueError`` names the argument."""
     found: Any = function
     if isinstance(function, str):
         if not re.fullmatch(r"[^:]+:[^:]+", function):

@@ -39,12 +39,9 @@ class SingleInfo:
 
 
 class VectorInfo:
-    """``InfoRows`` of a vector environment.
+    """``InfoRows`` of what ``step`` or ``reset`` of a vector environment returned.
 
-    Args:
-        infos: what ``step`` or ``reset`` returned.
-        num_rows: n.
-        final: rows to read from ``infos["final_info"]``; ``None`` if there are none.
+    The rows ``final``, if any, are read from ``infos["final_info"]``.
     """
 
     __slots__ = ("_final", "_infos", "_num_rows")
@@ -118,14 +115,9 @@ def write_row(info: dict[str, Any], entries: Entries, row: int) -> None:
 
 
 def put(infos: Infos, key: str, values: Any, rows: Bools | None, num_rows: int) -> None:
-    """Set ``key`` in some rows.
+    """Set ``key`` in some rows, bool ``[n]`` or ``None`` for all, in place.
 
-    Args:
-        infos: changed in place.
-        key: what to set.
-        values: ``[n, ...]``, or a dictionary of such without masks, merged into the existing one.
-        rows: bool ``[n]``; ``None`` for all.
-        num_rows: n.
+    ``values`` are ``[n, ...]``, or a dictionary of such without masks, merged into the existing one.
     """
     there = key in infos
     if isinstance(values, dict):

@@ -18,11 +18,7 @@ Step = tuple[Any, Floats, Bools, Bools, Infos]
 
 
 def check_rows_can_be_reset(env: VectorEnv[Any, Any, Any], wrapper: str) -> None:
-    """Check that ``reset(options={"reset_mask": ...})`` resets single rows.
-
-    Raises:
-        ValueError: the environment is not known to honor the mask, or a wrapper around it does not.
-    """
+    """Refuse an environment whose ``reset(options={"reset_mask": ...})`` is not known to reset single rows."""
     layer: Any = env
     while isinstance(layer, VectorWrapper):
         if isinstance(layer, RecordEpisodeStatistics):
@@ -52,13 +48,8 @@ def reset_rows(env: VectorEnv[Any, Any, Any], rows: Bools) -> tuple[Any, Infos]:
 def step_and_reset(env: VectorEnv[Any, Any, Any], actions: Any, rows: Bools) -> Step:
     """Reset some rows and step all others, as ``NEXT_STEP`` does after an episode's end.
 
-    Environments other than ``SyncVectorEnv`` also step the rows before their reset, which consumes the random
-    numbers of one transition.
-
-    Args:
-        env: honors ``reset_mask``.
-        actions: of all rows.
-        rows: bool ``[n]``, the rows to reset.
+    Environments other than ``SyncVectorEnv`` also step the rows before their reset, which consumes the random numbers
+    of one transition.
     """
     base = env.unwrapped
     with held(base, rows) if isinstance(base, SyncVectorEnv) else contextlib.nullcontext():
