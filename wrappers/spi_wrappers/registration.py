@@ -5,15 +5,12 @@ from typing import Any
 
 import gymnasium
 
-from spi_wrappers.cost.velocity_envs import register_velocity_ids
+from spi_wrappers.cost.velocity_envs import VELOCITY_SPECS
 
 _tasks: Any = importlib.import_module("spi_integrations.tasks")
 
 #: The functional environments.
 FUNCTIONAL_IDS: tuple[str, ...] = tuple(_tasks.FUNCTIONAL)
-
-#: The dream whose world model is the argument ``model``.
-DREAM_ID = "spi/Dream-v0"
 
 #: safety-gymnasium's robots for navigation, its tasks and their time limits.
 SAFETY_ROBOTS: tuple[str, ...] = _tasks.SAFETY_ROBOTS
@@ -26,7 +23,6 @@ def register_ids() -> None:
         "entry_point": "spi_wrappers.dream:DreamEnv",
         "vector_entry_point": "spi_wrappers.dream:DreamVectorEnv",
     }
-    for name, spec in {**_tasks.gymnasium_specs(), DREAM_ID: dream}.items():
+    for name, spec in {**_tasks.gymnasium_specs(), **VELOCITY_SPECS, "spi/Dream-v0": dream}.items():
         if name not in gymnasium.registry:
             gymnasium.register(id=name, **spec)
-    register_velocity_ids()

@@ -39,17 +39,22 @@ def make_robot(robot: str, **kwargs: Any) -> gym.Env[Any, Any]:
 
 
 def make_velocity_env(robot: str, **kwargs: Any) -> gym.Env[Any, Any]:
-    """Make a robot's task: episodes of 1000 steps, and a cost of 1 above its threshold (``VelocityCost``).
-
-    Args:
-        robot: as for ``make_robot``.
-        **kwargs: of ``gymnasium.make`` and the robot's class.
-
-    Raises:
-        DependencyNotInstalled: as for ``make_robot``.
-    """
+    """Make a robot's task: episodes of 1000 steps, and a cost of 1 above its threshold (``VelocityCost``)."""
     return gym.make(VELOCITY_IDS[robot], **kwargs)
 
+
+#: The arguments of ``gymnasium.register``, by id.
+VELOCITY_SPECS: dict[str, dict[str, Any]] = {
+    env_id: {
+        "entry_point": f"{__name__}:make_robot",
+        "max_episode_steps": 1000,
+        "kwargs": {"robot": robot},
+        "additional_wrappers": (
+            WrapperSpec("VelocityCost", "spi_wrappers.cost.velocity:VelocityCost", kwargs={}),
+        ),
+    }
+    for robot, env_id in VELOCITY_IDS.items()
+}
 
 half_cheetah = functools.partial(make_velocity_env, "HalfCheetah")
 hopper = functools.partial(make_velocity_env, "Hopper")
@@ -57,18 +62,3 @@ walker2d = functools.partial(make_velocity_env, "Walker2d")
 ant = functools.partial(make_velocity_env, "Ant")
 humanoid = functools.partial(make_velocity_env, "Humanoid")
 swimmer = functools.partial(make_velocity_env, "Swimmer")
-
-
-def register_velocity_ids() -> None:
-    """Register the six ids with Gymnasium; existing ones are left alone."""
-    for robot, env_id in VELOCITY_IDS.items():
-        if env_id not in gym.registry:
-            gym.register(
-                id=env_id,
-                entry_point=f"{__name__}:make_robot",
-                max_episode_steps=1000,
-                kwargs={"robot": robot},
-                additional_wrappers=(
-                    WrapperSpec("VelocityCost", "spi_wrappers.cost.velocity:VelocityCost", kwargs={}),
-                ),
-            )
