@@ -7,11 +7,11 @@
 EnvPool is an extra: ``pip install "spi-plugins[envpool]"`` (Linux). It includes the Atari ROMs.
 """
 
-import difflib
 from typing import Any
 
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv
 from spi_plugins.errors import MissingDependencyError
+from spi_plugins.plugins import did_you_mean
 
 # The Atari settings of the paper's implementation, except its two switches. The limit is in agent steps.
 _ATARI = {
@@ -117,8 +117,7 @@ def _settings(
 
 def _check_id(env_id: str, known: list[str]) -> None:
     if env_id not in known:
-        close = difflib.get_close_matches(env_id, known, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        hint = did_you_mean(env_id, known)
         raise ValueError(f"env_id={env_id!r} is unknown to EnvPool.{hint} envpool.list_all_envs() lists all.")
 
 
@@ -126,6 +125,5 @@ def _check_fields(env_id: str, kwargs: dict[str, Any], fields: tuple[str, ...]) 
     allowed = sorted({*fields, *_MAKE_OPTIONS})
     for name in kwargs:
         if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, allowed)
             raise TypeError(f"{env_id!r} has no argument {name!r}.{hint} Allowed: {', '.join(allowed)}.")

@@ -6,10 +6,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
 
 from spi_integrations.safety_gymnasium import upstream
 from spi_integrations.safety_gymnasium.fast import FastTask
-from spi_integrations.safety_gymnasium.pictures import make_viewer
+from spi_integrations.safety_gymnasium.pictures import opengl_errors
 from spi_integrations.safety_gymnasium.robots import robot_class
 from spi_wrappers.registration import SAFETY_ROBOTS
 
@@ -31,7 +32,9 @@ class NavigationTask(upstream.BaseTask):  # type: ignore[misc]
         """The viewer of a render mode, made for the first picture."""
         if mode != "human" and mode not in self._viewers:
             size = self.model.vis.global_
-            self._viewers[mode] = make_viewer(self.model, self.data, size.offwidth, size.offheight)
+            with opengl_errors():
+                viewer = OffScreenViewer(self.model, self.data, size.offwidth, size.offheight)
+            self._viewers[mode] = viewer
         return super()._get_viewer(mode)
 
     def _obs_vision(self) -> Any:

@@ -3,10 +3,8 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import mujoco
-from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
 
 # The error depends on which library is missing.
 _NO_OPENGL = (mujoco.FatalError, RuntimeError, ImportError, AttributeError)
@@ -24,9 +22,3 @@ def opengl_errors() -> Iterator[None]:
             "and libgl1-mesa-dri) or MUJOCO_GL=osmesa (libosmesa6) in the environment before Python starts; "
             f"MUJOCO_GL is {setting}."
         ) from error
-
-
-def make_viewer(model: Any, data: Any, width: int, height: int) -> OffScreenViewer:
-    """Gymnasium's viewer without a window, of this size in pixels."""
-    with opengl_errors():
-        return OffScreenViewer(model, data, width, height)

@@ -5,25 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import Account, AccountHolder, Bools, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import AccountHolder, StepOutcome, StepRows, SummingAccount
 from spi_wrappers.cost.accounts.arguments import boolean
 from spi_wrappers.cost.accounts.multiplier import Multiplier, PIDGains
 from spi_wrappers.cost.shaping import raw_reward
 from spi_wrappers.cost.wrapper import CostWrapper
 
 
-class LagrangianAccount(Account):
+class LagrangianAccount(SummingAccount):
     """Prices the cost, and tells the multiplier what episodes cost."""
 
     def __init__(self, num_rows: int, *, multiplier: Multiplier, normalize: bool) -> None:
         super().__init__(num_rows)
         self.multiplier = multiplier
         self.normalize = boolean("normalize", normalize)
-        self.costs = np.zeros(num_rows)
-
-    def clear(self, rows: Bools) -> None:
-        """Begin new sums."""
-        self.costs = np.where(rows, 0.0, self.costs)
 
     def step(self, rows: StepRows) -> StepOutcome:
         """Shape the reward, and report the episodes that end."""

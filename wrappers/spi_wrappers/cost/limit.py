@@ -4,14 +4,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import Account, AccountHolder, Bools, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import Account, AccountHolder, StepOutcome, StepRows, SummingAccount
 from spi_wrappers.cost.accounts.arguments import real
 from spi_wrappers.cost.wrapper import CostWrapper
 
 Ending = Literal["terminate", "truncate"]
 
 
-class LimitAccount(Account):
+class LimitAccount(SummingAccount):
     """Ends episodes whose cumulative cost exceeds a limit."""
 
     may_end = True
@@ -23,11 +23,6 @@ class LimitAccount(Account):
             raise ValueError(f"mode must be 'terminate' or 'truncate', got {mode!r}.")
         self.mode = mode
         self.reward = None if reward is None else real("reward", reward)
-        self.costs = np.zeros(num_rows)
-
-    def clear(self, rows: Bools) -> None:
-        """Begin new sums."""
-        self.costs = np.where(rows, 0.0, self.costs)
 
     def step(self, rows: StepRows) -> StepOutcome:
         """End the episodes whose sum is now above the limit."""

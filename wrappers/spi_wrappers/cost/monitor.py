@@ -5,12 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from spi_wrappers.cost.accounts.account import UNCHANGED, Account, AccountHolder, Bools, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import (
+    UNCHANGED,
+    AccountHolder,
+    Bools,
+    StepOutcome,
+    StepRows,
+    SummingAccount,
+)
 from spi_wrappers.cost.accounts.arguments import real, whole
 from spi_wrappers.cost.wrapper import CostWrapper
 
 
-class MonitorAccount(Account):
+class MonitorAccount(SummingAccount):
     """Sums costs over episodes."""
 
     masks_itself = True
@@ -20,7 +27,6 @@ class MonitorAccount(Account):
         self.limit = None if limit is None else real("limit", limit, at_least=0.0)
         buffer_length = whole("buffer_length", buffer_length, at_least=1)
         self.stats_key = stats_key
-        self.costs = np.zeros(num_rows)
         self.lengths = np.zeros(num_rows, np.int64)
         self.cost_queue: deque[float] = deque(maxlen=buffer_length)
         self.violation_queue: deque[bool] = deque(maxlen=buffer_length)
@@ -28,7 +34,7 @@ class MonitorAccount(Account):
 
     def clear(self, rows: Bools) -> None:
         """Begin new sums."""
-        self.costs[rows] = 0.0
+        super().clear(rows)
         self.lengths[rows] = 0
 
     def step(self, rows: StepRows) -> StepOutcome:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from gymnasium.wrappers.utils import RunningMeanStd
 
-from spi_wrappers.cost.accounts.account import COST_KEY, Account, AccountHolder, Bools, StepOutcome, StepRows
+from spi_wrappers.cost.accounts.account import COST_KEY, AccountHolder, StepOutcome, StepRows, SummingAccount
 from spi_wrappers.cost.accounts.arguments import boolean, real
 from spi_wrappers.cost.wrapper import CostWrapper
 
 
-class NormalizeAccount(Account):
+class NormalizeAccount(SummingAccount):
     """Divides costs by the standard deviation of their discounted sums."""
 
     def __init__(self, num_rows: int, *, gamma: float, epsilon: float, update: bool) -> None:
@@ -20,19 +20,14 @@ class NormalizeAccount(Account):
         self.gamma = real("gamma", gamma, at_least=0.0, at_most=1.0)
         self.epsilon = real("epsilon", epsilon, above=0.0)
         self.update = boolean("update", update)
-        self.sums = np.zeros(num_rows)
         # As if it had seen one sample with variance 1, so that the variance is not near 0 at first.
         self.running: Any = RunningMeanStd(epsilon=1.0)  # type: ignore[no-untyped-call]
-
-    def clear(self, rows: Bools) -> None:
-        """Begin new sums."""
-        self.sums = np.where(rows, 0.0, self.sums)
 
     def step(self, rows: StepRows) -> StepOutcome:
         """Update the statistics and scale the costs."""
         if self.update:
-            self.sums = self.gamma * self.sums + rows.cost
-            if len(seen := self.sums if rows.live.all() else self.sums[rows.live]):
+            self.costs = self.gamma * self.costs + rows.cost
+            if len(seen := self.costs if rows.live.all() else self.costs[rows.live]):
                 self.running.update(seen)
         scale = math.sqrt(self.running.var + self.epsilon)
         return StepOutcome({COST_KEY: rows.cost / scale, "cost_raw": rows.cost.copy()})

@@ -26,10 +26,9 @@ from spi_wrappers.cost import (
 from spi_wrappers.cost.accounts import checks
 from spi_wrappers.cost.accounts.account import COST_KEY, Account, Bools, Floats, StepRows
 from spi_wrappers.cost.accounts.batches import row_of
-from spi_wrappers.cost.accounts.functions import FunctionOrName, function_of, name_of
 from spi_wrappers.cost.accounts.infos import Infos, put, row_of_infos
 from spi_wrappers.cost.accounts.rows import Step
-from spi_wrappers.cost.from_fn import CostFn, FnAccount, cost_of
+from spi_wrappers.cost.from_fn import CostFn, FnAccount, FunctionOrName, cost_of, function_of, name_of
 from spi_wrappers.cost.six_tuple import PlainRule, ToInfoRule, six_of
 from spi_wrappers.cost.vector_wrapper import CostVectorWrapper
 from spi_wrappers.vector.repeat import ActionRepeat

@@ -1,6 +1,5 @@
 """Actions of a vector environment that are repeated for several steps."""
 
-import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +59,8 @@ class ActionRepeat(RepeatRule, CostVectorWrapper):
         if self.account.repeat == 1:  # the environment resets rows by itself
             observations, reward, terminated, truncated, infos = self.env.step(actions)
         else:
-            observations, reward, terminated, truncated, infos = self._step_others(actions, waiting)
+            with held(self.env, waiting):
+                observations, reward, terminated, truncated, infos = self.env.step(actions)
             if waiting.any():
                 infos = without(infos, waiting)
         still = waiting
@@ -77,8 +77,10 @@ class ActionRepeat(RepeatRule, CostVectorWrapper):
         over = window.terminated | window.truncated
         still = over | waiting
         if not (self._next_step or self._same_step) and (over & ~window.early).any():
-            self._allow_steps(over & ~window.early)
-        observations, reward, terminated, truncated, infos = self._step_others(actions, still)
+            with held(self.env, over & ~window.early):  # DISABLED: it refuses to step rows that ended
+                reset_rows(self.env, over & ~window.early)
+        with held(self.env, still):
+            observations, reward, terminated, truncated, infos = self.env.step(actions)
         rows = np.flatnonzero(still)
         if len(rows):
             space = self.env.single_observation_space
@@ -104,21 +106,6 @@ class ActionRepeat(RepeatRule, CostVectorWrapper):
         if HELD_KEY in infos:  # a wrapper outside holds these rows
             live = live & ~mask_of(infos, HELD_KEY, self._size)
         return self._cost(VectorInfo(infos, self._size, final), infos, live, final)
-
-    def _step_others(self, actions: Any, still: Bools) -> Step:
-        with self._holding(still):
-            return self.env.step(actions)
-
-    def _allow_steps(self, rows: Bools) -> None:
-        """``DISABLED``: reset ended rows, because the environment refuses to step before that."""
-        with self._holding(rows):
-            reset_rows(self.env, rows)
-
-    def _holding(self, rows: Bools) -> contextlib.AbstractContextManager[None]:
-        base = self.env.unwrapped
-        if isinstance(base, SyncVectorEnv) and rows.any():
-            return held(base, rows)
-        return contextlib.nullcontext()
 
     def _fresh(self, window: _Window, waiting: Bools) -> tuple[Any, Infos]:
         """Observations and infos, after resetting the rows that continued unseen or waited."""

@@ -148,6 +148,19 @@ class Account:
         return UNCHANGED
 
 
+class SummingAccount(Account):
+    """Base of accounts that sum costs over the running episodes, in ``costs``, ``[n]``."""
+
+    def __init__(self, num_rows: int) -> None:
+        """Take the number of rows, n."""
+        super().__init__(num_rows)
+        self.costs = np.zeros(num_rows)
+
+    def clear(self, rows: Bools) -> None:
+        """Begin new sums."""
+        self.costs = np.where(rows, 0.0, self.costs)
+
+
 MakeAccount: TypeAlias = Callable[..., Account]
 
 

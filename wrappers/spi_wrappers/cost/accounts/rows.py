@@ -51,8 +51,7 @@ def step_and_reset(env: VectorEnv[Any, Any, Any], actions: Any, rows: Bools) -> 
     Environments other than ``SyncVectorEnv`` also step the rows before their reset, which consumes the random numbers
     of one transition.
     """
-    base = env.unwrapped
-    with held(base, rows) if isinstance(base, SyncVectorEnv) else contextlib.nullcontext():
+    with held(env, rows):
         _, reward, terminated, truncated, infos = env.step(actions)
     observations, fresh_infos = reset_rows(env, rows)
     infos = overlaid(infos, fresh_infos, rows)
@@ -73,15 +72,19 @@ class _Held:
 
 
 @contextlib.contextmanager
-def held(env: SyncVectorEnv, rows: Bools) -> Iterator[None]:
-    """Hold some rows while the others step; they return their last observation again.
+def held(env: VectorEnv[Any, Any, Any], rows: Bools) -> Iterator[None]:
+    """Hold some rows of a ``SyncVectorEnv`` while the others step; they return their last observation again.
 
-    A held row is not reset either, although ``env`` believes that it was.
+    A held row is not reset either, although the environment believes that it was.
     """
-    true = list(env.envs)
+    base = env.unwrapped
+    if not isinstance(base, SyncVectorEnv):
+        yield
+        return
+    true = list(base.envs)
     for row in np.flatnonzero(rows).tolist():
-        env.envs[row] = _Held(env._env_obs[row])  # type: ignore[call-overload]
+        base.envs[row] = _Held(base._env_obs[row])  # type: ignore[call-overload]
     try:
         yield
     finally:
-        env.envs[:] = true
+        base.envs[:] = true
