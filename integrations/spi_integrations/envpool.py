@@ -26,14 +26,8 @@ _DETERMINISTIC = {"repeat_action_probability": 0.0, "noop_max": 30}
 _STOCHASTIC = {"repeat_action_probability": 0.3, "noop_max": 60}
 
 # Arguments of envpool.make itself, which are not in an environment's config.
-_MAKE_OPTIONS = (
-    "from_pixels",
-    "render_camera_id",
-    "render_env_id",
-    "render_height",
-    "render_mode",
-    "render_width",
-)
+_RENDERING = ("camera_id", "env_id", "height", "mode", "width")
+_MAKE_OPTIONS = ("from_pixels", *(f"render_{name}" for name in _RENDERING))
 
 
 def make_vec(

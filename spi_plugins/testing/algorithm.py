@@ -6,6 +6,7 @@ import tempfile
 from typing import Any, cast
 
 import gymnasium
+import jax
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -120,7 +121,8 @@ def _check_prediction(model: BaseAlgorithm, observations: Any) -> None:
     again, _ = model.predict(observations, deterministic=True)
     require_equal(again, batch, f"{name}.predict(deterministic=True) must return the same actions twice.")
     for index in range(count):
-        action, _ = model.predict(_row(observations, index), deterministic=True)
+        one = jax.tree.map(lambda rows, index=index: rows[index], observations)
+        action, _ = model.predict(one, deterministic=True)
         # Products of one row and of many may differ in the last bits.
         require(
             np.allclose(action, batch[index], rtol=1e-4, atol=1e-6),
@@ -173,9 +175,3 @@ def _check_files(model: BaseAlgorithm, observations: Any, env_id: str, total_tim
         f"{name}.learn after load must add {total_timesteps} steps to {model.num_timesteps}, and is at "
         f"{resumed.num_timesteps}.",
     )
-
-
-def _row(observations: Any, index: int) -> Any:
-    if isinstance(observations, dict):
-        return {key: value[index] for key, value in observations.items()}
-    return observations[index]

@@ -56,7 +56,7 @@ class AccountVecEnv(VecEnvWrapper, AccountHolder):
     that of the new episode.
 
     Args:
-        venv: an environment with ``infos[i]["cost"]`` at each step.
+        venv: an environment with ``infos[i]["cost"]``, a finite number, at each step.
         **kwargs: of the account.
     """
 
@@ -127,13 +127,10 @@ class VecCostMonitor(MonitorRule, AccountVecEnv):
     seconds ``"t"`` are added, from the rewards as they arrive here.
 
     Args:
-        venv: an environment with ``infos[i]["cost"]`` at each step.
+        venv: an environment with ``infos[i]["cost"]``, a finite number, at each step.
         limit: an episode that costs more is a violation; not negative.
         buffer_length: number of episodes in ``cost_queue`` and ``violation_queue``.
         filename: of a log like ``VecMonitor``'s with a column ``c``, if any.
-
-    Raises:
-        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     def __init__(
@@ -197,7 +194,7 @@ class VecLagrangianReward(LagrangianRule, AccountVecEnv):
     Monitors go inside, so that ``info["episode"]["r"]`` is the environment's own return.
 
     Args:
-        venv: an environment with ``infos[i]["cost"]`` at each step.
+        venv: an environment with ``infos[i]["cost"]``, a finite number, at each step.
         limit: allowed undiscounted cost of an episode.
         lr: step size of gradient ascent, per unit of cost.
         pid: gains of the PID controller, instead of ``lr``.
@@ -205,9 +202,6 @@ class VecLagrangianReward(LagrangianRule, AccountVecEnv):
         maximum: upper bound of λ.
         normalize: divide by ``1 + λ``.
         multiplier: a ``Multiplier`` or its settings; replaces all arguments except ``normalize``.
-
-    Raises:
-        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     def __init__(
@@ -230,14 +224,13 @@ class VecSauteBudget(SauteRule, AccountVecEnv):
     """``spi_wrappers.SauteBudget`` for a ``VecEnv``: a budget for each environment.
 
     Args:
-        venv: an environment with ``infos[i]["cost"]`` at each step.
+        venv: an environment with ``infos[i]["cost"]``, a finite number, at each step.
         budget: allowed cost of an episode, above 0.
         gamma: discount of the cost in (0, 1].
         unsafe_reward: reward of a step without budget.
 
     Raises:
         TypeError: the observations cannot be extended.
-        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     def __init__(

@@ -79,9 +79,6 @@ class PPOLag(WrappingPPO):
         lagrange_state: a ``Multiplier.state_dict()`` to continue from; its limit is replaced by ``cost_limit``.
         **kwargs: ``PPO``'s other arguments.
 
-    Raises:
-        ValueError: at a step, the cost is missing or not a finite number.
-
     Attributes:
         multiplier: λ is its ``value``.
     """
@@ -194,7 +191,6 @@ class PPOSaute(WrappingPPO):
 
     Raises:
         TypeError: observations cannot be extended.
-        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (
@@ -246,7 +242,6 @@ class PPOEarly(WrappingPPO):
 
     Raises:
         TypeError: the environment cannot be wrapped.
-        ValueError: at a step, the cost is missing or not a finite number.
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (*PPO.stored_arguments, "cost_limit", "limit_reward")

@@ -62,21 +62,16 @@ def speed_limit(env: Any, threshold: float | None, axes: str | None) -> SpeedLim
     The robot is recognized by the id in the environment's spec (``"HalfCheetah-v5"``, ``"spi/VelocityAnt-v0"``) or
     that of a vector's first copy, or by the name of the class (EnvPool's ``GymHopper...``).
     """
-    known = None
-    for name in _names(env):
-        found = _ROBOT.search(name)
-        if found:
-            known = SPEED_LIMITS[found[0]]
-            break
-    if known is None and (threshold is None or axes is None):
-        raise ValueError(
-            f"VelocityCost knows the thresholds of {', '.join(SPEED_LIMITS)}; neither the id nor the class of {env} "
-            "names one of them. Pass threshold (meters per second) and axes ('x' or 'xy')."
+    if threshold is not None and axes is not None:
+        return SpeedLimit(threshold, axes)
+    for found in filter(None, map(_ROBOT.search, _names(env))):
+        known = SPEED_LIMITS[found[0]]
+        return SpeedLimit(
+            known.threshold if threshold is None else threshold, known.axes if axes is None else axes
         )
-    if known is None:
-        known = SpeedLimit(0.0, "x")
-    return SpeedLimit(
-        known.threshold if threshold is None else threshold, known.axes if axes is None else axes
+    raise ValueError(
+        f"VelocityCost knows the thresholds of {', '.join(SPEED_LIMITS)}; neither the id nor the class of {env} names "
+        "one of them. Pass threshold (meters per second) and axes ('x' or 'xy')."
     )
 
 

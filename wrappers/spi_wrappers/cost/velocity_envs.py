@@ -16,11 +16,7 @@ VELOCITY_IDS = {robot: f"spi/Velocity{robot}-v0" for robot in _ROBOTS}
 
 
 def make_robot(robot: str, **kwargs: Any) -> gym.Env[Any, Any]:
-    """Make Gymnasium's environment of a robot, without time limit and cost.
-
-    Args:
-        robot: ``"HalfCheetah"``, ``"Hopper"``, ``"Walker2d"``, ``"Ant"``, ``"Humanoid"`` or ``"Swimmer"``.
-        **kwargs: of its class in ``gymnasium.envs.mujoco``.
+    """Make Gymnasium's environment of a robot, such as ``"HalfCheetah"``, without time limit and cost.
 
     Raises:
         DependencyNotInstalled: MuJoCo, or what else Gymnasium needs for it, is not installed.

@@ -103,7 +103,7 @@ class DreamEnv(DreamFace, FunctionalGymEnv):
 
 
 class DreamVectorEnv(DreamFace, FunctionalVectorEnv):
-    """``num_envs`` dreams in one program, with the same episodes as ``DreamEnv`` with the same seeds.
+    """``num_envs`` dreams in one program, with the episodes (and errors) of ``DreamEnv`` with the same seeds.
 
     Args:
         num_envs: number of dreams.
@@ -111,11 +111,6 @@ class DreamVectorEnv(DreamFace, FunctionalVectorEnv):
         autoreset_mode: any of Gymnasium's, as in ``FunctionalVectorEnv``.
         render_mode: as in ``DreamEnv``.
         **options: as in ``DreamEnv``.
-
-    Raises:
-        FileNotFoundError: there is no such file or name.
-        ModelFileError: the file is damaged.
-        ValueError: an option is out of range, or the model lacks what it needs.
     """
 
     def __init__(

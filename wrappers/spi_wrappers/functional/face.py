@@ -3,7 +3,7 @@
 import abc
 import pkgutil
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -112,16 +112,8 @@ class Face:
 def build(env: str | FunctionalEnv, kwargs: dict[str, Any]) -> FunctionalEnv:
     """Make what a face is made from, and is made from again after pickling.
 
-    Args:
-        env: a functional environment, a registered name, or ``"module:attribute"`` of an environment or factory.
-        kwargs: for the factory behind the name.
-
-    Raises:
-        TypeError: ``env`` is not a functional environment and does not name one, or it is an object and there
-            are also arguments.
-        ValueError: the module does not have the attribute.
-        ImportError: there is no such module.
-        UnknownPluginError: nothing is registered under the name.
+    ``env`` is a functional environment, a registered name, or ``"module:attribute"`` of an environment or of a factory;
+    ``kwargs`` are for the factory behind a name.
     """
     made: Any = env
     if isinstance(env, str) and ":" not in env:
@@ -177,22 +169,18 @@ def check_actions(spec: ActionSpec, actions: Any, num_envs: int) -> NDArray[Any]
     return array.astype(np.int32)
 
 
-class Seeds(NamedTuple):
-    """Keys for the environments that were given a seed."""
-
-    seeded: NDArray[np.bool_]  # [B]
-    key_data: NDArray[np.uint32]  # [B, 2], arbitrary where not seeded
-
-
 def draw_key_data(rng: np.random.Generator) -> NDArray[np.uint32]:
     """Draw the data of one key, uint32 ``[2]``."""
     return rng.integers(2**32, size=2, dtype=np.uint32)
 
 
-def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Seeds:
-    """Make keys from the ``seed`` of ``VectorEnv.reset``: the same as single environments make.
+def read_seeds(
+    seed: int | Sequence[int | None] | None, num_envs: int
+) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+    """Which rows have a seed, bool ``[B]``, and the data of their keys, uint32 ``[B, 2]``.
 
-    The i-th of ``num_envs`` environments gets ``seed + i``, or the i-th of a sequence.
+    From the ``seed`` of ``VectorEnv.reset``: row i gets ``seed + i``, or the i-th of a sequence; the keys are those of
+    single environments.
     """
     if seed is None or isinstance(seed, int):
         each: Sequence[int | None] = [None if seed is None else seed + i for i in range(num_envs)]
@@ -204,7 +192,7 @@ def read_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Seeds:
     for i, value in enumerate(each):
         if value is not None:
             key_data[i] = draw_key_data(seeding.np_random(value)[0])
-    return Seeds(np.array([value is not None for value in each]), key_data)
+    return np.array([value is not None for value in each]), key_data
 
 
 def read_reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:

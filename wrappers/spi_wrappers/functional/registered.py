@@ -12,16 +12,7 @@ from spi_wrappers.functional.vector_env import FunctionalVectorEnv
 
 
 def make_registered(env: str, render_mode: str | None = None, **env_kwargs: Any) -> gymnasium.Env[Any, Any]:
-    """Make one environment.
-
-    Args:
-        env: its registered name.
-        render_mode: of Gymnasium.
-        **env_kwargs: for the plugin's factory.
-
-    Raises:
-        UnknownPluginError: nothing is registered under the name.
-    """
+    """Make one environment by its registered name; ``env_kwargs`` are for the plugin's factory."""
     if isinstance(plugins.make_env(env, **env_kwargs), FunctionalEnv):
         return FunctionalGymEnv(env, render_mode, **env_kwargs)
     rendering = {} if render_mode is None else {"render_mode": render_mode}
@@ -37,14 +28,9 @@ def make_registered_vec(
     render_mode: str | None = None,
     **env_kwargs: Any,
 ) -> VectorEnv[Any, Any, Any]:
-    """Make a vector environment: one program of functional ones, a ``SyncVectorEnv`` of others.
+    """Make a vector environment by its registered name: one program of functional ones, a ``SyncVectorEnv`` of others.
 
-    Args:
-        env: the registered name.
-        num_envs: number of copies.
-        autoreset_mode: of Gymnasium.
-        render_mode: of Gymnasium.
-        **env_kwargs: for the plugin's factory.
+    ``env_kwargs`` are for the plugin's factory.
     """
     if isinstance(plugins.make_env(env, **env_kwargs), FunctionalEnv):
         return FunctionalVectorEnv(

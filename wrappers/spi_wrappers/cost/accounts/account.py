@@ -4,7 +4,6 @@ A single environment has one row, a vector environment one for each copy. ``Cost
 translate between environments and rows; an account only sees transitions and restarts, whatever the autoreset mode.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
@@ -141,7 +140,7 @@ class Account:
     def restart(self, rows: Bools, info: InfoRows) -> RestartOutcome:
         """Begin new episodes where ``rows``, bool ``[n]``, is true."""
         self.clear(rows)
-        return _zero_cost(self.num_rows) if self.zero_at_reset else RESTARTED
+        return RestartOutcome({COST_KEY: np.zeros(self.num_rows)}) if self.zero_at_reset else RESTARTED
 
     def step(self, rows: StepRows) -> StepOutcome:
         """Account for one step. The arrays of ``rows`` must not be modified."""
@@ -189,10 +188,3 @@ class AccountHolder:
     @property
     def _name(self) -> str:
         return type(self).__name__
-
-
-@functools.lru_cache(maxsize=64)
-def _zero_cost(num_rows: int) -> RestartOutcome:
-    zeros = np.zeros(num_rows)
-    zeros.flags.writeable = False
-    return RestartOutcome(info={COST_KEY: zeros})

@@ -48,12 +48,7 @@ class PIDGains:
 
     @classmethod
     def read(cls, pid: "PIDGains | Mapping[str, float]") -> "PIDGains":
-        """Gains from a mapping of some of them by name, or as they are.
-
-        Raises:
-            TypeError: it is neither.
-            ValueError: a name is unknown.
-        """
+        """Gains from a mapping of some of them by name, or as they are."""
         if isinstance(pid, cls):
             return pid
         if not isinstance(pid, Mapping):
@@ -142,21 +137,14 @@ class Multiplier:
         return self._value
 
     def set(self, value: float) -> None:
-        """Set λ; later updates continue from there.
-
-        Raises:
-            ValueError: it is not finite, negative or above ``maximum``.
-        """
+        """Set λ, from 0 to ``maximum``; later updates continue from there."""
         self._value = self._integral = real("the multiplier", value, at_least=0.0, at_most=self._maximum)
 
     def observe(self, costs: ArrayLike) -> None:
         """Record episodes that ended at the same time, and update unless ``manual``; ignored while ``frozen``.
 
         Args:
-            costs: their undiscounted costs, float ``[n]`` or one float; may be empty.
-
-        Raises:
-            ValueError: a cost is not finite.
+            costs: their undiscounted costs, finite, float ``[n]`` or one float; may be empty.
         """
         ended: list[float] = np.asarray(costs, np.float64).reshape(-1).tolist()
         if not all(map(math.isfinite, ended)):
