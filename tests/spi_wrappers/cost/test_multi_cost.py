@@ -166,12 +166,12 @@ def test_bad_arguments_are_named(kwargs, error, message, vector):
         (
             lambda: RandomCosts(spoil=lambda step, info: info.update(cost_terms={"a": float("nan")})),
             {},
-            "MultiCost needs finite",
+            r"MultiCost needs info.*'a'\] to be finite",
         ),
         (
             lambda: RandomCosts(spoil=lambda step, info: info.update(cost_terms={"a": np.ones(2)})),
             {},
-            "MultiCost needs numbers",
+            r"MultiCost needs info.*'a'\] to be numbers",
         ),
     ],
 )
