@@ -73,8 +73,6 @@ class OnPolicyAgent(NamedTuple):
         predict: ``(params, obs, key, deterministic) -> env_action``, with a static ``deterministic``.
         value: ``(params, obs) -> [B]``.
         update: ``(state, rollout, learning_rate, clip_range) -> (state, metrics)``, an ``OnPolicyMetrics``.
-        policy: the networks behind it.
-        world_model: the latent model, or ``None``.
     """
 
     init: Callable[[Array], Any]

@@ -50,9 +50,6 @@ class PlanningAgent(NamedTuple):
     """Pure functions; wrap them in ``jit`` where they are called.
 
     Attributes:
-        config: the settings.
-        world: the world model.
-        planner: chooses the actions.
         init: ``(key) -> SPOWLState``.
         init_plan: ``(n_envs) -> plan state`` of that many environments, at the start of episodes.
         act: ``(params, obs, plan_state, episode_start, key, *, deterministic) -> (action, plan_state, metrics)`` for

@@ -36,13 +36,8 @@ def fit(
 ) -> tuple[Params, dict[str, float]]:
     """Fit all parts of a world model to what a buffer holds, by ``n_updates`` gradient steps.
 
-    Args:
-        world: of a kind that can be fitted alone.
-        buffer: see ``buffers``; actions as ``actions.stored_action`` returns them.
-        key: for initial parameters and batches.
-        n_updates: gradient steps.
-        learning_rate: of all parts.
-        on_progress: called with the steps so far and the last losses, about every hundred steps.
+    The buffer is one of ``buffers``, its actions as ``actions.stored_action`` returns them. The key is for initial
+    parameters and batches. ``on_progress`` gets the steps so far and the last losses, about every hundred steps.
 
     Returns:
         The parameters, and the means of the losses over the last hundred steps.

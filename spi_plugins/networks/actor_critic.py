@@ -77,7 +77,6 @@ class ActorCritic(NamedTuple):
         latent: ``(params, features) -> z``, ``[B, *latent_shape]``.
         evaluate: ``(params, obs, features, z) -> Evaluation``.
         value: ``(params, obs) -> [B]``, the critic alone.
-        latent_shape: shape of one latent state.
         judge: ``(params, z) -> Evaluation`` from latent states; ``None`` if the critic needs the observation.
     """
 

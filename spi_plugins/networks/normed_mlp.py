@@ -45,7 +45,12 @@ def _to_rows(parameter: Float[Array, "*e I"]) -> Array:
 
 
 class NormedMLP(nnx.Module):
-    """Blocks of affine map, dropout (in the first one), layer norm and mish; the last is affine or ends in SimNorm."""
+    """Blocks of affine map, dropout (in the first one), layer norm and mish; the last is affine or ends in SimNorm.
+
+    ``members`` is the size of an ensemble; ``None`` for a single network without a member axis. ``dropout`` is the
+    probability of zeroing an output of the first affine map in training, ``simnorm_dim`` the group size of SimNorm in
+    the last block, which is affine without it. ``zero_last`` starts the last kernel with 0.
+    """
 
     def __init__(
         self,
@@ -59,18 +64,6 @@ class NormedMLP(nnx.Module):
         zero_last: bool = False,
         rngs: nnx.Rngs,
     ):
-        """Draw the weights.
-
-        Args:
-            n_in: width of the input.
-            hidden: widths of the blocks with mish.
-            n_out: width of the output.
-            members: size of the ensemble; ``None`` for a single network without a member axis.
-            dropout: probability of zeroing an output of the first affine map in training.
-            simnorm_dim: group size of SimNorm in the last block; ``None`` for an affine one.
-            zero_last: initialize the last kernel with 0.
-            rngs: source of the weights.
-        """
         self.n_layers = len(hidden) + 1
         self.dropout = dropout
         self.simnorm_dim = simnorm_dim

@@ -73,7 +73,6 @@ class DeepMDP(NamedTuple):
         penalty: ``(params, z, action, key) -> scalar``, the mean squared gradient norm of the predicted next latent and
             reward, with respect to the latent and the action vector; 0 if ``lipschitz`` or categorical. The caller
             multiplies by the coefficient.
-        config: the settings.
     """
 
     init: Callable[[PRNGKeyArray], Params]

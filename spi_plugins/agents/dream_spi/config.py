@@ -47,13 +47,9 @@ class ReplayConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DreamSPIConfig(Config):
-    """Settings of an update in two phases. The defaults are the official ones.
+    """Settings of an update in two phases. The defaults are the official ones."""
 
-    Attributes:
-        real: the phase on real steps; its discounts, coefficients and gradient bound also hold in dreams.
-        replay: past rollouts to learn from as well; ``None`` for none.
-    """
-
+    # The phase on real steps; its discounts, coefficients and gradient bound also hold in dreams.
     real: DeepSPIConfig = DeepSPIConfig()  # noqa: RUF009  frozen
     dyna: bool = hyperparameter(False, "Let actor and critic learn from real steps as well")
     imagination_horizon: int = hyperparameter(8, "Steps of a dream", low=1)
@@ -64,7 +60,7 @@ class DreamSPIConfig(Config):
         False,
         "Discount what follows by the predicted probability of termination; otherwise termination is sampled",
     )
-    replay: ReplayConfig | None = None
+    replay: ReplayConfig | None = None  # past rollouts to learn from as well
 
     def __post_init__(self) -> None:
         super().__post_init__()

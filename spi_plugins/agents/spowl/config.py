@@ -13,11 +13,7 @@ OFFICIAL_ERRORS = ("official_consistency", "official_scale", "official_boundarie
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SPOWLConfig(Config):
-    """Settings of the update. The defaults are the published code's without its errors.
-
-    Attributes:
-        model: the world model.
-    """
+    """Settings of the update. The defaults are the published code's without its errors."""
 
     model: TDMPCConfig = dataclasses.field(default_factory=TDMPCConfig)
     batch_size: int = hyperparameter(256, "Windows in a gradient step", low=1)
