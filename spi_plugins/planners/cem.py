@@ -20,10 +20,6 @@ from spi_plugins.planners.search import Recipe, make_search_planner
 class CEMConfig(GaussianConfig):
     """Settings of ``cem``."""
 
-    def search(self) -> SearchConfig:
-        """The settings of the shared loop, without sequences from a policy."""
-        return SearchConfig(num_prior=0, **dataclasses.asdict(self))
-
 
 def select_equal(estimate: Estimate, num_elites: int) -> Selection:
     """Select the highest returns, with equal weights."""
@@ -39,7 +35,7 @@ def make_cem(**settings: Any) -> Planner:
     config = configured(CEMConfig, settings)
     recipe = Recipe(
         name="cem",
-        config=config.search(),
+        config=SearchConfig(num_prior=0, **dataclasses.asdict(config)),  # no sequences from a policy
         select=lambda estimate: select_equal(estimate, config.num_elites),
         executes="mean",
     )
