@@ -125,7 +125,7 @@ def write_archive(
             archive.writestr(name, text)
 
 
-def write_atomically(path: pathlib.Path, content: memoryview) -> None:
+def write_atomically(path: pathlib.Path, content: memoryview | bytes) -> None:
     """Write a file so that a killed process leaves the old one or the new one; missing folders are created."""
     with replacing(path) as file:
         file.write(content)

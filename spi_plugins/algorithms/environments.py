@@ -27,7 +27,7 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
         ValueError: it is closed, has spaces that no network can read, or ``n_envs`` does not fit.
     """
     if n_envs is not None:
-        check_integer("n_envs", n_envs, low=1)
+        check_integer("n_envs", n_envs, low=1, high=2**20)
     if isinstance(env, FunctionalEnv):
         vec_env: VecEnv = FunctionalVecEnv(env, n_envs or DEFAULT_COPIES, seed=seed)
     else:

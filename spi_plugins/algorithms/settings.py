@@ -15,9 +15,12 @@ class ShellSettings:
     """What every algorithm takes."""
 
     n_envs: int | None = hyperparameter(
-        None, "Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1)", low=1
+        None,
+        "Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1)",
+        low=1,
+        high=2**20,
     )
-    stats_window_size: int = hyperparameter(100, "Episodes in the log's running means", low=1)
+    stats_window_size: int = hyperparameter(100, "Episodes in the log's running means", low=1, high=10**9)
     tensorboard_log: str | None = hyperparameter(None, "Folder for TensorBoard logs, if any")
     policy_kwargs: dict[str, Any] | None = hyperparameter(
         None,

@@ -125,16 +125,16 @@ class StoredAlgorithm(BaseAlgorithm):
 
     def _check_shapes(self, state: PyTree) -> None:
         """Refuse a state, of which only shapes are known, that memory or the file being loaded do not allow."""
+        if self._file is not None:
+            stored = _by_group(self._file)
+            for name, group in self._parameter_groups(state).items():
+                check_arrays(group, stored.get(name, {}), what=f"The parameters of {name!r}")
         size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
         if size > device_bytes(self.jax_device):
             raise ValueError(
                 f"The networks and what they learn with take {size} bytes, more than the memory of "
                 f"{self.jax_device}; make policy_kwargs or other sizes smaller."
             )
-        if self._file is not None:
-            stored = _by_group(self._file)
-            for name, group in self._parameter_groups(state).items():
-                check_arrays(group, stored.get(name, {}), what=f"The parameters of {name!r}")
 
     def _put_state(self, state: PyTree) -> None:
         self._agent_state = jax.device_put(state, self.jax_device)

@@ -1,13 +1,15 @@
 """``progress.csv``, as Stable-Baselines3 writes it, but able to continue an existing file."""
 
 import csv
-import os
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
+
+from spi_plugins.archive import write_atomically
 
 STEPS = "time/total_timesteps"
 
@@ -50,13 +52,11 @@ class ProgressFile(KVWriter):
         """Do nothing: the file is closed between rows."""
 
     def _rewrite(self, rows: Sequence[Mapping[str, str]]) -> None:
-        # Replaced at once, so that no reader finds half a file, even if the process is killed.
-        temporary = self.path.with_suffix(".csv.tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._keys)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._keys)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path, text.getvalue().encode())
 
 
 def read_progress(path: pathlib.Path) -> list[dict[str, str]]:

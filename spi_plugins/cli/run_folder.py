@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from spi_plugins import __version__
+from spi_plugins.archive import write_atomically
 from spi_plugins.cli.arguments import CommandError, to_json
 from spi_plugins.plugins.registry import describe
 
@@ -93,7 +94,7 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write ``config.json``."""
-        self.config.write_text(to_json(dataclasses.asdict(config)) + "\n")
+        write_atomically(self.config, f"{to_json(dataclasses.asdict(config))}\n".encode())
 
     def read_config(self) -> RunConfig:
         """Read ``config.json``.
@@ -102,7 +103,7 @@ class RunFolder:
             CommandError: the file is missing, or is not the configuration of a run.
         """
         try:
-            fields = json.loads(self.config.read_text())
+            fields = json.loads(self.config.read_text("utf-8"))
             callbacks = tuple((str(name), {**kwargs}) for name, kwargs in fields.pop("callbacks"))
             return RunConfig(callbacks=callbacks, **fields)
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
@@ -123,7 +124,8 @@ class RunFolder:
         _, text = get_system_info(print_info=False)
         devices = ", ".join(map(str, jax.devices()))
         ours = f"- spi-plugins: {__version__}\n- JAX: {jax.__version__} on {devices}\n"
-        (self.path / "system_info.txt").write_text(f"{text}{ours}- Machine: {platform.machine()}\n")
+        text += f"{ours}- Machine: {platform.machine()}\n"
+        write_atomically(self.path / "system_info.txt", text.encode())
 
 
 def new_run_folder(root: pathlib.Path, algorithm: str, env: str) -> RunFolder:

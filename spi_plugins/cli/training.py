@@ -20,6 +20,7 @@ from stable_baselines3.common.callbacks import (
 from stable_baselines3.common.logger import HumanOutputFormat, KVWriter, Logger, TensorBoardOutputFormat
 
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
+from spi_plugins.archive import write_atomically
 from spi_plugins.cli.arguments import RunError, to_json
 from spi_plugins.cli.curve import draw_curve
 from spi_plugins.cli.dispatch import INTERRUPTED
@@ -185,7 +186,7 @@ def _evaluate(folder: RunFolder, config: RunConfig) -> None:
     task = EvaluationTask(config.env, config.env_kwargs, config.eval_episodes, deterministic=None, seed=seed)
     _say(f"Evaluating {config.eval_episodes} episode{'s' if config.eval_episodes > 1 else ''} ...")
     result = evaluate(config.algorithm, folder.model, task, trusted=True)
-    folder.evaluation.write_text(to_json(result._asdict()) + "\n")
+    write_atomically(folder.evaluation, f"{to_json(result._asdict())}\n".encode())
     _say(f"{result}.")
 
 

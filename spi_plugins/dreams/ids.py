@@ -16,6 +16,8 @@ from spi_plugins.archive import existing_file, write_atomically
 
 #: The dream that takes its model as an argument.
 DREAM_ID = "spi/Dream-v0"
+# No list of names and paths is that long.
+_MAX_BYTES = 2**24
 DREAM_ENTRY = "spi_wrappers.dream:DreamEnv"
 _ENTRY: dict[str, Any] = {
     "entry_point": DREAM_ENTRY,
@@ -113,6 +115,8 @@ def remembered_dreams() -> dict[str, dict[str, Any]]:
     if not file.is_file():
         return {}
     try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
         stored = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged: {error}. Fix or delete it.") from error
@@ -162,7 +166,7 @@ def forget_dream(name: str) -> None:
 
 def _write(dreams: dict[str, dict[str, Any]]) -> None:
     text = json.dumps(dreams, indent=1, sort_keys=True) + "\n"
-    write_atomically(dreams_file(), memoryview(text.encode()))
+    write_atomically(dreams_file(), text.encode())
 
 
 def register_remembered_dreams() -> None:

@@ -2,15 +2,14 @@
 
 import base64
 import io
-import json
 import os
 import pickle
 import warnings
-import zipfile
 
 import numpy as np
 import pytest
 import stable_baselines3
+from edited_files import edit
 from gymnasium import spaces
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -166,19 +165,6 @@ def test_a_policy_of_ones_own_is_named_at_load(tmp_path):
         assert loaded.get_parameters()["policy"]["actor/dense/kernel"].shape == (3, 2)
 
 
-def rewrite(path, *, data=None, leave_out=(), entries=()):
-    """Change a model file: edit its description, leave entries out, replace or add some."""
-    with zipfile.ZipFile(path) as archive:
-        content = {name: archive.read(name) for name in archive.namelist() if name not in leave_out}
-    if data is not None:
-        description = json.loads(content["data"])
-        data(description)
-        content["data"] = json.dumps(description).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, value in {**content, **dict(entries)}.items():
-            archive.writestr(name, value)
-
-
 class Bomb:
     """Unpickling one creates a file."""
 
@@ -193,18 +179,18 @@ def test_pickles_in_a_file_are_never_executed(trained, path, tmp_path):
     armed = pickle.dumps(Bomb(tmp_path / "boom"))
     pickle.loads(pickle.dumps(Bomb(tmp_path / "proof")))
     assert (tmp_path / "proof").exists()  # the bomb works
-    rewrite(path, entries={"policy.pth": armed, "pytorch_variables.pth": armed, "extra.pkl": armed})
+    edit(path, entries={"policy.pth": armed, "pytorch_variables.pth": armed, "extra.pkl": armed})
     PPO.load(path)  # entries that are none of ours are not even read
     objects = io.BytesIO()
     np.savez(objects, **{"run/key": np.array([Bomb(tmp_path / "boom")], dtype=object)})
     for name, content in (("data", armed), ("state.npz", armed), ("state.npz", objects.getvalue())):
-        rewrite(path, entries={name: content})
+        edit(path, entries={name: content})
         with pytest.raises(ModelFileError, match="is damaged or not a model file"):
             PPO.load(path)
         trained.save(path)
     # SB3 would unpickle this value of its JSON.
     bomb = {":type:": "<class 'Bomb'>", ":serialized:": base64.b64encode(armed).decode()}
-    rewrite(path, data=lambda d: d["arguments"].update(policy_kwargs=bomb))
+    edit(path, data=lambda d: d["arguments"].update(policy_kwargs=bomb))
     with pytest.raises(ModelFileError, match=r"model\.zip is damaged.*policy_kwargs has unknown keys"):
         PPO.load(path)
     assert not (tmp_path / "boom").exists()
@@ -250,7 +236,7 @@ def test_a_flipped_byte_is_noticed(path):
     ],
 )
 def test_garbled_descriptions_are_refused(path, change, message):
-    rewrite(path, **change)
+    edit(path, **change)
     with pytest.raises(ModelFileError, match=message):
         PPO.load(path)
 
@@ -280,5 +266,5 @@ def test_an_environment_with_other_spaces_is_refused(path):
 
 
 def test_an_argument_that_came_after_the_file_has_its_default(path):
-    rewrite(path, data=lambda d: d["arguments"].pop("gae_lambda"))
+    edit(path, data=lambda d: d["arguments"].pop("gae_lambda"))
     assert PPO.load(path).gae_lambda == 0.95

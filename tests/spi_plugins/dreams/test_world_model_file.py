@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from edited_files import edit, leaves, replace
 from tiny_models import tiny_deep_spi, tiny_ppo, tiny_spowl, tiny_tdmpc2
 from tiny_worlds import tiny_world
 
@@ -23,17 +24,6 @@ def path(tmp_path):
     file = tmp_path / "world.zip"
     tiny_world().save(file)
     return file
-
-
-def rewrite(path, change):
-    """The file with its description changed."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    data = json.loads(entries["data"])
-    change(data)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in {**entries, "data": json.dumps(data)}.items():
-            archive.writestr(name, content)
 
 
 def test_what_is_saved_is_loaded(path):
@@ -101,7 +91,7 @@ def test_a_file_keeps_few_starts_and_the_first_ones_of_episodes():
     ],
 )
 def test_a_damaged_description_is_an_error_that_says_where(path, change, message):
-    rewrite(path, change)
+    edit(path, data=change)
     with pytest.raises(ModelFileError, match=message):
         spi_plugins.load_world_model(path)
 
@@ -184,3 +174,64 @@ def test_planners_take_a_stored_world(tmp_path):
 def test_gymnasium_is_not_needed_to_be_told_the_model_twice(path):
     env = gymnasium.make("spi/Dream-v0", model=str(path))
     assert env.spec.kwargs == {"model": str(path)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arrays": lambda a: a["starts"].fill(np.nan)}, "not finite"),
+        ({"arrays": lambda a: a.update(starts=a["starts"][:0], first=a["first"][:0])}, "no start states"),
+        ({"data": lambda d: d.update(latent_low=float("nan"))}, "not finite"),
+        ({"data": lambda d: d["settings"].update(hidden=[10**6, 10**6])}, "do not fit this model"),
+        ({"data": lambda d: d["observation_space"].update(shape=[10**9])}, "a space of 4000000000 bytes"),
+        ({"data": lambda d: d["decoded_space"].update(shape=[10**9])}, "a space of 4000000000 bytes"),
+        (
+            {
+                "data": lambda d: d.update(
+                    action_space={"type": "Discrete", "n": -1, "start": 0, "dtype": "int64"}
+                )
+            },
+            "garbled",
+        ),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(path, changes, message):
+    edit(path, **changes)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        spi_plugins.load_world_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(path):
+    stored = tiny_world()
+    fitted = stored.fitted._replace(params=jax.tree.map(lambda x: x * jnp.nan, stored.fitted.params))
+    with pytest.raises(ValueError, match=r"params/.* holds NaN or infinity"):
+        stored._replace(fitted=fitted).save(path)
+    spi_plugins.load_world_model(path)  # the file that was there
+    name = "params/cost"
+
+    def spoil(arrays):
+        nonlocal name
+        name = next(key for key in arrays if key.startswith("params/"))
+        arrays[name] = arrays[name] * np.nan
+
+    edit(path, arrays=spoil)
+    with pytest.raises(ModelFileError, match=r"parameters .* holds NaN or infinity") as caught:
+        spi_plugins.load_world_model(path)
+    assert name.removeprefix("params/") in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_garbled_values_raise_the_documented_error_or_none(path):
+    with zipfile.ZipFile(path) as archive:
+        paths = list(leaves(json.loads(archive.read("data"))))
+    content = path.read_bytes()
+    for number, value in enumerate((None, "x", -1, 10**30, [])):
+        for keys in paths[number::5]:
+            path.write_bytes(content)
+            edit(path, data=lambda d, keys=keys, value=value: replace(d, keys, value))
+            try:
+                spi_plugins.load_world_model(path)
+            except ModelFileError as error:
+                if str(path) not in str(error):
+                    raise
