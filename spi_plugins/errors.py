@@ -7,7 +7,7 @@
     │   ├── UnknownPluginError (KeyError)         nothing is registered under that name
     │   ├── DuplicatePluginError (ValueError)     two plugins claim the same name
     │   └── PluginLoadError (ImportError)         a plugin, or what it registered, cannot be imported
-    ├── ModelFileError                            a file is damaged, not a model file, or from a newer version
+    ├── ModelFileError (ValueError)               a file is damaged, not a model file, or from a newer version
     ├── EnvironmentNotSupportedError (ValueError) an environment's kind or space is not supported
     └── MissingDependencyError (ImportError)      an optional package is not installed; names the pip command
 
@@ -40,11 +40,8 @@ class PluginLoadError(PluginError, ImportError):
     """A plugin, or a target that it registered, cannot be imported; the message names plugin and distribution."""
 
 
-class ModelFileError(SPIError):
-    """A file is damaged, is not a model file, or was written by a newer version.
-
-    Not a ``ValueError``: Stable-Baselines3 would mistake one from ``set_parameters`` for an old DQN file and hide it.
-    """
+class ModelFileError(SPIError, ValueError):
+    """A file is damaged, is not a model file, or was written by a newer version; or arrays do not fit a model."""
 
 
 class EnvironmentNotSupportedError(SPIError, ValueError):

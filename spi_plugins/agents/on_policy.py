@@ -72,6 +72,7 @@ class OnPolicyAgent(NamedTuple):
         act: ``(params, obs, key) -> Act``, sampled.
         predict: ``(params, obs, key, deterministic) -> env_action``, with a static ``deterministic``.
         value: ``(params, obs) -> [B]``.
+        evaluate: ``(params, obs, sampled action) -> (value, log_prob, entropy)``, each ``[B]``.
         update: ``(state, rollout, learning_rate, clip_range) -> (state, metrics)``, an ``OnPolicyMetrics``.
     """
 
@@ -79,6 +80,7 @@ class OnPolicyAgent(NamedTuple):
     act: Callable[[Params, Observation, Array], Act]
     predict: Callable[..., Array]
     value: Callable[[Params, Observation], Array]
+    evaluate: Callable[[Params, Observation, Array], tuple[Array, Array, Array]]
     update: Callable[..., tuple[Any, Any]]
     policy: ActorCritic
     world_model: DeepMDP | None
@@ -115,4 +117,8 @@ def make_agent(
     def value(params: Params, obs: Observation) -> Array:
         return parts.policy.value(params["policy"], obs)
 
-    return OnPolicyAgent(init, act, predict, value, update, parts.policy, parts.world_model)
+    def evaluate_actions(params: Params, obs: Observation, action: Array) -> tuple[Array, Array, Array]:
+        out = evaluate(parts, params, obs)
+        return out.value, distribution.log_prob(out.parameters, action), distribution.entropy(out.parameters)
+
+    return OnPolicyAgent(init, act, predict, value, evaluate_actions, update, parts.policy, parts.world_model)

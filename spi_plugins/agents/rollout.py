@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyState
+from spi_plugins.agents.on_policy import Act, OnPolicyAgent, OnPolicyState
 from spi_plugins.types import Observation, Params, PyTree, Rollout
 
 
@@ -61,12 +61,13 @@ def init_storage(agent: OnPolicyAgent, params: Params, obs: Observation, n_steps
 
 def act_into(
     agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation
-) -> tuple[Storage, Array]:
-    """Store the observations, decide, and return the environments' actions.
+) -> tuple[Storage, tuple[Array, Array, Array]]:
+    """Store the observations and decide; also return the environments' actions, the values and the log-probabilities.
 
     Jit with ``storage`` donated: its rows are then written in place.
     """
-    return decide_into(agent, params, _with_obs(storage, obs, storage.t), obs)
+    storage, act = decide_into(agent, params, _with_obs(storage, obs, storage.t), obs)
+    return storage, (act.env_action, act.value, act.log_prob)
 
 
 def _with_obs(storage: Storage, obs: Observation, row: Array | int) -> Storage:
@@ -75,8 +76,8 @@ def _with_obs(storage: Storage, obs: Observation, row: Array | int) -> Storage:
 
 def decide_into(
     agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation
-) -> tuple[Storage, Array]:
-    """``act_into`` where row ``t`` holds the observation already."""
+) -> tuple[Storage, Act]:
+    """Decide where row ``t`` holds the observation already."""
     key, act_key = jax.random.split(storage.key)
     act = agent.act(params, obs, act_key)
     t = storage.t
@@ -87,7 +88,7 @@ def decide_into(
         value=storage.value.at[t].set(act.value),
         t=t + 1,
         key=key,
-    ), act.env_action
+    ), act
 
 
 def close_storage(agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation) -> Storage:
@@ -147,8 +148,8 @@ def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: R
         carry: tuple[Storage, PyTree, Observation], _: None
     ) -> tuple[tuple[Storage, PyTree, Observation], PyTree]:
         storage, env_state, obs = carry
-        storage, action = decide_into(agent, params, storage, obs)
-        env_state, step = env_step(env_state, action)
+        storage, act = decide_into(agent, params, storage, obs)
+        env_state, step = env_step(env_state, act.env_action)
         storage = _with_obs(storage, step.obs, storage.t)
         kept = step._replace(obs=None, final_obs=step.final_obs if agent.world_model else None)
         return (storage, env_state, step.obs), (kept, bootstrap(step))

@@ -14,8 +14,10 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from spi_plugins.algorithms.collector import Collector, Row, Start
 from spi_plugins.algorithms.constructors import constructor, documentation
+from spi_plugins.algorithms.copies import reduce_model
 from spi_plugins.algorithms.devices import resolve_device
 from spi_plugins.algorithms.environments import is_template, prepare_env, require_open
+from spi_plugins.algorithms.interrupts import Exchange, deferring_handlers
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.algorithms.progress import record_progress
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
@@ -122,17 +124,21 @@ class JaxAlgorithm(StoredAlgorithm):
         """Collect a rollout, update, and log if asked to; false if a callback asked to stop."""
 
     def _setup_model(self) -> None:
+        self._exchange = Exchange()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self.agent = self._make_agent()
         seed = self.seed if self.seed is not None else int(np.random.SeedSequence().generate_state(1)[0])
         init_key, self._predict_key = jax.random.split(jax.random.key(seed))
+        # The same for every seed and model: what is called deterministic depends on parameters and inputs alone.
+        self._deterministic_key = jax.random.split(jax.random.key(0))[1]
         init = jax.jit(self.agent.init)
         self._check_shapes(jax.eval_shape(init, init_key))
         self._put_state(init(init_key))
         self._jitted_decision = jax.jit(self._decide_by_count, static_argnames="deterministic")
         self._collector: Collector[Any] | None = None
         self.policy = self._make_policy()
+        self.policy.model = self
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed everything random from here on: Python, NumPy, the environment's next reset, and our own keys."""
@@ -141,6 +147,18 @@ class JaxAlgorithm(StoredAlgorithm):
             run_key, self._predict_key = jax.random.split(jax.random.key(seed))
             self._n_predictions = 0
             self._agent_state = self._agent_state._replace(key=jax.device_put(run_key, self.jax_device))
+
+    def prediction_state(self) -> np.ndarray[Any, Any]:
+        """The random key of predictions, as numbers."""
+        return np.asarray(jax.random.key_data(self._predict_key))
+
+    def set_prediction_state(self, state: np.ndarray[Any, Any]) -> None:
+        """Predict with the random key of another model from here on."""
+        self._predict_key = jax.random.wrap_key_data(jax.numpy.asarray(state))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle what ``save`` writes: no environment and no replay buffer."""
+        return reduce_model(self)
 
     def _decide_by_count(
         self,
@@ -155,11 +173,12 @@ class JaxAlgorithm(StoredAlgorithm):
 
     def _predict(self, *inputs: Any, deterministic: bool) -> Any:
         """A decision for a user, outside of training."""
-        # A deterministic decision depends on its inputs alone, even if it draws random numbers.
-        count = np.uint32(0 if deterministic else (self.first_draw + self._n_predictions) % 2**32)
-        self._n_predictions += not deterministic
-        params, key = self._agent_state.params, self._predict_key
-        decision = self._jitted_decision(params, inputs, key, count, deterministic=deterministic)
+        with self._exchange:
+            count = np.uint32(0 if deterministic else (self.first_draw + self._n_predictions) % 2**32)
+            self._n_predictions += not deterministic
+            key = self._deterministic_key if deterministic else self._predict_key
+            params = self._agent_state.params
+            decision = self._jitted_decision(params, inputs, key, count, deterministic=deterministic)
         return jax.tree.map(np.asarray, decision)
 
     def _get_policy_from_name(self, policy_name: str) -> type[Any]:
@@ -232,17 +251,19 @@ class JaxAlgorithm(StoredAlgorithm):
         total_timesteps, callbacks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
         )
-        if self._collector is None:
-            self._collector = self._make_collector()
-        self._start(self._collector)
-        callbacks.on_training_start(locals(), globals())
-        iteration = 0
-        while self.num_timesteps < total_timesteps:
-            iteration += 1
-            due = log_interval is not None and iteration % log_interval == 0
-            if not self._iterate(callbacks, total_timesteps, iteration, due):
-                break
-        callbacks.on_training_end()
+        with deferring_handlers() as look_again:
+            if self._collector is None:
+                self._collector = self._make_collector()
+            self._start(self._collector)
+            callbacks.on_training_start(locals(), globals())
+            iteration = 0
+            while self.num_timesteps < total_timesteps:
+                look_again()
+                iteration += 1
+                due = log_interval is not None and iteration % log_interval == 0
+                if not self._iterate(callbacks, total_timesteps, iteration, due):
+                    break
+            callbacks.on_training_end()
         return self
 
     def _start(self, collector: Any) -> None:

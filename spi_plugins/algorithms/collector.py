@@ -19,6 +19,19 @@ class Start(NamedTuple):
     standing: Any = None  # the ``Standing`` of an agent that plans
 
 
+class _NoRolloutBuffer:
+    """Stands where SB3's callbacks find the rollout buffer, and says what to read instead."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"There is no rollout buffer to read {name!r} from: rollouts stay on the device. In _on_step, self.locals "
+            "has the step's 'rewards', 'dones', 'infos', 'actions', 'values' and 'log_probs', each [n_envs, ...]."
+        )
+
+
+NO_ROLLOUT_BUFFER = _NoRolloutBuffer()
+
+
 class Row(NamedTuple):
     """One step of all environments, for callbacks and for the log."""
 

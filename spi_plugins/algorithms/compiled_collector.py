@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins.actions import to_action
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
 from spi_plugins.agents.packed import Packed, update_packed
 from spi_plugins.agents.rollout import Collected, Runner, collect
-from spi_plugins.algorithms.collector import Row, Start, Updated
+from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.step_collector import loss_fault
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
-from spi_plugins.types import Observation, PyTree
+from spi_plugins.types import Observation, PyTree, Rollout
 
 
 @contextlib.contextmanager
@@ -49,8 +50,13 @@ class _Run(NamedTuple):
     runner: Runner
     packed: Packed
     steps: PyTree
-    action: jax.Array
+    decided: tuple[jax.Array, jax.Array, jax.Array]
     finite: jax.Array
+
+
+def _decided(rollout: Rollout) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Actions, values and log-probabilities, ``[T, B, ...]``, for callbacks."""
+    return rollout.action, rollout.value[:-1], rollout.log_prob
 
 
 class _Replay(NamedTuple):
@@ -58,6 +64,8 @@ class _Replay(NamedTuple):
 
     rows: HostRows
     action: NDArray[Any]  # [T, B, ...]
+    value: NDArray[np.float32]  # [T, B]
+    log_prob: NDArray[np.float32]  # [T, B]
 
 
 class CompiledCollector:
@@ -88,7 +96,7 @@ class CompiledCollector:
     def _run_at_once(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
         runner, rollout, steps, finite = self._collected(runner, env_params)
         state, packed = update_packed(self.agent, runner.state, rollout, *rates)
-        return _Run(runner._replace(state=state), packed, steps, rollout.action, finite)
+        return _Run(runner._replace(state=state), packed, steps, _decided(rollout), finite)
 
     def _run_apart(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
         """``_run`` as two programs: JAX's cache on disk can keep the larger, the update."""
@@ -96,7 +104,7 @@ class CompiledCollector:
             runner, rollout, steps, finite = self._collect(runner, env_params)
         self._collect_is_compiled = True
         state, packed = self._update(runner.state, rollout, *rates)
-        return _Run(runner._replace(state=state), packed, steps, rollout.action, finite)
+        return _Run(runner._replace(state=state), packed, steps, _decided(rollout), finite)
 
     def start(self, start: Start) -> None:
         """Begin from the observations and states of the environments."""
@@ -109,11 +117,11 @@ class CompiledCollector:
         """Roll out and update, and keep the steps for ``rows``."""
         run = self._run if self.env.repeatable else self._run_apart
         runner = Runner(state, self.env.state, self._runner_obs)
-        runner, packed, steps, action, finite = run(runner, self.env.params, learning_rate, clip_range)
+        runner, packed, steps, decided, finite = run(runner, self.env.params, learning_rate, clip_range)
         self._runner_obs = runner.obs
         self.env.finish(runner.env_state)
         rows = self.env.host_rows(steps)
-        self._replay = _Replay(rows, np.asarray(action))
+        self._replay = _Replay(rows, *map(np.asarray, decided))
         metrics: OnPolicyMetrics = packed.unpack()
         fault = rollout_fault(rows.reward, np.asarray(finite), end) or loss_fault(metrics, end)
         return Updated(runner.state, metrics, fault, runner.obs, rows.done[-1])
@@ -121,11 +129,16 @@ class CompiledCollector:
     def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:
         """Replay the steps that ``update`` made."""
         assert self._replay is not None
-        rows, action = self._replay
+        rows, action, value, log_prob = self._replay
+        space = self.env.vec_env.action_space
+        executed = to_action(
+            space, np.clip(action, space.low, space.high) if hasattr(space, "low") else action
+        )
         for t in range(self.n_steps):
             infos, done = rows.infos(t), rows.done[t]
             local = {"env": self.env.vec_env, "rewards": rows.reward[t], "dones": done, "infos": infos,
-                     "actions": action[t], "n_steps": t + 1}  # fmt: skip
+                     "actions": action[t], "clipped_actions": executed[t], "values": value[t],
+                     "log_probs": log_prob[t], "rollout_buffer": NO_ROLLOUT_BUFFER, "n_steps": t + 1}  # fmt: skip
             yield Row(local, [infos[i] for i in rows.reporting[t]], done[rows.reporting[t]])
 
     def stopped(self, state: OnPolicyState) -> OnPolicyState:

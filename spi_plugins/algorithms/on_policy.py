@@ -1,6 +1,6 @@
 """The on-policy training loop: SB3's order of hooks around a collector and an agent's update."""
 
-import copy
+from collections import deque
 from typing import Any, ClassVar
 
 import jax
@@ -13,7 +13,6 @@ from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolic
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collector import RolloutCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
-from spi_plugins.algorithms.interrupts import deferred_interrupt
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import check_scheduled
@@ -48,6 +47,8 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         self._iteration_end: int | None = None
         self._n_counted = 0
         super()._setup_model()
+        self._jitted_value = jax.jit(self.agent.value)
+        self._jitted_evaluation = jax.jit(self.agent.evaluate)
 
     def _make_policy(self) -> Policy:
         return self.policy_class(self.observation_space, self.action_space, self._predict)
@@ -56,6 +57,20 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         self, params: PyTree, inputs: tuple[Any, ...], key: jax.Array, deterministic: bool
     ) -> jax.Array:
         return self.agent.predict(params, *inputs, key, deterministic=deterministic)
+
+    def values_of(self, batch: Observation) -> np.ndarray[Any, Any]:
+        """The critic's values ``[B]`` of a batch."""
+        with self._exchange:
+            values = self._jitted_value(self._agent_state.params, batch)
+        return np.asarray(values)
+
+    def evaluations_of(
+        self, batch: Observation, action: np.ndarray[Any, Any]
+    ) -> tuple[np.ndarray[Any, Any], ...]:
+        """Values, log-probabilities and entropies ``[B]`` of sampled actions."""
+        with self._exchange:
+            evaluated = self._jitted_evaluation(self._agent_state.params, batch, action)
+        return tuple(np.asarray(x) for x in evaluated)
 
     def _make_collector(self) -> RolloutCollector:
         assert self.env is not None
@@ -106,8 +121,9 @@ class OnPolicyAlgorithm(JaxAlgorithm):
             callbacks.update_locals(row.local)
             go_on = callbacks.on_step()
             # Also when a callback stops the run: the environment stands there.
-            self._count(row)
-            self._n_counted += 1
+            with self._exchange:
+                self._count(row)
+                self._n_counted += 1
             if not go_on:
                 self._agent_state = collector.stopped(self._agent_state)
                 return False
@@ -116,7 +132,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     def _update(self, collector: RolloutCollector, end: int, total: int) -> OnPolicyMetrics:
         """Update, and store the result at once: the old state was donated."""
         rates = self.rates(end, total)
-        with deferred_interrupt():
+        with self._exchange:
             updated = collector.update(self._agent_state, end, *rates)
             self._agent_state = updated.state
             self._n_updates += int(updated.metrics.n_updates)
@@ -131,27 +147,30 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     def _resume_point(self) -> ResumePoint:
         if self._rollout_start is not None:
             return self._rollout_start
+        point = super()._resume_point()
         if self._iteration_end is None:
-            return super()._resume_point()
-        buffers = self.ep_info_buffer, self.ep_success_buffer
-        try:
-            self.ep_info_buffer, self.ep_success_buffer = copy.copy(buffers[0]), copy.copy(buffers[1])
-            self._count_the_rest()
-            return super()._resume_point()._replace(num_timesteps=self._iteration_end)
-        finally:
-            self.ep_info_buffer, self.ep_success_buffer = buffers
-
-    def _count_the_rest(self) -> None:
+            return point
         collector: Any = self._collector
+        ep_info, ep_success = (
+            deque(buffer, maxlen=self._stats_window_size) for buffer in (point.ep_info, point.ep_success)
+        )
         for infos, done in collector.episodes(self._n_counted):
-            self._update_info_buffer(infos, done)
+            ep_info.extend(info["episode"] for info in infos if "episode" in info)
+            ended = (info for info, ends in zip(infos, done, strict=True) if ends)
+            ep_success.extend(info["is_success"] for info in ended if "is_success" in info)
+        return point._replace(
+            num_timesteps=self._iteration_end, ep_info=list(ep_info), ep_success=list(ep_success)
+        )
 
     def _settle(self) -> None:
         """Leave an iteration with everything counted, even if the replay of its hooks was cut short."""
-        self._rollout_start = None
-        if self._iteration_end is not None:
-            self._count_the_rest()
-            self.num_timesteps, self._iteration_end = self._iteration_end, None
+        with self._exchange:
+            self._rollout_start = None
+            if self._iteration_end is not None:
+                collector: Any = self._collector
+                for infos, done in collector.episodes(self._n_counted):
+                    self._update_info_buffer(infos, done)
+                self.num_timesteps, self._iteration_end = self._iteration_end, None
 
     def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, Any]:
         """Learning rate and clip range for the update after ``num_timesteps``, float32."""
@@ -199,4 +218,5 @@ class OnPolicyAlgorithm(JaxAlgorithm):
             seen = last_observations(self.observation_space, self._last_obs, self._last_episode_starts)
         else:
             seen = given_observations(self.observation_space, observations)
-        save_world(self, world, world_params(self._agent_state.params), path, seen, self._n_updates)
+        with self._exchange:
+            save_world(self, world, world_params(self._agent_state.params), path, seen, self._n_updates)

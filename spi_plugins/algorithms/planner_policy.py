@@ -30,6 +30,7 @@ class PlannerPolicy(PlanningPolicy):
     def __init__(
         self, world_model: FittedModel, planner: str | Planner, *, seed: int = 0, **planner_kwargs: Any
     ):
+        self._arguments = (world_model, planner, seed, planner_kwargs)
         if isinstance(planner, str):
             planner = plugins.resolve("planners", planner)(**planner_kwargs)
         elif planner_kwargs:
@@ -41,7 +42,7 @@ class PlannerPolicy(PlanningPolicy):
         check_parts(chosen, model)
         self.world_model = world_model
         self.planner = chosen
-        self._key = jax.random.key(seed)
+        self._keys = {True: jax.random.key(0), False: jax.random.key(seed)}  # by deterministic
         self._count = 0
         plan = batch_planner(chosen, model)
 
@@ -50,10 +51,11 @@ class PlannerPolicy(PlanningPolicy):
             obs: Observation,
             plans: PyTree,
             starts: jax.Array,
+            key: jax.Array,
             count: jax.Array,
             deterministic: bool,
         ) -> Any:
-            key = jax.random.fold_in(self._key, count)
+            key = jax.random.fold_in(key, count)
             return plan(params, obs, plans, starts, key, deterministic=deterministic)[:2]
 
         self._jitted = jax.jit(decide, static_argnames="deterministic")
@@ -65,12 +67,27 @@ class PlannerPolicy(PlanningPolicy):
             lambda n_envs: init_plans(chosen, model.spec, n_envs),
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), *self._arguments, self._count)
+
     def _plan(
         self, obs: Observation, plans: PyTree, starts: np.ndarray[Any, Any], *, deterministic: bool
     ) -> tuple[np.ndarray[Any, Any], PyTree]:
         self._count += not deterministic
         count = np.uint32(0 if deterministic else self._count)
-        action, plans = self._jitted(
-            self.world_model.params, obs, plans, starts, count, deterministic=deterministic
-        )
+        params, key = self.world_model.params, self._keys[deterministic]
+        action, plans = self._jitted(params, obs, plans, starts, key, count, deterministic=deterministic)
         return np.asarray(action), jax.tree.map(np.asarray, plans)
+
+
+def _rebuilt(
+    cls: type[PlannerPolicy],
+    world_model: FittedModel,
+    planner: Any,
+    seed: int,
+    settings: dict[str, Any],
+    count: int,
+) -> PlannerPolicy:
+    policy = cls(world_model, planner, seed=seed, **settings)
+    policy._count = count
+    return policy

@@ -13,7 +13,7 @@ from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collector import Start
-from spi_plugins.algorithms.interrupts import deferred_interrupt
+from spi_plugins.algorithms.copies import copied_arrays
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.replay_collector import (
@@ -45,7 +45,6 @@ class PlanningAlgorithm(JaxAlgorithm):
 
     Attributes:
         agent: the pure agent.
-        replay_buffer: made by the first ``learn``; ``None`` before.
     """
 
     policy_aliases: ClassVar[dict[str, Any]] = dict(PLANNING_POLICIES)
@@ -69,7 +68,18 @@ class PlanningAlgorithm(JaxAlgorithm):
         super()._setup_model()
         self._update = jax.jit(functools.partial(update_packed, self.agent), donate_argnums=0)
         self._add = jax.jit(functools.partial(buffers.add), donate_argnums=0)
-        self.replay_buffer: Buffer | HostBuffer | None = None
+        self._replay_buffer: Buffer | HostBuffer | None = None
+
+    @property
+    def replay_buffer(self) -> Buffer | HostBuffer:
+        """The remembered steps; empty at first, and takes memory only once something reads or fills it."""
+        if self._replay_buffer is None:
+            self._replay_buffer = empty_buffer(self)
+        return self._replay_buffer
+
+    @replay_buffer.setter
+    def replay_buffer(self, buffer: Buffer | HostBuffer | None) -> None:
+        self._replay_buffer = buffer
 
     def _make_policy(self) -> Policy:
         policy_class: Any = self.policy_class
@@ -103,8 +113,6 @@ class PlanningAlgorithm(JaxAlgorithm):
         return state._replace(params=params, targets=groups["targets"], opt_state=groups["optimizer"])
 
     def _start(self, collector: ReplayCollector) -> None:
-        if self.replay_buffer is None:
-            self.replay_buffer = empty_buffer(self)
         if self.num_timesteps == 0:
             self._standing = self._first_standing()
         goes_on = self._last_obs is self._remembered
@@ -112,8 +120,9 @@ class PlanningAlgorithm(JaxAlgorithm):
             self._standing = self._standing._replace(episode_start=np.ones(self.n_envs, bool))
         collector.start(Start(self._last_obs, self.num_timesteps, self._standing))
         if not goes_on:
-            self._write(collector.first_slot(), np.ones(self.n_envs, bool))
-            self._remembered = self._last_obs
+            with self._exchange:
+                self._write(collector.first_slot(), np.ones(self.n_envs, bool))
+                self._remembered = self._last_obs
 
     def _iterate(self, callbacks: BaseCallback, total: int, iteration: int, log: bool) -> bool:
         callbacks.on_rollout_start()
@@ -141,7 +150,7 @@ class PlanningAlgorithm(JaxAlgorithm):
 
     def _remember(self, step: ReplayRow) -> None:
         """Store a step and everything that it changes before any callback sees it."""
-        with deferred_interrupt():
+        with self._exchange:
             for slot, written in step.slots:
                 self._write(slot, written)
             self.num_timesteps += self.n_envs
@@ -155,7 +164,6 @@ class PlanningAlgorithm(JaxAlgorithm):
             self._remembered = self._last_obs
 
     def _write(self, slot: Slot, written: NDArray[np.bool_]) -> None:
-        assert self.replay_buffer is not None
         if isinstance(self.replay_buffer, HostBuffer):
             host_buffers.add(self.replay_buffer, slot, written)
         else:
@@ -166,7 +174,6 @@ class PlanningAlgorithm(JaxAlgorithm):
         return (self.num_timesteps // self.n_envs) % self.train_freq == 0
 
     def _update_is_due(self) -> bool:
-        assert self.replay_buffer is not None
         return (
             self._at_boundary()
             and self.num_timesteps >= self.learning_starts
@@ -182,14 +189,13 @@ class PlanningAlgorithm(JaxAlgorithm):
             check_scheduled("learning_rate", self.lr_schedule(self._current_progress_remaining))
         )
         totals = np.zeros(len(SPOWLMetrics._fields))
-        assert self.replay_buffer is not None
         config = self.agent.config
         for done in range(0, n_updates, _CHUNK):
             count = min(_CHUNK, n_updates - done)
             data = training_data(
                 self.replay_buffer, self._agent_state.key, _CHUNK, config.batch_size, config.model.horizon
             )
-            with deferred_interrupt():
+            with self._exchange:
                 self._agent_state, packed = self._update(
                     self._agent_state, data, np.int32(count), learning_rate
                 )
@@ -239,13 +245,9 @@ class PlanningAlgorithm(JaxAlgorithm):
 
         Args:
             path: ``.npz`` is the usual suffix; ``CheckpointCallback(save_replay_buffer=True)`` gives its own.
-
-        Raises:
-            ValueError: there is no buffer before the first ``learn``.
         """
-        if self.replay_buffer is None:
-            raise ValueError("There is no replay buffer before learn() was called.")
-        write_replay_file(path, self.replay_buffer, self.num_timesteps)
+        with self._exchange:
+            write_replay_file(path, self.replay_buffer, self.num_timesteps)
 
     def load_replay_buffer(self, path: PathOrFile, truncate_last_traj: bool = True) -> None:
         """Take a replay buffer that ``save_replay_buffer`` wrote; nothing is unpickled.
@@ -279,8 +281,11 @@ class PlanningAlgorithm(JaxAlgorithm):
     @property
     def world_model(self) -> FittedModel:
         """The world model as it is now, for a ``PlannerPolicy`` of another planner."""
-        model = self.agent.world.model
-        return FittedModel(model, self._agent_state.params, *self._specs())
+        world = tdmpc_world(self.agent.world)
+        # A copy: the next update consumes the model's own arrays.
+        with self._exchange:
+            params = copied_arrays(self._agent_state.params)
+        return FittedModel(world.model, params, *self._specs(), world.kind, world.settings)
 
     def save_world_model(self, path: PathOrFile, observations: Observation | None = None) -> None:
         """Write the world model to a file of its own, for dreams, wrappers and planners.
@@ -293,7 +298,10 @@ class PlanningAlgorithm(JaxAlgorithm):
             ValueError: there is no replay buffer, and no observations are given.
         """
         if observations is None:
-            seen = remembered_observations(self.replay_buffer)
+            with self._exchange:
+                seen = remembered_observations(self._replay_buffer)
         else:
             seen = given_observations(self.observation_space, observations)
-        save_world(self, tdmpc_world(self.agent.world), self._agent_state.params, path, seen, self._n_updates)
+        with self._exchange:
+            params = self._agent_state.params
+            save_world(self, tdmpc_world(self.agent.world), params, path, seen, self._n_updates)

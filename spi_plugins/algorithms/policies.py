@@ -1,15 +1,19 @@
 """``MlpPolicy``, ``CnnPolicy`` and ``MultiInputPolicy``: SB3's names for ``networks.actor_critic``."""
 
+import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import jax
 import numpy as np
 from gymnasium import spaces
 
-from spi_plugins.actions import to_action
+from spi_plugins.actions import from_action, to_action
 from spi_plugins.algorithms import policy_kwargs as read
+from spi_plugins.algorithms.copies import load_policy
 from spi_plugins.algorithms.observations import to_batch
+from spi_plugins.archive import PathOrFile
 from spi_plugins.hyperparameters import declared
 from spi_plugins.networks.actor_critic import ActorCriticConfig, EncoderKind
 from spi_plugins.networks.images import is_picture
@@ -23,11 +27,15 @@ _SEPARATE = MappingProxyType({"pi": (64, 64), "vf": (64, 64)})
 class Policy:
     """``model.policy``: predicts for users, and knows its spaces. The algorithm holds the arrays.
 
+    Copies and pickles hold the whole model, see ``JaxAlgorithm.save``, without environment and replay buffer.
+
     Attributes:
         observation_space: of one observation.
         action_space: of one action.
+        model: the algorithm that it belongs to, if any.
     """
 
+    model: Any = None
     encoder: ClassVar[EncoderKind]
     default_net_arch: ClassVar[Any]
     default_activation: ClassVar[str]
@@ -116,6 +124,67 @@ class Policy:
     ) -> tuple[np.ndarray[Any, Any], Any]:
         """Actions for a batch."""
         return to_action(self.action_space, self._decide(batch, deterministic=deterministic)), state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return operator.attrgetter("policy"), (self._owner(),)
+
+    def _owner(self) -> Any:
+        if self.model is None:
+            raise ValueError(f"This {type(self).__name__} belongs to no model, which would hold its arrays.")
+        return self.model
+
+    @property
+    def device(self) -> jax.Device:
+        """Where the arrays live."""
+        device: jax.Device = self._owner().jax_device
+        return device
+
+    def save(self, path: PathOrFile) -> None:
+        """Write the model that the policy belongs to, as its ``save`` does."""
+        self._owner().save(path)
+
+    @classmethod
+    def load(cls, path: PathOrFile, device: Any = "auto") -> Self:
+        """Read a policy from its model's file.
+
+        Args:
+            path: what ``save`` wrote, of the policy or of the model.
+            device: as in the constructor of an algorithm.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+            ModelFileError: the file is damaged, of an algorithm that is not registered, or holds another policy.
+        """
+        policy: Self = load_policy(cls, path, device)
+        return policy
+
+    def predict_values(self, observation: Observation) -> np.ndarray[Any, Any]:
+        """The critic's values ``[B, 1]`` of one observation or a batch, as training uses them."""
+        batch, _ = to_batch(self.observation_space, observation)
+        return self._critic().values_of(batch)[:, None]  # type: ignore[no-any-return]
+
+    def evaluate_actions(
+        self, observation: Observation, actions: Any
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Values ``[B, 1]``, log-probabilities ``[B]`` and entropies ``[B]``, as training uses them.
+
+        Args:
+            observation: one or a batch, as ``predict`` takes them.
+            actions: one for each observation, in the action space or, for a ``Box``, before clipping.
+        """
+        batch, _ = to_batch(self.observation_space, observation)
+        shape = (len(jax.tree.leaves(batch)[0]), *(self.action_space.shape or ()))
+        action = from_action(self.action_space, np.asarray(actions)).reshape(shape)
+        value, log_prob, entropy = self._critic().evaluations_of(batch, action)
+        return value[:, None], log_prob, entropy
+
+    def _critic(self) -> Any:
+        owner = self._owner()
+        if not hasattr(owner, "values_of"):
+            raise NotImplementedError(
+                f"A {type(owner).__name__} plans: it has no values of observations and no probabilities of actions."
+            )
+        return owner
 
     def set_training_mode(self, mode: bool) -> None:
         """Do nothing: no layer behaves differently in training. SB3's tools call this."""

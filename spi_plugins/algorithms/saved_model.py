@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.utils import FloatSchedule
@@ -31,6 +30,10 @@ COUNTERS = (
     "_n_predictions",
 )
 
+# What begins the names of the arrays of an environment.
+_ENV, _LAST_OBS, _LAST_STARTS = "env/", "last_obs/", "last_episode_starts"
+NORMALIZATION = "vec_normalize/"
+
 
 class ResumePoint(NamedTuple):
     """A point of a training run from which it continues exactly; the agent's state is stored separately.
@@ -41,7 +44,9 @@ class ResumePoint(NamedTuple):
         ep_info: the last episodes, SB3's ``ep_info_buffer``.
         ep_success: and their successes.
         env_state: of a functional environment; ``None`` for any other, whose state is not accessible.
-        last_obs: the observations that the next decision sees, ``None`` with ``env_state``.
+        last_obs: the observations that the next decision sees; ``None`` before the first reset.
+        last_starts: ``[B]``, which of them begin an episode.
+        statistics: of a ``VecNormalize`` around the environment, if any.
     """
 
     num_timesteps: int
@@ -50,13 +55,22 @@ class ResumePoint(NamedTuple):
     ep_success: list[Any]
     env_state: PyTree | None
     last_obs: Observation | None
+    last_starts: Any
+    statistics: PyTree
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """The environment's part of a model file."""
-        if self.env_state is None:
-            return {}
-        parts = {"env": flatten_arrays(self.env_state), "last_obs": flatten_arrays(self.last_obs)}
-        return {f"{part}/{key}": value for part, arrays in parts.items() for key, value in arrays.items()}
+        parts = {
+            _ENV: self.env_state,
+            _LAST_OBS: self.last_obs,
+            _LAST_STARTS: None if self.last_obs is None else self.last_starts,
+            NORMALIZATION: self.statistics,
+        }
+        return {
+            f"{part}{key}": value
+            for part, tree in parts.items()
+            for key, value in flatten_arrays(tree).items()
+        }
 
 
 class SavedModel(NamedTuple):
@@ -74,7 +88,11 @@ class SavedModel(NamedTuple):
 
 
 def describe(
-    model: "StoredAlgorithm", point: ResumePoint, counters: dict[str, Any], stats_window_size: int
+    model: "StoredAlgorithm",
+    point: ResumePoint,
+    counters: dict[str, Any],
+    stats_window_size: int,
+    left_out: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """The JSON description of a model.
 
@@ -83,9 +101,12 @@ def describe(
         point: where a resume will go on.
         counters: the present values of ``COUNTERS``.
         stats_window_size: SB3's.
+        left_out: arguments and statistics to leave out.
     """
     arguments: dict[str, Any] = {}
     for name in model.stored_arguments:
+        if name in left_out:
+            continue
         # What was left open is stored as open: with another number of copies another size is right.
         value: Any = None if name in model.automatic_arguments else getattr(model, name)
         if name in model.schedules:
@@ -95,6 +116,7 @@ def describe(
     custom = f"{model.policy_class.__module__}:{model.policy_class.__qualname__}"
     return {
         "algorithm": type(model).__name__,
+        "parents": _family(type(model))[1:],
         "policy": aliases.get(model.policy_class, custom),
         "arguments": to_json(arguments),
         "observation_space": encode_space(model.observation_space),
@@ -102,9 +124,28 @@ def describe(
         "n_envs": model.n_envs,
         "stats_window_size": stats_window_size,
         "counters": counters | {"num_timesteps": point.num_timesteps, "_n_updates": point.n_updates},
-        "ep_info_buffer": to_json(point.ep_info),
-        "ep_success_buffer": to_json(point.ep_success),
+        "ep_info_buffer": [] if "ep_info_buffer" in left_out else to_json(point.ep_info),
+        "ep_success_buffer": [] if "ep_success_buffer" in left_out else to_json(point.ep_success),
     }
+
+
+def _family(cls: type[Any]) -> list[str]:
+    """The names of an algorithm and of those that it extends."""
+    return [each.__name__ for each in cls.__mro__ if each is cls or vars(each).get("hyperparameters")]
+
+
+def _check_class(file: Archive, cls: "type[StoredAlgorithm]") -> None:
+    """Refuse the file of another algorithm; one that extends ``cls``, or that ``cls`` extends, may fit."""
+    data, stored = file.data, file.data.get("algorithm")
+    if stored in _family(cls):
+        return
+    problem = f"{file.name} holds a {stored} model"
+    if cls.__name__ in data.get("parents", ()):
+        own = sorted(set(data["arguments"]) - set(cls.stored_arguments))
+        if not own:
+            return
+        problem += f", which has arguments that {cls.__name__} lacks: {', '.join(own)}"
+    raise ModelFileError(f"{problem}; load it with that class, not {cls.__name__}.")
 
 
 def parse(file: Archive, cls: "type[StoredAlgorithm]", replaced: Mapping[str, Any]) -> SavedModel:
@@ -119,11 +160,8 @@ def parse(file: Archive, cls: "type[StoredAlgorithm]", replaced: Mapping[str, An
         ModelFileError: it is of another class, or garbled.
     """
     data = file.data
-    if data.get("algorithm") != cls.__name__:
-        raise ModelFileError(
-            f"{file.name} holds a {data.get('algorithm')} model; load it with that class, not {cls.__name__}."
-        )
     with describing(file.name):
+        _check_class(file, cls)
         stored = dict(data["arguments"])
         # An argument that came after the file was written has its default.
         known = {name: each.default for name, each in cls.hyperparameters.items()} | stored
@@ -155,25 +193,36 @@ def _number(value: Any) -> Any:
     return value
 
 
-def restore_env(env: FunctionalVecEnv, file: Archive) -> Observation | None:
-    """Put a functional environment where a file left it.
-
-    Returns:
-        The observations that the next decision sees; ``None`` if the file's arrays do not fit.
-    """
-    arrays = file.part("env/")
+def restore_env(env: FunctionalVecEnv, file: Archive) -> bool:
+    """Put a functional environment where a file left it; false if the file's arrays do not fit."""
+    arrays = file.part(_ENV)
     if not arrays:
-        return None
-    first_obs = env.reset()
+        return False
+    env.reset()
     target = env.get_state()
     like = {key: value.shape for key, value in flatten_arrays(target).items()}
     if like != {key: value.shape for key, value in arrays.items()}:
-        return None
+        return False
     with describing(file.name):
         state = restore_arrays(target, arrays, what="The environment's arrays", finite=False)
-        last_obs = restore_arrays(first_obs, file.part("last_obs/"), what="The last observations")
     env.set_state(state)
-    return jax.tree.map(np.asarray, last_obs)
+    return True
+
+
+def last_observations(
+    space: spaces.Space[Any], n_envs: int, file: Archive
+) -> tuple[Observation, np.ndarray[Any, Any]] | None:
+    """The last observations in a file and which of them begin an episode; ``None`` if there are none that fit."""
+    stored = file.part(_LAST_OBS)
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+    like = {key: np.zeros((n_envs, *(part.shape or ())), part.dtype) for key, part in parts.items()}
+    if {key: x.shape for key, x in like.items()} != {key: x.shape for key, x in stored.items()}:
+        return None
+    starts = file.arrays.get(_LAST_STARTS, np.zeros(n_envs, bool))
+    with describing(file.name):
+        obs = restore_arrays(like, stored, what="The last observations")
+        starts = restore_arrays(np.zeros(n_envs, bool), {"": starts}, what="The beginnings of episodes")
+    return (obs if isinstance(space, spaces.Dict) else obs[""]), starts
 
 
 def to_json(value: Any) -> Any:

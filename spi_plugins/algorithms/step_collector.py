@@ -14,7 +14,7 @@ from spi_plugins.actions import to_action
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
 from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.rollout import Storage, act_into, close_storage, init_storage
-from spi_plugins.algorithms.collector import Row, Start, Updated
+from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
 from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.spaces import to_device
@@ -72,15 +72,16 @@ class StepCollector:
         # A copy: the key would otherwise be donated with the storage while the state still holds it.
         self._storage = self._storage._replace(key=jnp.copy(state.key))
         for t in range(self.n_steps):
-            self._storage, device_action = self._act(state.params, self._storage, self._obs)
-            action = to_action(self.env.action_space, np.asarray(device_action))
+            self._storage, (chosen, values, log_probs) = self._act(state.params, self._storage, self._obs)
+            action = to_action(self.env.action_space, np.asarray(chosen))
             stepped = advance(self.env, action, reset_rows=self.has_reset_rows)
             check_rows(stepped.next_obs, stepped.reward, num_timesteps + (t + 1) * self.env.num_envs)
             self._keep(t, stepped, state)
             self._obs = stepped.next_obs
             done = stepped.done
             local = {"env": self.env, "new_obs": stepped.raw_obs, "rewards": stepped.reward, "dones": done,
-                     "infos": stepped.infos, "actions": action, "n_steps": t + 1}  # fmt: skip
+                     "infos": stepped.infos, "actions": action, "clipped_actions": action, "values": values,
+                     "log_probs": log_probs, "rollout_buffer": NO_ROLLOUT_BUFFER, "n_steps": t + 1}  # fmt: skip
             yield Row(local, stepped.infos, done, stepped.raw_obs)
         self._storage = self._close(state.params, self._storage, self._obs)
 

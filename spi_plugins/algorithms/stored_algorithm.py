@@ -2,21 +2,32 @@
 
 import contextlib
 import math
+import warnings
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self, TypeAlias
 
 import jax
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from spi_plugins.algorithms.devices import device_bytes, resolve_device
 from spi_plugins.algorithms.environments import is_template, prepare_env
+from spi_plugins.algorithms.interrupts import Exchange
 from spi_plugins.algorithms.model_file import read_model_file, write_model_file
-from spi_plugins.algorithms.saved_model import COUNTERS, ResumePoint, SavedModel, describe, parse, restore_env
+from spi_plugins.algorithms.normalization import read_statistics, restore_statistics
+from spi_plugins.algorithms.saved_model import (
+    COUNTERS,
+    ResumePoint,
+    SavedModel,
+    describe,
+    last_observations,
+    parse,
+    restore_env,
+)
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv
 from spi_plugins.archive import Archive, PathOrFile, describing
 from spi_plugins.arrays import check_arrays, flatten_arrays, restore_arrays
@@ -50,6 +61,8 @@ class StoredAlgorithm(BaseAlgorithm):
     _agent_state: Any
     # The file that is being loaded.
     _file: Archive | None = None
+    # Around every use of it that another thread or a signal's handler may come into.
+    _exchange: Exchange
 
     @abstractmethod
     def _parameter_groups(self, state: Any) -> dict[str, PyTree]:
@@ -75,16 +88,20 @@ class StoredAlgorithm(BaseAlgorithm):
         return {}
 
     def _function_env(self) -> FunctionalVecEnv | None:
-        """The functional environment behind ``env``, unless something wraps it."""
-        return self.env if isinstance(self.env, FunctionalVecEnv) else None
+        """The functional environment behind ``env``, unless something wraps it whose state is not accessible."""
+        env = self.env.venv if type(self.env) is VecNormalize else self.env
+        return env if isinstance(env, FunctionalVecEnv) else None
 
     def get_parameters(self) -> Parameters:
         """Copies of all arrays, ``{group: {path: array}}``.
 
         The groups are ``policy``, ``optimizer`` and, with a world model, ``world_model``.
         """
-        groups = self._parameter_groups(self._agent_state)
-        return {name: {k: v.copy() for k, v in flatten_arrays(tree).items()} for name, tree in groups.items()}
+        with self._exchange:
+            groups = self._parameter_groups(self._agent_state)
+            return {
+                name: {k: v.copy() for k, v in flatten_arrays(tree).items()} for name, tree in groups.items()
+            }
 
     def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
         """Replace arrays in place, from a model file or a dict as ``get_parameters`` returns it.
@@ -95,10 +112,10 @@ class StoredAlgorithm(BaseAlgorithm):
             device: part of SB3's signature; only ``"auto"`` is allowed, because arrays stay on the model's device.
 
         Raises:
-            ModelFileError: names or shapes do not match.
+            ModelFileError: names or shapes do not match, as a ``ValueError``.
         """
         if device != "auto":
-            raise TypeError(
+            raise ValueError(
                 f"device must be 'auto': a model's device is chosen when it is made, got {device!r}."
             )
         if isinstance(load_path_or_dict, Mapping):
@@ -109,6 +126,11 @@ class StoredAlgorithm(BaseAlgorithm):
             self._take(_by_group(file), exact_match)
 
     def _take(self, given: Mapping[str, Mapping[str, Any]], exact_match: bool) -> None:
+        with self._exchange:
+            self._put_state(self._with(given, exact_match))
+
+    def _with(self, given: Mapping[str, Mapping[str, Any]], exact_match: bool) -> PyTree:
+        """The state with some parameters replaced."""
         groups = self._parameter_groups(self._agent_state)
         unknown, missing = sorted(set(given) - set(groups)), sorted(set(groups) - set(given))
         if unknown or (exact_match and missing):
@@ -121,7 +143,7 @@ class StoredAlgorithm(BaseAlgorithm):
             if not exact_match:
                 arrays = {**flatten_arrays(groups[name]), **arrays}
             groups[name] = restore_arrays(groups[name], arrays, what=f"The parameters of {name!r}")
-        self._put_state(self._with_parameter_groups(self._agent_state, groups))
+        return self._with_parameter_groups(self._agent_state, groups)
 
     def _check_shapes(self, state: PyTree) -> None:
         """Refuse a state, of which only shapes are known, that memory or the file being loaded do not allow."""
@@ -153,14 +175,19 @@ class StoredAlgorithm(BaseAlgorithm):
             ep_info=list(self.ep_info_buffer or ()),
             ep_success=list(self.ep_success_buffer or ()),
             env_state=None if env is None else env.get_state(),
-            last_obs=None if env is None else self._last_obs,
+            last_obs=self._last_obs,
+            last_starts=self._last_episode_starts,
+            statistics=read_statistics(self._vec_normalize_env),
         )
 
-    def save(self, path: PathOrFile) -> None:  # type: ignore[override]
+    def save(
+        self, path: PathOrFile, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None
+    ) -> None:
         """Write the model, atomically: configuration as JSON, all arrays, counters and random keys.
 
-        The file includes the state of a functional environment, so that training resumes bit for bit. The
-        state of any other environment is not accessible; on resume it starts new episodes.
+        The file includes the state of a functional environment and the statistics of a ``VecNormalize`` around
+        it, so that training resumes bit for bit. The state of any other environment is not accessible; on resume
+        it starts new episodes.
 
         A file that a callback saves during a rollout on a functional environment holds the nearest point from
         which training continues exactly, ``num_timesteps`` included: the start of the rollout or, where
@@ -168,15 +195,20 @@ class StoredAlgorithm(BaseAlgorithm):
 
         Args:
             path: a path, to which ``.zip`` is appended if it has no suffix, or an open binary file.
+            exclude: constructor arguments, ``"ep_info_buffer"`` or ``"ep_success_buffer"`` to leave out; the model
+                that is loaded has their defaults. Other names are ignored, as in SB3.
+            include: names that are stored even if ``exclude`` has them.
         """
-        point = self._resume_point()
-        groups = self._parameter_groups(self._agent_state)
-        arrays = {f"run/{key}": value for key, value in flatten_arrays(self._without_groups()).items()}
-        for name, group in groups.items():
-            arrays |= {f"{_GROUPS}{name}/{key}": value for key, value in flatten_arrays(group).items()}
-        counters = {name: getattr(self, name) for name in COUNTERS}
-        data = describe(self, point, counters, self._stats_window_size)
-        write_model_file(path, data, arrays | point.arrays() | self._extra_arrays())
+        with self._exchange:
+            point = self._resume_point()
+            groups = self._parameter_groups(self._agent_state)
+            arrays = {f"run/{key}": value for key, value in flatten_arrays(self._without_groups()).items()}
+            for name, group in groups.items():
+                arrays |= {f"{_GROUPS}{name}/{key}": value for key, value in flatten_arrays(group).items()}
+            counters = {name: getattr(self, name) for name in COUNTERS}
+            left_out = frozenset(exclude or ()) - frozenset(include or ())
+            data = describe(self, point, counters, self._stats_window_size, left_out)
+            write_model_file(path, data, arrays | point.arrays() | self._extra_arrays())
 
     def _restore(self, file: Archive) -> None:
         """Take all arrays of a file."""
@@ -206,8 +238,9 @@ class StoredAlgorithm(BaseAlgorithm):
             custom_objects: replacements of constructor arguments, SB3's other spelling of ``kwargs``; unknown
                 keys are ignored, as in SB3.
             print_system_info: print the versions in use.
-            force_reset: start new episodes. By default the state of a functional environment is restored from
-                the file if it fits, and any other environment is reset.
+            force_reset: True starts new episodes; False goes on in the episodes that the environments are in. By
+                default the state of a functional environment is restored from the file if it fits, and any other
+                environment is reset.
             **kwargs: constructor arguments that replace the stored ones.
 
         Raises:
@@ -267,14 +300,29 @@ class StoredAlgorithm(BaseAlgorithm):
 
     def _resume_env(self, file: Archive, force_reset: bool | None) -> None:
         """Put a functional environment where it was; give any other fresh seeds, not the first again."""
+        env = self._function_env()
+        exact = env is not None and not force_reset and restore_env(env, file)
+        if self.env is not None:
+            with describing(file.name):
+                restore_statistics(self._vec_normalize_env, file, exact)
+        if exact or force_reset is False:
+            last = last_observations(self.observation_space, self.n_envs, file)
+            if last is not None:
+                self._last_obs, self._last_episode_starts = last
+                return
+            warnings.warn(
+                f"The file has no observations of {self.n_envs} environments with this model's space; they begin new "
+                "episodes.",
+                stacklevel=4,
+            )
         if self.env is None:
             return
-        env = self._function_env()
-        if env is not None and not force_reset:
-            last_obs = restore_env(env, file)
-            if last_obs is not None:
-                self._last_obs, self._last_episode_starts = last_obs, np.zeros((self.n_envs,), bool)
-                return
+        if env is None and force_reset is None and isinstance(self.env.unwrapped, FunctionalVecEnv):
+            warnings.warn(
+                f"The state of a functional environment behind {type(self.env).__name__} is not part of the file: new "
+                "episodes begin, and training does not go on exactly. Pass force_reset=True to say that this is meant.",
+                stacklevel=4,
+            )
         # A pool keeps the seeds that it was made with.
         if self.seed is not None and not isinstance(self.env.unwrapped, EnvPoolVecEnv):
             self.env.seed((self.seed + self.num_timesteps) % 2**31)

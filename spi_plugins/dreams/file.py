@@ -1,6 +1,8 @@
 """A fitted world model as a file: parameters, settings, spaces, start states, statistics and a report of the fit."""
 
+import copyreg
 import functools
+import io
 import math
 import pathlib
 from typing import Any, NamedTuple
@@ -78,6 +80,46 @@ class StoredWorldModel(NamedTuple):
         arrays = {**parameters, "starts": self.starts, "first": self.first}
         write_archive(path, _FORMAT, data, arrays)
 
+    def __repr__(self) -> str:
+        return (
+            f"StoredWorldModel(kind={self.kind!r}, observation_space={_short(self.observation_space)}, "
+            f"action_space={_short(self.action_space)}, {len(self.starts)} starts, fitted={self.fitted!r})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        file = io.BytesIO()
+        self.save(file)
+        return _from_bytes, (file.getvalue(),)
+
+
+def _from_bytes(file: bytes) -> StoredWorldModel:
+    return _read(io.BytesIO(file))
+
+
+def _short(space: spaces.Space[Any]) -> str:
+    text = repr(space)
+    return text if len(text) <= 80 else f"{type(space).__name__} of shape {space.shape}"
+
+
+def _reduce_fitted(fitted: FittedModel) -> tuple[Any, ...]:
+    """A fitted model as the arguments of its kind's factory, and arrays; its functions cannot be pickled."""
+    if fitted.kind is None:
+        return FittedModel, tuple(fitted)
+    arrays = flatten_arrays(fitted.params)
+    return _rebuilt, (fitted.kind, fitted.settings, fitted.observations, fitted.actions, arrays)
+
+
+def _rebuilt(
+    kind: str, settings: dict[str, Any], observations: Any, actions: Any, arrays: dict[str, NDArray[Any]]
+) -> FittedModel:
+    world: WorldModel = plugins.resolve("world_models", kind)(observations, actions, **settings)
+    like = jax.eval_shape(world.init, jax.random.key(0))
+    params = restore_arrays(like, arrays, what="The parameters")
+    return FittedModel(world.model, params, observations, actions, kind, settings)
+
+
+copyreg.pickle(FittedModel, _reduce_fitted)
+
 
 class Experience(NamedTuple):
     """Real observations, which become the start states of a file."""
@@ -116,7 +158,7 @@ def store_world_model(
     return StoredWorldModel(
         kind=world.kind,
         settings=world.settings,
-        fitted=FittedModel(world.model, params, observations, actions),
+        fitted=FittedModel(world.model, params, observations, actions, world.kind, world.settings),
         observation_space=spaces_[0],
         action_space=spaces_[1],
         starts=starts.astype(np.float32),
@@ -210,7 +252,7 @@ def _read(source: PathOrFile) -> StoredWorldModel:
         return StoredWorldModel(
             kind=kind,
             settings=settings,
-            fitted=FittedModel(world.model, params, observations, actions),
+            fitted=FittedModel(world.model, params, observations, actions, kind, settings),
             observation_space=observation_space,
             action_space=action_space,
             starts=starts,

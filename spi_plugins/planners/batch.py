@@ -63,7 +63,8 @@ def _digest(obs: Observation) -> UInt32[Array, " B"]:
     """Hash each observation by integer arithmetic, which is exact in any order."""
     total = jnp.zeros((), jnp.uint32)
     for leaf in jax.tree.leaves(obs):
-        words = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).reshape(len(leaf), -1)
+        numbers = jnp.where(leaf == 0, 0.0, leaf.astype(jnp.float32))  # -0.0 is the same observation as 0.0
+        words = jax.lax.bitcast_convert_type(numbers, jnp.uint32).reshape(len(leaf), -1)
         places = 2 * jnp.arange(words.shape[1], dtype=jnp.uint32) + 1
         mixed = (words ^ (words >> 15)) * jnp.uint32(2654435761) * places[None]
         total = total * jnp.uint32(31) + jnp.sum(mixed ^ (mixed >> 13), axis=1, dtype=jnp.uint32)

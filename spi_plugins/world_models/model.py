@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 from jaxtyping import Array, Float
 
 from spi_plugins.checks import check_integer
@@ -82,6 +83,13 @@ class Model(NamedTuple):
         has += [self.spec.has_termination, self.decode is not None, self.uncertainty is not None]
         return frozenset(part for part, present in zip(PARTS, has, strict=True) if present)
 
+    def __repr__(self) -> str:
+        spec = self.spec
+        return (
+            f"Model(latent_shape={spec.latent_shape}, action_size={spec.action_size}, horizon={spec.horizon}, "
+            f"parts={sorted(self.parts)})"
+        )
+
 
 class Learner(NamedTuple):
     """Fits a model to a replay buffer, without an agent that acts.
@@ -115,6 +123,9 @@ class WorldModel(NamedTuple):
     init: Callable[[Array], Params]
     learner: Learner | None = None
 
+    def __repr__(self) -> str:
+        return f"WorldModel(kind={self.kind!r}, model={self.model!r})"
+
 
 class FittedModel(NamedTuple):
     """A model with its parameters: what is left when the agent that fitted it is gone.
@@ -124,12 +135,20 @@ class FittedModel(NamedTuple):
         params: their parameters.
         observations: what the model encodes.
         actions: what the environment takes; ``actions.model_action`` turns them into the model's.
+        kind: the registered kind of the world model, with which it can be pickled; ``None`` if it has none.
+        settings: the arguments of the kind's factory.
     """
 
     model: Model
     params: Params
     observations: ObservationSpec
     actions: ActionSpec
+    kind: str | None = None
+    settings: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        total = sum(math.prod(x.shape) for x in jax.tree.leaves(self.params))
+        return f"FittedModel(kind={self.kind!r}, model={self.model!r}, {total:,} parameters)"
 
 
 def frozen_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -129,5 +129,5 @@ def test_a_misfit_is_named_and_changes_nothing(trained, spoil, message):
 
 
 def test_the_device_is_chosen_at_construction(trained):
-    with pytest.raises(TypeError, match="device must be 'auto'"):
+    with pytest.raises(ValueError, match="device must be 'auto'"):
         trained.set_parameters(trained.get_parameters(), device="cpu")

@@ -187,8 +187,6 @@ def test_a_replay_file_gives_back_the_buffer(trained, tmp_path):
 
 def test_replay_files_that_do_not_fit_are_refused(trained, tmp_path):
     path = tmp_path / "replay.npz"
-    with pytest.raises(ValueError, match=r"no replay buffer before learn\(\)"):
-        tiny_spowl().save_replay_buffer(path)
     with pytest.raises(FileNotFoundError, match="no replay buffer"):
         tiny_spowl().load_replay_buffer(path)
     trained.save_replay_buffer(path)
