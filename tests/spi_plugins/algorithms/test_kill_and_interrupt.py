@@ -134,12 +134,12 @@ def test_other_threads_save_and_predict_while_training_goes_on(make):
 
     thread = threading.Thread(target=visit)
     thread.start()
-    for _ in range(100):
+    for _ in range(30):
         model.learn(2 * ROLLOUT, reset_num_timesteps=False)
     done.set()
     thread.join()
     assert not [error for error in results if isinstance(error, Exception)]
-    assert len(results) > 5  # the training gives way
+    assert len(results) > 2  # the training gives way
     results[-1].seek(0)
     type(model).load(results[-1])
 
