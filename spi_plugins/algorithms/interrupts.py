@@ -76,6 +76,10 @@ class Exchange:
                 self._queue.popleft().release()
 
 
+def _in_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
 class _Deferring:
     """A handler that runs at once, or at the end of the exchange that the signal came in."""
 
@@ -97,11 +101,11 @@ class _Signals:
         self.caught: collections.deque[tuple[Callable[..., Any], int, FrameType | None]] = collections.deque()
 
     def hold(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if _in_main_thread():
             self.depth += 1
 
     def let_go(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if _in_main_thread():
             self.depth -= 1
             if self.caught and not self.depth:
                 self._deliver()
@@ -144,7 +148,7 @@ def deferring_handlers() -> Iterator[Callable[[], None]]:
     Yields:
         What to call now and then, for handlers that were installed since.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _in_main_thread():
         yield lambda: None
         return
     wrapped: dict[int, _Deferring] = {}

@@ -121,9 +121,8 @@ class OnPolicyAlgorithm(JaxAlgorithm):
             callbacks.update_locals(row.local)
             go_on = callbacks.on_step()
             # Also when a callback stops the run: the environment stands there.
-            with self._exchange:
-                self._count(row)
-                self._n_counted += 1
+            self._count(row)
+            self._n_counted += 1
             if not go_on:
                 self._agent_state = collector.stopped(self._agent_state)
                 return False
