@@ -165,7 +165,7 @@ def parse(file: Archive, cls: "type[StoredAlgorithm]", replaced: Mapping[str, An
         stored = dict(data["arguments"])
         # An argument that came after the file was written has its default.
         known = {name: each.default for name, each in cls.hyperparameters.items()} | stored
-        arguments = {name: known[name] for name in cls.stored_arguments}
+        arguments = {name: known[name] for name in cls.stored_arguments if name in known}
         for name in cls.schedules:
             if name not in replaced and name in stored:
                 arguments[name] = decode_schedule(name, arguments[name])
