@@ -287,7 +287,7 @@ def _limit_rows(env: VecEnv, how: Mapping[str, Any]) -> VecEnv:
     if isinstance(env, GymVectorEnvAdapter):
         return as_vec_env(VectorCostLimit(env.env, **how))
     if isinstance(env, DummyVecEnv):
-        return DummyVecEnv([functools.partial(CostLimit, single, **how) for single in env.envs])
+        return as_vec_env(DummyVecEnv([functools.partial(CostLimit, single, **how) for single in env.envs]))
     raise TypeError(
         f"ppo_early cannot end single episodes of {type(env).__name__}. Wrap the single environments in "
         "spi_wrappers.CostLimit, or a Gymnasium VectorEnv in spi_wrappers.vector.CostLimit, and use 'ppo'."

@@ -49,8 +49,8 @@ def flat_vec_env(env: VecEnv) -> VecEnv:
     """``flat_env`` of a ``VecEnv``.
 
     Raises:
-        EnvironmentNotSupportedError: a part of the observation space is not supported, or is nested: a ``VecEnv`` puts
-            no batches into containers within containers.
+        EnvironmentNotSupportedError: a part of the observation space is not supported, or is nested, which a ``VecEnv``
+            cannot batch.
     """
     space = env.observation_space
     if flat_space(space) is space:

@@ -218,7 +218,7 @@ def test_an_algorithm_that_plans_says_which_images_it_reads():
     "part",
     [spaces.Text(3), spaces.Sequence(VECTOR), spaces.Graph(VECTOR, None), spaces.OneOf([VECTOR, COUNT])],
 )
-def test_spaces_that_are_no_arrays_are_refused_with_their_key(part):
+def test_spaces_that_are_not_arrays_are_refused_with_their_key(part):
     space = spaces.Dict({"good": VECTOR, "outer": spaces.Tuple([VECTOR, part])})
     with pytest.raises(
         ValueError, match=r"The observation space at 'outer/1', .*, is not supported\. Allowed: Box"

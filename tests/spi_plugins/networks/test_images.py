@@ -50,7 +50,7 @@ def test_bytes_and_numbers_are_the_same_pixels(high, dtype, divisor):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_vectors_and_counts_are_no_pictures():
+def test_vectors_and_counts_are_not_pictures():
     assert not is_picture(observation_spec(spaces.Box(0, 1, (5,))))
     assert not is_picture(observation_spec(spaces.MultiDiscrete([[2, 2]])))
     five = observation_spec(spaces.Box(0, 1, (2, 2, 2, 2, 2)))
