@@ -22,6 +22,7 @@ from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPoli
 from spi_plugins.algorithms.progress import record_progress
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.algorithms.vec_envs import as_vec_env
+from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
 from spi_plugins.hyperparameters import declared
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, ObservationSpec, PyTree
@@ -193,7 +194,7 @@ class JaxAlgorithm(StoredAlgorithm):
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         """Make it a ``VecEnv``. Images are not transposed: the encoders read either order of axes."""
-        return as_vec_env(env)
+        return as_vec_env(env, for_step_rows=True)
 
     def _specs(self) -> tuple[ObservationSpec, ActionSpec]:
         return observation_spec(self.observation_space), action_spec(self.action_space)
@@ -248,9 +249,11 @@ class JaxAlgorithm(StoredAlgorithm):
             total_timesteps = self.default_total_timesteps
         require_open(self.env)
         # Under this name, which is SB3's, callbacks read it as the count at which training ends.
-        total_timesteps, callbacks = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__, progress_bar
-        )
+        name = tb_log_name or type(self).__name__
+        with naming_dead_workers(self.env):
+            total_timesteps, callbacks = self._setup_learn(
+                total_timesteps, callback, reset_num_timesteps, name, progress_bar
+            )
         with deferring_handlers() as look_again:
             if self._collector is None:
                 self._collector = self._make_collector()

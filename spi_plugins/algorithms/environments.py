@@ -31,7 +31,7 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
     if isinstance(env, FunctionalEnv):
         vec_env: VecEnv = FunctionalVecEnv(env, n_envs or DEFAULT_COPIES, seed=seed)
     else:
-        vec_env = as_vec_env(env, n_envs=n_envs)
+        vec_env = as_vec_env(env, n_envs=n_envs, for_step_rows=True)
     if is_closed(vec_env):
         raise ValueError(f"env is closed: {vec_env}. Make a new one.")
     observation_spec(vec_env.observation_space)

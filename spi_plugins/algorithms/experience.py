@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import from_action, stored_action, stored_size
 from spi_plugins.algorithms.stepping import advance, check_rows
+from spi_plugins.algorithms.vec_envs.vector_infos import require_cost
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.checks import check_finite
 from spi_plugins.host_buffers import HostBuffer
@@ -93,7 +94,9 @@ def gather(
         reached = stepped.reached(env.observation_space)
         check_rows(reached, stepped.reward, done)
         has_costs &= all(COST_KEY in info for info in stepped.infos)
-        cost = np.asarray([info.get(COST_KEY, 0.0) for info in stepped.infos], np.float32)
+        infos = stepped.infos
+        costs = [require_cost(infos, i, done) if COST_KEY in info else 0.0 for i, info in enumerate(infos)]
+        cost = np.asarray(costs, np.float32)
         check_finite(f"at time step {done}: the cost", cost)
         taken = from_action(space, np.asarray(action)).reshape(n_envs, -1)
         fields: Any = reached, taken, stepped.reward, cost, stepped.terminated, stepped.truncated, everywhere

@@ -25,6 +25,11 @@ def to_batch(space: spaces.Space[Any], observation: Observation) -> tuple[Observ
         ValueError: a wrong shape, missing or unknown keys, values that are not finite as float32, or numbers that an
             integer or discrete space does not have.
     """
+    if isinstance(observation, tuple) and observation and isinstance(observation[-1], dict):
+        raise ValueError(
+            f"observation is a tuple of {len(observation)} that ends with an info, as reset() and step() return it; "
+            "pass its first element."
+        )
     if isinstance(space, spaces.Dict):
         observation = flat_observation(observation)
         if not isinstance(observation, dict) or set(observation) != set(space.spaces):
@@ -54,6 +59,8 @@ def _array_to_batch(space: spaces.Space[Any], value: Any, name: str) -> tuple[np
                 f"{name} must have shape {shape} or (batch, {', '.join(map(str, shape))}), got {array.shape}."
             )
         return _array_to_batch(space, turned, name)
+    if not len(batch):
+        raise ValueError(f"{name} is an empty batch, of shape {array.shape}.")
     if batch.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}.")
     check_finite(name, batch)

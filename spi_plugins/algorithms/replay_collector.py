@@ -14,7 +14,7 @@ from spi_plugins.actions import scale_action
 from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.algorithms.collector import Row, Start
 from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows
-from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of, require_cost
 from spi_plugins.arrays import restore_arrays
 from spi_plugins.buffers import Slot
 from spi_plugins.checks import check_finite
@@ -180,21 +180,22 @@ class ReplayCollector:
 
         Raises:
             EnvironmentNotSupportedError: one is missing.
-            ValueError: one is not finite.
+            ValueError: one is not a finite number.
         """
-        costs = costs_of(stepped.infos)
         n_envs = self.env.num_envs
         if not self.agent.config.model.n_costs:
+            costs = costs_of(stepped.infos)
             return np.zeros(n_envs, np.float32) if costs is None else np.nan_to_num(costs).astype(np.float32)
+        values = np.zeros(n_envs, np.float32)
         for i, info in enumerate(stepped.infos):
-            if COST_KEY not in info and stepped.valid[i]:
+            if COST_KEY in info:
+                values[i] = require_cost(stepped.infos, i, num_timesteps)
+            elif stepped.valid[i]:
                 raise EnvironmentNotSupportedError(
                     f"info[{COST_KEY!r}] is missing in the step of environment {i}, and the agent learns costs. "
                     "Add them with a wrapper of spi_wrappers (CostFromFn, CostFromInfo, "
                     "SixTupleToInfo, VelocityCost), or use TDMPC2, which needs none."
                 )
-        assert costs is not None or not stepped.valid.any()
-        values = np.zeros(n_envs, np.float32) if costs is None else costs.astype(np.float32)
         check_finite(f"at time step {num_timesteps}: the cost", values)
         return values
 

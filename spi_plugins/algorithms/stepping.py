@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from spi_plugins.algorithms.vec_envs import NativeVecEnv
 from spi_plugins.algorithms.vec_envs.native import put_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
 from spi_plugins.checks import check_finite
 from spi_plugins.spaces import to_device
 from spi_plugins.types import Observation
@@ -54,14 +55,19 @@ def advance(env: VecEnv, actions: NDArray[Any], *, reset_rows: bool = False) -> 
         env: the environments.
         actions: ``[B, ...]``, in the action space.
         reset_rows: let environments reset themselves in the next step; requires ``has_reset_rows(env)``.
+
+    Raises:
+        WorkerDiedError: a process of a vector environment is gone.
     """
     none = np.zeros(env.num_envs, bool)
     if reset_rows:
         assert isinstance(env, NativeVecEnv)
-        obs, reward, terminated, truncated, valid, infos = env.step_rows(actions)
+        with naming_dead_workers(env):
+            obs, reward, terminated, truncated, valid, infos = env.step_rows(actions)
         restarted = none
     else:
-        obs, reward, dones, infos = env.step(actions)
+        with naming_dead_workers(env):
+            obs, reward, dones, infos = env.step(actions)
         if not isinstance(env, NativeVecEnv):
             # Some environments write their next step into these arrays, which JAX may not have read by then.
             obs, reward = jax.tree.map(np.array, (obs, reward))

@@ -19,6 +19,7 @@ from spi_integrations.stable_baselines3.callbacks import CostLogCallback, Lagran
 from spi_integrations.stable_baselines3.evaluation import (
     CostEvalCallback,
     CostEvaluation,
+    evaluate_policy,
     evaluate_policy_with_cost,
 )
 from spi_plugins.algorithms.vec_envs import (
@@ -45,5 +46,6 @@ __all__ = [
     "VecLagrangianReward",
     "VecSauteBudget",
     "as_vec_env",
+    "evaluate_policy",
     "evaluate_policy_with_cost",
 ]

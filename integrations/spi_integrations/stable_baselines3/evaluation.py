@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from stable_baselines3.common import evaluation
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.type_aliases import PolicyPredictor
 from stable_baselines3.common.vec_env import sync_envs_normalization
 
 from spi_integrations.stable_baselines3.episode_costs import EndedEpisode, EpisodeCosts
 from spi_plugins.algorithms.vec_envs import as_vec_env
+from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
 from spi_wrappers.cost.accounts.arguments import real
 
 
@@ -53,6 +55,26 @@ class CostEvaluation(NamedTuple):
         return float((self.costs > limit).mean())
 
 
+def evaluate_policy(model: PolicyPredictor, env: Any, n_eval_episodes: int = 10, **options: Any) -> Any:
+    """Stable-Baselines3's ``evaluate_policy`` on an environment of any kind.
+
+    Args:
+        model: anything with ``predict``.
+        env: anything that ``as_vec_env`` takes, such as what ``gymnasium.make_vec`` returns; it is not closed.
+        n_eval_episodes: number of episodes.
+        **options: of Stable-Baselines3's function.
+
+    Returns:
+        Mean and standard deviation of the returns; with ``return_episode_rewards=True``, returns and lengths.
+
+    Raises:
+        WorkerDiedError: a process of a vector environment is gone.
+    """
+    vec_env = as_vec_env(env, for_step_rows=True)
+    with naming_dead_workers(vec_env):
+        return evaluation.evaluate_policy(model, vec_env, n_eval_episodes, **options)
+
+
 def evaluate_policy_with_cost(
     model: PolicyPredictor,
     env: Any,
@@ -81,7 +103,7 @@ def evaluate_policy_with_cost(
     """
     if n_eval_episodes < 1:
         raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes!r}.")
-    vec_env = as_vec_env(env)
+    vec_env = as_vec_env(env, for_step_rows=True)
     count = vec_env.num_envs
     left = np.array([(n_eval_episodes + i) // count for i in range(count)])
     tracker = EpisodeCosts(vec_env, "evaluate_policy_with_cost")

@@ -23,7 +23,7 @@ _ALLOWED = (
 )
 
 
-def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
+def as_vec_env(env: Any, *, n_envs: int | None = None, for_step_rows: bool = False) -> VecEnv:
     """Turn an environment of any kind into a ``VecEnv`` with correct terminal observations.
 
     =====================================  ==================================================================
@@ -47,6 +47,7 @@ def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
         env: the environment.
         n_envs: number of copies to make of an id or a ``FunctionalEnv``, 1 if ``None``. With the others,
             whose number is fixed, it must be that number or ``None``.
+        for_step_rows: see ``GymVectorEnvAdapter``.
 
     Raises:
         TypeError: the object is none of these.
@@ -60,7 +61,7 @@ def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
         return make_vec_env(env, n_envs=n_envs or 1, wrapper_class=flat_env, vec_env_cls=OneProcessVecEnv)
     if isinstance(env, FunctionalEnv):
         return FunctionalVecEnv(env, n_envs or 1)
-    vec_env = _wrap(env)
+    vec_env = _wrap(env, for_step_rows)
     if n_envs not in (None, vec_env.num_envs):
         raise ValueError(
             f"n_envs={n_envs} does not fit an environment with {vec_env.num_envs} copies; "
@@ -69,7 +70,7 @@ def as_vec_env(env: Any, *, n_envs: int | None = None) -> VecEnv:
     return vec_env
 
 
-def _wrap(env: Any) -> VecEnv:
+def _wrap(env: Any, for_step_rows: bool) -> VecEnv:
     if isinstance(env, VecEnv):
         OneProcessVecEnv.adopt(env.unwrapped)
         return flat_vec_env(env)
@@ -77,7 +78,7 @@ def _wrap(env: Any) -> VecEnv:
     if is_envpool(env):
         return EnvPoolVecEnv(env)
     if isinstance(env, VectorEnv):
-        return GymVectorEnvAdapter(env)
+        return GymVectorEnvAdapter(env, for_step_rows=for_step_rows)
     if isinstance(env, gym.Env):
         if is_envpool(env.unwrapped):
             raise TypeError(

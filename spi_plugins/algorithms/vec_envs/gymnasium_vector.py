@@ -26,7 +26,7 @@ class GymVectorEnvAdapter(NativeVecEnv):
     * ``NEXT_STEP``: ``step_rows`` works with every environment. ``step`` resets the environments that ended,
       and only those, by ``reset(options={"reset_mask": mask})``. ``SyncVectorEnv``, ``AsyncVectorEnv`` and
       any class with ``honours_reset_mask = True`` know that option; the others would reset everything, so
-      ``step`` refuses them.
+      ``step`` refuses them, unless the adapter was made ``for_step_rows``.
     * ``SAME_STEP``: terminal observations and infos come from ``final_obs`` and ``final_info``.
     * ``DISABLED``: the adapter resets by the mask, as this mode requires.
 
@@ -37,6 +37,9 @@ class GymVectorEnvAdapter(NativeVecEnv):
 
     Args:
         env: the vector environment; ``metadata["autoreset_mode"]`` must name its mode.
+        for_step_rows: whoever trains uses ``step_rows``. ``step`` then also works with environments that cannot reset
+            alone, and shows their resets as steps with reward 0. That is right for ``evaluate_policy``, which reads
+            ``infos[i]["episode"]``, but not for Stable-Baselines3's training, which would learn from them.
 
     Attributes:
         env: the vector environment.
@@ -47,11 +50,12 @@ class GymVectorEnvAdapter(NativeVecEnv):
             ``shared_memory=False``).
     """
 
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, env: VectorEnv[Any, Any, Any], *, for_step_rows: bool = False) -> None:
         self.env = env
         self.base = env.unwrapped
         self.mode = _autoreset_mode(env)
         self.has_reset_rows = self.mode is AutoresetMode.NEXT_STEP
+        self.shows_resets = for_step_rows and self.has_reset_rows and not _honours_reset_mask(self.base)
         self._subs: Sequence[gym.Env[Any, Any]] | None = (
             self.base.envs if isinstance(self.base, SyncVectorEnv) else None
         )
@@ -138,7 +142,8 @@ class GymVectorEnvAdapter(NativeVecEnv):
                 f"step() has to reset the environments that ended, and only those, but {name} is not known "
                 "to honour reset(options={'reset_mask': mask}) and may reset all. Make it with "
                 "gymnasium.make_vec(id, n, vectorization_mode='sync') or with AutoresetMode.SAME_STEP; or "
-                f"set {name}.honours_reset_mask = True if that is true. step_rows() works as it is."
+                f"set {name}.honours_reset_mask = True if that is true. step_rows() works as it is, and so does "
+                "the evaluate_policy of spi_integrations.stable_baselines3 with the environment itself."
             )
 
     def _close(self) -> None:

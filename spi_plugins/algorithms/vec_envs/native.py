@@ -71,11 +71,13 @@ class NativeVecEnv(VecEnv):
 
     Attributes:
         has_reset_rows: whether ``step_rows`` may be called.
+        shows_resets: whether ``step`` shows a reset as a step of its own, with reward 0.
         statistics: sums of the running episodes.
         closed: whether ``close`` was called.
     """
 
     has_reset_rows: bool = False
+    shows_resets: bool = False
 
     def __init__(
         self, num_envs: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
@@ -127,7 +129,8 @@ class NativeVecEnv(VecEnv):
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Take the actions ``[B, ...]`` for ``step_wait``."""
-        self._check_restart()
+        if not self.shows_resets:
+            self._check_restart()
         self._actions = self._check_actions(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -140,8 +143,9 @@ class NativeVecEnv(VecEnv):
         if done.any():
             for i in np.flatnonzero(done):
                 rows.infos[i]["terminal_observation"] = take_rows(rows.obs, i)
-            self._restart(rows.obs, done)
-            self._ended = np.zeros(self.num_envs, np.bool_)
+            if not self.shows_resets:
+                self._restart(rows.obs, done)
+                self._ended = np.zeros(self.num_envs, np.bool_)
         return rows.obs, rows.reward, done, rows.infos
 
     def step_rows(self, actions: NDArray[Any]) -> Rows:

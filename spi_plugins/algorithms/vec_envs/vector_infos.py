@@ -1,5 +1,6 @@
 """Infos of a vector: from Gymnasium's one dict of arrays to one dict per environment, and their costs."""
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,11 +33,35 @@ def split_infos(infos: dict[str, Any], count: int, skip: Sequence[str] = ()) -> 
 
 
 def costs_of(infos: Infos) -> NDArray[np.float64] | None:
-    """Collect ``info["cost"]`` into ``[B]``, 0 where an info lacks it, or ``None`` where all do."""
-    costs = [info.get(COST_KEY) for info in infos]
+    """Collect ``info["cost"]`` into ``[B]``, 0 where it is missing or not one number, or ``None`` where all are."""
+    costs = [as_number(info.get(COST_KEY)) for info in infos]
     if all(cost is None for cost in costs):
         return None
-    return np.asarray([0.0 if cost is None else float(cost) for cost in costs], np.float64)
+    return np.asarray([0.0 if cost is None else cost for cost in costs], np.float64)
+
+
+def require_cost(infos: Infos, i: int, num_timesteps: int) -> float:
+    """The cost of environment ``i``, which has one.
+
+    Raises:
+        ValueError: it is not one number; the message names environment and time step.
+    """
+    cost = as_number(infos[i][COST_KEY])
+    if cost is None:
+        raise ValueError(
+            f"at time step {num_timesteps}: info[{COST_KEY!r}] of environment {i} must be one number, got "
+            f"{reprlib.repr(infos[i][COST_KEY])}."
+        )
+    return cost
+
+
+def as_number(value: Any) -> float | None:
+    """A number, or an array that holds just one, as a float; ``None`` for anything else."""
+    if isinstance(value, int | float):
+        return float(value)
+    if not isinstance(value, np.ndarray | np.generic) or value.size != 1 or value.dtype.kind not in "biuf":
+        return None
+    return float(value.item())
 
 
 def raw_rewards(infos: dict[str, Any], split: Infos, reward: NDArray[np.float32]) -> NDArray[Any]:
