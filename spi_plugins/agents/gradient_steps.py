@@ -16,11 +16,6 @@ Metrics: TypeAlias = dict[str, Array]
 Loss: TypeAlias = Callable[[Params, PyTree], tuple[Array, Metrics]]
 
 
-def make_optimizer(max_grad_norm: float, eps: float = 1e-5) -> optax.GradientTransformation:
-    """Adam behind a bound on the gradient's norm; ``move`` applies the learning rate."""
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=eps))
-
-
 def move(params: Params, changes: Params, rate: Array) -> Params:
     """Take the step that an optimizer without a learning rate proposes."""
     return jax.tree.map(lambda p, change: p - rate * change, params, changes)

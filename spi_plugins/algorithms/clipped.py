@@ -8,6 +8,7 @@ from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.update import make_deep_spi
 from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
+from spi_plugins.algorithms.policy_kwargs import optimizer
 from spi_plugins.algorithms.settings import WorldModelSettings
 from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
 from spi_plugins.hyperparameters import configured, declared
@@ -73,7 +74,9 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
         return self.policy_class.config(self._specs()[0], self.policy_kwargs)
 
     def _agent_config(self, **others: Any) -> DeepSPIConfig:
-        return self._configured(DeepSPIConfig, auxiliary=self.auxiliary, **others)
+        return self._configured(
+            DeepSPIConfig, auxiliary=self.auxiliary, optimizer=optimizer(self.policy_kwargs), **others
+        )
 
     def _world_model_config(self) -> DeepMDPConfig:
         if self.auxiliary == "none":

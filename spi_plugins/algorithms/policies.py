@@ -19,7 +19,7 @@ from spi_plugins.networks.actor_critic import ActorCriticConfig, EncoderKind
 from spi_plugins.networks.images import is_picture
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
-_ALLOWED = ("net_arch", "latent_arch", "activation_fn", *declared(ActorCriticConfig))
+_ALLOWED = ("net_arch", "latent_arch", "activation_fn", *read.OPTIMIZER_KEYS, *declared(ActorCriticConfig))
 
 _SEPARATE = MappingProxyType({"pi": (64, 64), "vf": (64, 64)})
 
@@ -62,7 +62,7 @@ class Policy:
         if unknown:
             raise ValueError(f"policy_kwargs has unknown keys {unknown}; allowed are {', '.join(_ALLOWED)}.")
         cls.check_observations(spec)
-        given = dict(policy_kwargs)
+        given = {key: value for key, value in policy_kwargs.items() if key not in read.OPTIMIZER_KEYS}
         arch = given.pop("net_arch", None)
         pi, vf = read.widths(cls.default_net_arch if arch is None else arch)
         # As in SB3 both have the same widths, but a CNN's trunk is shared, as in the papers' code.

@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from spi_plugins.agents.optimizer import OptimizerConfig
 from spi_plugins.checks import check_integer
+from spi_plugins.hyperparameters import configured
 from spi_plugins.networks.encoders import ConvLayers
 from spi_plugins.networks.mlp import ACTIVATIONS
 
@@ -14,7 +16,9 @@ from spi_plugins.networks.mlp import ACTIVATIONS
 _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS}
 _ACTIVATIONS |= {"swish": "silu", "hardswish": "hard_silu"}
 # The functions of these packages are known by name; another's of the same name may be a different one.
-_PACKAGES = ("jax", "jaxlib", "flax", "torch")
+_PACKAGES = ("jax", "jaxlib", "flax", "torch", "optax")
+# Of an agent's optimizer; all other keys are of its networks.
+OPTIMIZER_KEYS = ("optimizer_class", "optimizer_kwargs")
 
 
 def activation_name(value: Any) -> str:
@@ -23,16 +27,41 @@ def activation_name(value: Any) -> str:
     Raises:
         ValueError: it is none of those known.
     """
-    owner = value if hasattr(value, "__name__") else type(value)
-    name = value if isinstance(value, str) else owner.__name__
-    known = isinstance(value, str) or str(owner.__module__).partition(".")[0] in _PACKAGES
-    found = _ACTIVATIONS.get(name.lower().replace("_", "")) if known else None
+    found = _ACTIVATIONS.get(_known_name(value))
     if found is None:
         raise ValueError(
             f"activation_fn must be one of {sorted(ACTIVATIONS)}, or JAX's, Flax's or torch's of that name, "
             f"got {value!r}."
         )
     return found
+
+
+def _known_name(value: Any) -> str:
+    """A name, or that of a function or class of a known package, in lower case without underscores."""
+    owner = value if hasattr(value, "__name__") else type(value)
+    known = isinstance(value, str) or str(owner.__module__).partition(".")[0] in _PACKAGES
+    return (value if isinstance(value, str) else owner.__name__).lower().replace("_", "") if known else ""
+
+
+def optimizer(policy_kwargs: Mapping[str, Any]) -> OptimizerConfig:
+    """The settings in SB3's ``optimizer_class`` and ``optimizer_kwargs``, with torch's ``betas`` or optax's names.
+
+    Raises:
+        ValueError: another optimizer than Adam, an unknown setting, or one out of range.
+    """
+    chosen, given = (policy_kwargs.get(name) for name in OPTIMIZER_KEYS)
+    kind = "adam" if chosen is None else _known_name(chosen)
+    if kind not in ("adam", "adamw"):
+        raise ValueError(f"optimizer_class must be torch's or optax's Adam or AdamW, got {chosen!r}.")
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"optimizer_kwargs must be a dict, got {given!r}.")
+    settings = dict(given or {})
+    if "betas" in settings:
+        betas = settings.pop("betas")
+        if not isinstance(betas, list | tuple) or len(betas) != 2:
+            raise ValueError(f"optimizer_kwargs has betas={betas!r}; it must be two numbers.")
+        settings |= zip(("b1", "b2"), betas, strict=True)
+    return configured(OptimizerConfig, settings, "optimizer_kwargs", kind=kind)
 
 
 def widths(net_arch: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:

@@ -25,7 +25,8 @@ class ShellSettings:
     policy_kwargs: dict[str, Any] | None = hyperparameter(
         None,
         "Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, "
-        "`share_features_extractor`, `conv_layers`, `image_features`, `categorical_latent`",
+        "`share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; and "
+        "`optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`)",
     )
     verbose: int = hyperparameter(0, "0 for silent, 1 for information, 2 for debugging", low=0)
     seed: int | None = hyperparameter(None, "Seed of networks, actions and environment", low=0)

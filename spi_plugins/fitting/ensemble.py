@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from spi_plugins.actions import restored_action
-from spi_plugins.agents.gradient_steps import make_optimizer, move, replayed_update
+from spi_plugins.agents.gradient_steps import move, replayed_update
+from spi_plugins.agents.optimizer import OptimizerConfig, make_optimizer
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.deep_mdp import smooth_l1, termination_cross_entropy
 from spi_plugins.returns import masked_mean
@@ -92,7 +93,7 @@ def _objective(
 
 def _make_learner(parts: EnsembleParts) -> Learner:
     config = parts.config
-    optimizer = make_optimizer(config.max_grad_norm, eps=1e-8)
+    optimizer = make_optimizer(config.max_grad_norm, OptimizerConfig(eps=1e-8))
 
     def init(key: Array, buffer: Buffer) -> _FitState:
         params_key, run_key = jax.random.split(key)

@@ -47,6 +47,7 @@ class ActorCriticConfig(Config):
         None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
     )
     image_features: int = hyperparameter(256, "Width of an image's features within a Dict", low=1)
+    normalize_images: bool = hyperparameter(True, "Divide pixels by 255")
     categorical_latent: tuple[int, int] | None = hyperparameter(
         None, "`(categories, classes)` of a straight-through one-hot latent; `None` for a real one"
     )
@@ -112,8 +113,14 @@ def _rows(x: Array) -> Array:
 
 def _extractor(spec: ObservationSpec, config: ActorCriticConfig) -> tuple[Network, tuple[int, ...]]:
     def build(rngs: nnx.Rngs) -> Extractor:
-        convolve = config.encoder == "cnn"
-        return make_extractor(spec, config.conv_layers, config.image_features, convolve=convolve, rngs=rngs)
+        return make_extractor(
+            spec,
+            config.conv_layers,
+            config.image_features,
+            convolve=config.encoder == "cnn",
+            normalize=config.normalize_images,
+            rngs=rngs,
+        )
 
     shape = nnx.eval_shape(lambda: build(nnx.Rngs(0))).features_shape
     return functional(build), shape

@@ -47,8 +47,11 @@ def conv_output_shape(spec: ArraySpec, layers: ConvLayers | None) -> tuple[int, 
 class ConvEncoder(nnx.Module):
     """Convolutions with ReLU: the encoder of Deep SPI, whose last map is the latent state."""
 
-    def __init__(self, spec: ArraySpec, layers: ConvLayers | None, *, rngs: nnx.Rngs):
+    def __init__(
+        self, spec: ArraySpec, layers: ConvLayers | None, *, normalize: bool = True, rngs: nnx.Rngs
+    ):
         self.spec = spec
+        self.normalize = normalize
         self.layers = layers = layers or default_conv_layers(spec)
         channels = image_size(spec)[2]
         for i, (channels_out, size, _) in enumerate(layers):
@@ -65,7 +68,7 @@ class ConvEncoder(nnx.Module):
         x = channels_last(self.spec, obs)
         for i, (_, _, stride) in enumerate(self.layers):
             kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
-            if i == 0:
+            if i == 0 and self.normalize:
                 # Scale the kernel instead of the images, which then stay bytes until the convolution.
                 kernel = kernel * pixel_scale(self.spec)
             x = jax.nn.relu(conv2d(x, kernel, stride=stride) + bias[None, None, None, :])
@@ -77,34 +80,43 @@ def flat_size(spec: ArraySpec) -> int:
     return sum(spec.nvec) if spec.nvec else math.prod(spec.shape)
 
 
-def flatten(spec: ArraySpec, obs: Shaped[Array, " B *S"]) -> Float[Array, "B N"]:
-    """Turn a batch into vectors: numbers as they are, discrete values as one-hots, images scaled to [0, 1]."""
+def flatten(spec: ArraySpec, obs: Shaped[Array, " B *S"], *, normalize: bool = True) -> Float[Array, "B N"]:
+    """Turn a batch into vectors: numbers as they are, discrete values as one-hots, images scaled to [0, 1].
+
+    Args:
+        spec: of one observation.
+        obs: the batch.
+        normalize: scale images.
+    """
     batch = obs.shape[0]
     if spec.nvec:
         columns = obs.reshape(batch, -1)
         one_hots = [jax.nn.one_hot(columns[:, i], n, dtype=jnp.float32) for i, n in enumerate(spec.nvec)]
         return jnp.concatenate(one_hots, axis=-1)
-    scale = 1.0 / 255.0 if spec.kind == "image" else 1.0
+    scale = 1.0 / 255.0 if spec.kind == "image" and normalize else 1.0
     return obs.reshape(batch, -1).astype(jnp.float32) * scale
 
 
 class FlattenExtractor(nnx.Module):
     """Flattens the observation, without parameters."""
 
-    def __init__(self, spec: ArraySpec):
+    def __init__(self, spec: ArraySpec, *, normalize: bool = True):
         self.spec = spec
+        self.normalize = normalize
         self.features_shape = (flat_size(spec),)
 
     def __call__(self, obs: Shaped[Array, " B *S"]) -> Float[Array, "B N"]:
         """Flatten a batch."""
-        return flatten(self.spec, obs)
+        return flatten(self.spec, obs, normalize=self.normalize)
 
 
 class ConvExtractor(nnx.Module):
     """The feature map of ``ConvEncoder``."""
 
-    def __init__(self, spec: ArraySpec, layers: ConvLayers | None, *, rngs: nnx.Rngs):
-        self.conv = ConvEncoder(spec, layers, rngs=rngs)
+    def __init__(
+        self, spec: ArraySpec, layers: ConvLayers | None, *, normalize: bool = True, rngs: nnx.Rngs
+    ):
+        self.conv = ConvEncoder(spec, layers, normalize=normalize, rngs=rngs)
         self.features_shape = conv_output_shape(spec, layers)
 
     def __call__(self, obs: Shaped[Array, " B *S"]) -> Float[Array, "B h w c"]:
@@ -121,14 +133,16 @@ class CombinedExtractor(nnx.Module):
         layers: ConvLayers | None,
         image_features: int,
         *,
+        normalize: bool = True,
         rngs: nnx.Rngs,
     ):
         self.specs = tuple(specs)
+        self.normalize = normalize
         size = 0
         for key, spec in self.specs:
             if spec.kind == "image":
                 n_in = math.prod(conv_output_shape(spec, layers))
-                setattr(self, f"conv_{key}", ConvEncoder(spec, layers, rngs=rngs))
+                setattr(self, f"conv_{key}", ConvEncoder(spec, layers, normalize=normalize, rngs=rngs))
                 setattr(self, f"dense_{key}", MLP(n_in, (image_features,), activation="relu", rngs=rngs))
                 size += image_features
             else:
@@ -143,7 +157,7 @@ class CombinedExtractor(nnx.Module):
                 features = getattr(self, f"conv_{key}")(obs[key])
                 parts.append(getattr(self, f"dense_{key}")(features.reshape(features.shape[0], -1)))
             else:
-                parts.append(flatten(spec, obs[key]))
+                parts.append(flatten(spec, obs[key], normalize=self.normalize))
         return jnp.concatenate(parts, axis=-1)
 
 
@@ -151,9 +165,17 @@ Extractor: TypeAlias = FlattenExtractor | ConvExtractor | CombinedExtractor
 
 
 def make_extractor(
-    spec: ObservationSpec, layers: ConvLayers | None, image_features: int, *, convolve: bool, rngs: nnx.Rngs
+    spec: ObservationSpec,
+    layers: ConvLayers | None,
+    image_features: int,
+    *,
+    convolve: bool,
+    normalize: bool = True,
+    rngs: nnx.Rngs,
 ) -> Extractor:
     """The extractor of a Dict, or of one array; without ``layers``, an image's size chooses its convolutions."""
     if not isinstance(spec, ArraySpec):
-        return CombinedExtractor(spec, layers, image_features, rngs=rngs)
-    return ConvExtractor(spec, layers, rngs=rngs) if convolve else FlattenExtractor(spec)
+        return CombinedExtractor(spec, layers, image_features, normalize=normalize, rngs=rngs)
+    if convolve:
+        return ConvExtractor(spec, layers, normalize=normalize, rngs=rngs)
+    return FlattenExtractor(spec, normalize=normalize)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal, TypeAlias
 
+from spi_plugins.agents.optimizer import OptimizerConfig
 from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.losses.deep_spi import Auxiliary
 
@@ -36,6 +37,7 @@ class PPOConfig(Config):
         "End an update once the KL estimate passes 1.5 times this; `None` for never",
         above=0,
     )
+    optimizer: OptimizerConfig = OptimizerConfig()  # noqa: RUF009  frozen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

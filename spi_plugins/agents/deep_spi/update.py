@@ -16,8 +16,9 @@ from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.loss import objective
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics, summarize
 from spi_plugins.agents.deep_spi.minibatches import FlatRollout, flatten_rollout, shuffled, take_minibatch
-from spi_plugins.agents.gradient_steps import Descent, TrainState, descend, make_optimizer, move
+from spi_plugins.agents.gradient_steps import Descent, TrainState, descend, move
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
+from spi_plugins.agents.optimizer import make_optimizer
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
@@ -58,7 +59,7 @@ def _make_update(
         """All epochs and minibatches on one rollout."""
 
         def step(state: TrainState, gradients: Params) -> TrainState:
-            changes, opt_state = optimizer.update(gradients, state.opt_state)
+            changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             return TrainState(move(state.params, changes, learning_rate), opt_state)
 
         keys = jax.random.split(state.key, 3)
@@ -83,7 +84,7 @@ def make_deep_spi(
         make_deep_mdp(policy.latent_shape, actions, world_model_config) if config.uses_world_model else None
     )
     parts = Parts(config, actions, policy, action_distribution(actions), model)
-    optimizer = make_optimizer(config.max_grad_norm)
+    optimizer = make_optimizer(config.max_grad_norm, config.optimizer)
 
     def init(key: Array) -> DeepSPIState:
         policy_key, model_key, run_key = jax.random.split(key, 3)

@@ -73,7 +73,9 @@ def train_slices(
     def step(state: TrainState, gradients: Params) -> TrainState:
         moved, advanced = {}, {}
         for name in training.slices:
-            changes, advanced[name] = training.optimizer.update(gradients[name], state.opt_state[name])
+            changes, advanced[name] = training.optimizer.update(
+                gradients[name], state.opt_state[name], state.params[name]
+            )
             moved[name] = move(state.params[name], changes, rates[name])
         return TrainState(moved, advanced)
 

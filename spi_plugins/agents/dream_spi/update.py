@@ -24,8 +24,9 @@ from spi_plugins.agents.dream_spi.imagination import Imagined
 from spi_plugins.agents.dream_spi.phases import dream, learn_slices, replay
 from spi_plugins.agents.dream_spi.replay import Ring, add_rollout, init_ring
 from spi_plugins.agents.dream_spi.slices import Training, init_slices
-from spi_plugins.agents.gradient_steps import TrainState, make_optimizer
+from spi_plugins.agents.gradient_steps import TrainState
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
+from spi_plugins.agents.optimizer import make_optimizer
 from spi_plugins.distributions import action_distribution
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
@@ -120,7 +121,7 @@ def make_dream_spi(
         raise ValueError("termination=False leaves dreams without an end; the world model must predict it.")
     model = make_deep_mdp(policy.latent_shape, actions, world_model_config)
     parts = Parts(config.real, actions, policy, action_distribution(actions), model)
-    optimizer = make_optimizer(config.real.max_grad_norm)
+    optimizer = make_optimizer(config.real.max_grad_norm, config.real.optimizer)
 
     def init(key: Array) -> DreamSPIState:
         policy_key, model_key, run_key = jax.random.split(key, 3)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from spi_plugins.agents.gradient_steps import make_optimizer, move, replayed_update
+from spi_plugins.agents.gradient_steps import move, replayed_update
+from spi_plugins.agents.optimizer import OptimizerConfig, make_optimizer
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.agents.spowl.config import SPOWLConfig
 from spi_plugins.agents.spowl.loss import SPOWLParts, policy_objective, targets_of, world_model_objective
@@ -91,7 +92,7 @@ def make_spowl(
     world = make_tdmpc(observations, actions, config.model)
     check_parts(planner, world.model)
     # Of the model (all but the policy) and of the policy.
-    optimizers = make_optimizer(config.max_grad_norm, eps=1e-8), make_optimizer(config.max_grad_norm)
+    optimizers = make_optimizer(config.max_grad_norm, OptimizerConfig(eps=1e-8)), make_optimizer(config.max_grad_norm)
 
     def init(key: Array) -> SPOWLState:
         model_key, run_key = jax.random.split(key)

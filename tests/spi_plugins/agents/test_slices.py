@@ -14,7 +14,8 @@ from spi_plugins.agents.dream_spi.slices import (
     split,
     train_slices,
 )
-from spi_plugins.agents.gradient_steps import descend, make_optimizer
+from spi_plugins.agents.gradient_steps import descend
+from spi_plugins.agents.optimizer import make_optimizer
 
 PARAMS = {
     "policy": {

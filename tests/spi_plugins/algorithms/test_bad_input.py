@@ -4,6 +4,7 @@ import gymnasium as gym
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from tiny_models import CARTPOLE, SMALL, tiny_ppo
@@ -139,6 +140,26 @@ ARGUMENTS = {
         r"net_arch needs positive integers, got pi=\(8.5,\)",
     ),
     "net_arch nested": (policy_kwargs(net_arch=[8, {"pi": [8]}]), "net_arch needs positive integers"),
+    "optimizer_class": (
+        policy_kwargs(optimizer_class=torch.optim.SGD),
+        "optimizer_class must be torch's or optax's Adam or AdamW, got <class 'torch.optim.sgd.SGD'>",
+    ),
+    "optimizer_kwargs": (
+        policy_kwargs(optimizer_kwargs={"lr": 0.1}),
+        r"optimizer_kwargs has unknown keys \['lr'\]; allowed are b1, b2, eps, weight_decay",
+    ),
+    "optimizer_kwargs betas": (
+        policy_kwargs(optimizer_kwargs={"betas": 0.9}),
+        "betas=0.9; it must be two numbers",
+    ),
+    "optimizer_kwargs eps": (
+        policy_kwargs(optimizer_kwargs={"eps": 0}),
+        "eps must be a number above 0, got 0",
+    ),
+    "normalize_images": (
+        policy_kwargs(normalize_images=255),
+        "normalize_images must be one of True, False, got 255",
+    ),
     "net_arch": (policy_kwargs(net_arch=[8, 0]), r"net_arch needs positive integers, got pi=\(8, 0\)"),
     "net_arch text": (policy_kwargs(net_arch="big"), "net_arch must be a list of widths or dict.* got 'big'"),
     "net_arch keys": (policy_kwargs(net_arch={"qf": [8]}), r"net_arch must be .* got \{'qf': \[8\]\}"),

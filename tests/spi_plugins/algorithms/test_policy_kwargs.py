@@ -8,10 +8,12 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.policies import ActorCriticPolicy
-from toy_envs import VECTOR, ToyEnv
+from tiny_models import tiny_ppo
+from toy_envs import CHANNELS_LAST, MIXED, VECTOR, ToyEnv
 
 from spi_plugins import PPO
-from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy
+from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
+from spi_plugins.algorithms.policy_kwargs import optimizer
 from spi_plugins.networks.actor_critic import make_actor_critic
 from spi_plugins.networks.mlp import ACTIVATIONS
 from spi_plugins.spaces import action_spec, observation_spec
@@ -84,6 +86,36 @@ def test_a_cnn_with_two_extractors_trains():
     after = model.learn(4).get_parameters()["policy"]
     for part in ("extractor", "vf_extractor"):
         assert not np.array_equal(before[f"{part}/conv/kernel0"], after[f"{part}/conv/kernel0"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "space"), [(CnnPolicy, CHANNELS_LAST), (MlpPolicy, CHANNELS_LAST), (MultiInputPolicy, MIXED)]
+)
+def test_pixels_are_divided_by_255_only_with_normalize_images(policy, space):
+    spec = observation_spec(space)
+    kwargs = {"conv_layers": [(2, 8, 4)], "net_arch": [4]}
+    raw, scaled = (
+        make_actor_critic(spec, SPECS[1], policy.config(spec, {**kwargs, "normalize_images": normalize}))
+        for normalize in (False, True)
+    )
+    params = raw.init(jax.random.key(0))
+    space.seed(0)
+    row = space.sample()
+    pixels = jax.tree.map(lambda x: np.asarray(x)[None], row)
+    unit = jax.tree.map(lambda x: x / np.float32(255) if x.dtype == np.uint8 else x, pixels)
+    np.testing.assert_allclose(
+        scaled.features(params, pixels), raw.features(params, unit), rtol=1e-4, atol=1e-5
+    )
+    assert not np.allclose(raw.features(params, pixels), raw.features(params, unit))
+
+
+def test_an_optimizer_is_kept_in_the_file(tmp_path):
+    kwargs = {"optimizer_class": torch.optim.AdamW, "optimizer_kwargs": {"betas": (0.5, 0.9), "eps": 1e-3}}
+    model = tiny_ppo("gymnasium", policy_kwargs={"net_arch": [8], **kwargs}).learn(8)
+    model.save(tmp_path / "model")
+    loaded = PPO.load(tmp_path / "model", env="CartPole-v1")
+    assert optimizer(loaded.policy_kwargs) == optimizer(model.policy_kwargs)
+    loaded.learn(8, reset_num_timesteps=False)
 
 
 TORCH = {
