@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from spi_plugins.actions import executed_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.distributions import ActionDistribution
+from spi_plugins.networks import state_noise
 from spi_plugins.networks.actor_critic import ActorCritic, Evaluation
 from spi_plugins.types import ActionSpec, Observation, Params, PyTree
 from spi_plugins.world_models.deep_mdp import DeepMDP
@@ -69,21 +70,24 @@ class OnPolicyAgent(NamedTuple):
 
     Attributes:
         init: ``(key) -> state``, an ``OnPolicyState``.
-        act: ``(params, obs, key) -> Act``, sampled.
+        act: ``(params, obs, key, noise=None) -> Act``, sampled; ``noise`` has the matrices of state-dependent noise.
         predict: ``(params, obs, key, deterministic) -> env_action``, with a static ``deterministic``.
         value: ``(params, obs) -> [B]``.
         evaluate: ``(params, obs, sampled action) -> (value, log_prob, entropy)``, each ``[B]``.
         update: ``(state, rollout, learning_rate, clip_range) -> (state, metrics)``, an ``OnPolicyMetrics``.
+        noise_steps: with state-dependent noise, the steps for which ``policy.draw_noise`` is kept; a rollout's if it is
+            not positive.
     """
 
     init: Callable[[Array], Any]
-    act: Callable[[Params, Observation, Array], Act]
+    act: Callable[..., Act]
     predict: Callable[..., Array]
     value: Callable[[Params, Observation], Array]
     evaluate: Callable[[Params, Observation, Array], tuple[Array, Array, Array]]
     update: Callable[..., tuple[Any, Any]]
     policy: ActorCritic
     world_model: DeepMDP | None
+    noise_steps: int = -1
 
 
 def evaluate(parts: Parts, params: Params, obs: Observation) -> Evaluation:
@@ -99,9 +103,13 @@ def make_agent(
     """Add decisions and values to the functions that an on-policy algorithm differs by."""
     distribution, actions = parts.distribution, parts.actions
 
-    def act(params: Params, obs: Observation, key: Array) -> Act:
+    def act(params: Params, obs: Observation, key: Array, noise: Array | None = None) -> Act:
         out = evaluate(parts, params, obs)
-        action = distribution.sample(out.parameters, key)
+        if noise is None or out.hidden is None:
+            action = distribution.sample(out.parameters, key)
+        else:
+            mean = distribution.mode(out.parameters)
+            action = mean + state_noise.noise(out.hidden, noise).reshape(mean.shape)
         return Act(
             action=action,
             env_action=executed_action(actions, action),
@@ -121,4 +129,14 @@ def make_agent(
         out = evaluate(parts, params, obs)
         return out.value, distribution.log_prob(out.parameters, action), distribution.entropy(out.parameters)
 
-    return OnPolicyAgent(init, act, predict, value, evaluate_actions, update, parts.policy, parts.world_model)
+    return OnPolicyAgent(
+        init,
+        act,
+        predict,
+        value,
+        evaluate_actions,
+        update,
+        parts.policy,
+        parts.world_model,
+        noise_steps=parts.config.sde_sample_freq,
+    )

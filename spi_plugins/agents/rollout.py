@@ -40,11 +40,13 @@ class Storage(NamedTuple):
     value: Float[Array, "T+1 B"]
     t: Int[Array, ""]  # next row to fill
     key: Array
+    noise: Float[Array, "B H A"] | None  # matrices of state-dependent noise
 
 
 def init_storage(agent: OnPolicyAgent, params: Params, obs: Observation, n_steps: int, key: Array) -> Storage:
     """Empty storage shaped after one batch of observations."""
     act = jax.eval_shape(agent.act, params, obs, key)
+    draw = agent.policy.draw_noise
 
     def empty(like: jax.ShapeDtypeStruct | Array, rows: int) -> Array:
         return jnp.zeros((rows, *like.shape), like.dtype)
@@ -56,6 +58,7 @@ def init_storage(agent: OnPolicyAgent, params: Params, obs: Observation, n_steps
         value=empty(act.value, n_steps + 1),
         t=jnp.zeros((), jnp.int32),
         key=key,
+        noise=None if draw is None else draw(params["policy"], key, act.value.shape[0]),
     )
 
 
@@ -79,8 +82,9 @@ def decide_into(
 ) -> tuple[Storage, Act]:
     """Decide where row ``t`` holds the observation already."""
     key, act_key = jax.random.split(storage.key)
-    act = agent.act(params, obs, act_key)
     t = storage.t
+    noise = None if storage.noise is None else _present_noise(agent, params, storage.noise, t, act_key)
+    act = agent.act(params, obs, act_key, noise)
     return Storage(
         obs=storage.obs,
         action=storage.action.at[t].set(act.action),
@@ -88,7 +92,17 @@ def decide_into(
         value=storage.value.at[t].set(act.value),
         t=t + 1,
         key=key,
+        noise=noise,
     ), act
+
+
+def _present_noise(agent: OnPolicyAgent, params: Params, noise: Array, t: Array, key: Array) -> Array:
+    """The same matrices, or new ones at the start of a rollout and every ``noise_steps`` steps."""
+    draw = agent.policy.draw_noise
+    assert draw is not None
+    due = t % agent.noise_steps == 0 if agent.noise_steps > 0 else t == 0
+    fresh: Array = jax.lax.cond(due, lambda: draw(params["policy"], key, len(noise)), lambda: noise)
+    return fresh
 
 
 def close_storage(agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation) -> Storage:

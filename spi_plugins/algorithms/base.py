@@ -86,6 +86,8 @@ class JaxAlgorithm(StoredAlgorithm):
             stats_window_size=values["stats_window_size"],
             tensorboard_log=values["tensorboard_log"],
             support_multi_env=True,
+            use_sde=values.get("use_sde", False),
+            sde_sample_freq=values.get("sde_sample_freq", -1),
             device="cpu",  # torch's, which computes nothing here
             seed=seed,
         )

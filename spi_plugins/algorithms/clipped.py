@@ -70,8 +70,9 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
             *self._specs(), self._policy_config(), self._agent_config(), self._world_model_config()
         )
 
-    def _policy_config(self) -> ActorCriticConfig:
-        return self.policy_class.config(self._specs()[0], self.policy_kwargs)
+    def _policy_config(self, **defaults: Any) -> ActorCriticConfig:
+        config = self.policy_class.config(self._specs()[0], {**defaults, **self.policy_kwargs})
+        return dataclasses.replace(config, use_sde=self.use_sde)
 
     def _agent_config(self, **others: Any) -> DeepSPIConfig:
         return self._configured(

@@ -84,10 +84,10 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
                 f"imagination_horizon = {self.n_steps} * {self.n_envs} * {self.imagination_horizon} = {steps}."
             )
 
-    def _policy_config(self) -> ActorCriticConfig:
+    def _policy_config(self, **defaults: Any) -> ActorCriticConfig:
         # Actor and critic stand on the latent: the feature map, or a layer of its own on vectors.
         latent: list[int] = [] if self.policy_class.encoder == "cnn" else [64]
-        return self.policy_class.config(self._specs()[0], {"latent_arch": latent, **self.policy_kwargs})
+        return super()._policy_config(latent_arch=latent, **defaults)
 
     def _dream_config(self) -> DreamSPIConfig:
         sizes = {"n_steps": self.n_steps, "n_envs": self.n_envs}

@@ -24,9 +24,10 @@ class ShellSettings:
     tensorboard_log: str | None = hyperparameter(None, "Folder for TensorBoard logs, if any")
     policy_kwargs: dict[str, Any] | None = hyperparameter(
         None,
-        "Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, "
-        "`share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; and "
-        "`optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`)",
+        "Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, "
+        "`use_expln`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, "
+        "`categorical_latent`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` "
+        "(`betas`, `eps`, `weight_decay`)",
     )
     verbose: int = hyperparameter(0, "0 for silent, 1 for information, 2 for debugging", low=0)
     seed: int | None = hyperparameter(None, "Seed of networks, actions and environment", low=0)
@@ -61,6 +62,11 @@ class RolloutSettings:
         "Allowed change of the probability ratio: a number or a function of the remaining progress",
         above=0,
         source="arXiv:1707.06347, Eq. 7",
+    )
+    use_sde: bool = hyperparameter(
+        False,
+        "Explore by noise that depends on the state (gSDE), for actions in a Box",
+        source="arXiv:2005.05719",
     )
     compiled: bool | None = hyperparameter(
         None,

@@ -22,6 +22,7 @@ class PPO(Signature):
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
         batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
         n_epochs: Passes over a rollout.
         gamma: Discount per environment step.
@@ -32,10 +33,11 @@ class PPO(Signature):
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
         target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
+        sde_sample_freq: With `use_sde`, steps between new noise; -1 for the start of each rollout only.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
@@ -47,6 +49,7 @@ class PPO(Signature):
     n_steps: int
     batch_size: int
     clip_range: float | Schedule
+    use_sde: bool
     compiled: bool | None
     n_epochs: int
     gamma: float
@@ -57,6 +60,7 @@ class PPO(Signature):
     vf_coef: float
     max_grad_norm: float
     target_kl: float | None
+    sde_sample_freq: int
     def __init__(
         self,
         policy: str | type[Policy],
@@ -73,6 +77,8 @@ class PPO(Signature):
         ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
         *,
         compiled: bool | None = None,
         target_kl: float | None = None,
@@ -102,6 +108,7 @@ class DeepSPI(Signature):
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
         batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
         n_epochs: Passes over a rollout.
         gamma: Discount per environment step.
@@ -112,6 +119,7 @@ class DeepSPI(Signature):
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
         target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
+        sde_sample_freq: With `use_sde`, steps between new noise; -1 for the start of each rollout only.
         reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
         piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
@@ -123,7 +131,7 @@ class DeepSPI(Signature):
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
@@ -135,6 +143,7 @@ class DeepSPI(Signature):
     n_steps: int
     batch_size: int
     clip_range: float | Schedule
+    use_sde: bool
     compiled: bool | None
     n_epochs: int
     gamma: float
@@ -145,6 +154,7 @@ class DeepSPI(Signature):
     vf_coef: float
     max_grad_norm: float
     target_kl: float | None
+    sde_sample_freq: int
     reward_loss_coef: float
     transition_loss_coef: float
     piecewise_auxiliary: bool
@@ -169,6 +179,8 @@ class DeepSPI(Signature):
         ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
         *,
         compiled: bool | None = None,
         target_kl: float | None = None,
@@ -214,6 +226,7 @@ class DreamSPI(Signature):
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
         batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
         n_epochs: Passes over a rollout.
         gamma: Discount per environment step.
@@ -223,6 +236,7 @@ class DreamSPI(Signature):
         ent_coef: Weight of the entropy bonus.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
+        sde_sample_freq: With `use_sde`, steps between new noise; -1 for the start of each rollout only.
         reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
         piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
@@ -242,7 +256,7 @@ class DreamSPI(Signature):
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
@@ -260,6 +274,7 @@ class DreamSPI(Signature):
     n_steps: int
     batch_size: int
     clip_range: float | Schedule
+    use_sde: bool
     compiled: bool | None
     n_epochs: int
     gamma: float
@@ -269,6 +284,7 @@ class DreamSPI(Signature):
     ent_coef: float
     vf_coef: float
     max_grad_norm: float
+    sde_sample_freq: int
     reward_loss_coef: float
     transition_loss_coef: float
     piecewise_auxiliary: bool
@@ -299,6 +315,7 @@ class DreamSPI(Signature):
         n_steps: int | None = None,
         batch_size: int | None = None,
         clip_range: float | Schedule = 0.1,
+        use_sde: bool = False,
         compiled: bool | None = None,
         n_epochs: int = 4,
         gamma: float = 0.99,
@@ -308,6 +325,7 @@ class DreamSPI(Signature):
         ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
+        sde_sample_freq: int = -1,
         reward_loss_coef: float = 0.01,
         transition_loss_coef: float = 0.0005,
         piecewise_auxiliary: bool = True,

@@ -24,6 +24,7 @@ from spi_plugins.networks.categorical import CategoricalLatent
 from spi_plugins.networks.encoders import ConvLayers, Extractor, make_extractor
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.mlp import ACTIVATIONS, MLP, Dense
+from spi_plugins.networks.state_noise import action_log_std, deviations, draw_matrices
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params
 
 EncoderKind = Literal["mlp", "cnn", "multi_input"]
@@ -40,6 +41,9 @@ class ActorCriticConfig(Config):
     # actor and critic are on ``z``. ``None`` leaves ``z`` where the module's docstring has it.
     latent: tuple[int, ...] | None = None
     activation: str = "tanh"  # name in ``networks.mlp.ACTIVATIONS``, after every dense layer
+    use_sde: bool = False  # explore by state-dependent noise, see ``networks.state_noise``
+    full_std: bool = hyperparameter(True, "With `use_sde`, a deviation for each feature and action")
+    use_expln: bool = hyperparameter(False, "With `use_sde`, deviations that cannot grow exponentially")
     ortho_init: bool = hyperparameter(True, "Orthogonal kernels of the dense layers; `False`: LeCun-normal")
     log_std_init: float = hyperparameter(0.0, "First log standard deviation of actions", low=-20, high=20)
     share_features_extractor: bool = hyperparameter(True, "Let the critic read the actor's convolutions")
@@ -67,6 +71,7 @@ class Evaluation(NamedTuple):
 
     parameters: Float[Array, "B P"]  # of the action distribution
     value: Float[Array, " B"]
+    hidden: Float[Array, "B H"] | None = None  # the actor's last layer, for state-dependent noise
 
 
 class ActorCritic(NamedTuple):
@@ -79,6 +84,7 @@ class ActorCritic(NamedTuple):
         evaluate: ``(params, obs, features, z) -> Evaluation``.
         value: ``(params, obs) -> [B]``, the critic alone.
         judge: ``(params, z) -> Evaluation`` from latent states; ``None`` if the critic needs the observation.
+        draw_noise: ``(params, key, n_envs) -> [n_envs, H, A]``, matrices of state-dependent noise; ``None`` without.
     """
 
     init: Callable[[Array], Params]
@@ -88,23 +94,31 @@ class ActorCritic(NamedTuple):
     value: Callable[[Params, Observation], Array]
     latent_shape: tuple[int, ...]
     judge: Callable[[Params, Array], Evaluation] | None
+    draw_noise: Callable[[Params, Array, int], Array] | None = None
 
 
 class _ActorHead(nnx.Module):
-    """Logits, or the mean and a state-independent log standard deviation."""
+    """Logits, or mean and log standard deviation; the latter depends on the state only with ``use_sde``."""
 
-    def __init__(self, n_in: int, spec: ActionSpec, log_std_init: float, *, rngs: nnx.Rngs):
+    def __init__(self, n_in: int, spec: ActionSpec, config: ActorCriticConfig, *, rngs: nnx.Rngs):
         self.gaussian = spec.kind == "box"
+        self.use_sde, self.use_expln = config.use_sde, config.use_expln
         n_out = math.prod(spec.shape) if self.gaussian else sum(spec.nvec)
         self.dense = Dense(n_in, n_out, gain=0.01, rngs=rngs)
         if self.gaussian:
-            self.log_std = nnx.Param(jnp.full((n_out,), log_std_init, jnp.float32))
+            shape = (n_in, n_out if config.full_std else 1) if self.use_sde else (n_out,)
+            self.log_std = nnx.Param(jnp.full(shape, config.log_std_init, jnp.float32))
 
     def __call__(self, hidden: Float[Array, "B I"]) -> Float[Array, "B P"]:
         out = self.dense(hidden)
         if not self.gaussian:
             return out
-        return jnp.concatenate([out, jnp.broadcast_to(self.log_std[...][None, :], out.shape)], axis=-1)
+        if self.use_sde:
+            std = deviations(self.log_std[...], out.shape[-1], use_expln=self.use_expln)
+            log_std = action_log_std(hidden, std)
+        else:
+            log_std = jnp.broadcast_to(self.log_std[...][None, :], out.shape)
+        return jnp.concatenate([out, log_std], axis=-1)
 
 
 def _rows(x: Array) -> Array:
@@ -178,7 +192,7 @@ def _build_parts(
         pi=mlp(n_latent, pi_widths),
         vf_extractor=None if config.share_features_extractor or config.encoder == "mlp" else extractor,
         vf=None if config.vf is None else mlp(n_vf, config.vf),
-        actor=functional(lambda rngs: _ActorHead(n_hidden, actions, config.log_std_init, rngs=rngs)),
+        actor=functional(lambda rngs: _ActorHead(n_hidden, actions, config, rngs=rngs)),
         critic=functional(lambda rngs: Dense(n_critic, 1, gain=1.0, rngs=rngs)),
     ), latent_shape
 
@@ -202,6 +216,8 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
             "share_features_extractor=False needs a critic that reads the observation, but with "
             f"latent_arch={list(config.latent)} it reads the latent alone."
         )
+    if config.use_sde and actions.kind != "box":
+        raise ValueError(f"use_sde=True needs actions in a Box, got {actions.kind} actions.")
     parts, latent_shape = _build_parts(spec, actions, config)
     networks = {name: part for name, part in parts._asdict().items() if part is not None}
 
@@ -234,6 +250,7 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
         return Evaluation(
             parameters=parts.actor.apply(params["actor"], hidden),
             value=parts.critic.apply(params["critic"], critic_in)[:, 0],
+            hidden=hidden if config.use_sde else None,
         )
 
     def value(params: Params, obs: Observation) -> Array:
@@ -243,7 +260,18 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
     def judge(params: Params, z: Array) -> Evaluation:
         return evaluate(params, None, z, z)
 
+    def draw_noise(params: Params, key: Array, n_envs: int) -> Array:
+        std = deviations(params["actor"]["log_std"], math.prod(actions.shape), use_expln=config.use_expln)
+        return draw_matrices(std, n_envs, key)
+
     needs_obs = parts.vf is not None and config.latent is None
     return ActorCritic(
-        init, features, latent, evaluate, value, latent_shape, judge=None if needs_obs else judge
+        init,
+        features,
+        latent,
+        evaluate,
+        value,
+        latent_shape,
+        judge=None if needs_obs else judge,
+        draw_noise=draw_noise if config.use_sde else None,
     )

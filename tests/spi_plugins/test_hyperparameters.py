@@ -107,7 +107,7 @@ def test_constructors_are_explicit(cls):
 @pytest.mark.parametrize(
     ("cls", "like", "last"),
     [
-        *((cls, stable_baselines3.PPO, "max_grad_norm") for cls in (PPO, DeepSPI, DeepMDP)),
+        *((cls, stable_baselines3.PPO, "sde_sample_freq") for cls in (PPO, DeepSPI, DeepMDP)),
         *((cls, stable_baselines3.SAC, "gradient_steps") for cls in (TDMPC2, SPOWL)),
         (DreamSPI, stable_baselines3.PPO, "env"),  # it has four learning rates
     ],

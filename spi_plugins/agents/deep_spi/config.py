@@ -37,6 +37,12 @@ class PPOConfig(Config):
         "End an update once the KL estimate passes 1.5 times this; `None` for never",
         above=0,
     )
+    sde_sample_freq: int = hyperparameter(
+        -1,
+        "With `use_sde`, steps between new noise; -1 for the start of each rollout only",
+        low=1,
+        also=(-1,),
+    )
     optimizer: OptimizerConfig = OptimizerConfig()  # noqa: RUF009  frozen
 
 

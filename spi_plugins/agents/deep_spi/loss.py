@@ -57,7 +57,7 @@ def objective(
     if parts.world_model is not None:
         loss = loss + parts.world_model.config.gradient_penalty_coef * terms.penalty
     losses = {"loss": loss, "policy_gradient_loss": policy_loss, "value_loss": critic_loss}
-    return loss, {**losses, "entropy_loss": -entropy, **_metrics(parts, batch, terms, clip_range)}
+    return loss, {**losses, "entropy_loss": -entropy, **_metrics(params, parts, batch, terms, clip_range)}
 
 
 def _surrogate(config: DeepSPIConfig, terms: Terms, utility: Array, clip_range: Array) -> Float[Array, " B"]:
@@ -113,7 +113,9 @@ def _model_losses(
     return ModelLosses(*(jnp.where(batch.valid, loss, 0.0) for loss in losses)), penalty
 
 
-def _metrics(parts: Parts, batch: Minibatch, terms: Terms, clip_range: Array) -> dict[str, Array]:
+def _metrics(
+    params: Params, parts: Parts, batch: Minibatch, terms: Terms, clip_range: Array
+) -> dict[str, Array]:
     """Diagnostics of a minibatch that are not part of its loss; ``n_valid`` is their weight in means."""
     ratio, valid = jnp.exp(terms.log_ratio), batch.valid
     ratios = ratio_diagnostics(ratio, valid, clip_range)
@@ -126,8 +128,7 @@ def _metrics(parts: Parts, batch: Minibatch, terms: Terms, clip_range: Array) ->
         "n_valid": jnp.sum(valid).astype(jnp.float32),
     }
     if parts.actions.kind == "box":
-        parameters = terms.out.parameters
-        metrics["std"] = jnp.mean(jnp.exp(parameters[0, parameters.shape[1] // 2 :]))
+        metrics["std"] = jnp.mean(jnp.exp(params["policy"]["actor"]["log_std"]))
     if parts.world_model is not None:
         norm = jnp.sqrt(jnp.sum(terms.z.reshape(len(terms.z), -1) ** 2, axis=-1))
         metrics["latent_norm"] = masked_mean(norm, valid)
