@@ -8,7 +8,7 @@ from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.update import make_deep_spi
 from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
-from spi_plugins.algorithms.policy_kwargs import optimizer
+from spi_plugins.algorithms.policy_kwargs import features_extractor, optimizer
 from spi_plugins.algorithms.settings import WorldModelSettings
 from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
 from spi_plugins.hyperparameters import configured, declared
@@ -72,7 +72,8 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
 
     def _policy_config(self, **defaults: Any) -> ActorCriticConfig:
         config = self.policy_class.config(self._specs()[0], {**defaults, **self.policy_kwargs})
-        return dataclasses.replace(config, use_sde=self.use_sde)
+        extractor = features_extractor(self.observation_space, self.policy_kwargs)
+        return dataclasses.replace(config, use_sde=self.use_sde, features_extractor=extractor)
 
     def _agent_config(self, **others: Any) -> DeepSPIConfig:
         return self._configured(
@@ -94,6 +95,11 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
     def _world(self) -> WorldModel | None:
         if self.agent.world_model is None:
             return None
+        if self._policy_config().features_extractor is not None:
+            raise ValueError(
+                "A world model whose encoder is a features_extractor_class cannot be saved alone: its file holds no "
+                "code. save() keeps the whole model."
+            )
         observations, actions = self._specs()
         return make_deep_mdp_world(
             observations,

@@ -19,7 +19,9 @@ from spi_plugins.networks.actor_critic import ActorCriticConfig, EncoderKind
 from spi_plugins.networks.images import is_picture
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
-_ALLOWED = ("net_arch", "latent_arch", "activation_fn", *read.OPTIMIZER_KEYS, *declared(ActorCriticConfig))
+# Keys that the algorithm reads.
+_APART = (*read.OPTIMIZER_KEYS, *read.EXTRACTOR_KEYS)
+_ALLOWED = ("net_arch", "latent_arch", "activation_fn", *_APART, *declared(ActorCriticConfig))
 
 _SEPARATE = MappingProxyType({"pi": (64, 64), "vf": (64, 64)})
 
@@ -62,9 +64,12 @@ class Policy:
         if unknown:
             raise ValueError(f"policy_kwargs has unknown keys {unknown}; allowed are {', '.join(_ALLOWED)}.")
         cls.check_observations(spec)
-        given = {key: value for key, value in policy_kwargs.items() if key not in read.OPTIMIZER_KEYS}
+        given = {key: value for key, value in policy_kwargs.items() if key not in _APART}
         arch = given.pop("net_arch", None)
-        pi, vf = read.widths(cls.default_net_arch if arch is None else arch)
+        if arch is None:
+            # As in SB3, another extractor is followed by layers as vectors are.
+            arch = _SEPARATE if policy_kwargs.get("features_extractor_class") else cls.default_net_arch
+        pi, vf = read.widths(arch)
         # As in SB3 both have the same widths, but a CNN's trunk is shared, as in the papers' code.
         if vf is None and not (cls.encoder == "cnn" and given.get("share_features_extractor", True)):
             vf = pi

@@ -1,10 +1,14 @@
 """Values of ``policy_kwargs`` in every form that SB3 takes, as the networks' config has them."""
 
+import functools
 import itertools
 import operator
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from flax import nnx
+from gymnasium import spaces
 
 from spi_plugins.agents.optimizer import OptimizerConfig
 from spi_plugins.checks import check_integer
@@ -19,6 +23,7 @@ _ACTIVATIONS |= {"swish": "silu", "hardswish": "hard_silu"}
 _PACKAGES = ("jax", "jaxlib", "flax", "torch", "optax")
 # Of an agent's optimizer; all other keys are of its networks.
 OPTIMIZER_KEYS = ("optimizer_class", "optimizer_kwargs")
+EXTRACTOR_KEYS = ("features_extractor_class", "features_extractor_kwargs")
 
 
 def activation_name(value: Any) -> str:
@@ -62,6 +67,50 @@ def optimizer(policy_kwargs: Mapping[str, Any]) -> OptimizerConfig:
             raise ValueError(f"optimizer_kwargs has betas={betas!r}; it must be two numbers.")
         settings |= zip(("b1", "b2"), betas, strict=True)
     return configured(OptimizerConfig, settings, "optimizer_kwargs", kind=kind)
+
+
+def features_extractor(
+    space: spaces.Space[Any], policy_kwargs: Mapping[str, Any]
+) -> Callable[[nnx.Rngs], nnx.Module] | None:
+    """What builds SB3's ``features_extractor_class``, here a Flax NNX module; ``None`` for a policy's own.
+
+    Args:
+        space: the constructor's first argument.
+        policy_kwargs: with the class, and further arguments for it.
+
+    Raises:
+        ValueError: it is not such a class, or there are arguments without a class.
+    """
+    cls, given = (policy_kwargs.get(name) for name in EXTRACTOR_KEYS)
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"features_extractor_kwargs must be a dict, got {given!r}.")
+    if cls is None:
+        if given:
+            raise ValueError(
+                "features_extractor_kwargs need a features_extractor_class; the policies' own extractors are set by "
+                "conv_layers, image_features and net_arch."
+            )
+        return None
+    if not (isinstance(cls, type) and issubclass(cls, nnx.Module)):
+        hint = (
+            " A model file has only its name: pass the policy_kwargs again, as load(..., policy_kwargs=...)."
+        )
+        raise ValueError(
+            "features_extractor_class must be a class of Flax NNX modules, made as cls(observation_space, ..., "
+            f"rngs=rngs); torch's do not run in JAX. Got {cls!r}.{hint if isinstance(cls, str) else ''}"
+        )
+    return functools.partial(_build, cls, space, given or {})
+
+
+def _build(cls: Any, space: spaces.Space[Any], kwargs: Mapping[str, Any], rngs: nnx.Rngs) -> nnx.Module:
+    try:
+        module: nnx.Module = cls(space, **kwargs, rngs=rngs)
+    except TypeError as error:
+        raise ValueError(
+            f"features_extractor_class cannot be made as {cls.__name__}(observation_space, "
+            f"{''.join(f'{name}=..., ' for name in kwargs)}rngs=rngs): {error}"
+        ) from error
+    return module
 
 
 def widths(net_arch: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:

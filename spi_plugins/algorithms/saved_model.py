@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from flax import nnx
 from gymnasium import spaces
 from stable_baselines3.common.utils import FloatSchedule
 
@@ -237,4 +238,6 @@ def to_json(value: Any) -> Any:
         return str(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, type) and issubclass(value, nnx.Module):
+        return f"{value.__module__}:{value.__qualname__}"
     return getattr(value, "__name__", type(value).__name__)

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.networks.categorical import CategoricalLatent
-from spi_plugins.networks.encoders import ConvLayers, Extractor, make_extractor
+from spi_plugins.networks.encoders import ConvLayers, CustomExtractor, Extractor, make_extractor
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.mlp import ACTIVATIONS, MLP, Dense
 from spi_plugins.networks.state_noise import action_log_std, deviations, draw_matrices
@@ -41,6 +41,7 @@ class ActorCriticConfig(Config):
     # actor and critic are on ``z``. ``None`` leaves ``z`` where the module's docstring has it.
     latent: tuple[int, ...] | None = None
     activation: str = "tanh"  # name in ``networks.mlp.ACTIVATIONS``, after every dense layer
+    features_extractor: Callable[[nnx.Rngs], nnx.Module] | None = None  # instead of the encoder's own
     use_sde: bool = False  # explore by state-dependent noise, see ``networks.state_noise``
     full_std: bool = hyperparameter(True, "With `use_sde`, a deviation for each feature and action")
     use_expln: bool = hyperparameter(False, "With `use_sde`, deviations that cannot grow exponentially")
@@ -55,6 +56,12 @@ class ActorCriticConfig(Config):
     categorical_latent: tuple[int, int] | None = hyperparameter(
         None, "`(categories, classes)` of a straight-through one-hot latent; `None` for a real one"
     )
+
+    @property
+    def own_extractor(self) -> bool:
+        """Whether the critic has one, for flattening has no parameters to share."""
+        has_parameters = self.encoder != "mlp" or self.features_extractor is not None
+        return has_parameters and not self.share_features_extractor
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,13 +133,17 @@ def _rows(x: Array) -> Array:
 
 
 def _extractor(spec: ObservationSpec, config: ActorCriticConfig) -> tuple[Network, tuple[int, ...]]:
-    def build(rngs: nnx.Rngs) -> Extractor:
+    custom, normalize = config.features_extractor, config.normalize_images
+
+    def build(rngs: nnx.Rngs) -> Extractor | CustomExtractor:
+        if custom is not None:
+            return CustomExtractor(spec, custom, normalize=normalize, rngs=rngs)
         return make_extractor(
             spec,
             config.conv_layers,
             config.image_features,
             convolve=config.encoder == "cnn",
-            normalize=config.normalize_images,
+            normalize=normalize,
             rngs=rngs,
         )
 
@@ -190,7 +201,7 @@ def _build_parts(
         extractor=extractor,
         latent=latent,
         pi=mlp(n_latent, pi_widths),
-        vf_extractor=None if config.share_features_extractor or config.encoder == "mlp" else extractor,
+        vf_extractor=extractor if config.own_extractor else None,
         vf=None if config.vf is None else mlp(n_vf, config.vf),
         actor=functional(lambda rngs: _ActorHead(n_hidden, actions, config, rngs=rngs)),
         critic=functional(lambda rngs: Dense(n_critic, 1, gain=1.0, rngs=rngs)),
@@ -205,13 +216,12 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
             (``share_features_extractor=False`` with a shared ``net_arch``) or reads the latent, or an image is too
             small.
     """
-    own_extractor = not config.share_features_extractor and config.encoder != "mlp"
-    if own_extractor and config.vf is None:
+    if config.own_extractor and config.vf is None:
         raise ValueError(
             "share_features_extractor=False needs separate layers: net_arch=dict(pi=[...], vf=[...]), "
             f"got the shared net_arch={list(config.pi)}."
         )
-    if own_extractor and config.latent is not None:
+    if config.own_extractor and config.latent is not None:
         raise ValueError(
             "share_features_extractor=False needs a critic that reads the observation, but with "
             f"latent_arch={list(config.latent)} it reads the latent alone."

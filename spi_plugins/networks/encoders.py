@@ -1,8 +1,8 @@
 """Encoders from raw observations to features. Images stay uint8 until here."""
 
 import math
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,60 @@ def flatten(spec: ArraySpec, obs: Shaped[Array, " B *S"], *, normalize: bool = T
         return jnp.concatenate(one_hots, axis=-1)
     scale = 1.0 / 255.0 if spec.kind == "image" and normalize else 1.0
     return obs.reshape(batch, -1).astype(jnp.float32) * scale
+
+
+def preprocess(spec: ObservationSpec, obs: Observation, *, normalize: bool = True) -> Observation:
+    """Turn a batch into floats as SB3 does for extractors: pixels scaled, discrete values as one-hots, shapes kept.
+
+    Args:
+        spec: of one observation.
+        obs: the batch.
+        normalize: scale images.
+    """
+    if not isinstance(spec, ArraySpec):
+        return {key: preprocess(part, obs[key], normalize=normalize) for key, part in spec}
+    flat = flatten(spec, obs, normalize=normalize)
+    return flat if spec.nvec else flat.reshape(obs.shape)
+
+
+class CustomExtractor(nnx.Module):
+    """A user's module, from ``features_extractor_class``.
+
+    Raises:
+        ValueError: it has variables besides parameters, does not return vectors, or not as many features as it says.
+    """
+
+    def __init__(
+        self,
+        spec: ObservationSpec,
+        build: Callable[[nnx.Rngs], nnx.Module],
+        *,
+        normalize: bool,
+        rngs: nnx.Rngs,
+    ):
+        self.spec = spec
+        self.normalize = normalize
+        self.module: Any = build(rngs)
+        name = f"features_extractor_class {type(self.module).__name__}"
+        if jax.tree.leaves(nnx.state(self.module, nnx.Not(nnx.Param))):
+            raise ValueError(
+                f"{name} has variables besides nnx.Param, as BatchNorm and Dropout do; none may."
+            )
+        parts: Any = (("", spec),) if isinstance(spec, ArraySpec) else spec
+        zeros = {key: jnp.zeros((2, *part.shape), part.dtype) for key, part in parts}
+        out = jax.eval_shape(lambda: self(zeros[""] if isinstance(spec, ArraySpec) else zeros))
+        said = getattr(self.module, "features_dim", None)
+        if out.ndim != 2 or said not in (None, out.shape[1]):
+            wanted = f"[2, {'features_dim' if said is None else said}]"
+            raise ValueError(
+                f"{name} must turn 2 observations into {wanted} features, got {list(out.shape)}."
+            )
+        self.features_shape = out.shape[1:]
+
+    def __call__(self, obs: Observation) -> Float[Array, "B N"]:
+        """Encode a batch."""
+        features: Array = self.module(preprocess(self.spec, obs, normalize=self.normalize))
+        return features
 
 
 class FlattenExtractor(nnx.Module):
