@@ -47,9 +47,7 @@ def conv_output_shape(spec: ArraySpec, layers: ConvLayers | None) -> tuple[int, 
 class ConvEncoder(nnx.Module):
     """Convolutions with ReLU: the encoder of Deep SPI, whose last map is the latent state."""
 
-    def __init__(
-        self, spec: ArraySpec, layers: ConvLayers | None, *, normalize: bool = True, rngs: nnx.Rngs
-    ):
+    def __init__(self, spec: ArraySpec, layers: ConvLayers | None, *, normalize: bool = True, rngs: nnx.Rngs):
         self.spec = spec
         self.normalize = normalize
         self.layers = layers = layers or default_conv_layers(spec)
@@ -167,9 +165,7 @@ class FlattenExtractor(nnx.Module):
 class ConvExtractor(nnx.Module):
     """The feature map of ``ConvEncoder``."""
 
-    def __init__(
-        self, spec: ArraySpec, layers: ConvLayers | None, *, normalize: bool = True, rngs: nnx.Rngs
-    ):
+    def __init__(self, spec: ArraySpec, layers: ConvLayers | None, *, normalize: bool = True, rngs: nnx.Rngs):
         self.conv = ConvEncoder(spec, layers, normalize=normalize, rngs=rngs)
         self.features_shape = conv_output_shape(spec, layers)
 

@@ -92,7 +92,10 @@ def make_spowl(
     world = make_tdmpc(observations, actions, config.model)
     check_parts(planner, world.model)
     # Of the model (all but the policy) and of the policy.
-    optimizers = make_optimizer(config.max_grad_norm, OptimizerConfig(eps=1e-8)), make_optimizer(config.max_grad_norm)
+    optimizers = (
+        make_optimizer(config.max_grad_norm, OptimizerConfig(eps=1e-8)),
+        make_optimizer(config.max_grad_norm),
+    )
 
     def init(key: Array) -> SPOWLState:
         model_key, run_key = jax.random.split(key)
