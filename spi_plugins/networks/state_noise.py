@@ -37,7 +37,7 @@ def action_log_std(hidden: Float[Array, "B H"], std: Float[Array, "H A"]) -> Flo
 
 def draw_matrices(std: Float[Array, "H A"], n_envs: int, key: Array) -> Float[Array, "B H A"]:
     """A matrix for each environment."""
-    return std * jax.random.normal(key, (n_envs, *std.shape), std.dtype)
+    return std[None] * jax.random.normal(key, (n_envs, *std.shape), std.dtype)
 
 
 def noise(hidden: Float[Array, "B H"], matrices: Float[Array, "B H A"]) -> Float[Array, "B A"]:

@@ -1,6 +1,7 @@
 """Adam and AdamW take the steps that torch's take."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -37,5 +38,5 @@ def test_steps_are_torchs(case):
         torch.nn.utils.clip_grad_norm_([theirs], 1.0)
         steps.step()
         changes, state = update({"a": gradient}, state, ours)
-        ours = move(ours, changes, 0.1)
+        ours = move(ours, changes, jnp.float32(0.1))
     np.testing.assert_allclose(ours["a"], theirs.detach().numpy(), rtol=2e-5, atol=2e-6)

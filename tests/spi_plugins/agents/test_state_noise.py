@@ -35,14 +35,20 @@ def test_log_probabilities_entropy_and_noise_are_sb3s(full_std, use_expln):
     ours = action_distribution(SPEC)
     std = state_noise.deviations(jnp.asarray(log_std), ACTIONS, use_expln=use_expln)
     np.testing.assert_allclose(std, theirs.get_std(torch.tensor(log_std)), rtol=1e-5)
-    parameters = jnp.concatenate([mean, state_noise.action_log_std(hidden, std)], axis=1)
+    parameters = jnp.concatenate([mean, state_noise.action_log_std(jnp.asarray(hidden), std)], axis=1)
     np.testing.assert_allclose(
-        ours.log_prob(parameters, action), theirs.log_prob(torch.tensor(action)), rtol=1e-4, atol=1e-5
+        ours.log_prob(parameters, jnp.asarray(action)),
+        theirs.log_prob(torch.tensor(action)),
+        rtol=1e-4,
+        atol=1e-5,
     )
     np.testing.assert_allclose(ours.entropy(parameters), theirs.entropy(), rtol=1e-5)
-    matrices = theirs.exploration_matrices.numpy()
+    matrices = jnp.asarray(theirs.exploration_matrices.numpy())
     np.testing.assert_allclose(
-        state_noise.noise(hidden, matrices), theirs.get_noise(torch.tensor(hidden)), rtol=1e-4, atol=1e-5
+        state_noise.noise(jnp.asarray(hidden), matrices),
+        theirs.get_noise(torch.tensor(hidden)),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -56,7 +62,7 @@ def test_matrices_have_their_deviations():
 def test_noise_stays_for_some_steps_and_differs_between_environments(every, draws):
     model = PPO("MlpPolicy", POINT_GOAL, **{**SDE, "sde_sample_freq": every})
     agent, state = model.agent, model._agent_state
-    obs = np.ones((N_ENVS, *model.observation_space.shape), np.float32)
+    obs = jnp.ones((N_ENVS, *model.observation_space.shape))
     act = jax.jit(functools.partial(act_into, agent))
     storage = init_storage(agent, state.params, obs, 4, jax.random.key(1))
     noises = []

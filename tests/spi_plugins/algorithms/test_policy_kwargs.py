@@ -2,6 +2,7 @@
 
 import flax.nnx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import stable_baselines3
@@ -101,8 +102,8 @@ def test_pixels_are_divided_by_255_only_with_normalize_images(policy, space):
     params = raw.init(jax.random.key(0))
     space.seed(0)
     row = space.sample()
-    pixels = jax.tree.map(lambda x: np.asarray(x)[None], row)
-    unit = jax.tree.map(lambda x: x / np.float32(255) if x.dtype == np.uint8 else x, pixels)
+    pixels = jax.tree.map(lambda x: jnp.asarray(x)[None], row)
+    unit = jax.tree.map(lambda x: x / 255 if x.dtype == jnp.uint8 else x, pixels)
     np.testing.assert_allclose(
         scaled.features(params, pixels), raw.features(params, unit), rtol=1e-4, atol=1e-5
     )
