@@ -43,13 +43,8 @@ def _categoricals(nvec: tuple[int, ...], shape: tuple[int, ...]) -> ActionDistri
         return jnp.stack(entries, axis=-1).reshape(-1, *shape)
 
     def sample(logits: Array, key: Array) -> Array:
-        keys = jax.random.split(key, len(nvec))
-        return join(
-            [
-                jax.random.categorical(k, part).astype(jnp.int32)
-                for k, part in zip(keys, split(logits), strict=True)
-            ]
-        )
+        pairs = zip(jax.random.split(key, len(nvec)), split(logits), strict=True)
+        return join([jax.random.categorical(k, part).astype(jnp.int32) for k, part in pairs])
 
     def mode(logits: Array) -> Array:
         return join([jnp.argmax(part, axis=-1).astype(jnp.int32) for part in split(logits)])
@@ -63,11 +58,8 @@ def _categoricals(nvec: tuple[int, ...], shape: tuple[int, ...]) -> ActionDistri
         return jnp.sum(jnp.stack(terms), axis=0)
 
     def entropy(logits: Array) -> Array:
-        terms = []
-        for part in split(logits):
-            log_p = jax.nn.log_softmax(part)
-            terms.append(-jnp.sum(jnp.exp(log_p) * log_p, axis=-1))
-        return jnp.sum(jnp.stack(terms), axis=0)
+        log_ps = [jax.nn.log_softmax(part) for part in split(logits)]
+        return jnp.sum(jnp.stack([-jnp.sum(jnp.exp(log_p) * log_p, axis=-1) for log_p in log_ps]), axis=0)
 
     return ActionDistribution(sum(nvec), sample, mode, log_prob, entropy)
 

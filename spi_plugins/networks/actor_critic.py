@@ -170,10 +170,9 @@ def _build_parts(
     n_features = math.prod(features_shape)
 
     def mlp(n_in: int, widths: tuple[int, ...]) -> Network:
+        activation, orthogonal = config.activation, config.ortho_init
         return functional(
-            lambda rngs: MLP(
-                n_in, widths, activation=config.activation, orthogonal=config.ortho_init, rngs=rngs
-            )
+            lambda rngs: MLP(n_in, widths, activation=activation, orthogonal=orthogonal, rngs=rngs)
         )
 
     on_latent = config.latent is not None or config.encoder == "cnn"

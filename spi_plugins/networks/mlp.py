@@ -52,11 +52,8 @@ class MLP(nnx.Module):
         self.n_layers = len(hidden)
         self.activation = activation
         for i, (width_in, width_out) in enumerate(zip((n_in, *hidden), hidden, strict=False)):
-            setattr(
-                self,
-                f"dense{i}",
-                Dense(width_in, width_out, gain=math.sqrt(2), orthogonal=orthogonal, rngs=rngs),
-            )
+            layer = Dense(width_in, width_out, gain=math.sqrt(2), orthogonal=orthogonal, rngs=rngs)
+            setattr(self, f"dense{i}", layer)
 
     def __call__(self, x: Float[Array, "B I"]) -> Float[Array, "B O"]:
         """Apply all layers to a batch."""

@@ -61,10 +61,6 @@ class EnsembleParts(NamedTuple):
     latent_dim: int
 
 
-def _is_image(spec: ObservationSpec) -> bool:
-    return isinstance(spec, ArraySpec) and spec.kind == "image"
-
-
 def flat_numbers(spec: ObservationSpec, obs: Observation) -> Float[Array, "N F"]:
     """Flatten observations without images into vectors."""
     if isinstance(spec, ArraySpec):
@@ -104,8 +100,7 @@ def make_parts(observations: ObservationSpec, actions: ActionSpec, config: Ensem
         ValueError: the observation is a Dict with images.
     """
     encoder = decoder = None
-    if _is_image(observations):
-        assert isinstance(observations, ArraySpec)
+    if isinstance(observations, ArraySpec) and observations.kind == "image":
         encoder, decoder = _image_networks(observations, config)
         latent_dim = config.latent_dim
     else:
