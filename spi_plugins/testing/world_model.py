@@ -176,7 +176,9 @@ def _walk(spec: ArraySpec, time: np.ndarray[Any, Any], rng: np.random.Generator)
     if spec.kind == "discrete":
         return rng.integers(spec.nvec[0], size=time.shape).astype(np.int32)
     if spec.kind == "multi_discrete":
-        return rng.integers(spec.nvec, size=(*time.shape, len(spec.nvec))).astype(np.int32)
+        return rng.integers(np.reshape(spec.nvec, spec.shape), size=(*time.shape, *spec.shape)).astype(
+            np.int32
+        )
     if spec.kind == "multi_binary":
         return rng.integers(2, size=(*time.shape, *spec.shape)).astype(np.int8)
     begin = rng.uniform(-1.0, 1.0, size=spec.shape)

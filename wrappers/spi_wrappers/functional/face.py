@@ -163,7 +163,7 @@ def check_actions(spec: ActionSpec, actions: Any, num_envs: int) -> NDArray[Any]
         return array
     if array.dtype.kind not in "iu":
         raise ValueError(f"action must hold integers, got dtype {array.dtype}.")
-    count = spec.nvec[0] if spec.kind == "discrete" else np.asarray(spec.nvec)
+    count = np.reshape(spec.nvec, spec.shape)
     if (array < 0).any() or (array >= count).any():
         raise ValueError(f"action must be at least 0 and below {spec.nvec}, got {array.tolist()}.")
     return array.astype(np.int32)
