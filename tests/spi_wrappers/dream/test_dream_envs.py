@@ -77,7 +77,7 @@ def test_decoded_observations_are_in_their_space(space):
 
 def test_a_dream_takes_actions_of_several_axes_that_do_not_count_from_0():
     actions = spaces.MultiDiscrete([[2, 3], [3, 2]], start=[[1, 0], [0, -1]])
-    dream = DreamEnv.from_model(tiny_world(action_space=actions))
+    dream = DreamEnv.from_model(tiny_world(action_space=actions), termination="none")
     dream.reset(seed=0)
     for i in range(3):
         assert np.isfinite(dream.step(actions.start + i % 2)[1])
