@@ -79,6 +79,10 @@ class Hyperparameter(NamedTuple):
             return ()
         return (None, *values) if types.NoneType in self.alternatives else values
 
+    def converted(self, value: Any) -> Any:
+        """A whole number as the float that the type asks for; anything else as it is."""
+        return float(value) if float in self.alternatives and type(value) is int else value
+
     def check(self, value: Any) -> None:
         """Refuse a value that is not allowed.
 

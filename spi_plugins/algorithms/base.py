@@ -103,7 +103,8 @@ class JaxAlgorithm(StoredAlgorithm):
 
     def _configured(self, cls: type[C], **others: Any) -> C:
         """A config whose fields are this model's arguments of the same names, and ``others``."""
-        own = {name: getattr(self, name) for name in declared(cls) if name in self.hyperparameters}
+        fields = {name: each for name, each in declared(cls).items() if name in self.hyperparameters}
+        own = {name: each.converted(getattr(self, name)) for name, each in fields.items()}
         return cls(**{**own, **others})
 
     @abstractmethod

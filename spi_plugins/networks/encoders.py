@@ -133,7 +133,9 @@ class CustomExtractor(nnx.Module):
                 f"{name} has variables besides nnx.Param, as BatchNorm and Dropout do; none may."
             )
         parts: Any = (("", spec),) if isinstance(spec, ArraySpec) else spec
-        zeros = {key: jnp.zeros((2, *part.shape), part.dtype) for key, part in parts}
+        zeros = {
+            key: jnp.zeros((2, *part.shape), jax.dtypes.canonicalize_dtype(part.dtype)) for key, part in parts
+        }
         out = jax.eval_shape(lambda: self(zeros[""] if isinstance(spec, ArraySpec) else zeros))
         said = getattr(self.module, "features_dim", None)
         if out.ndim != 2 or said not in (None, out.shape[1]):

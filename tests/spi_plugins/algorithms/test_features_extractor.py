@@ -49,7 +49,12 @@ KWARGS = {"features_extractor_class": Extractor, "features_extractor_kwargs": {"
 
 def tiny(cls=PPO, policy="MlpPolicy", env=CARTPOLE, **kwargs):
     copies = {"n_envs": N_ENVS} if env is CARTPOLE else {}
-    return cls(policy, env, **{**SMALL, **copies, "policy_kwargs": {"net_arch": [8], **KWARGS, **kwargs}})
+    return cls(
+        policy,
+        env,
+        learning_rate=0.01,
+        **{**SMALL, **copies, "policy_kwargs": {"net_arch": [8], **KWARGS, **kwargs}},
+    )
 
 
 def extractor_of(space, cls=Extractor, **kwargs):
@@ -92,7 +97,7 @@ def test_every_policy_predicts_with_it(policy, space):
 
             def __init__(self, observation_space, *, rngs):
                 super().__init__(observation_space, rngs=rngs)
-                self.layer = nnx.Linear(12 * 14 * 3 + 3 + 4 + 4, 6, rngs=rngs)
+                self.layer = nnx.Linear(12 * 14 * 3 + 3 + 4 + 2, 6, rngs=rngs)
 
         kwargs = {"features_extractor_class": Reader, "features_extractor_kwargs": None}
     else:
