@@ -174,9 +174,7 @@ def _read(source: BinaryIO | io.BufferedIOBase, name: str, kind: Format) -> Arch
     except ModelFileError:
         raise
     except Exception as error:  # zip, JSON and npy readers raise a dozen different types on damaged input
-        raise ModelFileError(
-            f"{name} is damaged or not a {kind.what} file: {type(error).__name__}: {error}."
-        ) from error
+        raise ModelFileError(f"{name} is damaged or not a {kind.what} file: {_sentence(error)}") from error
 
 
 def _bare(archive: BoundedZip, path: str) -> Archive:
@@ -199,5 +197,9 @@ def describing(name: Any) -> Iterator[None]:
         raise ModelFileError(f"{name}: {error}") from error
     except Exception as error:  # garbled numbers and names fail anywhere below, in Gymnasium with assertions
         raise ModelFileError(
-            f"{name} is damaged, its description is incomplete or garbled: {type(error).__name__}: {error}."
+            f"{name} is damaged, its description is incomplete or garbled: {_sentence(error)}"
         ) from error
+
+
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).rstrip('.')}."

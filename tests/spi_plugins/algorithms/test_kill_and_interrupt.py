@@ -108,7 +108,10 @@ def test_kill_9_during_saves_always_leaves_a_file_that_loads(tmp_path):
     counts = run(KILL, path)
     assert len(counts) == 20
     assert counts == sorted(set(counts))  # every child got further, and no older file came back
-    assert PPO.load(path).num_timesteps == counts[-1]
+    loaded = PPO.load(path)
+    assert loaded.num_timesteps == counts[-1]
+    loaded.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.zip"]  # what the killed ones left is gone
 
 
 def test_signals_at_any_moment_leave_a_model_that_can_be_saved_and_trained_on():
