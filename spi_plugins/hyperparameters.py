@@ -207,7 +207,8 @@ def configured(cls: type[C], settings: Mapping[str, Any], owner: str = "", /, **
         owner = owner or cls.__name__.removesuffix("Config")
         raise ValueError(f"{owner} has unknown keys {unknown}; allowed are {', '.join(allowed) or 'none'}.")
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return cls(**given, **fixed)
+    numbers = {key: each.converted(given[key]) for key, each in declared(cls).items() if key in given}
+    return cls(**{**given, **numbers}, **fixed)
 
 
 def check_below(config: Any, low: str, high: str) -> None:

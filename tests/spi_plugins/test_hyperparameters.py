@@ -73,6 +73,11 @@ def test_settings_by_name_are_checked_and_lists_become_tuples():
         configured(Example, {"count": 1}, "it", count=2)
 
 
+def test_whole_numbers_are_taken_for_floats():
+    example = configured(Example, {"share": 0, "bound": 2, "count": 2}, "it")
+    assert [type(value) for value in (example.share, example.bound, example.count)] == [float, float, int]
+
+
 def test_declarations_are_read_in_order_with_their_types():
     assert list(declared(Example, "share", "count")) == ["share", "count"]
     assert "count" not in declared(Example, without=("count",))

@@ -103,7 +103,7 @@ ARGUMENTS = {
     ),
     "one transition": ({"n_envs": 1, "n_steps": 1}, r"n_steps \* n_envs = 1 \* 1 = 1 must be at least 2"),
     "n_epochs": ({"n_epochs": 0}, "n_epochs must be an integer of at least 1, got 0"),
-    "n_envs": ({"n_envs": 0}, "n_envs must be an integer of at least 1, got 0"),
+    "n_envs": ({"n_envs": 0}, "n_envs must be an integer of at least 1 .*got 0"),
     "n_envs of a VecEnv": (
         {"env": FunctionalVecEnv(CARTPOLE, 2), "n_envs": 4},
         "n_envs=4 does not fit an environment with 2 copies",
@@ -112,7 +112,7 @@ ARGUMENTS = {
     "verbose": ({"verbose": "yes"}, "verbose must be an integer of at least 0, got 'yes'"),
     "stats_window_size": (
         {"stats_window_size": 0},
-        "stats_window_size must be an integer of at least 1, got 0",
+        "stats_window_size must be an integer of at least 1 .*got 0",
     ),
     "compiled": ({"compiled": "yes"}, "compiled must be one of None, True, False, got 'yes'"),
     "device": ({"device": "gpuu"}, r"device='gpuu' is not available; JAX finds cpu here. Allowed are 'auto'"),
