@@ -165,8 +165,9 @@ class Policy:
 
     def predict_values(self, observation: Observation) -> np.ndarray[Any, Any]:
         """The critic's values ``[B, 1]`` of one observation or a batch, as training uses them."""
+        critic = self._critic()
         batch, _ = to_batch(self.observation_space, observation)
-        return self._critic().values_of(batch)[:, None]  # type: ignore[no-any-return]
+        return critic.values_of(batch)[:, None]  # type: ignore[no-any-return]
 
     def evaluate_actions(
         self, observation: Observation, actions: Any
@@ -177,10 +178,11 @@ class Policy:
             observation: one or a batch, as ``predict`` takes them.
             actions: one for each observation, in the action space or, for a ``Box``, before clipping.
         """
+        critic = self._critic()
         batch, _ = to_batch(self.observation_space, observation)
         shape = (len(jax.tree.leaves(batch)[0]), *(self.action_space.shape or ()))
         action = from_action(self.action_space, np.asarray(actions)).reshape(shape)
-        value, log_prob, entropy = self._critic().evaluations_of(batch, action)
+        value, log_prob, entropy = critic.evaluations_of(batch, action)
         return value[:, None], log_prob, entropy
 
     def _critic(self) -> Any:
