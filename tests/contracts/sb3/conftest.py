@@ -7,7 +7,7 @@ def name(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained():
     """One trained model of each algorithm, for tests that do not change it."""
     models = {name: build(name).learn(32) for name in ALGORITHMS}

@@ -60,17 +60,13 @@ def test_learn_returns_the_model_and_counts_what_it_did(name):
     assert model.num_timesteps == 8
 
 
-def test_hooks_come_in_order_and_see_a_steps_variables(name):
-    watch = Watch()
-    build(name).learn(16, callback=watch)
+def test_hooks_come_in_order_and_a_callback_may_stop_the_training(name):
+    watch, model = Watch(), build(name)
+    model.learn(16, callback=watch)
     assert watch.hooks[:3] == ["training_start", "rollout_start", "rollout_end"]
     assert watch.hooks[-1] == "training_end"
     assert watch.n_calls == 16
     assert {"infos", "dones", "rewards"} <= watch.names
-
-
-def test_a_callback_may_stop_the_training_and_may_be_a_function(name):
-    model = build(name)
     assert model.learn(64, callback=Watch(stop_at=5)).num_timesteps == 5
     calls = []
     model.learn(64, callback=lambda local, _: calls.append(set(local)) or len(calls) < 3)
@@ -102,28 +98,31 @@ def test_sb3s_own_callbacks_work(name, tmp_path):
     assert model.learn(640, callback=episodes).num_timesteps < 640
 
 
+def learn_with_log(model, folder, **kwargs):
+    model.set_logger(configure(str(folder), ["csv", "json"]))
+    model.learn(32, **kwargs)
+    model.logger.close()
+    with (folder / "progress.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_the_log_has_sb3s_keys_and_goes_where_it_is_told(name, tmp_path):
     model = build(name)
-    model.set_logger(configure(str(tmp_path), ["csv", "json"]))
-    model.learn(32)
-    with (tmp_path / "progress.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert {"time/total_timesteps", "time/fps", "rollout/ep_rew_mean", "rollout/ep_len_mean"} <= rows[
-        -1
-    ].keys()
-    assert any(key.startswith("train/") for key in rows[-1])
-    assert float(rows[-1]["rollout/ep_rew_mean"]) == 6.0
-    assert (tmp_path / "progress.json").is_file()
+    last = learn_with_log(model, tmp_path / "all")[-1]
+    assert {"time/total_timesteps", "time/fps", "rollout/ep_rew_mean", "rollout/ep_len_mean"} <= last.keys()
+    assert any(key.startswith("train/") for key in last)
+    assert float(last["rollout/ep_rew_mean"]) == 6.0
+    assert (tmp_path / "all/progress.json").is_file()
+    assert len(learn_with_log(model, tmp_path / "rarely", log_interval=2)) == 2
 
 
-def test_a_log_interval_leaves_rows_out(name, tmp_path):
-    model = build(name)
-    model.set_logger(configure(str(tmp_path), ["csv"]))
-    model.learn(32, log_interval=2)
-    assert len((tmp_path / "progress.csv").read_text().splitlines()) == 3
+def normalized(env):
+    return VecNormalize(env, clip_obs=5.0)
 
 
-@pytest.mark.parametrize("wrap", [VecMonitor, lambda env: VecNormalize(env, clip_obs=5.0)])
+@pytest.mark.parametrize(
+    ("name", "wrap"), [("ppo", VecMonitor), ("deep_spi", normalized), ("tdmpc2", normalized)]
+)
 def test_vector_wrappers_are_kept(name, wrap):
     env = wrap(DummyVecEnv([Countdown, Countdown]))
     model = build(name, env).learn(32)
@@ -148,6 +147,7 @@ def test_an_environment_may_be_an_id_a_function_of_spaces_or_given_later(name):
         model.set_env(Countdown())
 
 
+@pytest.mark.parametrize("name", ["deep_spi", "tdmpc2"])
 def test_the_same_seed_makes_the_same_model(name):
     first, second = (build(name, seed=3).learn(16).get_parameters() for _ in range(2))
     for group, arrays in first.items():
