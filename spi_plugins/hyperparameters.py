@@ -100,7 +100,7 @@ class Hyperparameter(NamedTuple):
         elif int in kinds:
             check_integer(self.name, value, low=self.range.low, high=self.range.high)
         elif float in kinds:
-            if not (self.is_schedule and callable(value)):
+            if not (self.is_schedule and (callable(value) or isinstance(value, str))):
                 self._check_number(value)
         elif any(get_args(kind) == (int, ...) for kind in kinds):
             check_widths(self.name, value)
@@ -110,8 +110,10 @@ class Hyperparameter(NamedTuple):
         try:
             check_number(self.name, value, low=low, high=high, open_low=open_low, open_high=open_high)
         except ValueError as error:
-            also = " A function of the remaining progress (1 to 0) is also allowed." * self.is_schedule
-            raise ValueError(f"{error}{also}") from None
+            if not self.is_schedule:
+                raise
+            also = "A function of the remaining progress (1 to 0) or a string such as 'lin_0.001' is also allowed."
+            raise ValueError(f"{error} {also}") from None
 
 
 def hyperparameter(

@@ -20,6 +20,7 @@ from spi_plugins.algorithms.environments import is_template, prepare_env, requir
 from spi_plugins.algorithms.interrupts import Exchange, deferring_handlers
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.algorithms.progress import record_progress
+from spi_plugins.algorithms.schedules import as_schedule, remaining_progress
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.algorithms.vec_envs import as_vec_env
 from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
@@ -64,6 +65,8 @@ class JaxAlgorithm(StoredAlgorithm):
         values = {name: arguments[name] for name in self.hyperparameters}
         for name, declaration in self.hyperparameters.items():
             declaration.check(values[name])
+            if name in self.schedules:
+                values[name] = as_schedule(name, values[name])
             if name not in _NOT_STORED:
                 setattr(self, name, dict(values[name] or {}) if declaration.is_mapping else values[name])
         if not isinstance(policy, str) and not (isinstance(policy, type) and issubclass(policy, Policy)):
@@ -143,6 +146,12 @@ class JaxAlgorithm(StoredAlgorithm):
         self._collector: Collector[Any] | None = None
         self.policy = self._make_policy()
         self.policy.model = self
+
+    def _setup_lr_schedule(self) -> None:
+        self.lr_schedule = as_schedule(self.schedules[0], self.learning_rate)
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        self._current_progress_remaining = remaining_progress(num_timesteps, total_timesteps)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed everything random from here on: Python, NumPy, the environment's next reset, and our own keys."""

@@ -4,7 +4,6 @@ import warnings
 from typing import Any, ClassVar
 
 import numpy as np
-from stable_baselines3.common.utils import FloatSchedule
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
@@ -12,7 +11,7 @@ from spi_plugins.agents.dream_spi.update import DreamSPIMetrics, make_dream_spi
 from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS, ClippedAlgorithm
-from spi_plugins.algorithms.schedules import check_scheduled
+from spi_plugins.algorithms.schedules import remaining_progress, scheduled
 from spi_plugins.algorithms.settings import DreamSettings, RolloutSettings, ShellSettings
 from spi_plugins.archive import Archive
 from spi_plugins.arrays import flatten_arrays
@@ -116,15 +115,13 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
     def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, Any]:
         """The four learning rates and two clip ranges for the update after ``num_timesteps``, float32.
 
-        They depend on environment steps, however many gradient steps an update takes; a last rollout that goes past the
-        total leaves them at their end.
+        They depend on environment steps, however many gradient steps an update takes.
         """
-        remaining = max(1.0 - num_timesteps / total_timesteps, 0.0)
+        remaining = remaining_progress(num_timesteps, total_timesteps)
 
         def at(names: tuple[str, ...]) -> np.ndarray[Any, Any]:
-            values = (FloatSchedule(getattr(self, name))(remaining) for name in names)
-            checked = [check_scheduled(name, value) for name, value in zip(names, values, strict=True)]
-            return np.asarray(checked, np.float32)
+            values = [scheduled(name, getattr(self, name), remaining) for name in names]
+            return np.asarray(values, np.float32)
 
         return at(_LEARNING_RATES), at(_CLIP_RANGES)
 

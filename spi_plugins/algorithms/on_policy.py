@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import FloatSchedule
 
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
@@ -15,7 +14,7 @@ from spi_plugins.algorithms.collector import RolloutCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.saved_model import ResumePoint
-from spi_plugins.algorithms.schedules import check_scheduled
+from spi_plugins.algorithms.schedules import remaining_progress, scheduled
 from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.algorithms.world_model_export import given_observations, last_observations, save_world
 from spi_plugins.archive import PathOrFile
@@ -40,7 +39,6 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     clip_range: Any
 
     def _setup_model(self) -> None:
-        self.clip_range_schedule = FloatSchedule(self.clip_range)
         # Within an iteration: what a save stores instead of the present, or the time step that the environments
         # have reached while hooks are replayed; and the rows counted so far.
         self._rollout_start: ResumePoint | None = None
@@ -173,10 +171,9 @@ class OnPolicyAlgorithm(JaxAlgorithm):
 
     def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, Any]:
         """Learning rate and clip range for the update after ``num_timesteps``, float32."""
-        remaining = 1.0 - num_timesteps / total_timesteps
-        learning_rate = check_scheduled("learning_rate", self.lr_schedule(remaining))
-        clip_range = check_scheduled("clip_range", self.clip_range_schedule(remaining))
-        return np.float32(learning_rate), np.float32(clip_range)
+        remaining = remaining_progress(num_timesteps, total_timesteps)
+        learning_rate = scheduled("learning_rate", self.lr_schedule, remaining)
+        return np.float32(learning_rate), np.float32(scheduled("clip_range", self.clip_range, remaining))
 
     def _log_update(self, metrics: Any) -> None:
         learning_rate, clip_range = self.rates(self.num_timesteps, self._total_timesteps)

@@ -24,7 +24,7 @@ from spi_plugins.algorithms.replay_collector import (
 )
 from spi_plugins.algorithms.replay_file import read_replay_file, write_replay_file
 from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, training_data
-from spi_plugins.algorithms.schedules import check_scheduled
+from spi_plugins.algorithms.schedules import scheduled
 from spi_plugins.algorithms.world_model_export import given_observations, remembered_observations, save_world
 from spi_plugins.archive import Archive, PathOrFile, describing
 from spi_plugins.arrays import flatten_arrays
@@ -186,7 +186,7 @@ class PlanningAlgorithm(JaxAlgorithm):
         if n_updates < 0:
             n_updates = max(self.num_timesteps - self._standing.trained_at, 1)
         learning_rate = np.float32(
-            check_scheduled("learning_rate", self.lr_schedule(self._current_progress_remaining))
+            scheduled("learning_rate", self.lr_schedule, self._current_progress_remaining)
         )
         totals = np.zeros(len(SPOWLMetrics._fields))
         config = self.agent.config

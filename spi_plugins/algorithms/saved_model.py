@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from flax import nnx
 from gymnasium import spaces
-from stable_baselines3.common.utils import FloatSchedule
 
 from spi_plugins.algorithms.schedules import decode_schedule, encode_schedule
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
@@ -111,7 +110,7 @@ def describe(
         # What was left open is stored as open: with another number of copies another size is right.
         value: Any = None if name in model.automatic_arguments else getattr(model, name)
         if name in model.schedules:
-            value = encode_schedule(value, FloatSchedule(value)(counters["_current_progress_remaining"]))
+            value = encode_schedule(name, value, max(counters["_current_progress_remaining"], 0.0))
         arguments[name] = value
     aliases = {cls: name for name, cls in model.policy_aliases.items()}
     custom = f"{model.policy_class.__module__}:{model.policy_class.__qualname__}"

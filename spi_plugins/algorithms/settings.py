@@ -39,7 +39,7 @@ class ShellSettings:
 class LearningRate:
     """One learning rate for all networks."""
 
-    learning_rate: float | Schedule = hyperparameter(
+    learning_rate: float | str | Schedule = hyperparameter(
         LinearSchedule(2.5e-4, 0.0, 1.0),
         "A number, or a function of the remaining progress, which falls from 1 to 0",
         low=0,
@@ -58,7 +58,7 @@ class RolloutSettings:
         "Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it",
         low=2,
     )
-    clip_range: float | Schedule = hyperparameter(
+    clip_range: float | str | Schedule = hyperparameter(
         0.1,
         "Allowed change of the probability ratio: a number or a function of the remaining progress",
         above=0,
@@ -86,21 +86,21 @@ class WorldModelSettings:
 class DreamSettings:
     """What DreamSPI takes besides its agent's settings: schedules, and a size that may be left open."""
 
-    actor_learning_rate: float | Schedule = hyperparameter(
+    actor_learning_rate: float | str | Schedule = hyperparameter(
         LinearSchedule(2.75e-5, 0.0, 1.0),
         "Learning rate of the actor's layers on the latent: a number or a function of the remaining progress",
         low=0,
     )
-    critic_learning_rate: float | Schedule = hyperparameter(
+    critic_learning_rate: float | str | Schedule = hyperparameter(
         LinearSchedule(2.75e-5, 0.0, 1.0), "Learning rate of the critic's layers on the latent", low=0
     )
-    encoder_learning_rate: float | Schedule = hyperparameter(
+    encoder_learning_rate: float | str | Schedule = hyperparameter(
         LinearSchedule(2e-4, 0.0, 1.0), "Learning rate of the encoder", low=0
     )
-    world_model_learning_rate: float | Schedule = hyperparameter(
+    world_model_learning_rate: float | str | Schedule = hyperparameter(
         LinearSchedule(2e-4, 0.0, 1.0), "Learning rate of transition, reward and termination", low=0
     )
-    wm_clip_range: float | Schedule = hyperparameter(
+    wm_clip_range: float | str | Schedule = hyperparameter(
         0.1, "Clip range of the phase on real steps; `clip_range` is that of the dreams", above=0
     )
     imagination_batch_size: int | None = hyperparameter(
@@ -114,7 +114,7 @@ class DreamSettings:
 class PlanningSettings:
     """What algorithms that plan take besides their agent's settings: replay, planner and sizes."""
 
-    learning_rate: float | Schedule = hyperparameter(
+    learning_rate: float | str | Schedule = hyperparameter(
         3e-4,
         "A number, or a function of the remaining progress, which falls from 1 to 0",
         low=0,

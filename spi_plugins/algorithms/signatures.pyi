@@ -48,7 +48,7 @@ class PPO(Signature):
 
     n_steps: int
     batch_size: int
-    clip_range: float | Schedule
+    clip_range: float | str | Schedule
     use_sde: bool
     compiled: bool | None
     n_epochs: int
@@ -65,13 +65,13 @@ class PPO(Signature):
         self,
         policy: str | type[Policy],
         env: Any,
-        learning_rate: float | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
+        learning_rate: float | str | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
         n_steps: int | None = None,
         batch_size: int | None = None,
         n_epochs: int = 4,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
-        clip_range: float | Schedule = 0.1,
+        clip_range: float | str | Schedule = 0.1,
         clip_range_vf: float | None = None,
         normalize_advantage: bool = True,
         ent_coef: float = 0.01,
@@ -142,7 +142,7 @@ class DeepSPI(Signature):
 
     n_steps: int
     batch_size: int
-    clip_range: float | Schedule
+    clip_range: float | str | Schedule
     use_sde: bool
     compiled: bool | None
     n_epochs: int
@@ -167,13 +167,13 @@ class DeepSPI(Signature):
         self,
         policy: str | type[Policy],
         env: Any,
-        learning_rate: float | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
+        learning_rate: float | str | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
         n_steps: int | None = None,
         batch_size: int | None = None,
         n_epochs: int = 4,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
-        clip_range: float | Schedule = 0.1,
+        clip_range: float | str | Schedule = 0.1,
         clip_range_vf: float | None = None,
         normalize_advantage: bool = True,
         ent_coef: float = 0.01,
@@ -265,15 +265,15 @@ class DreamSPI(Signature):
         ValueError: an argument is out of range, a batch size does not divide the steps, or a loss coefficient is 0.
     """
 
-    actor_learning_rate: float | Schedule
-    critic_learning_rate: float | Schedule
-    encoder_learning_rate: float | Schedule
-    world_model_learning_rate: float | Schedule
-    wm_clip_range: float | Schedule
+    actor_learning_rate: float | str | Schedule
+    critic_learning_rate: float | str | Schedule
+    encoder_learning_rate: float | str | Schedule
+    world_model_learning_rate: float | str | Schedule
+    wm_clip_range: float | str | Schedule
     imagination_batch_size: int
     n_steps: int
     batch_size: int
-    clip_range: float | Schedule
+    clip_range: float | str | Schedule
     use_sde: bool
     compiled: bool | None
     n_epochs: int
@@ -306,15 +306,23 @@ class DreamSPI(Signature):
         policy: str | type[Policy],
         env: Any,
         *,
-        actor_learning_rate: float | Schedule = LinearSchedule(start=2.75e-05, end=0.0, end_fraction=1.0),
-        critic_learning_rate: float | Schedule = LinearSchedule(start=2.75e-05, end=0.0, end_fraction=1.0),
-        encoder_learning_rate: float | Schedule = LinearSchedule(start=0.0002, end=0.0, end_fraction=1.0),
-        world_model_learning_rate: float | Schedule = LinearSchedule(start=0.0002, end=0.0, end_fraction=1.0),
-        wm_clip_range: float | Schedule = 0.1,
+        actor_learning_rate: float | str | Schedule = LinearSchedule(
+            start=2.75e-05, end=0.0, end_fraction=1.0
+        ),
+        critic_learning_rate: float | str | Schedule = LinearSchedule(
+            start=2.75e-05, end=0.0, end_fraction=1.0
+        ),
+        encoder_learning_rate: float | str | Schedule = LinearSchedule(
+            start=0.0002, end=0.0, end_fraction=1.0
+        ),
+        world_model_learning_rate: float | str | Schedule = LinearSchedule(
+            start=0.0002, end=0.0, end_fraction=1.0
+        ),
+        wm_clip_range: float | str | Schedule = 0.1,
         imagination_batch_size: int | None = None,
         n_steps: int | None = None,
         batch_size: int | None = None,
-        clip_range: float | Schedule = 0.1,
+        clip_range: float | str | Schedule = 0.1,
         use_sde: bool = False,
         compiled: bool | None = None,
         n_epochs: int = 4,
@@ -415,7 +423,7 @@ class TDMPC2(Signature):
         self,
         policy: str | type[Policy],
         env: Any,
-        learning_rate: float | Schedule = 0.0003,
+        learning_rate: float | str | Schedule = 0.0003,
         buffer_size: int = 1000000,
         learning_starts: int = 1000,
         batch_size: int | None = None,
@@ -516,7 +524,7 @@ class SPOWL(Signature):
         self,
         policy: str | type[Policy],
         env: Any,
-        learning_rate: float | Schedule = 0.0003,
+        learning_rate: float | str | Schedule = 0.0003,
         buffer_size: int = 1000000,
         learning_starts: int = 1000,
         batch_size: int | None = None,

@@ -56,6 +56,7 @@ class StoredAlgorithm(BaseAlgorithm):
     stored_arguments: ClassVar[tuple[str, ...]] = ()
     schedules: ClassVar[tuple[str, ...]] = ()
     automatic_arguments: frozenset[str] = frozenset()
+    _told_of_functions = False
     jax_device: jax.Device
     # All that training changes: what a resume needs.
     _agent_state: Any
@@ -209,6 +210,22 @@ class StoredAlgorithm(BaseAlgorithm):
             left_out = frozenset(exclude or ()) - frozenset(include or ())
             data = describe(self, point, counters, self._stats_window_size, left_out)
             write_model_file(path, data, arrays | point.arrays() | self._extra_arrays())
+        self._tell_of_functions(data["arguments"])
+
+    def _tell_of_functions(self, stored: Mapping[str, Any]) -> None:
+        """Warn, once, that the file has only the present values of custom schedules."""
+        kept = [
+            f"{name}={stored[name]['current']:g}"
+            for name in self.schedules
+            if isinstance(stored.get(name), dict) and stored[name]["schedule"] == "custom"
+        ]
+        if kept and not self._told_of_functions:
+            self._told_of_functions = True
+            warnings.warn(
+                "Model files do not hold functions; of custom schedules they keep the present value: "
+                f"{', '.join(kept)}. LinearSchedule and strings such as 'lin_0.001' are kept whole.",
+                stacklevel=3,
+            )
 
     def _restore(self, file: Archive) -> None:
         """Take all arrays of a file."""
