@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from spi_plugins.errors import NotFiniteError
+
 
 def check_integer(name: str, value: Any, *, low: float, high: float = math.inf) -> None:
     """Refuse anything but an integer between the bounds."""
@@ -49,4 +51,4 @@ def check_finite(name: str, array: np.ndarray[Any, Any]) -> None:
     """Refuse NaN and infinity, naming the first row (environment) that holds one."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
-        raise ValueError(f"{name} of environment {row} is not finite: {array[row]}.")
+        raise NotFiniteError(f"{name} of environment {row} is not finite: {array[row]}.")

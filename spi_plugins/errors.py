@@ -9,6 +9,7 @@
     │   └── PluginLoadError (ImportError)         a plugin, or what it registered, cannot be imported
     ├── ModelFileError (ValueError)               a file is damaged, not a model file, or from a newer version
     ├── EnvironmentNotSupportedError (ValueError) an environment's kind or space is not supported
+    ├── NotFiniteError (ValueError)               NaN or infinity where numbers are needed
     └── MissingDependencyError (ImportError)      an optional package is not installed; names the pip command
 
     UserWarning
@@ -46,6 +47,10 @@ class ModelFileError(SPIError, ValueError):
 
 class EnvironmentNotSupportedError(SPIError, ValueError):
     """An environment's kind or space is not supported; the message names the fix where there is one."""
+
+
+class NotFiniteError(SPIError, ValueError):
+    """An observation, reward or cost is NaN or infinite; the message names environment and time step."""
 
 
 class MissingDependencyError(SPIError, ImportError):

@@ -1,5 +1,6 @@
 """Gradient steps: where parameters move, and the two loops over minibatches, of a rollout and of a replay buffer."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -64,6 +65,36 @@ def descend(
     return state, metrics
 
 
+def all_finite(tree: PyTree) -> Array:
+    """Whether no number of a tree is NaN or infinite."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return functools.reduce(
+        jnp.logical_and, [jnp.all(jnp.isfinite(leaf)) for leaf in leaves], jnp.array(True)
+    )
+
+
+def choose(first: Array, these: PyTree, those: PyTree) -> PyTree:
+    """One of two trees."""
+    return jax.tree.map(lambda this, that: jnp.where(first, this, that), these, those)
+
+
+def accept(
+    new: TrainState, old: TrainState, loss: Array, learnable: Array | None
+) -> tuple[TrainState, Array]:
+    """The new state, or the old one if something is NaN or infinite, whose loss is then NaN.
+
+    Args:
+        new: after an update.
+        old: before it.
+        loss: of the update.
+        learnable: whether the data were finite, if that is not known to be so.
+    """
+    good = all_finite((new, loss))
+    if learnable is not None:
+        good &= learnable
+    return choose(good, new, old), jnp.where(good, loss, jnp.nan)
+
+
 def replayed_update(
     step: Callable[..., tuple[Any, PyTree]], zeros: PyTree, batch_size: int, horizon: int
 ) -> Callable[..., tuple[Any, PyTree]]:
@@ -93,8 +124,10 @@ def replayed_update(
             state, metrics = step(state, windows, learning_rate, step_key)
             return state, jax.tree.map(jnp.add, sums, metrics)
 
-        state, sums = jax.lax.fori_loop(0, n_updates, body, (state, zeros))
+        new, sums = jax.lax.fori_loop(0, n_updates, body, (state, zeros))
         means = jax.tree.map(lambda x: x / jnp.maximum(n_updates, 1), sums)
-        return state._replace(key=next_key), means
+        good, told = all_finite((new, sums)), all_finite(sums)
+        means = jax.tree.map(lambda x: jnp.where(good | ~told, x, jnp.nan), means)
+        return choose(good, new, state)._replace(key=next_key), means
 
     return update

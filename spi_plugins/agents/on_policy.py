@@ -74,7 +74,9 @@ class OnPolicyAgent(NamedTuple):
         predict: ``(params, obs, key, deterministic) -> env_action``, with a static ``deterministic``.
         value: ``(params, obs) -> [B]``.
         evaluate: ``(params, obs, sampled action) -> (value, log_prob, entropy)``, each ``[B]``.
-        update: ``(state, rollout, learning_rate, clip_range) -> (state, metrics)``, an ``OnPolicyMetrics``.
+        update: ``(state, rollout, learning_rate, clip_range, learnable) -> (state, metrics)``, an ``OnPolicyMetrics``;
+            ``learnable`` says whether the rollout is finite, ``None`` that it is. If not, or if the result is not, the
+            parameters stay, and the loss is NaN.
         noise_steps: with state-dependent noise, the steps for which ``policy.draw_noise`` is kept; a rollout's if it is
             not positive.
     """

@@ -132,15 +132,11 @@ class Collected(NamedTuple):
     finite: Bool[Array, "T B"]  # whether the observation reached is, for the host to name the culprit
 
 
-def _all_finite(obs: Observation) -> Bool[Array, "T B"]:
-    """Whether each observation ``[T, B, ...]`` holds neither NaN nor infinity."""
-
-    def one(x: Array) -> Array:
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            return jnp.ones(x.shape[:2], bool)
-        return jnp.all(jnp.isfinite(x.reshape(*x.shape[:2], -1)), axis=-1)
-
-    return functools.reduce(jnp.logical_and, [one(leaf) for leaf in jax.tree.leaves(obs)])
+def _finite_rows(obs: Observation, lead: tuple[int, ...]) -> Array:
+    """Whether each observation ``[*lead, ...]`` holds neither NaN nor infinity."""
+    floats = [x for x in jax.tree.leaves(obs) if jnp.issubdtype(x.dtype, jnp.floating)]
+    rows = [jnp.all(jnp.isfinite(x.reshape(*lead, -1)), axis=-1) for x in floats]
+    return functools.reduce(jnp.logical_and, rows, jnp.ones(lead, bool))
 
 
 def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: Runner) -> Collected:
@@ -166,12 +162,13 @@ def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: R
         env_state, step = env_step(env_state, act.env_action)
         storage = _with_obs(storage, step.obs, storage.t)
         kept = step._replace(obs=None, final_obs=step.final_obs if agent.world_model else None)
-        return (storage, env_state, step.obs), (kept, bootstrap(step))
+        finite = None if step.final_obs is None else _finite_rows(step.final_obs, step.reward.shape)
+        return (storage, env_state, step.obs), (kept, bootstrap(step), finite)
 
     # The last observation is written inside the loop, too: XLA would copy the loop's result to write into it.
     storage = init_storage(agent, params, runner.obs, n_steps, runner.state.key)
     storage = _with_obs(storage, runner.obs, 0)
-    (storage, env_state, obs), (steps, final_value) = jax.lax.scan(
+    (storage, env_state, obs), (steps, final_value, final_finite) = jax.lax.scan(
         one_step, (storage, runner.env_state, runner.obs), None, length=n_steps
     )
     storage = _with_last_value(agent, params, storage, obs)
@@ -188,7 +185,7 @@ def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: R
         final_value=final_value,
     )
     runner = Runner(runner.state._replace(key=storage.key), env_state, obs)
-    finite = _all_finite(jax.tree.map(lambda x: x[1:], rollout.obs))
-    if rollout.final_obs is not None:
-        finite &= _all_finite(rollout.final_obs)
+    finite = _finite_rows(jax.tree.map(lambda x: x[1:], rollout.obs), rollout.reward.shape)
+    if final_finite is not None:
+        finite &= final_finite
     return Collected(runner, rollout, steps._replace(final_obs=None), finite)

@@ -24,6 +24,7 @@ from spi_plugins.algorithms.schedules import as_schedule, remaining_progress
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.algorithms.vec_envs import as_vec_env
 from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
+from spi_plugins.errors import NotFiniteError
 from spi_plugins.hyperparameters import declared
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, ObservationSpec, PyTree
@@ -269,15 +270,19 @@ class JaxAlgorithm(StoredAlgorithm):
         with deferring_handlers() as look_again:
             if self._collector is None:
                 self._collector = self._make_collector()
-            self._start(self._collector)
-            callbacks.on_training_start(locals(), globals())
-            iteration = 0
-            while self.num_timesteps < total_timesteps:
-                look_again()
-                iteration += 1
-                due = log_interval is not None and iteration % log_interval == 0
-                if not self._iterate(callbacks, total_timesteps, iteration, due):
-                    break
+            try:
+                self._start(self._collector)
+                callbacks.on_training_start(locals(), globals())
+                iteration = 0
+                while self.num_timesteps < total_timesteps:
+                    look_again()
+                    iteration += 1
+                    due = log_interval is not None and iteration % log_interval == 0
+                    if not self._iterate(callbacks, total_timesteps, iteration, due):
+                        break
+            except NotFiniteError:
+                self._last_obs = None  # not a place to go on from: the next ``learn`` begins new episodes
+                raise
             callbacks.on_training_end()
         return self
 

@@ -19,7 +19,9 @@ from spi_plugins.agents.rollout import Collected, Runner, collect
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.step_collector import loss_fault
+from spi_plugins.algorithms.stepping import check_observations
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.errors import NotFiniteError
 from spi_plugins.types import Observation, PyTree, Rollout
 
 
@@ -85,7 +87,7 @@ class CompiledCollector:
         self._runner_obs: Observation = None
         self._run = jax.jit(self._run_at_once, donate_argnums=0)
         self._collect = jax.jit(self._collected, donate_argnums=0)
-        self._update = jax.jit(functools.partial(update_packed, agent), donate_argnums=0)
+        self._update = jax.jit(self._updated, donate_argnums=0)
         self._collect_is_compiled = False
         self._replay: _Replay | None = None
 
@@ -95,21 +97,26 @@ class CompiledCollector:
 
     def _run_at_once(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
         runner, rollout, steps, finite = self._collected(runner, env_params)
-        state, packed = update_packed(self.agent, runner.state, rollout, *rates)
+        state, packed = update_packed(self.agent, runner.state, rollout, *rates, _learnable(rollout, finite))
         return _Run(runner._replace(state=state), packed, steps, _decided(rollout), finite)
+
+    def _updated(self, state: OnPolicyState, rollout: Rollout, *inputs: Any) -> tuple[OnPolicyState, Packed]:
+        *rates, finite = inputs
+        return update_packed(self.agent, state, rollout, *rates, _learnable(rollout, finite))
 
     def _run_apart(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
         """``_run`` as two programs: JAX's cache on disk can keep the larger, the update."""
         with contextlib.nullcontext() if self._collect_is_compiled else _off_the_disk():
             runner, rollout, steps, finite = self._collect(runner, env_params)
         self._collect_is_compiled = True
-        state, packed = self._update(runner.state, rollout, *rates)
+        state, packed = self._update(runner.state, rollout, *rates, finite)
         return _Run(runner._replace(state=state), packed, steps, _decided(rollout), finite)
 
     def start(self, start: Start) -> None:
         """Begin from the observations and states of the environments."""
         # Copies: they are donated, and must not be the arrays that the environment holds. All on one device
         # by name: a program is compiled again for inputs that are not pinned as those of its first call were.
+        check_observations(jax.tree.map(np.asarray, start.obs), start.num_timesteps)
         self._runner_obs = jax.device_put(jax.tree.map(jnp.array, start.obs), self.device)
         self.env.start(self.device)
 
@@ -155,7 +162,12 @@ class CompiledCollector:
                 yield [infos[i] for i in rows.reporting[t]], rows.done[t][rows.reporting[t]]
 
 
-def rollout_fault(reward: NDArray[np.float32], finite: NDArray[np.bool_], end: int) -> ValueError | None:
+def _learnable(rollout: Rollout, finite: jax.Array) -> jax.Array:
+    """Whether nothing of a rollout is NaN or infinite."""
+    return jnp.all(finite) & jnp.all(jnp.isfinite(rollout.reward))
+
+
+def rollout_fault(reward: NDArray[np.float32], finite: NDArray[np.bool_], end: int) -> NotFiniteError | None:
     """The error of an iteration whose observations or rewards are not finite, naming environment and step.
 
     Args:
@@ -167,8 +179,8 @@ def rollout_fault(reward: NDArray[np.float32], finite: NDArray[np.bool_], end: i
         if not good.all():
             t, i = divmod(int(np.argmin(good)), good.shape[1])
             at = end - (len(good) - t - 1) * good.shape[1]
-            return ValueError(
-                f"at time step {at}: the {what} of environment {i} is not finite. The update of this "
-                "iteration has seen it; go on from a checkpoint."
+            return NotFiniteError(
+                f"at time step {at}: the {what} of environment {i} is not finite. Nothing has learned from it: the "
+                "model is left as it was before this rollout."
             )
     return None

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import from_action, stored_action, stored_size
-from spi_plugins.algorithms.stepping import advance, check_rows
+from spi_plugins.algorithms.stepping import advance, check_observations, check_step
 from spi_plugins.algorithms.vec_envs.vector_infos import require_cost
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.checks import check_finite
@@ -80,9 +80,11 @@ def gather(
     env.seed(seed)
     space.seed(seed)
     obs, spec, n_envs = env.reset(), action_spec(space), env.num_envs
+    first_obs = to_device(env.observation_space, obs)
+    check_observations(first_obs, 0)
     ring = _empty_ring(env, 2 * -(-n_steps // n_envs) + 1)
     blank, everywhere = jax.tree.map(lambda x: x[:, 0].copy(), ring.slots), np.ones(n_envs, bool)
-    host_buffers.add(ring, blank._replace(obs=to_device(env.observation_space, obs)), everywhere)
+    host_buffers.add(ring, blank._replace(obs=first_obs), everywhere)
     returns, finished, has_costs = np.zeros(n_envs), list[float](), True
     state, starts = None, everywhere.copy()
     for done in range(n_envs, n_steps + n_envs, n_envs):
@@ -92,7 +94,7 @@ def gather(
             action, state = policy.predict(obs, state=state, episode_start=starts, deterministic=False)
         stepped = advance(env, action)
         reached = stepped.reached(env.observation_space)
-        check_rows(reached, stepped.reward, done)
+        check_step(stepped, reached, done)
         has_costs &= all(COST_KEY in info for info in stepped.infos)
         infos = stepped.infos
         costs = [require_cost(infos, i, done) if COST_KEY in info else 0.0 for i, info in enumerate(infos)]

@@ -132,12 +132,15 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         with self._exchange:
             updated = collector.update(self._agent_state, end, *rates)
             self._agent_state = updated.state
-            self._n_updates += int(updated.metrics.n_updates)
             self._rollout_start = None
+            if updated.fault is None:
+                self._n_updates += int(updated.metrics.n_updates)
             if updated.last_obs is not None:
                 self._last_obs, self._last_episode_starts = updated.last_obs, updated.last_done
                 self._iteration_end = None if updated.fault else end
         if updated.fault is not None:
+            if updated.last_obs is not None:
+                self._last_obs = None  # the environments are further than the model: begin new episodes
             raise updated.fault
         return updated.metrics
 

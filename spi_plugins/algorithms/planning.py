@@ -200,8 +200,11 @@ class PlanningAlgorithm(JaxAlgorithm):
                     self._agent_state, data, np.int32(count), learning_rate
                 )
                 row = np.asarray(packed.values)
-                self._n_updates += count
+                finite = np.isfinite(row).all()
+                self._n_updates += count * bool(finite)
             totals += row * (count / n_updates)
+            if not finite:
+                break
         self._standing = self._standing._replace(trained_at=self.num_timesteps)
         last = SPOWLMetrics(*row)
         metrics = (
@@ -213,7 +216,7 @@ class PlanningAlgorithm(JaxAlgorithm):
             bad = [name for name, value in metrics.items() if not np.isfinite(value)]
             raise FloatingPointError(
                 f"{', '.join(bad)} became infinite or NaN at {self.num_timesteps} steps: learning_rate is too high, or "
-                "rewards or costs are too large. The model's parameters are spoiled; go on from a checkpoint."
+                "rewards or costs are too large. The model is left as it was before these gradient steps."
             )
         self._log_update(metrics, float(learning_rate))
 

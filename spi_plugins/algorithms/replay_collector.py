@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from spi_plugins.actions import scale_action
 from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.algorithms.collector import Row, Start
-from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows
+from spi_plugins.algorithms.stepping import Stepped, advance, check_observations, check_step, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of, require_cost
 from spi_plugins.arrays import restore_arrays
 from spi_plugins.buffers import Slot
@@ -96,7 +96,7 @@ class ReplayCollector:
     def start(self, start: Start) -> None:
         """Begin from the present observations and plans."""
         self._obs = jax.tree.map(np.array, to_device(self.env.observation_space, start.obs))
-        check_rows(self._obs, np.zeros(self.env.num_envs, np.float32), start.num_timesteps)
+        check_observations(self._obs, start.num_timesteps)
         # On the device where decisions leave it: elsewhere, the first decision would compile for itself.
         self._plan = jax.device_put(start.standing.plan, self.device)
         self._episode_start = start.standing.episode_start
@@ -121,7 +121,7 @@ class ReplayCollector:
             num_timesteps += env.num_envs
             cost = self._costs(stepped, num_timesteps)
             reached = stepped.reached(env.observation_space)
-            check_rows(reached, stepped.reward, num_timesteps)
+            check_step(stepped, reached, num_timesteps)
             fields: Any = action, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.valid
             slots = [(Slot(reached, *fields), np.ones(env.num_envs, bool))]
             self._obs, self._plan, self._episode_start = stepped.next_obs, plan, stepped.done

@@ -15,7 +15,7 @@ from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolic
 from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.rollout import Storage, act_into, close_storage, init_storage
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
-from spi_plugins.algorithms.stepping import Stepped, advance, check_rows, has_reset_rows
+from spi_plugins.algorithms.stepping import Stepped, advance, check_observations, check_step, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.spaces import to_device
 from spi_plugins.types import Observation, Rollout
@@ -63,7 +63,7 @@ class StepCollector:
         # An interrupt may have come while the storage was donated.
         self._storage = None
         self._obs = jax.tree.map(np.array, to_device(self.env.observation_space, start.obs))
-        check_rows(self._obs, self._host.reward[0], start.num_timesteps)
+        check_observations(self._obs, start.num_timesteps)
 
     def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:
         """Make ``n_steps`` steps."""
@@ -75,8 +75,9 @@ class StepCollector:
             self._storage, (chosen, values, log_probs) = self._act(state.params, self._storage, self._obs)
             action = to_action(self.env.action_space, np.asarray(chosen))
             stepped = advance(self.env, action, reset_rows=self.has_reset_rows)
-            check_rows(stepped.next_obs, stepped.reward, num_timesteps + (t + 1) * self.env.num_envs)
-            self._keep(t, stepped, state)
+            reached = stepped.reached(self.env.observation_space)
+            check_step(stepped, reached, num_timesteps + (t + 1) * self.env.num_envs)
+            self._keep(t, stepped, reached, state)
             self._obs = stepped.next_obs
             done = stepped.done
             local = {"env": self.env, "new_obs": stepped.raw_obs, "rewards": stepped.reward, "dones": done,
@@ -102,7 +103,7 @@ class StepCollector:
         """Nothing: rows are known one at a time."""
         return iter(())
 
-    def _keep(self, t: int, stepped: Stepped, state: OnPolicyState) -> None:
+    def _keep(self, t: int, stepped: Stepped, final: Observation, state: OnPolicyState) -> None:
         """Store row ``t``, with successors and their values where the environment has reset itself."""
         host, limited = self._host, stepped.truncated.any()
         host.reward[t], host.valid[t] = stepped.reward, stepped.valid
@@ -110,9 +111,6 @@ class StepCollector:
         if self.has_reset_rows:
             return
         host.final_value[t] = 0.0
-        if not (self._keeps_final or limited):
-            return
-        final = stepped.reached(self.env.observation_space)
         if limited:
             host.final_value[t] = np.where(stepped.truncated, self._value(state.params, final), 0.0)
         if self._keeps_final:
@@ -137,10 +135,10 @@ class StepCollector:
 
 
 def loss_fault(metrics: OnPolicyMetrics, num_timesteps: int) -> FloatingPointError | None:
-    """The error to raise if the loss is not finite."""
+    """The error to raise if an update was not made because its result is not finite."""
     if np.isfinite(metrics.loss):
         return None
     return FloatingPointError(
-        f"The loss became {metrics.loss} at {num_timesteps} steps: learning_rate is too high, or rewards "
-        "are too large. The model's parameters are spoiled; go on from a checkpoint."
+        f"The loss or the parameters became infinite or NaN at {num_timesteps} steps: learning_rate is too high, or "
+        "rewards are too large. The model is left as it was before this update."
     )

@@ -81,9 +81,15 @@ def advance(env: VecEnv, actions: NDArray[Any], *, reset_rows: bool = False) -> 
     return Stepped(obs, next_obs, reward, terminated, truncated, valid, restarted, infos)
 
 
-def check_rows(obs: Observation, reward: NDArray[np.float32], num_timesteps: int) -> None:
-    """Refuse observations and rewards that are not finite, naming environment and time step."""
-    where = f"at time step {num_timesteps}: the "
+def check_observations(obs: Observation, num_timesteps: int, which: str = "observation") -> None:
+    """Refuse observations that are not finite, naming environment and time step."""
     for key, value in obs.items() if isinstance(obs, dict) else [("", obs)]:
-        check_finite(f"{where}observation{f'[{key!r}]' if key else ''}", value)
-    check_finite(f"{where}reward", reward)
+        check_finite(f"at time step {num_timesteps}: the {which}{f'[{key!r}]' if key else ''}", value)
+
+
+def check_step(stepped: Stepped, reached: Observation, num_timesteps: int) -> None:
+    """Refuse a step whose observations, those before a reset included, or rewards are not finite."""
+    if reached is not stepped.next_obs:
+        check_observations(reached, num_timesteps, "terminal observation")
+    check_observations(stepped.next_obs, num_timesteps)
+    check_finite(f"at time step {num_timesteps}: the reward", stepped.reward)

@@ -16,7 +16,7 @@ from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.loss import objective
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics, summarize
 from spi_plugins.agents.deep_spi.minibatches import FlatRollout, flatten_rollout, shuffled, take_minibatch
-from spi_plugins.agents.gradient_steps import Descent, TrainState, descend, move
+from spi_plugins.agents.gradient_steps import Descent, TrainState, accept, descend, move
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.agents.optimizer import make_optimizer
 from spi_plugins.distributions import action_distribution
@@ -52,9 +52,13 @@ def learn(
 
 def _make_update(
     parts: Parts, optimizer: optax.GradientTransformation
-) -> Callable[[DeepSPIState, Rollout, Array, Array], tuple[DeepSPIState, DeepSPIMetrics]]:
+) -> Callable[..., tuple[DeepSPIState, DeepSPIMetrics]]:
     def update(
-        state: DeepSPIState, rollout: Rollout, learning_rate: Array, clip_range: Array
+        state: DeepSPIState,
+        rollout: Rollout,
+        learning_rate: Array,
+        clip_range: Array,
+        learnable: Array | None = None,
     ) -> tuple[DeepSPIState, DeepSPIMetrics]:
         """All epochs and minibatches on one rollout."""
 
@@ -66,7 +70,8 @@ def _make_update(
         data = flatten_rollout(rollout, parts.config.gamma, parts.config.gae_lambda)
         start = TrainState(state.params, state.opt_state)
         end, metrics = learn(start, Descent(step), parts, data, clip_range, keys[1:])
-        return DeepSPIState(end.params, end.opt_state, keys[0]), metrics
+        end, loss = accept(end, start, metrics.loss, learnable)
+        return DeepSPIState(end.params, end.opt_state, keys[0]), metrics._replace(loss=loss)
 
     return update
 

@@ -56,8 +56,11 @@ def init_ring(observations: ObservationSpec, actions: ActionSpec, capacity: int,
     return Ring(sequences, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def add_rollout(ring: Ring, rollout: Rollout) -> Ring:
-    """Write a rollout's sequences over the oldest ones; the ring must have room for one of each environment."""
+def add_rollout(ring: Ring, rollout: Rollout, learnable: Array | None = None) -> Ring:
+    """Write a rollout's sequences over the oldest ones; the ring must have room for one of each environment.
+
+    Where ``learnable`` is false, the ring stays as it is.
+    """
     capacity, n_envs = ring.sequences.reward.shape[0], rollout.reward.shape[1]
     followed = rollout.final_obs
     if followed is None:
@@ -65,10 +68,15 @@ def add_rollout(ring: Ring, rollout: Rollout) -> Ring:
     fields = {name: getattr(rollout, name) for name in Sequences._fields if name not in ("obs", "next_obs")}
     new = Sequences(obs=jax.tree.map(lambda x: x[:-1], rollout.obs), next_obs=followed, **fields)
     places = (ring.position + jnp.arange(n_envs, dtype=jnp.int32)) % capacity
-    sequences = jax.tree.map(
-        lambda rows, x: rows.at[places].set(jnp.swapaxes(x, 0, 1).astype(rows.dtype)), ring.sequences, new
-    )
-    return Ring(sequences, (ring.position + n_envs) % capacity, jnp.minimum(ring.size + n_envs, capacity))
+
+    def write(rows: Array, x: Array) -> Array:
+        x = jnp.swapaxes(x, 0, 1).astype(rows.dtype)
+        # Row by row: a choice between two whole rings would copy one.
+        return rows.at[places].set(x if learnable is None else jnp.where(learnable, x, rows[places]))
+
+    sequences = jax.tree.map(write, ring.sequences, new)
+    n_new: Array | int = n_envs if learnable is None else n_envs * learnable.astype(jnp.int32)
+    return Ring(sequences, (ring.position + n_new) % capacity, jnp.minimum(ring.size + n_new, capacity))
 
 
 def draw(ring: Ring, key: Array, count: int) -> Sequences:

@@ -24,7 +24,7 @@ from spi_plugins.agents.dream_spi.imagination import Imagined
 from spi_plugins.agents.dream_spi.phases import dream, learn_slices, replay
 from spi_plugins.agents.dream_spi.replay import Ring, add_rollout, init_ring
 from spi_plugins.agents.dream_spi.slices import Training, init_slices
-from spi_plugins.agents.gradient_steps import TrainState
+from spi_plugins.agents.gradient_steps import TrainState, accept
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.agents.optimizer import make_optimizer
 from spi_plugins.distributions import action_distribution
@@ -58,7 +58,7 @@ class DreamSPIMetrics(NamedTuple):
 
 def _make_update(
     parts: Parts, config: DreamSPIConfig, optimizer: optax.GradientTransformation
-) -> Callable[[DreamSPIState, Rollout, Array, Array], tuple[DreamSPIState, DreamSPIMetrics]]:
+) -> Callable[..., tuple[DreamSPIState, DreamSPIMetrics]]:
     real_slices = _MODEL + _POLICY if config.dyna else _MODEL
 
     def update(
@@ -66,25 +66,28 @@ def _make_update(
         rollout: Rollout,
         learning_rate: Float[Array, "4"],
         clip_range: Float[Array, "2"],
+        learnable: Array | None = None,
     ) -> tuple[DreamSPIState, DreamSPIMetrics]:
         """All phases. Learning rates are in the order of ``SLICES``; clip ranges are of real steps and of dreams."""
         next_key, real_key, dream_key = jax.random.split(state.key, 3)
         data = flatten_rollout(rollout, config.real.gamma, config.real.gae_lambda)
         on_real, in_dreams = (Training(optimizer, slices, learning_rate) for slices in (real_slices, _POLICY))
-        learner = TrainState(state.params, state.opt_state)
+        learner = start = TrainState(state.params, state.opt_state)
         learner, real = learn_slices(learner, on_real, parts, data, clip_range[0], real_key)
         ring, replayed = state.replay, None
         if config.replay is not None:
             assert isinstance(ring, Ring)
-            ring = add_rollout(ring, rollout)
+            ring = add_rollout(ring, rollout, learnable)
             replay_key = jax.random.fold_in(real_key, 1)
             learner, replayed = replay(
                 parts, config.replay, learner, on_real, ring, clip_range[0], replay_key
             )
         learner, (dreams, imagined) = dream(parts, config, learner, in_dreams, data, clip_range[1], dream_key)
         phases = [real, dreams, *([] if replayed is None else [replayed])]
+        loss = sum((phase.loss for phase in phases), jnp.zeros(()))
+        learner, loss = accept(learner, start, loss, learnable)
         metrics = DreamSPIMetrics(
-            loss=sum((phase.loss for phase in phases), jnp.zeros(())),
+            loss=loss,
             n_updates=sum((phase.n_updates for phase in phases), jnp.zeros(())),
             real=real,
             dreams=dreams,

@@ -8,12 +8,12 @@ import pytest
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import HParam
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+from tiny_models import CARTPOLE, POINT_GOAL, ROLLOUT, SMALL, TINY_PLANNER, tiny_ppo
 
 from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI
 from spi_plugins.algorithms.model_file import read_model_file
 from spi_plugins.algorithms.saved_model import parse
 from spi_plugins.algorithms.schedules import as_schedule, decode_schedule, encode_schedule
-from tests.tiny_models import CARTPOLE, POINT_GOAL, ROLLOUT, SMALL, TINY_PLANNER, tiny_ppo
 
 
 class SimpleLinearSchedule:
