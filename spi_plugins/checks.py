@@ -15,6 +15,14 @@ def check_integer(name: str, value: Any, *, low: float, high: float = math.inf) 
         raise ValueError(f"{name} must be an integer of {bounds}, got {value!r}.")
 
 
+def as_integer(name: str, value: Any, *, low: float, high: float = math.inf) -> int:
+    """An integer between the bounds; a float without a fraction, such as 1e5, counts as one."""
+    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
+        value = int(value)
+    check_integer(name, value, low=low, high=high)
+    return int(value)
+
+
 def check_number(
     name: str,
     value: Any,

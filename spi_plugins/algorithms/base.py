@@ -24,6 +24,7 @@ from spi_plugins.algorithms.schedules import as_schedule, remaining_progress
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.algorithms.vec_envs import as_vec_env
 from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
+from spi_plugins.checks import as_integer
 from spi_plugins.errors import NotFiniteError
 from spi_plugins.hyperparameters import declared
 from spi_plugins.spaces import action_spec, observation_spec
@@ -254,12 +255,14 @@ class JaxAlgorithm(StoredAlgorithm):
             The model itself.
 
         Raises:
-            ValueError: the environment is missing or closed, does not report costs to a model that learns
-                them, or returns NaN; the message names environment and time step.
+            ValueError: ``total_timesteps`` is not a whole number; the environment is missing or closed, does not report
+                costs to a model that learns them, or returns NaN, which the message names with environment and time
+                step.
             FloatingPointError: the loss became NaN.
         """
         if total_timesteps is None:
             total_timesteps = self.default_total_timesteps
+        total_timesteps = as_integer("total_timesteps", total_timesteps, low=0)
         require_open(self.env)
         # Under this name, which is SB3's, callbacks read it as the count at which training ends.
         name = tb_log_name or type(self).__name__

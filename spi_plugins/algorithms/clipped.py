@@ -2,14 +2,17 @@
 
 import dataclasses
 import math
+import warnings
 from typing import Any, ClassVar
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.update import make_deep_spi
 from spi_plugins.agents.on_policy import OnPolicyAgent
+from spi_plugins.algorithms.devices import check_memory
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.policy_kwargs import features_extractor, optimizer
 from spi_plugins.algorithms.settings import WorldModelSettings
+from spi_plugins.buffers import slot_bytes
 from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
 from spi_plugins.hyperparameters import configured, declared
 from spi_plugins.losses.deep_spi import Auxiliary
@@ -28,11 +31,30 @@ WORLD_MODEL_HYPERPARAMETERS = {
 }
 
 
+def _divisors(total: int) -> list[int]:
+    small = [d for d in range(1, math.isqrt(total) + 1) if total % d == 0]
+    return sorted({d for pair in small for d in (pair, total // pair)} - {1})
+
+
+def warn_truncated(name: str, size: int, product: str, total: int) -> None:
+    """Warn, in SB3's words, that the last minibatch of an epoch is smaller than the others."""
+    if total % size == 0:
+        return
+    close = sorted(sorted(_divisors(total), key=lambda d: abs(d - size))[:4])
+    warnings.warn(
+        f"You have specified a mini-batch size of {size}, but because there are {product} steps, after every "
+        f"{total // size} untruncated mini-batches, there will be a truncated mini-batch of size {total % size}. Sizes "
+        f"near {name}={size} that divide it: {', '.join(map(str, close))}.",
+        stacklevel=2,
+    )
+
+
 class ClippedAlgorithm(OnPolicyAlgorithm):
     """An on-policy algorithm whose agent takes minibatches of a rollout for the clipped surrogate."""
 
     auxiliary: ClassVar[Auxiliary]
     gamma: float
+    n_epochs: int
     transition_density: TransitionDensity
     lipschitz: bool
     termination_model: bool
@@ -42,7 +64,7 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
         self._world_model_config()
 
     def _choose_batches(self) -> None:
-        """Fill in the sizes that were left open, and check that minibatches divide the rollout."""
+        """Fill in the sizes that were left open, and check them."""
         self.automatic_arguments |= {
             name for name in ("n_steps", "batch_size") if getattr(self, name) is None
         }
@@ -54,15 +76,16 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
         product = f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {total}"
         if total < 2:
             raise ValueError(f"{product} must be at least 2: a minibatch of one has no mean to compare with.")
-        divisors = [d for d in range(2, total + 1) if total % d == 0]
         if self.batch_size is None:
-            self.batch_size = min(divisors, key=lambda d: abs(d - total / 4))
-        if total % self.batch_size:
-            close = sorted(divisors, key=lambda d: abs(d - self.batch_size))[:4]
-            raise ValueError(
-                f"batch_size={self.batch_size} does not divide {product}; nearby sizes that do: "
-                f"{', '.join(map(str, sorted(close)))}."
-            )
+            self.batch_size = min(_divisors(total), key=lambda d: abs(d - total / 4))
+        warn_truncated("batch_size", self.batch_size, product, total)
+        observations, actions = self._specs()
+        numbers = 4 * total * self.n_epochs  # of the rows, as the epochs visit them
+        check_memory(
+            f"A rollout of {product} steps",
+            total * slot_bytes(observations, actions.size) + numbers,
+            self.jax_device,
+        )
 
     def _make_agent(self) -> OnPolicyAgent:
         self._choose_batches()

@@ -1,8 +1,9 @@
 """Constructors made from hyperparameters: one explicit signature for each algorithm, and its ``Args`` section."""
 
+import difflib
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spi_plugins.hyperparameters import Hyperparameter
@@ -45,16 +46,28 @@ def constructor(cls: Any) -> Callable[..., None]:
     expected = signature(cls)
 
     def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N807
+        unknown = [name for name in kwargs if name not in expected.parameters]
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}() has no argument {unknown[0]!r}.{_hint(unknown[0], expected.parameters)}"
+            )
         try:
             bound = expected.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{cls.__name__}.__init__() {error}") from None
+            raise TypeError(f"{cls.__name__}() {error}") from None
         bound.apply_defaults()
         self, policy, env = (bound.arguments.pop(name) for name in ("self", "policy", "env"))
         self._initialize(policy, env, bound.arguments)
 
     __init__.__signature__ = expected  # type: ignore[attr-defined]
     return __init__
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """Which argument may be meant: one with these initials, or one that looks alike."""
+    initials = [each for each in known if "".join(word[0] for word in each.strip("_").split("_")) == name]
+    close = initials or difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def documentation(cls: Any) -> str:

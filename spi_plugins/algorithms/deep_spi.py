@@ -16,7 +16,7 @@ class PPO(signatures.PPO, ClippedAlgorithm):
     The defaults are those of the Deep SPI paper's code for Atari, not SB3's.
 
     Raises:
-        ValueError: an argument is out of range, or the batch size does not divide the rollout.
+        ValueError: an argument is out of range.
     """
 
     auxiliary: ClassVar[Auxiliary] = "none"

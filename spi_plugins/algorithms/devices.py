@@ -27,6 +27,16 @@ def resolve_device(device: Any) -> jax.Device:
         ) from error
 
 
+def check_memory(what: str, size: int, device: jax.Device) -> None:
+    """Refuse what needs more memory than a device has.
+
+    Raises:
+        ValueError: it does; the message says how much.
+    """
+    if size > device_bytes(device):
+        raise ValueError(f"{what} takes {size} bytes, more than the memory of {device}; make it smaller.")
+
+
 def device_bytes(device: jax.Device) -> int:
     """A device's memory; for the CPU, the machine's."""
     stats = device.memory_stats() if device.platform != "cpu" else None

@@ -10,7 +10,8 @@ from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
 from spi_plugins.agents.dream_spi.update import DreamSPIMetrics, make_dream_spi
 from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms import signatures
-from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS, ClippedAlgorithm
+from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS, ClippedAlgorithm, warn_truncated
+from spi_plugins.algorithms.devices import check_memory
 from spi_plugins.algorithms.schedules import remaining_progress, scheduled
 from spi_plugins.algorithms.settings import DreamSettings, RolloutSettings, ShellSettings
 from spi_plugins.archive import Archive
@@ -44,7 +45,7 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
     by the clipped surrogate. The deviations from the official code are numbered in ``docs/dream_spi.md``.
 
     Raises:
-        ValueError: an argument is out of range, a batch size does not divide the steps, or a loss coefficient is 0.
+        ValueError: an argument is out of range, or a loss coefficient is 0.
     """
 
     auxiliary: ClassVar[Auxiliary] = "utility"
@@ -77,11 +78,15 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
             self.automatic_arguments |= {"imagination_batch_size"}
             self.imagination_batch_size = self.batch_size
         steps = self.n_steps * self.n_envs * self.imagination_horizon
-        if steps % self.imagination_batch_size:
-            raise ValueError(
-                f"imagination_batch_size={self.imagination_batch_size} does not divide n_steps * n_envs * "
-                f"imagination_horizon = {self.n_steps} * {self.n_envs} * {self.imagination_horizon} = {steps}."
-            )
+        product = f"{self.n_steps} * {self.n_envs} * {self.imagination_horizon} = {steps}"
+        numbers = 4 * (self.imagination_epochs + 8)  # of a dreamed step, at least
+        check_memory(f"Dreaming {product} steps", steps * numbers, self.jax_device)
+        warn_truncated(
+            "imagination_batch_size",
+            self.imagination_batch_size,
+            f"n_steps * n_envs * imagination_horizon = {product}",
+            steps,
+        )
 
     def _policy_config(self, **defaults: Any) -> ActorCriticConfig:
         # Actor and critic stand on the latent: the feature map, or a layer of its own on vectors.

@@ -1,5 +1,6 @@
 """Real steps for a world model: any policy in any environment, as replay buffers for fitting and checking."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import from_action, stored_action, stored_size
+from spi_plugins.algorithms.devices import check_memory
 from spi_plugins.algorithms.stepping import advance, check_observations, check_step
 from spi_plugins.algorithms.vec_envs.vector_infos import require_cost
 from spi_plugins.buffers import Buffer, Slot
@@ -120,7 +122,9 @@ def gather(
 
 def _empty_ring(env: VecEnv, capacity: int) -> HostBuffer:
     """A ring in memory, whose actions are flat and in the units of their specification."""
-    observations, size = observation_spec(env.observation_space), stored_size(action_spec(env.action_space))
-    like = jax.eval_shape(lambda: buffers.init(observations, size, env.num_envs, capacity)).slots
+    observations, width = observation_spec(env.observation_space), stored_size(action_spec(env.action_space))
+    like = jax.eval_shape(lambda: buffers.init(observations, width, env.num_envs, capacity)).slots
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(like))
+    check_memory(f"Room for {capacity} steps of {env.num_envs} environments", size, jax.devices("cpu")[0])
     position, filled = np.zeros((2, env.num_envs), np.int64)
     return HostBuffer(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like), position, filled)

@@ -11,7 +11,7 @@ from spi_plugins import buffers, plugins
 from spi_plugins.algorithms.environments import prepare_env
 from spi_plugins.algorithms.experience import Predicts, gather
 from spi_plugins.buffers import Buffer
-from spi_plugins.checks import check_integer, check_number
+from spi_plugins.checks import as_integer, check_integer, check_number
 from spi_plugins.dreams.file import Experience, StoredWorldModel, store_world_model
 from spi_plugins.errors import EnvironmentNotSupportedError, MissingDependencyError
 from spi_plugins.fitting.fit import fit, require_learner
@@ -67,8 +67,7 @@ def fit_world_model(
         ValueError: an argument or setting is out of range, the environment returns NaN, or reports
             costs only sometimes.
     """
-    for name, count in (("n_steps", n_steps), ("n_updates", n_updates)):
-        check_integer(name, count, low=1)
+    n_steps, n_updates = as_integer("n_steps", n_steps, low=1), as_integer("n_updates", n_updates, low=1)
     check_integer("seed", seed, low=0)
     check_number("learning_rate", learning_rate, low=0.0, open_low=True)
     check_number("held_out", held_out, low=0.0, high=0.9)

@@ -66,6 +66,7 @@ class PlanningAlgorithm(JaxAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self._check_windows()
         self._update = jax.jit(functools.partial(update_packed, self.agent), donate_argnums=0)
         self._add = jax.jit(functools.partial(buffers.add), donate_argnums=0)
         self._replay_buffer: Buffer | HostBuffer | None = None
@@ -80,6 +81,15 @@ class PlanningAlgorithm(JaxAlgorithm):
     @replay_buffer.setter
     def replay_buffer(self, buffer: Buffer | HostBuffer | None) -> None:
         self._replay_buffer = buffer
+
+    def _check_windows(self) -> None:
+        """Refuse a buffer from which no gradient step could ever be taken."""
+        room, window = self.buffer_size // self.n_envs, self.agent.config.model.horizon + 1
+        if self.env is not None and room < window:
+            raise ValueError(
+                f"buffer_size={self.buffer_size} leaves {room} slots to each of {self.n_envs} environments, and a "
+                f"window of horizon={window - 1} takes {window}: it must be at least {window * self.n_envs}."
+            )
 
     def _make_policy(self) -> Policy:
         policy_class: Any = self.policy_class

@@ -55,7 +55,8 @@ class RolloutSettings:
     )
     batch_size: int | None = hyperparameter(
         None,
-        "Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it",
+        "Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`. `None` for "
+        "the divisor nearest to a quarter of that",
         low=2,
     )
     clip_range: float | str | Schedule = hyperparameter(
@@ -105,7 +106,7 @@ class DreamSettings:
     )
     imagination_batch_size: int | None = hyperparameter(
         None,
-        "Imagined steps in a minibatch, a divisor of `n_steps * n_envs * imagination_horizon`; `None` for `batch_size`",
+        "Imagined steps in a minibatch; `None` for `batch_size`",
         low=2,
     )
 

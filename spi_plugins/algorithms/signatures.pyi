@@ -20,7 +20,7 @@ class PPO(Signature):
             environment, or a `FunctionalEnv`; `None` only in `load`.
         learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
-        batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
+        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`. `None` for the divisor nearest to a quarter of that.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
@@ -43,7 +43,7 @@ class PPO(Signature):
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
 
     Raises:
-        ValueError: an argument is out of range, or the batch size does not divide the rollout.
+        ValueError: an argument is out of range.
     """
 
     n_steps: int
@@ -106,7 +106,7 @@ class DeepSPI(Signature):
             environment, or a `FunctionalEnv`; `None` only in `load`.
         learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
-        batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
+        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`. `None` for the divisor nearest to a quarter of that.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
@@ -222,9 +222,9 @@ class DreamSPI(Signature):
         encoder_learning_rate: Learning rate of the encoder.
         world_model_learning_rate: Learning rate of transition, reward and termination.
         wm_clip_range: Clip range of the phase on real steps; `clip_range` is that of the dreams.
-        imagination_batch_size: Imagined steps in a minibatch, a divisor of `n_steps * n_envs * imagination_horizon`; `None` for `batch_size`.
+        imagination_batch_size: Imagined steps in a minibatch; `None` for `batch_size`.
         n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
-        batch_size: Transitions in a minibatch, a divisor of `n_steps * n_envs`; `None` for the one nearest to a quarter of it.
+        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`. `None` for the divisor nearest to a quarter of that.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
@@ -262,7 +262,7 @@ class DreamSPI(Signature):
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
 
     Raises:
-        ValueError: an argument is out of range, a batch size does not divide the steps, or a loss coefficient is 0.
+        ValueError: an argument is out of range, or a loss coefficient is 0.
     """
 
     actor_learning_rate: float | str | Schedule

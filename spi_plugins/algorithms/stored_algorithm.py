@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import warnings
 from abc import abstractmethod
 from collections import deque
@@ -267,6 +268,8 @@ class StoredAlgorithm(BaseAlgorithm):
         """
         if print_system_info:
             get_system_info()
+        if not isinstance(path, str | os.PathLike) and not hasattr(path, "read"):
+            raise TypeError(f"{cls.__name__}.load() takes a path or an open binary file, got {path!r}.")
         file = read_model_file(path)
         device = resolve_device(device)
         replaced = bool(kwargs or custom_objects)

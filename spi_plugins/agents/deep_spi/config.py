@@ -15,7 +15,7 @@ Correction: TypeAlias = Literal["ratio", "vtrace"]
 class PPOConfig(Config):
     """Settings of the update that need no world model, under SB3's names; the defaults are Deep SPI's."""
 
-    batch_size: int = hyperparameter(256, "Transitions in a minibatch; must divide the rollout", low=1)
+    batch_size: int = hyperparameter(256, "Transitions in a minibatch", low=1)
     n_epochs: int = hyperparameter(4, "Passes over a rollout", low=1)
     gamma: float = hyperparameter(0.99, "Discount per environment step", low=0, high=1)
     gae_lambda: float = hyperparameter(

@@ -69,19 +69,29 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> FlatRo
 def shuffled(key: Array, n_rows: int, n_epochs: int, batch_size: int) -> Int[Array, "M B"]:
     """Draw the row numbers of all minibatches: each epoch visits every row once, in a new order.
 
-    ``n_rows`` must be a multiple of ``batch_size``, ``B``; there are ``M = n_epochs * n_rows / B`` minibatches.
+    If ``B``, the batch size, does not divide ``n_rows``, the last minibatch of an epoch is filled up with rows that do
+    not count, whose numbers are ``n_rows`` too large. There are ``M = n_epochs * ceil(n_rows / B)`` minibatches.
     """
     orders = jax.vmap(lambda key: jax.random.permutation(key, n_rows))(jax.random.split(key, n_epochs))
+    if n_rows % batch_size:
+        orders = jnp.concatenate([orders, n_rows + orders[:, : -n_rows % batch_size]], axis=1)
     return orders.reshape(-1, batch_size)
 
 
 def take_minibatch(data: FlatRollout, index: Int[Array, " B"], *, with_next: bool) -> Minibatch:
-    """Gather the rows at ``index``, and their successors if a world model needs them."""
+    """Gather the rows that ``shuffled`` drew, and their successors if a world model needs them."""
 
     def gather(tree: PyTree, at: Array) -> PyTree:
         return jax.tree.map(lambda x: x[at], tree)
 
+    n_rows = data.rows.reward.shape[0]
+    counts = index < n_rows
+    filled_up = n_rows % len(index) > 0
+    if filled_up:
+        index = index % n_rows
     batch: Minibatch = gather(data.rows, index)
+    if filled_up:
+        batch = batch._replace(valid=batch.valid & counts)
     if not with_next:
         return batch
     if data.final_obs is None:

@@ -5,6 +5,7 @@ Deep SPI (arXiv:2510.12312) is PPO whose advantage becomes the utility
 to the surrogate, PPO has none. Without a world model the three are the same program.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,7 +40,8 @@ def learn(
 ) -> tuple[TrainState, DeepSPIMetrics]:
     """Train on all minibatches of all epochs; the two keys are of the rows' order and of the losses."""
     config, n_rows = parts.config, data.rows.reward.shape[0]
-    indices = shuffled(keys[0], n_rows, config.n_epochs, config.batch_size)
+    batch_size = min(config.batch_size, n_rows)
+    indices = shuffled(keys[0], n_rows, config.n_epochs, batch_size)
 
     def loss(params: Params, entry: tuple[Array, Array]) -> tuple[Array, dict[str, Array]]:
         batch = take_minibatch(data, entry[0], with_next=parts.world_model is not None)
@@ -47,7 +49,7 @@ def learn(
 
     entries = (indices, jax.random.split(keys[1], len(indices)))
     state, steps = descend(state, descent, loss, entries, config.target_kl)
-    return state, summarize(steps, data.rows, n_rows // config.batch_size)
+    return state, summarize(steps, data.rows, math.ceil(n_rows / batch_size))
 
 
 def _make_update(

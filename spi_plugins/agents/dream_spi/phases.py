@@ -59,13 +59,19 @@ def replay(
 
 def _encode(parts: Parts, params: Params, obs: Observation, n_rows: int) -> Float[Array, " N *z"]:
     """Encode the first ``n_rows`` observations, a minibatch at a time to hold few feature maps."""
-    chunks = jax.tree.map(lambda x: x[:n_rows].reshape(-1, parts.config.batch_size, *x.shape[1:]), obs)
+    size = min(parts.config.batch_size, n_rows)
+
+    def cut(x: Array) -> Array:
+        rows = x[:n_rows]
+        if n_rows % size:
+            rows = jnp.concatenate([rows, rows[: -n_rows % size]])
+        return rows.reshape(-1, size, *x.shape[1:])
 
     def encode(chunk: Observation) -> Array:
         return parts.policy.latent(params["policy"], parts.policy.features(params["policy"], chunk))
 
-    z: Array = jax.lax.map(encode, chunks)
-    return z.reshape(n_rows, *z.shape[2:])
+    z: Array = jax.lax.map(encode, jax.tree.map(cut, obs))
+    return z.reshape(-1, *z.shape[2:])[:n_rows]
 
 
 def dream(

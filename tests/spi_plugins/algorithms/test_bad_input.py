@@ -7,10 +7,10 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
-from tiny_models import CARTPOLE, SMALL, tiny_ppo
+from tiny_models import CARTPOLE, SMALL, tiny_ppo, tiny_tdmpc2
 from toy_envs import CHANNELS_LAST, MIXED, VECTOR, ToyEnv
 
-from spi_plugins import PPO, DeepSPI
+from spi_plugins import PPO, DeepSPI, fit_world_model
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.envs.probe import make_probe
@@ -84,7 +84,7 @@ ARGUMENTS = {
         r"learning_rate must be a number at least 0, got -0\.001.*function",
     ),
     "learning_rate infinite": ({"learning_rate": np.inf}, "learning_rate must be a number.* got inf"),
-    "learning_rate text": ({"learning_rate": "lin_3e-4"}, "learning_rate must be .* got 'lin_3e-4'"),
+    "learning_rate text": ({"learning_rate": "log_3e-4"}, "learning_rate must be .* got 'log_3e-4'"),
     "clip_range zero": ({"clip_range": 0}, "clip_range must be a number above 0, got 0"),
     "clip_range negative": ({"clip_range": -0.1}, r"clip_range must be a number above 0, got -0\.1"),
     "clip_range_vf": ({"clip_range_vf": 0.0}, "clip_range_vf must be a number above 0, got 0.0"),
@@ -97,13 +97,19 @@ ARGUMENTS = {
     "n_steps": ({"n_steps": 0}, "n_steps must be an integer of at least 1, got 0"),
     "n_steps float": ({"n_steps": 8.0}, r"n_steps must be an integer of at least 1, got 8\.0"),
     "batch_size": ({"batch_size": 1}, "batch_size must be an integer of at least 2, got 1"),
-    "batch_size that does not divide": (
-        {"n_envs": 2, "n_steps": 9, "batch_size": 4},
-        r"batch_size=4 does not divide n_steps \* n_envs = 9 \* 2 = 18; nearby sizes that do: 2, 3, 6, 9",
-    ),
     "one transition": ({"n_envs": 1, "n_steps": 1}, r"n_steps \* n_envs = 1 \* 1 = 1 must be at least 2"),
     "n_epochs": ({"n_epochs": 0}, "n_epochs must be an integer of at least 1, got 0"),
     "n_envs": ({"n_envs": 0}, "n_envs must be an integer of at least 1 .*got 0"),
+    "n_envs of an id": (
+        {"env": "CartPole-v1", "n_envs": 20_000},
+        "n_envs must be at most 10000 for an id, got 20000: each copy is an object in Python",
+    ),
+    "n_envs for no memory": ({"n_envs": 10**9}, "n_envs must be an integer of .* at most .* got 1000000000"),
+    "n_steps for no memory": (
+        {"n_steps": 10**13},
+        r"A rollout of n_steps \* n_envs = 10000000000000 .* takes \d+ bytes, more than the memory",
+    ),
+    "n_epochs for no memory": ({"n_epochs": 10**12}, r"takes \d+ bytes, more than the memory"),
     "n_envs of a VecEnv": (
         {"env": FunctionalVecEnv(CARTPOLE, 2), "n_envs": 4},
         "n_envs=4 does not fit an environment with 2 copies",
@@ -308,3 +314,54 @@ def test_a_spoiled_step_of_a_functional_environment_is_named_on_both_paths(what,
     model = PPO("MlpPolicy", env, n_envs=16, compiled=compiled, **SMALL)
     with pytest.raises(ValueError, match=rf"at time step \d+: the {what} of environment \d+ is not finite"):
         model.learn(10_000)
+
+
+@pytest.mark.parametrize("steps", [np.inf, -np.inf, np.nan, -5, 1.5, True, "100"])
+@pytest.mark.parametrize("make", [tiny_ppo, tiny_tdmpc2])
+def test_numbers_of_steps_that_are_none_are_refused(make, steps):
+    with pytest.raises(ValueError, match="total_timesteps must be an integer of at least 0, got"):
+        make().learn(steps)
+    for name in ("n_steps", "n_updates"):
+        with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, got"):
+            fit_world_model(CARTPOLE, **{name: steps})
+
+
+def test_whole_numbers_of_steps_may_be_floats():
+    assert tiny_ppo().learn(1.6e1).num_timesteps == 16
+    assert tiny_ppo().learn(np.float64(8)).num_timesteps == 8
+
+
+def test_steps_for_a_world_model_that_memory_cannot_hold_are_refused():
+    with pytest.raises(
+        ValueError, match=r"Room for \d+ steps of 2 environments takes \d+ bytes, more than the memory"
+    ):
+        fit_world_model(CARTPOLE, n_envs=2, n_steps=1e13)
+
+
+def test_a_buffer_without_room_for_a_window_of_each_environment_is_refused():
+    message = (
+        "buffer_size=5 leaves 2 slots to each of 2 environments, and a window of horizon=2 takes 3: it must be at "
+        "least 6"
+    )
+    with pytest.raises(ValueError, match=message):
+        tiny_tdmpc2(buffer_size=5)
+    assert tiny_tdmpc2(buffer_size=6).learn(24)._n_updates > 0
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"lr": 1}, r"^DeepSPI\(\) has no argument 'lr'\. Did you mean 'learning_rate'\?$"),
+        ({"n_step": 8}, r"^DeepSPI\(\) has no argument 'n_step'\. Did you mean 'n_steps'\?$"),
+        ({"xyz": 8}, r"^DeepSPI\(\) has no argument 'xyz'\.$"),
+        ({}, r"^DeepSPI\(\) missing a required argument: 'policy'$"),
+    ],
+)
+def test_arguments_that_do_not_exist_are_named_by_the_class(kwargs, message):
+    with pytest.raises(TypeError, match=message):
+        DeepSPI(**kwargs)
+
+
+def test_a_file_is_a_path_or_an_open_file():
+    with pytest.raises(TypeError, match=r"^PPO\.load\(\) takes a path or an open binary file, got None\.$"):
+        PPO.load(None)

@@ -242,10 +242,6 @@ BAD = {
     "imagination_epochs": ({"imagination_epochs": 0.5}, "imagination_epochs must be an integer.* got 0.5"),
     "n_imagination_rollouts": ({"n_imagination_rollouts": 0}, "n_imagination_rollouts must be .* got 0"),
     "imagination_batch_size": ({"imagination_batch_size": 1}, "imagination_batch_size must be .* got 1"),
-    "imagination_batch_size that does not divide": (
-        {"imagination_batch_size": 5},
-        r"imagination_batch_size=5 does not divide .* = 4 \* 2 \* 2 = 16",
-    ),
     "transition_loss_coef": (
         {"transition_loss_coef": 0},
         "transition_loss_coef must be a number above 0, got 0",

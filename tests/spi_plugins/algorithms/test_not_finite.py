@@ -18,20 +18,21 @@ ON_POLICY = {"PPO": (PPO, {}), "DeepSPI": (DeepSPI, {}), "DreamSPI": (DreamSPI, 
 
 
 class Breaks(gym.Env):
-    """Episodes of five steps; the third goes wrong in one place, from the thirteenth step on."""
+    """Episodes of five steps; the third goes wrong in one place."""
 
     observation_space = spaces.Box(-9, 9, (3,), np.float32)
 
     def __init__(self, where="", box=False, value=np.nan):
         self.action_space = spaces.Box(-1, 1, (2,), np.float32) if box else spaces.Discrete(2)
-        self.where, self.value, self.n, self.episode = where, value, 0, 0
+        self.where, self.value, self.n, self.breaks_at = where, value, 0, 15
 
     def _observe(self, bad):
         return np.full(3, self.value if bad else 0.5, np.float32)
 
     def reset(self, *, seed=None, options=None):
-        self.episode += 1
-        return self._observe(self.where == "reset" and self.n == 15), {}
+        bad = self.where == "reset" and self.n == self.breaks_at
+        self.breaks_at = -1 if bad else self.breaks_at
+        return self._observe(bad), {}
 
     def step(self, action):
         self.n += 1
@@ -112,15 +113,13 @@ def test_what_a_world_model_is_fitted_to(where):
         fit_world_model(env, n_steps=100, n_updates=1)
 
 
-@pytest.mark.parametrize("make", [tiny_ppo, tiny_tdmpc2])
+@pytest.mark.parametrize("make", [PPO, tiny_tdmpc2])
 def test_a_first_observation(make):
     env = Breaks("reset", box=make is tiny_tdmpc2)
-    env.n = 15
-    model = make("gymnasium", n_envs=None) if make is tiny_ppo else make(env)
-    model.set_env(env)
+    env.breaks_at = 0
+    model = make(env) if make is tiny_tdmpc2 else make("MlpPolicy", env, **SMALL)
     with pytest.raises(NotFiniteError, match="at time step 0: the observation of environment 0"):
         model.learn(16)
-    env.n = 0
     model.learn(8, reset_num_timesteps=False)
 
 
