@@ -146,6 +146,8 @@ def read_archive(source: PathOrFile, kind: Format) -> Archive:
         path = existing_file(source, kind.what, kind.suffix)
         with path.open("rb") as file:
             return _read(file, str(path), kind)
+    if not hasattr(source, "read"):
+        raise TypeError(f"A {kind.what} file is given as a path or an open binary file, got {source!r}.")
     return _read(source, str(source), kind)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.agents.gradient_steps import Descent, TrainState, descend, move, replayed_update
+from spi_plugins.agents.gradient_steps import Descent, TrainState, accept, descend, move, replayed_update
 from spi_plugins.agents.packed import pack
 from spi_plugins.buffers import Windows
 
@@ -61,6 +61,34 @@ def test_replayed_updates_take_their_windows_in_turn_and_average_the_metrics(n_u
     assert state.total == 10.0 * np.sum(reward[:n_updates])
     np.testing.assert_allclose(means["reward"], np.mean(reward[:n_updates]) if n_updates else 0.0)
     assert state.key == jax.random.split(start.key)[0]
+
+
+def test_replayed_updates_that_are_not_finite_are_not_made():
+    def diverge(state, windows, learning_rate, key):
+        return state._replace(total=state.total + learning_rate), {"reward": jnp.zeros(())}
+
+    zeros = jnp.zeros((1, 1, 1))
+    flags = zeros.astype(bool)
+    windows = Windows(
+        jnp.zeros((1, 2, 1)), zeros[..., None], zeros, zeros, flags, ~flags, jnp.zeros((1, 2, 1), bool)
+    )
+    update = jax.jit(replayed_update(diverge, {"reward": jnp.zeros(())}, batch_size=1, horizon=1))
+    start = Counter(jnp.ones(()), jax.random.key(0))
+    state, means = update(start, windows, jnp.int32(1), jnp.float32(jnp.inf))
+    assert state.total == 1.0
+    assert jnp.isnan(means["reward"])  # by which the host knows
+
+
+@pytest.mark.parametrize(
+    ("weight", "loss", "learnable", "taken"),
+    [(2.0, 0.5, None, True), (2.0, 0.5, True, True), (2.0, 0.5, False, False), (2.0, jnp.nan, None, False),
+     (jnp.inf, 0.5, None, False)],
+)  # fmt: skip
+def test_only_finite_updates_on_finite_data_are_accepted(weight, loss, learnable, taken):
+    old, new = (TrainState({"w": jnp.float32(w)}, jnp.int32(w > 1)) for w in (1.0, weight))
+    state, said = accept(new, old, jnp.float32(loss), None if learnable is None else jnp.asarray(learnable))
+    assert state == (new if taken else old)
+    assert bool(jnp.isfinite(said)) == taken
 
 
 def test_a_packed_tree_is_one_array_and_comes_back_whole():

@@ -53,6 +53,15 @@ def test_a_ring_keeps_the_last_sequences():
     assert owners(filled(5, 3)) == [1, 10, 11, 20, 21]
 
 
+def test_a_ring_takes_no_rollout_that_is_not_learnable():
+    for ring in (filled(6, 2), filled(5, 3)):
+        spoiled = make_rollout(7)._replace(reward=jnp.full((T, B), jnp.nan))
+        for learnable in (True, False):
+            after = add_rollout(ring, spoiled, jnp.asarray(learnable))
+            same = jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), after, ring)
+            assert all(jax.tree.leaves(same)) is not learnable
+
+
 def test_a_sequence_is_one_environments_part_of_one_rollout_in_order():
     ring = filled(5, 3)
     sequences = draw(ring, jax.random.key(0), 50)
