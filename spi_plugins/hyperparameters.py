@@ -100,7 +100,7 @@ class Hyperparameter(NamedTuple):
         elif int in kinds:
             check_integer(self.name, value, low=self.range.low, high=self.range.high)
         elif float in kinds:
-            if not (self.is_schedule and (callable(value) or isinstance(value, str))):
+            if not (self.is_schedule and (callable(value) or _is_linear(value))):
                 self._check_number(value)
         elif any(get_args(kind) == (int, ...) for kind in kinds):
             check_widths(self.name, value)
@@ -114,6 +114,14 @@ class Hyperparameter(NamedTuple):
                 raise
             also = "A function of the remaining progress (1 to 0) or a string such as 'lin_0.001' is also allowed."
             raise ValueError(f"{error} {also}") from None
+
+
+def _is_linear(value: Any) -> bool:
+    """Whether it is a schedule as rl_zoo3 writes it: ``"lin_0.001"``."""
+    try:
+        return isinstance(value, str) and value.startswith("lin_") and 0 <= float(value[4:]) < math.inf
+    except ValueError:
+        return False
 
 
 def hyperparameter(

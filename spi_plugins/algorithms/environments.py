@@ -9,7 +9,7 @@ from spi_plugins.checks import check_integer
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import action_spec, observation_spec
 
-MOST_OBJECTS, MOST_COPIES = 10_000, 2**20
+_MOST_OF_AN_ID = 10_000
 DEFAULT_COPIES = 128  # of a functional environment, as in the papers
 
 
@@ -28,8 +28,12 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
         ValueError: it is closed, has spaces that no network can read, or ``n_envs`` does not fit.
     """
     if n_envs is not None:
-        check_integer("n_envs", n_envs, low=1)
-        _check_copies(env, n_envs)
+        check_integer("n_envs", n_envs, low=1, high=2**20)
+        if isinstance(env, str) and n_envs > _MOST_OF_AN_ID:
+            raise ValueError(
+                f"n_envs must be at most {_MOST_OF_AN_ID} for an id, got {n_envs}: each copy is an object in Python, "
+                "and all are stepped one after the other."
+            )
     if isinstance(env, FunctionalEnv):
         vec_env: VecEnv = FunctionalVecEnv(env, n_envs or DEFAULT_COPIES, seed=seed)
     else:
@@ -39,16 +43,6 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
     observation_spec(vec_env.observation_space)
     action_spec(vec_env.action_space)
     return vec_env
-
-
-def _check_copies(env: Any, n_envs: int) -> None:
-    """Refuse numbers of copies that would take minutes or all memory to make."""
-    if isinstance(env, str) and n_envs > MOST_OBJECTS:
-        why = "each copy of an id is an object in Python, and all are stepped one after the other"
-        raise ValueError(f"n_envs must be at most {MOST_OBJECTS} for an id, got {n_envs}: {why}.")
-    if isinstance(env, FunctionalEnv) and n_envs > MOST_COPIES:
-        why = "callbacks and statistics look at each copy in Python"
-        raise ValueError(f"n_envs must be at most {MOST_COPIES}, got {n_envs}: {why}.")
 
 
 def is_closed(env: Any) -> bool:

@@ -21,6 +21,7 @@ _KINDS: Mapping[str, Any] = {
     "bool": bool,
     "int": int,
     "float": float,
+    "str": str,
     "schedule": Callable[[float], float],
     "dict": dict[str, Any],
     "widths": tuple[int, ...],
