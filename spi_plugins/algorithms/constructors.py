@@ -48,9 +48,8 @@ def constructor(cls: Any) -> Callable[..., None]:
     def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N807
         unknown = [name for name in kwargs if name not in expected.parameters]
         if unknown:
-            raise TypeError(
-                f"{cls.__name__}() has no argument {unknown[0]!r}.{_hint(unknown[0], expected.parameters)}"
-            )
+            hint = _hint(unknown[0], expected.parameters)
+            raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {unknown[0]!r}.{hint}")
         try:
             bound = expected.bind(*args, **kwargs)
         except TypeError as error:

@@ -351,9 +351,15 @@ def test_a_buffer_without_room_for_a_window_of_each_environment_is_refused():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"lr": 1}, r"^DeepSPI\(\) has no argument 'lr'\. Did you mean 'learning_rate'\?$"),
-        ({"n_step": 8}, r"^DeepSPI\(\) has no argument 'n_step'\. Did you mean 'n_steps'\?$"),
-        ({"xyz": 8}, r"^DeepSPI\(\) has no argument 'xyz'\.$"),
+        (
+            {"lr": 1},
+            r"^DeepSPI\(\) got an unexpected keyword argument 'lr'\. Did you mean 'learning_rate'\?$",
+        ),
+        (
+            {"n_step": 8},
+            r"^DeepSPI\(\) got an unexpected keyword argument 'n_step'\. Did you mean 'n_steps'\?$",
+        ),
+        ({"xyz": 8}, r"^DeepSPI\(\) got an unexpected keyword argument 'xyz'\.$"),
         ({}, r"^DeepSPI\(\) missing a required argument: 'policy'$"),
     ],
 )
