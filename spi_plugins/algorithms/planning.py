@@ -139,8 +139,8 @@ class PlanningAlgorithm(JaxAlgorithm):
         if not self._take_rows(callbacks, total):
             return False
         callbacks.on_rollout_end()
+        self._update_current_progress_remaining(self.num_timesteps, total)
         if self._update_is_due():
-            self._update_current_progress_remaining(self.num_timesteps, total)
             self._train()
         if log:
             self.dump_logs(iteration)

@@ -104,7 +104,7 @@ def test_constructors_are_explicit(cls):
     }
     assert all(f"\n    {name}: {value.help}" in cls.__doc__ for name, value in cls.hyperparameters.items())
     with pytest.raises(
-        TypeError, match=rf"{cls.__name__}.__init__\(\) got an unexpected keyword argument 'gama'"
+        TypeError, match=rf"{cls.__name__}\(\) got an unexpected keyword argument 'gama'"
     ):
         cls("MlpPolicy", CARTPOLE, gama=0.9)
 

@@ -216,9 +216,9 @@ def test_the_world_that_it_has_learned_is_stored_like_deep_spis(tmp_path, latent
 
 
 BAD = {
-    "learning_rate": ({"learning_rate": 1e-3}, r"DreamSPI.__init__\(\) got .* 'learning_rate'"),
-    "target_kl": ({"target_kl": 0.1}, r"DreamSPI.__init__\(\) got .* 'target_kl'"),
-    "termination_model": ({"termination_model": True}, r"DreamSPI.__init__\(\) got .* 'termination_model'"),
+    "learning_rate": ({"learning_rate": 1e-3}, r"DreamSPI\(\) got .* 'learning_rate'"),
+    "target_kl": ({"target_kl": 0.1}, r"DreamSPI\(\) got .* 'target_kl'"),
+    "termination_model": ({"termination_model": True}, r"DreamSPI\(\) got .* 'termination_model'"),
     "encoder_learning_rate": (
         {"encoder_learning_rate": -1.0},
         r"encoder_learning_rate must be a number at least 0, got -1\.0.* function",

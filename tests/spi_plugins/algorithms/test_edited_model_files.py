@@ -41,7 +41,7 @@ def replay(remembering, tmp_path):
     [
         (lambda d: d["arguments"]["policy_kwargs"].update(net_arch=[10**7, 10**7]), "has shape"),
         (lambda d: d["observation_space"].update(shape=[10**9]), "a space of 4000000000 bytes"),
-        (lambda d: d["action_space"].update(n=10**9), "has shape"),
+        (lambda d: d["action_space"].update(n=10**9), "takes 32000000280 bytes"),
         (lambda d: d.update(n_envs=0), "n_envs must be"),
         (lambda d: d.update(n_envs=10**9), "n_envs must be"),
         (lambda d: d.update(stats_window_size=10**30), "stats_window_size must be"),

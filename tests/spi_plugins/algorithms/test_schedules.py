@@ -76,7 +76,7 @@ def test_every_file_that_save_writes_load_reads(tmp_path, cls):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
                 model.save(path)
-                arguments = parse(read_model_file(path), path, cls, {}).arguments
+                arguments = parse(read_model_file(path), cls, {}).arguments
                 again = cls("MlpPolicy", None, **arguments, _init_setup_model=False)
             loaded = [getattr(again, name)(max(end, 0.0)) for name in cls.schedules]
             assert loaded == pytest.approx([value] * len(loaded))
