@@ -1,6 +1,7 @@
 """``progress.csv``, as Stable-Baselines3 writes it, but able to continue an existing file."""
 
 import csv
+import errno
 import io
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,13 @@ class ProgressFile(KVWriter):
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
-        """Append a row of numbers and text; figures and videos are left out."""
+        """Append a row of numbers and text; figures and videos are left out.
+
+        Raises:
+            FileNotFoundError: the folder is gone; it is not made again, since the rest of the run went with it.
+        """
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "The folder of the run is gone", str(self.path.parent))
         values = filter_excluded_keys(key_values, key_excluded, "csv")
         row = {
             key: str(value)
