@@ -103,9 +103,7 @@ def test_constructors_are_explicit(cls):
         inspect.Parameter.VAR_KEYWORD,
     }
     assert all(f"\n    {name}: {value.help}" in cls.__doc__ for name, value in cls.hyperparameters.items())
-    with pytest.raises(
-        TypeError, match=rf"{cls.__name__}\(\) got an unexpected keyword argument 'gama'"
-    ):
+    with pytest.raises(TypeError, match=rf"{cls.__name__}\(\) got an unexpected keyword argument 'gama'"):
         cls("MlpPolicy", CARTPOLE, gama=0.9)
 
 
