@@ -108,7 +108,7 @@ def test_the_scripts_can_be_run_and_parse(script):
 
 # Of libraries that offer no public way: Gymnasium's SyncVectorEnv, and the task of Safety-Gymnasium.
 FOREIGN = {"_env_obs", "_viewers"}
-NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
+NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_field_defaults", "_make"}
 
 
 def private(name):
