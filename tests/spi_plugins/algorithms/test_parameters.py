@@ -123,7 +123,7 @@ def test_a_misfit_is_named_and_changes_nothing(trained, spoil, message):
     spoil(parameters)
     with pytest.raises(ModelFileError, match=message) as caught:
         model.set_parameters(parameters)
-    assert isinstance(caught.value, ValueError)  # for an except; our load is not SB3's, which takes it for a DQN file
+    assert isinstance(caught.value, ValueError)  # for an except
     assert same(model.get_parameters(), before)
 
 
