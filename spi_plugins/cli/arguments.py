@@ -1,10 +1,9 @@
 """What several commands share: ``key=value`` pairs with Python values, numbers, JSON, and errors."""
 
-import argparse
 import ast
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from spi_plugins.errors import SPIError
 
@@ -17,9 +16,16 @@ class RunError(SPIError):
     """The command was fine, but the run failed: an environment, a worker, a disk or a number gave out."""
 
 
-def add_pairs(parser: argparse.ArgumentParser, *options: str, help: str) -> None:
+class Arguments(Protocol):
+    """A parser, or a group of its arguments."""
+
+    def add_argument(self, *name_or_flags: str, **kwargs: Any) -> Any:
+        """Add one."""
+
+
+def add_pairs(group: Arguments, *options: str, help: str) -> None:
     """Add an option that takes ``key=value`` words and may be repeated; read it with ``parse_pairs``."""
-    parser.add_argument(*options, nargs="+", action="extend", metavar="KEY=VALUE", help=help)
+    group.add_argument(*options, nargs="+", action="extend", metavar="KEY=VALUE", help=help)
 
 
 def parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:

@@ -45,16 +45,6 @@ def check_train(args: argparse.Namespace) -> None:
     Raises:
         SPIError: an argument is wrong, missing, or contradicts the run that is resumed; or a package is missing.
     """
-    if args.progress:
-        require_package("tqdm", "Progress bars")
-        require_package("rich", "Progress bars")
-    if args.tensorboard_log is not None:
-        require_package("tensorboard", "Logs for TensorBoard")
-        check_writable("-tb", pathlib.Path(args.tensorboard_log))
-    parse_pairs("--env-kwargs", args.env_kwargs)
-    for name, *rest in args.callback or ():
-        plugins.registry("callbacks").get(name)
-        parse_pairs("--callback", rest)
     if args.resume is None:
         _check_new(args)
     else:

@@ -1,0 +1,49 @@
+"""How long, where, and from what a run goes on."""
+
+import argparse
+import pathlib
+
+from spi_plugins import plugins
+from spi_plugins.cli.arguments import parse_pairs, positive, seed, whole
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the group."""
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "-n",
+        "--n-timesteps",
+        type=positive,
+        metavar="N",
+        help="environment steps; with --resume, how many more (default: the remaining ones)",
+    )
+    group.add_argument("--seed", type=seed, metavar="S", help="seed of everything (default: 0)")
+    group.add_argument("-f", "--log-folder", type=pathlib.Path, metavar="DIR", help="(default: runs)")
+    group.add_argument(
+        "--save-freq",
+        type=whole,
+        metavar="N",
+        help="environment steps between checkpoints, 0 for none (default: a tenth of the run)",
+    )
+    group.add_argument(
+        "--resume", type=pathlib.Path, metavar="RUN_OR_ZIP", help="continue a run, or a saved model"
+    )
+    group.add_argument(
+        "--trust-imports",
+        action="store_true",
+        help="with --resume, import the module that the run's env names, and load a model file that may run code",
+    )
+    group.add_argument(
+        "--callback",
+        nargs="+",
+        action="append",
+        metavar=("NAME", "KEY=VALUE"),
+        help="a callback from 'spi list callbacks' and its arguments; may be repeated",
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse callbacks that nobody registers, and words that are not pairs."""
+    for name, *rest in args.callback or ():
+        plugins.registry("callbacks").get(name)
+        parse_pairs("--callback", rest)
