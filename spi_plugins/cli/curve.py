@@ -2,7 +2,7 @@
 
 import pathlib
 
-from spi_plugins.cli.progress_file import STEPS, read_progress
+from spi_plugins.cli.progress_rows import STEPS, read_progress
 from spi_plugins.errors import MissingDependencyError
 
 RETURN = "rollout/ep_rew_mean"

@@ -11,8 +11,7 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
 
 from spi_plugins.archive import write_atomically
-
-STEPS = "time/total_timesteps"
+from spi_plugins.cli.progress_rows import STEPS, read_progress
 
 
 class ProgressFile(KVWriter):
@@ -64,11 +63,3 @@ class ProgressFile(KVWriter):
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.path, text.getvalue().encode())
-
-
-def read_progress(path: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of a progress file, oldest first, without empty cells; empty if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [{key: value for key, value in row.items() if key and value} for row in csv.DictReader(file)]

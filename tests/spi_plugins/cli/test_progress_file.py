@@ -1,6 +1,7 @@
 from stable_baselines3.common.logger import Figure, Logger
 
-from spi_plugins.cli.progress_file import ProgressFile, read_progress
+from spi_plugins.cli.progress_file import ProgressFile
+from spi_plugins.cli.progress_rows import read_progress
 
 
 def log(path, rows, keep_until=0):

@@ -5,7 +5,7 @@ import signal
 import gymnasium
 import pytest
 
-from spi_plugins.cli.progress_file import read_progress
+from spi_plugins.cli.progress_rows import read_progress
 
 RUN = pathlib.Path("runs/sb3_ppo/CartPole-v1_1")
 SHORT = ("-p", "n_steps=32", "batch_size=32", "n_epochs=1", "device='cpu'")

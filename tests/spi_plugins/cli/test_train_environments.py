@@ -6,7 +6,7 @@ import pathlib
 import gymnasium
 import pytest
 
-from spi_plugins.cli.progress_file import read_progress
+from spi_plugins.cli.progress_rows import read_progress
 
 SHORT = ("-p", "n_steps=32", "batch_size=32", "n_epochs=1", "device='cpu'")
 
