@@ -19,12 +19,14 @@ Statistic: TypeAlias = Callable[..., Array]
 
 def mean(scores: Scores) -> Array:
     """Mean over tasks of the mean over runs; one outstanding task can dominate it."""
-    return np.mean(_task_means(scores), axis=-1)
+    value: Array = np.mean(_task_means(scores), axis=-1)
+    return value
 
 
 def median(scores: Scores) -> Array:
     """Median over tasks of the mean over runs; half of the tasks could score 0 without changing it."""
-    return np.median(_task_means(scores), axis=-1)
+    value: Array = np.median(_task_means(scores), axis=-1)
+    return value
 
 
 def iqm(scores: Scores) -> Array:
@@ -35,12 +37,14 @@ def iqm(scores: Scores) -> Array:
     """
     pooled = np.sort(np.concatenate(scores, axis=-1), axis=-1)
     cut = pooled.shape[-1] // 4
-    return np.mean(pooled[..., cut : pooled.shape[-1] - cut], axis=-1)
+    value: Array = np.mean(pooled[..., cut : pooled.shape[-1] - cut], axis=-1)
+    return value
 
 
 def optimality_gap(scores: Scores, target: float = 1.0) -> Array:
     """Mean shortfall below ``target``; what a run scores above it does not count. Lower is better."""
-    return target - np.mean(np.minimum(np.concatenate(scores, axis=-1), target), axis=-1)
+    gap: Array = target - np.mean(np.minimum(np.concatenate(scores, axis=-1), target), axis=-1)
+    return gap
 
 
 def performance_profile(scores: Scores, thresholds: npt.ArrayLike) -> Array:
@@ -63,7 +67,8 @@ def probability_of_improvement(scores: Scores, others: Scores) -> Array:
     for ours, theirs in zip(scores, others, strict=True):
         gaps = ours[..., :, None] - theirs[..., None, :]
         wins.append(np.mean((np.sign(gaps) + 1) / 2, axis=(-2, -1)))
-    return np.mean(wins, axis=0)
+    value: Array = np.mean(wins, axis=0)
+    return value
 
 
 def _task_means(scores: Scores) -> Array:
