@@ -18,6 +18,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
     atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+# Remembered compile times, too, stay out of the user's home.
+os.environ.setdefault("SPI_COMPILE_CACHE", os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 import gymnasium
 import jax

@@ -1,5 +1,6 @@
 """The SB3 interface of all algorithms: environments, prediction, the training loop."""
 
+import contextlib
 import difflib
 import sys
 from abc import abstractmethod
@@ -13,6 +14,8 @@ from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from spi_plugins.algorithms.collector import Collector, Row, Start
+from spi_plugins.algorithms.compile_cache import keep_compiled_programs
+from spi_plugins.algorithms.compile_notice import announcing_compilation
 from spi_plugins.algorithms.constructors import constructor, documentation
 from spi_plugins.algorithms.copies import reduce_model
 from spi_plugins.algorithms.devices import resolve_device
@@ -20,6 +23,7 @@ from spi_plugins.algorithms.environments import is_template, prepare_env, requir
 from spi_plugins.algorithms.interrupts import Exchange, deferring_handlers
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.algorithms.progress import record_progress
+from spi_plugins.algorithms.progress_bar import added_progress_bar
 from spi_plugins.algorithms.schedules import as_schedule, remaining_progress
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.algorithms.vec_envs import as_vec_env
@@ -143,11 +147,17 @@ class JaxAlgorithm(StoredAlgorithm):
         self._deterministic_key = jax.random.split(jax.random.key(0))[1]
         init = jax.jit(self.agent.init)
         self._check_shapes(jax.eval_shape(init, init_key))
-        self._put_state(init(init_key))
+        keep_compiled_programs()
+        with self._announcing_compilation(shown=self.verbose >= 1):
+            self._put_state(init(init_key))
         self._jitted_decision = jax.jit(self._decide_by_count, static_argnames="deterministic")
         self._collector: Collector[Any] | None = None
         self.policy = self._make_policy()
         self.policy.model = self
+
+    def _announcing_compilation(self, *, shown: bool) -> contextlib.AbstractContextManager[None]:
+        """By algorithm and policy, which together tell about how long compiling takes."""
+        return announcing_compilation(f"{type(self).__name__} {self.policy_class.__name__}", shown=shown)
 
     def _setup_lr_schedule(self) -> None:
         self.lr_schedule = as_schedule(self.schedules[0], self.learning_rate)
@@ -249,7 +259,7 @@ class JaxAlgorithm(StoredAlgorithm):
             tb_log_name: name of the run for tensorboard, by default the class's.
             reset_num_timesteps: start counting (and new episodes) from zero; a replay buffer stays. False
                 continues.
-            progress_bar: show one; needs ``spi-plugins[cli]``.
+            progress_bar: show one, with return, cost and speed; needs ``spi-plugins[cli]``.
 
         Returns:
             The model itself.
@@ -264,12 +274,21 @@ class JaxAlgorithm(StoredAlgorithm):
             total_timesteps = self.default_total_timesteps
         total_timesteps = as_integer("total_timesteps", total_timesteps, low=0)
         require_open(self.env)
-        # Under this name, which is SB3's, callbacks read it as the count at which training ends.
         name = tb_log_name or type(self).__name__
-        with naming_dead_workers(self.env):
-            total_timesteps, callbacks = self._setup_learn(
-                total_timesteps, callback, reset_num_timesteps, name, progress_bar
-            )
+        shown = progress_bar or self.verbose >= 1
+        with (
+            added_progress_bar(callback, shown=progress_bar) as given,
+            self._announcing_compilation(shown=shown),
+        ):
+            with naming_dead_workers(self.env):
+                total_timesteps, callbacks = self._setup_learn(
+                    total_timesteps, given, reset_num_timesteps, name
+                )
+            self._train_until(total_timesteps, callbacks, log_interval)
+        return self
+
+    def _train_until(self, total_timesteps: int, callbacks: BaseCallback, log_interval: int | None) -> None:
+        # Under its name, which is SB3's, callbacks read ``total_timesteps`` as the count at which training ends.
         with deferring_handlers() as look_again:
             if self._collector is None:
                 self._collector = self._make_collector()
@@ -287,7 +306,6 @@ class JaxAlgorithm(StoredAlgorithm):
                 self._last_obs = None  # not a place to go on from: the next ``learn`` begins new episodes
                 raise
             callbacks.on_training_end()
-        return self
 
     def _start(self, collector: Any) -> None:
         """Start the collector at the present observations."""

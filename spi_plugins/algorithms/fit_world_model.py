@@ -1,6 +1,7 @@
 """``fit_world_model``: a world model of any environment from any policy's steps."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,12 +9,15 @@ import jax
 import numpy as np
 
 from spi_plugins import buffers, plugins
+from spi_plugins.algorithms.compile_cache import keep_compiled_programs
+from spi_plugins.algorithms.compile_notice import announcing_compilation
 from spi_plugins.algorithms.environments import prepare_env
 from spi_plugins.algorithms.experience import Predicts, gather
+from spi_plugins.algorithms.progress_bar import ProgressBar
 from spi_plugins.buffers import Buffer
 from spi_plugins.checks import as_integer, check_integer, check_number
 from spi_plugins.dreams.file import Experience, StoredWorldModel, store_world_model
-from spi_plugins.errors import EnvironmentNotSupportedError, MissingDependencyError
+from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.fitting.fit import fit, require_learner
 from spi_plugins.fitting.open_loop import open_loop
 from spi_plugins.spaces import action_spec, observation_spec
@@ -73,6 +77,8 @@ def fit_world_model(
     check_number("held_out", held_out, low=0.0, high=0.9)
     kind = plugins.current_name("world model", kind, _FITTED_ALONE)
     factory = plugins.resolve("world_models", kind)
+    keep_compiled_programs()
+    announcing = functools.partial(announcing_compilation, f"fit_world_model {kind}", shown=progress_bar)
     owned = not hasattr(env, "step")
     vec_env = prepare_env(env, n_envs, seed)
     try:
@@ -80,7 +86,7 @@ def fit_world_model(
         observations, actions = observation_spec(spaces[0]), action_spec(spaces[1])
         # Wrong settings are reported before anything is stepped.
         require_learner(factory(observations, actions, **settings))
-        with _bar("stepping", n_steps, progress_bar) as show:
+        with announcing(), _bar("stepping", n_steps, progress_bar) as show:
             gathered = gather(vec_env, policy, n_steps, seed, lambda done: show(done, {}))
     finally:
         if owned:
@@ -93,7 +99,7 @@ def fit_world_model(
         )
     world = factory(observations, actions, **settings)
     train, rest = gathered.buffers(held_out)
-    with _bar("fitting", n_updates, progress_bar) as show:
+    with announcing(), _bar("fitting", n_updates, progress_bar) as show:
         params, losses = fit(
             world,
             train,
@@ -102,6 +108,8 @@ def fit_world_model(
             learning_rate=learning_rate,
             on_progress=show,
         )
+    with announcing():
+        errors = held_out_errors(world, params, actions, rest, seed)
     returns = gathered.episode_returns
     report = {
         "policy": "uniform" if policy is None else type(policy).__name__,
@@ -112,7 +120,7 @@ def fit_world_model(
         "n_updates": n_updates,
         "learning_rate": learning_rate,
         "losses": losses,
-        "held_out": held_out_errors(world, params, actions, rest, seed),
+        "held_out": errors,
     }
     return store_world_model(world, params, spaces, Experience(*gathered.observations()), report)
 
@@ -139,17 +147,7 @@ def _bar(title: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[st
     if not shown:
         yield lambda done, losses: None
         return
-    try:
-        from tqdm import tqdm
-    except ImportError as error:
-        raise MissingDependencyError.named("tqdm", "Progress bars", "cli") from error
-    with tqdm(total=total, desc=title) as bar:
-
-        def show(done: int, losses: dict[str, float]) -> None:
-            bar.update(done - bar.n)
-            if losses:
-                bar.set_postfix(
-                    {name.removesuffix("_loss"): f"{value:.2g}" for name, value in losses.items()}
-                )
-
-        yield show
+    with ProgressBar(title, total) as bar:
+        yield lambda done, losses: bar.report(
+            done, {name.removesuffix("_loss"): f"{value:.2g}" for name, value in losses.items()}
+        )

@@ -129,27 +129,27 @@ def _fit(args: argparse.Namespace) -> int:
     settings = parse_pairs("--params", args.params)
     check_target("PATH", args.path)
     if args.progress:
-        require_package("tqdm", "Progress bars")
+        require_package("rich", "Progress bars")
 
+    from spi_plugins.algorithms.compile_notice import announcing_compilation
     from spi_plugins.algorithms.fit_world_model import fit_world_model
-    from spi_plugins.cli.compile_cache import keep_compiled_programs
 
-    keep_compiled_programs()
     env: Any = _make_env(args)
     if not args.env_kwargs:  # by its id, so that it can be copied; an unknown id was an error just now
         env.close()
         env = args.env
-    stored = fit_world_model(
-        env,
-        _policy(policy, args.trust_imports),
-        n_steps=args.n_steps,
-        kind=args.kind,
-        n_updates=args.n_updates,
-        n_envs=args.n_envs,
-        seed=args.seed,
-        progress_bar=args.progress,
-        **settings,
-    )
+    with announcing_compilation():
+        stored = fit_world_model(
+            env,
+            _policy(policy, args.trust_imports),
+            n_steps=args.n_steps,
+            kind=args.kind,
+            n_updates=args.n_updates,
+            n_envs=args.n_envs,
+            seed=args.seed,
+            progress_bar=args.progress,
+            **settings,
+        )
     stored.save(args.path)
     sys.stdout.write(f"Wrote {args.path}. {json.dumps(stored.report['losses'])}\n")
     return 0
@@ -161,10 +161,15 @@ def _eval(args: argparse.Namespace) -> int:
     locate_world_model(args.model)
     if args.png is not None:
         check_target("--png", args.png)
+    from spi_plugins.algorithms.compile_cache import keep_compiled_programs
+    from spi_plugins.algorithms.compile_notice import announcing_compilation
+
     env = _make_env(args)
     model = _policy(policy, args.trust_imports)
     check = _wrappers().DreamCheck(env, args.model, model, horizon=args.horizon)
-    report = check.run(args.n_episodes, args.seed)
+    keep_compiled_programs()
+    with announcing_compilation():
+        report = check.run(args.n_episodes, args.seed)
     env.close()
     if args.png is not None:
         report.save_png(args.png)

@@ -70,11 +70,11 @@ def run(args: argparse.Namespace) -> int:
         env, env_kwargs, args.n_episodes, args.deterministic, offset if args.seed is None else args.seed
     )
 
-    from spi_plugins.cli.compile_cache import keep_compiled_programs
+    from spi_plugins.algorithms.compile_notice import announcing_compilation
     from spi_plugins.cli.evaluation import evaluate
 
-    keep_compiled_programs()
-    result = evaluate(algorithm, path, task, trusted=args.trust_imports)
+    with announcing_compilation():
+        result = evaluate(algorithm, path, task, trusted=args.trust_imports)
     if args.json:
         sys.stdout.write(to_json({"model": str(path), "env": env, **result._asdict()}) + "\n")
     else:

@@ -20,8 +20,8 @@ def train(args: argparse.Namespace) -> int:
     for group in (environment, run, tracking):
         group.check(args)
     check_train(args)
+    from spi_plugins.algorithms.compile_notice import announcing_compilation
     from spi_plugins.cli import training
-    from spi_plugins.cli.compile_cache import keep_compiled_programs
 
-    keep_compiled_programs()
-    return training.train(args)
+    with announcing_compilation():
+        return training.train(args)

@@ -11,14 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator
 
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import (
-    BaseCallback,
-    CallbackList,
-    CheckpointCallback,
-    ProgressBarCallback,
-)
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
 from stable_baselines3.common.logger import HumanOutputFormat, KVWriter, Logger, TensorBoardOutputFormat
 
+from spi_plugins.algorithms.progress_bar import added_progress_bar
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.archive import write_atomically
 from spi_plugins.cli.arguments import RunError, to_json
@@ -103,8 +99,8 @@ def train(args: argparse.Namespace) -> int:
 def _learn(run: Preparation, *, show_progress: bool) -> bool:
     """Train; return whether Ctrl-C ended it."""
     stopper = StopBetweenRollouts()
-    callbacks = CallbackList([stopper, *_callbacks(run, show_progress=show_progress)])
-    with stopper.listen():
+    callbacks: BaseCallback = CallbackList([stopper, *_callbacks(run)])
+    with stopper.listen(), added_progress_bar(callbacks, shown=show_progress) as callbacks:
         try:
             run.model.learn(
                 run.n_timesteps, callback=callbacks, log_interval=1, reset_num_timesteps=not run.resumed
@@ -155,7 +151,7 @@ class _ReplayCheckpoint(BaseCallback):
         return True
 
 
-def _callbacks(run: Preparation, *, show_progress: bool) -> list[BaseCallback]:
+def _callbacks(run: Preparation) -> list[BaseCallback]:
     config = run.config
     callbacks: list[BaseCallback] = []
     if config.save_freq:
@@ -164,8 +160,6 @@ def _callbacks(run: Preparation, *, show_progress: bool) -> list[BaseCallback]:
         callbacks.append(CheckpointCallback(every, str(run.folder.checkpoints), name_prefix=config.algorithm))
         callbacks.append(_ReplayCheckpoint(every, run.folder))
     callbacks += run.callbacks
-    if show_progress:
-        callbacks.append(ProgressBarCallback())
     return callbacks
 
 

@@ -17,7 +17,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """Refuse a log whose package is missing or that cannot be written."""
     if args.progress:
-        require_package("tqdm", "Progress bars")
         require_package("rich", "Progress bars")
     if args.tensorboard_log is not None:
         require_package("tensorboard", "Logs for TensorBoard")

@@ -1,5 +1,7 @@
 """SB3's callbacks see the order, the frequency and the locals that SB3 documents, on every path."""
 
+import threading
+
 import numpy as np
 import pytest
 from stable_baselines3.common.callbacks import (
@@ -94,10 +96,26 @@ def test_training_that_goes_on_tells_callbacks_where_it_ends():
     assert (bar.pbar.n, bar.pbar.total) == (24, 24)
 
 
-@no_rich_warning
-def test_progress_bar(capsys):
-    tiny_ppo().learn(16, progress_bar=True)
-    assert "16/16" in "".join(capsys.readouterr())
+def test_the_progress_bar_shows_steps_return_and_speed(capsys):
+    model = tiny_ppo().learn(32, progress_bar=True)
+    mean = np.mean([info["r"] for info in model.ep_info_buffer])
+    shown = capsys.readouterr().out
+    assert "32/32" in shown
+    assert f"return {mean:.4g}, " in shown
+    assert " steps/s" in shown
+
+
+def test_an_interrupted_training_leaves_no_progress_bar_behind(capsys):
+    class Break(BaseCallback):
+        def _on_step(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny_ppo().learn(32, Break(), progress_bar=True)
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("rich."):
+            thread.join(timeout=5)  # it has been told to end
+            assert not thread.is_alive()
 
 
 def test_eval_and_checkpoint_callbacks_fire_at_their_frequency(tmp_path):

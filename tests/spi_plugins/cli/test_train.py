@@ -272,7 +272,7 @@ def test_the_progress_bar_and_tensorboard_work(train):
     assert list(pathlib.Path("tb/sb3_ppo/CartPole-v1_1").glob("events.out.tfevents*"))
 
 
-@pytest.mark.parametrize(("option", "package"), [("--progress", "tqdm"), ("-tb", "tensorboard")])
+@pytest.mark.parametrize(("option", "package"), [("--progress", "rich"), ("-tb", "tensorboard")])
 def test_a_missing_package_comes_with_the_command_that_installs_it(train, monkeypatch, option, package):
     import importlib.util
 
