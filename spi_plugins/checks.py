@@ -36,10 +36,17 @@ def check_number(
     ok = not isinstance(value, bool) and isinstance(value, int | float | np.number) and math.isfinite(value)
     if ok and low <= value <= high and not (open_low and value == low) and not (open_high and value == high):
         return
-    bounds = [f"{'above' if open_low else 'at least'} {low:g}"] if math.isfinite(low) else []
-    bounds += [f"{'below' if open_high else 'at most'} {high:g}"] if math.isfinite(high) else []
-    allowed = f"a number {' and '.join(bounds)}" if bounds else "a finite number"
-    raise ValueError(f"{name} must be {allowed}, got {value!r}.")
+    allowed = bounds(low, high, open_low=open_low, open_high=open_high)
+    raise ValueError(
+        f"{name} must be {f'a number {allowed}' if allowed else 'a finite number'}, got {value!r}."
+    )
+
+
+def bounds(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> str:
+    """The bounds of a number in words; empty if it has none."""
+    least = [f"{'above' if open_low else 'at least'} {low:g}"] if math.isfinite(low) else []
+    most = [f"{'below' if open_high else 'at most'} {high:g}"] if math.isfinite(high) else []
+    return " and ".join(least + most)
 
 
 def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -14,10 +14,18 @@ import textwrap
 from stable_baselines3.common.utils import LinearSchedule
 
 from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI, builtins
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig, PPOConfig
+from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
 from spi_plugins.agents.spowl.config import OFFICIAL_ERRORS, SPOWLConfig
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS
 from spi_plugins.algorithms.constructors import signature
-from spi_plugins.algorithms.settings import ShellSettings
+from spi_plugins.algorithms.settings import (
+    DreamSettings,
+    LearningRate,
+    PlanningSettings,
+    RolloutSettings,
+    ShellSettings,
+)
 from spi_plugins.cli.declarations import write_declarations
 from spi_plugins.hyperparameters import Hyperparameter, declared
 from spi_plugins.planners.ccem import CCEMConfig
@@ -60,6 +68,22 @@ TABLES = {
     "mppi": declared(MPPIConfig),
     "cem": declared(CEMConfig),
     "icem": declared(ICEMConfig),
+}
+# Titles in `spi train ALGO --help`.
+GROUPS = {
+    **dict.fromkeys(declared(LearningRate) | declared(RolloutSettings) | declared(PPOConfig), "learning"),
+    **dict.fromkeys(declared(SPOWLConfig), "learning"),
+    **dict.fromkeys(declared(DeepSPIConfig, without=declared(PPOConfig)), "world model"),
+    **dict.fromkeys(WORLD_MODEL_HYPERPARAMETERS, "world model"),
+    **dict.fromkeys(declared(DreamSettings) | declared(DreamSPIConfig) | declared(ReplayConfig), "dreams"),
+    **dict.fromkeys(
+        declared(PlanningSettings, without=("learning_rate", "batch_size")), "planning and replay"
+    ),
+    "horizon": "planning and replay",
+    **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "pid"), "costs"),
+    **dict.fromkeys((f"lagrange_{name}" for name in ("init", "lr", "max", "normalize", "state")), "costs"),
+    **dict.fromkeys(("saute_gamma", "unsafe_reward", "limit_reward"), "costs"),
+    **dict.fromkeys(declared(ShellSettings), "networks and machine"),
 }
 DECLARATIONS = ROOT / "spi_plugins/cli/declarations.json"
 FILES = (ROOT / "spi_plugins/algorithms/signatures.pyi", DECLARATIONS, *sorted((ROOT / "docs").glob("*.md")))
@@ -122,7 +146,7 @@ def written(path: pathlib.Path) -> str:
             text = _between(text, f"<!-- arguments: {name} -->\n", "<!-- end -->", table(rows))
         return text
     if path == DECLARATIONS:
-        return write_declarations(_built_in_algorithms())
+        return write_declarations(_built_in_algorithms(), GROUPS)
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(path), "-"]
     return subprocess.run(command, input=stubs(), capture_output=True, text=True, check=True).stdout
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -23,29 +24,53 @@ class Arguments(Protocol):
         """Add one."""
 
 
-def add_pairs(group: Arguments, *options: str, help: str) -> None:
+def add_pairs(group: Arguments, *options: str, help: str, **more: Any) -> None:
     """Add an option that takes ``key=value`` words and may be repeated; read it with ``parse_pairs``."""
-    group.add_argument(*options, nargs="+", action="extend", metavar="KEY=VALUE", help=help)
+    group.add_argument(*options, nargs="+", action="extend", metavar="KEY=VALUE", help=help, **more)
 
 
 def parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
-    """Read the ``key=value`` words of an option. A value is a Python literal, or else a string.
+    """Read the ``key=value`` words of an option, or ``key:value`` as in rl_zoo3.
 
     Raises:
-        CommandError: a word has no ``=``, its key is not an identifier, or a key comes twice.
+        CommandError: a word is not such a pair, or a key comes twice.
     """
     values: dict[str, Any] = {}
     for pair in pairs or ():
-        key, equals, text = pair.partition("=")
-        if not equals or not key.isidentifier():
+        match = re.fullmatch(r"([^\W\d]\w*)[=:](.*)", pair, re.DOTALL)
+        if match is None:
             raise CommandError(f"{option} takes key=value pairs such as gamma=0.99, got {pair!r}.")
+        key, text = match.groups()
         if key in values:
             raise CommandError(f"{option} has {key!r} twice.")
-        try:
-            values[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            values[key] = text
+        values[key] = read_value(text)
     return values
+
+
+def read_value(text: str) -> Any:
+    """A Python literal, also with ``dict(a=1)``, and with ``nn.ReLU`` for its last name; or else the text itself."""
+    try:
+        tree = _Literals().visit(ast.parse(text.strip(), mode="eval"))
+        return ast.literal_eval(tree)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+class _Literals(ast.NodeTransformer):
+    """Turns what rl_zoo3 evaluates in its ``policy_kwargs`` into literals; nothing is run."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """``dict(a=1)`` becomes ``{"a": 1}``."""
+        names = [keyword.arg for keyword in node.keywords]
+        if not (isinstance(node.func, ast.Name) and node.func.id == "dict") or node.args or None in names:
+            return node
+        keys: list[ast.expr | None] = [ast.Constant(name) for name in names]
+        return ast.Dict(keys, [self.visit(keyword.value) for keyword in node.keywords])
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """``nn.ReLU`` becomes ``"ReLU"``, which our algorithms know."""
+        modules = ast.unparse(node.value)
+        return ast.Constant(node.attr) if modules in ("nn", "th.nn", "torch.nn") else node
 
 
 def positive(text: str) -> int:

@@ -8,6 +8,7 @@ import importlib.resources
 import inspect
 import json
 import operator
+import re
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin
@@ -31,18 +32,44 @@ _KINDS: Mapping[str, Any] = {
 
 def read_declarations(target: Any) -> dict[str, Hyperparameter] | None:
     """The arguments of the algorithm that ``target`` imports, by name; ``None`` unless it is built in."""
-    stored = json.loads(FILE.read_text(encoding="utf-8")).get(target) if isinstance(target, str) else None
+    stored = _stored().get(target) if isinstance(target, str) else None
     return None if stored is None else {name: _decode(name, fields) for name, fields in stored.items()}
 
 
-def write_declarations(classes: Mapping[str, type]) -> str:
-    """JSON of the arguments of algorithms by target: one line for each argument."""
+def read_groups(target: str) -> dict[str, list[Hyperparameter]]:
+    """The hyperparameters of a built-in algorithm by the titles of their groups."""
+    groups: dict[str, list[Hyperparameter]] = {}
+    for name, fields in _stored()[target].items():
+        if fields:
+            groups.setdefault(fields["group"], []).append(_decode(name, fields))
+    return groups
+
+
+def read_all() -> dict[str, Hyperparameter]:
+    """The hyperparameters of all built-in algorithms by name, as one of those that have it declares it."""
+    found = {name: (name, fields) for each in _stored().values() for name, fields in each.items() if fields}
+    return {name: _decode(*each) for name, each in found.items()}
+
+
+@functools.cache
+def _stored() -> dict[str, dict[str, dict[str, Any]]]:
+    algorithms: dict[str, dict[str, dict[str, Any]]] = json.loads(FILE.read_text(encoding="utf-8"))
+    return algorithms
+
+
+def write_declarations(classes: Mapping[str, type], groups: Mapping[str, str]) -> str:
+    """JSON of the arguments of algorithms by target: one line for each argument.
+
+    Args:
+        classes: of the algorithms, by target.
+        groups: titles in the help, by argument.
+    """
     algorithms = []
     for target, cls in classes.items():
-        declared: Mapping[str, Hyperparameter] = getattr(cls, "hyperparameters", {})
+        declared: Mapping[str, Hyperparameter] = _undeclared(cls) | getattr(cls, "hyperparameters", {})
         lines = (
-            f"  {json.dumps(name)}: {json.dumps(_encode(declared[name]) if name in declared else {})}"
-            for name in sorted(parameters(cls) | declared.keys())
+            f"  {json.dumps(name)}: {_line(_encode(declared[name], groups) if name in declared else {})}"
+            for name in dict.fromkeys([*declared, *sorted(parameters(cls))])
         )
         algorithms.append(f"{json.dumps(target)}: {{\n" + ",\n".join(lines) + "\n }")
     return "{\n " + ",\n ".join(algorithms) + "\n}\n"
@@ -61,10 +88,31 @@ def parameters(cls: type) -> set[str]:
     return found - {"self"}
 
 
-def _encode(declaration: Hyperparameter) -> dict[str, Any]:
-    kinds = [_kind(each) for each in declaration.alternatives]
+def _line(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _undeclared(cls: type) -> dict[str, Hyperparameter]:
+    """What constructors take without a declaration, as their signatures and docstrings have it."""
+    found: dict[str, Hyperparameter] = {}
+    for base in cls.__mro__:
+        taken = inspect.signature(vars(base)["__init__"]).parameters if "__init__" in vars(base) else {}
+        for name, help in re.findall(r"^    (\w+): (.+?)\.$", inspect.getdoc(base) or "", re.M | re.S):
+            each = taken.get(name)
+            if each is not None and each.default is not inspect.Parameter.empty:
+                help = " ".join(f"{help[0].upper()}{help[1:]}".replace("``", "`").split())
+                found.setdefault(name, Hyperparameter(name, each.annotation, each.default, help, "", Range()))
+    return found
+
+
+def _encode(declaration: Hyperparameter, groups: Mapping[str, str]) -> dict[str, Any]:
     limits = declaration.range._asdict().items()
-    return {"kinds": kinds} | {key: value for key, value in limits if value != Range._field_defaults[key]}
+    return {
+        "kinds": [_kind(each) for each in declaration.alternatives],
+        "group": groups[declaration.name],
+        "help": declaration.text,
+        **{key: value for key, value in limits if value != Range._field_defaults[key]},
+    }
 
 
 def _kind(annotation: Any) -> str | list[Any]:
@@ -75,13 +123,15 @@ def _kind(annotation: Any) -> str | list[Any]:
             get_origin(annotation) in (Callable, dict) and get_origin(kind) is get_origin(annotation)
         ):
             return name
-    return "any"
+    return "dict" if get_origin(annotation) is Mapping else "any"
 
 
 def _decode(name: str, fields: Mapping[str, Any]) -> Hyperparameter:
     kinds = [
         Literal[*kind] if isinstance(kind, list) else _KINDS[kind] for kind in fields.get("kinds", ["any"])
     ]
-    limits = {key: value for key, value in fields.items() if key != "kinds"}
+    limits = {key: value for key, value in fields.items() if key in Range._fields}
     limits["also"] = tuple(limits.get("also", ()))
-    return Hyperparameter(name, functools.reduce(operator.or_, kinds), None, "", "", Range(**limits))
+    return Hyperparameter(
+        name, functools.reduce(operator.or_, kinds), None, fields.get("help", ""), "", Range(**limits)
+    )

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO
 
 from spi_plugins import __version__, plugins
@@ -18,14 +18,49 @@ OUTPUT_CLOSED = 141  # what shells report for a program that SIGPIPE ended
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports errors in one line, without the usage, which fills a screen. No abbreviated options."""
+    """Reports errors in one line, without the usage, which fills a screen. No abbreviated options.
+
+    Attributes:
+        help_after: makes the help out of what the words before ``--help`` say; ``None`` for the usual one.
+    """
+
+    help_after: Callable[[argparse.Namespace], str] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        super().__init__(*args, **{"allow_abbrev": False, "add_help": False, **kwargs})
+        self.add_argument("-h", "--help", action=_Help, help="show this")
+
+    @property
+    def options(self) -> dict[str, argparse.Action]:
+        """The options by each of their spellings."""
+        return self._option_string_actions
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read words, and name the closest option if one is unknown."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            parser = getattr(found, "parser", self)
+            unknown = next((word.partition("=")[0] for word in rest if word.startswith("-")), "")
+            spelled = [option for option in parser.options if "_" not in option]
+            hint = plugins.did_you_mean(unknown, spelled) if unknown else ""
+            parser.error(f"unrecognized arguments: {' '.join(rest)}.{hint}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting; ``main`` prints the message."""
         raise CommandError(f"{message} (see '{self.prog} --help')")
+
+
+class _Help(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        after = parser.help_after if isinstance(parser, Parser) else None
+        sys.stdout.write(parser.format_help() if after is None else after(namespace))
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +113,7 @@ def _run(words: list[str]) -> Any:
         # Only the chosen command is imported and adds its arguments; the others are listed by their summaries.
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         if name == chosen:
-            subparser.set_defaults(run=commands.resolve(name)(subparser), words=words)
+            subparser.set_defaults(run=commands.resolve(name)(subparser), words=words, parser=subparser)
     args = parser.parse_args(words)
     if not callable(args.run):
         owner = commands.get(args.words[0]).owner

@@ -52,7 +52,7 @@ def prepare(args: argparse.Namespace) -> Preparation:
 
 def _prepare_new(args: argparse.Namespace) -> Preparation:
     cls = find_algorithm(args.algo)
-    hyperparameters = parse_pairs("-p", args.hyperparameters)
+    hyperparameters = args.values
     _check_hyperparameters(cls, hyperparameters)
     env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
     seed = args.seed or 0

@@ -5,31 +5,18 @@ import importlib.util
 import pathlib
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from typing import Any
 
 from spi_plugins import plugins
-from spi_plugins.cli.arguments import CommandError, parse_pairs
-from spi_plugins.cli.declarations import read_declarations
+from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.env_names import check_imports, find_source
 from spi_plugins.cli.run_folder import RunFolder, locate_model
 from spi_plugins.errors import MissingDependencyError
 
 DEFAULT_FOLDER = pathlib.Path("runs")
-POLICIES = ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")
-
-# Arguments that have an option: "-p seed=1" would contradict "--seed".
-_OPTION_OF = {
-    "policy": "--policy",
-    "env": "--env",
-    "n_envs": "--n-envs",
-    "seed": "--seed",
-    "verbose": "-v",
-    "tensorboard_log": "-tb",
-}
 _DESTINATION = {
     "--policy": "policy",
-    "-p": "hyperparameters",
+    "-p": "values",
     "--seed": "seed",
     "--n-envs": "n_envs",
     "--env-kwargs": "env_kwargs",
@@ -55,7 +42,6 @@ def _check_new(args: argparse.Namespace) -> None:
     _require("ALGO", args.algo)
     _require("--env", args.env)
     _require("-n", args.n_timesteps)
-    _check_algorithm(args.algo, args.policy, parse_pairs("-p", args.hyperparameters))
     find_source(args.env)
     check_writable("-f", args.log_folder or DEFAULT_FOLDER)
 
@@ -155,28 +141,6 @@ def check_target(option: str, path: pathlib.Path) -> None:
     check_writable(option, path.parent)
 
 
-def _check_algorithm(name: str, policy: str | None, values: Mapping[str, Any]) -> None:
-    """Refuse arguments that a built-in algorithm does not take; those of others are checked by their classes."""
-    target = plugins.registry("algorithms").get(name).target
-    for argument in values.keys() & _OPTION_OF.keys():
-        raise CommandError(f"-p {argument}=... is set with {_OPTION_OF[argument]}.")
-    known = read_declarations(target)
-    if known is None:
-        return
-    if policy is not None and policy not in POLICIES:
-        hint = plugins.did_you_mean(policy, POLICIES)
-        raise CommandError(f"--policy {policy!r} is unknown.{hint} Allowed: {', '.join(POLICIES)}.")
-    refusal = f"{str(target).rpartition(':')[2]} refuses its arguments"
-    for argument, value in values.items():
-        if argument not in known:
-            hint = plugins.did_you_mean(argument, known)
-            raise CommandError(f"{refusal}: there is no argument {argument!r}.{hint}")
-        try:
-            known[argument].check(value)
-        except ValueError as error:
-            raise CommandError(f"{refusal}: {error}") from error
-
-
 def _require(option: str, value: Any, reason: str = "") -> None:
     if value is None:
         raise CommandError(f"{option} is required{reason} (see 'spi train --help').")
@@ -184,7 +148,7 @@ def _require(option: str, value: Any, reason: str = "") -> None:
 
 def _refuse(args: argparse.Namespace, *options: str) -> None:
     for option in options:
-        if getattr(args, _DESTINATION[option]) is not None:
+        if getattr(args, _DESTINATION[option]) not in (None, {}):
             raise CommandError(f"{option} cannot be changed with --resume: it is part of what is resumed.")
 
 

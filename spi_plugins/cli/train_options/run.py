@@ -26,8 +26,21 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="environment steps between checkpoints, 0 for none (default: a tenth of the run)",
     )
     group.add_argument(
-        "--resume", type=pathlib.Path, metavar="RUN_OR_ZIP", help="continue a run, or a saved model"
+        "-c",
+        "--config",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="a file of options: a run's config.json, rl_zoo3's, or your own; words win over it",
     )
+    group.add_argument(
+        "-i",
+        "--resume",
+        type=pathlib.Path,
+        metavar="RUN_OR_ZIP",
+        help="continue a run, or a saved model",
+    )
+    for option, names in {"config": ("-conf", "--conf-file"), "resume": ("--trained-agent",)}.items():
+        group.add_argument(*names, dest=option, type=pathlib.Path, help=argparse.SUPPRESS)  # rl_zoo3's
     group.add_argument(
         "--trust-imports",
         action="store_true",

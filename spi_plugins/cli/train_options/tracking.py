@@ -9,7 +9,7 @@ from spi_plugins.cli.requests import check_writable, require_package
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the group."""
     group = parser.add_argument_group("logs")
-    group.add_argument("--progress", action="store_true", help="show a progress bar")
+    group.add_argument("-P", "--progress", action="store_true", help="show a progress bar")
     group.add_argument("-tb", "--tensorboard-log", metavar="DIR", help="also log for TensorBoard")
     group.add_argument("-v", "--verbose", action="count", default=0, help="print the log while training")
 

@@ -86,6 +86,27 @@ MISTAKES = [
         "model_size must be one of '5m', 'small', got 'huge'.",
     ),
     (("train", "ppo_lag", *NEW[2:], "-p", "cost_limi=1"), "Did you mean 'cost_limit'?"),
+    ((*NEW, "--gamma", "2"), "gamma must be a number at least 0 and at most 1, got 2."),
+    ((*NEW, "--gama", "0.9"), "unrecognized arguments: --gama 0.9. Did you mean '--gamma'"),
+    ((*NEW, "--transition-loss-coef", "1"), "PPO refuses its arguments: there is no argument"),
+    ((*NEW, "--learning-rate", "line_3e-4"), "learning_rate must be a number"),
+    ((*NEW, "--policy-kwargs", "dict(64)"), "policy_kwargs must be a dict, got 'dict(64)'"),
+    ((*NEW, "--gamma", "0.9", "-p", "gamma=0.8"), "-p gamma=... and --gamma are the same"),
+    ((*NEW, "--use-sde", "1"), "unrecognized arguments: 1"),
+    ((*NEW, "--algo", "spowl"), "ALGO is 'ppo', and --algo is 'spowl'"),
+    (("train", "tdmpc2", *NEW[2:], "--model-size", "huge"), "model_size must be one of"),
+    # Files of options
+    ((*NEW, "-c", "nothing.yml"), "-c nothing.yml cannot be read"),
+    ((*NEW, "-c", "file"), "-c file must hold keys and values"),
+    ((*NEW, "-c", "not.yml"), "-c not.yml cannot be read"),
+    ((*NEW, "-c", "typo.yml"), "-c typo.yml: there is no key 'n_step' for ppo. Did you mean 'n_steps'"),
+    ((*NEW, "-c", "range.yml"), "-c range.yml: gamma: PPO refuses its arguments: gamma must be"),
+    ((*NEW, "-c", "option.yml"), "-c option.yml: n_envs: argument --n-envs: invalid integer"),
+    (
+        ("train", "ppo", "--env", "Acrobot-v2", "-c", "zoo.yml"),
+        "it has no 'Acrobot-v2'. Did you mean 'Acrobot-v1'",
+    ),
+    (("train", "ppo", "-c", "zoo.yml"), "it has several environments; choose one with --env"),
     # Folders and files
     ((*NEW, "-f", "file"), "-f file cannot be written"),
     ((*NEW, "-f", "file/below"), "-f file/below cannot be written"),
@@ -128,8 +149,19 @@ MISTAKES = [
 ]
 
 
+FILES = {
+    "not.yml": "a: [",
+    "typo.yml": "n_step: 5",
+    "range.yml": "gamma: 2",
+    "option.yml": "n_envs: none",
+    "zoo.yml": "Acrobot-v1: {n_timesteps: !!float 1e5}\nCartPole-v1: {n_timesteps: 100}",
+}
+
+
 def prepare(folder: pathlib.Path) -> None:
     """The files that the mistakes are about."""
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
     (folder / "file").touch()
     (folder / "world.zip").touch()
     (folder / "empty").mkdir()
