@@ -99,7 +99,7 @@ class Filler:
         Raises:
             CommandError: names the source and the key that is wrong.
         """
-        checked = {}
+        checked: dict[str, Any] = {}
         known = read_declarations(plugins.registry("algorithms").get(self.args.algo).target)
         for key, value in values.items():
             if known is not None and key not in known:
@@ -139,7 +139,7 @@ def _pairs(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={value if isinstance(value, str) else repr(value)}" for key, value in values.items()]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """YAML with the ordered dicts and tuples of the files that rl_zoo3 writes into its runs."""
 
 
