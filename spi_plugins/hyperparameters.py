@@ -28,6 +28,34 @@ class Range(NamedTuple):
     also: tuple[Any, ...] = ()
 
 
+class Rule(NamedTuple):
+    """A default that depends on the number of copies; whoever declares it knows what ``value`` takes.
+
+    Of a declaration that was read from a file there is only the text.
+    """
+
+    text: str
+    value: Callable[..., Any] | None = None
+
+
+class ByPolicy(NamedTuple):
+    """Defaults that depend on the policy.
+
+    Attributes:
+        mlp: with ``MlpPolicy`` and ``MultiInputPolicy``, and policies that extend them.
+        cnn: with ``CnnPolicy`` and policies that extend it.
+    """
+
+    mlp: Any
+    cnn: Any
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Both as documentation shows them."""
+        mlp, cnn = (value.text if isinstance(value, Rule) else f"`{value!r}`" for value in self)
+        return mlp, cnn
+
+
 class Hyperparameter(NamedTuple):
     """A declaration.
 
@@ -38,6 +66,7 @@ class Hyperparameter(NamedTuple):
         help: one sentence without its period, for docstrings and docs.
         source: the paper's section or equation, or nothing.
         range: of numbers.
+        by_policy: its defaults if they depend on the policy; ``default`` is then ``None``.
     """
 
     name: str
@@ -46,11 +75,20 @@ class Hyperparameter(NamedTuple):
     help: str
     source: str
     range: Range
+    by_policy: ByPolicy | None = None
 
     @property
     def text(self) -> str:
         """Help and source."""
         return f"{self.help} ({self.source})" if self.source else self.help
+
+    @property
+    def full_text(self) -> str:
+        """Help, source, and the defaults that a signature cannot show."""
+        if self.by_policy is None:
+            return self.text
+        mlp, cnn = self.by_policy.texts
+        return f"{self.text}; by default {mlp}, with `CnnPolicy` {cnn}"
 
     @property
     def alternatives(self) -> tuple[Any, ...]:
@@ -162,6 +200,25 @@ def with_default(cls: Any, name: str, default: T) -> T:
     """Declare a field as in another dataclass, with another default."""
     field = _declared(cls)[name]._replace(default=default)
     return dataclasses.field(default=default, metadata={_KEY: field})
+
+
+def by_policy(
+    declarations: Mapping[str, Hyperparameter], mlp: Mapping[str, Any], cnn: Mapping[str, Any] | None = None
+) -> dict[str, Hyperparameter]:
+    """The same declarations, some of them with defaults that depend on the policy.
+
+    Args:
+        declarations: by name.
+        mlp: defaults with ``MlpPolicy`` and ``MultiInputPolicy`` by name.
+        cnn: defaults with ``CnnPolicy``; those declared if it lacks a name.
+    """
+    chosen = {name: ByPolicy(mlp[name], (cnn or {}).get(name, declarations[name].default)) for name in mlp}
+    return {
+        name: each._replace(type=each.type | None, default=None, by_policy=chosen[name])
+        if name in chosen
+        else each
+        for name, each in declarations.items()
+    }
 
 
 @functools.cache

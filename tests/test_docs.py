@@ -17,7 +17,7 @@ import pytest
 import spi_integrations.envpool
 import spi_plugins
 from spi_plugins import plugins
-from spi_plugins.algorithms import clipped
+from spi_plugins.algorithms.clipped import ClippedAlgorithm
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.planning import PlanningAlgorithm
 from spi_plugins.cli.dispatch import Parser
@@ -51,7 +51,7 @@ def pages_with(*languages):
 def small(monkeypatch, tmp_path, own_dreams):
     """Pages say what people should type: 128 games, millions of steps. Here sizes are cut, and nothing else.
 
-    Learning stops after at most 256 steps, default rollouts have 64 transitions instead of 1024, pools of
+    Learning stops after at most 256 steps, default rollouts have 64 transitions, pools of
     games at most 4 copies, episodes of Point Goal 10 steps. Files are written into an empty folder.
     """
     make_vec, make_env = spi_integrations.envpool.make_vec, spi_plugins.make_env
@@ -61,6 +61,12 @@ def small(monkeypatch, tmp_path, own_dreams):
             return learn(self, min(total_timesteps or 256, 256), *args, **kwargs)
 
         return learn_instead
+
+    def small_sizes(rule):
+        def rule_instead(self, name):
+            return (lambda n_envs: max(64 // n_envs, 1)) if name == "n_steps" else rule(self, name)
+
+        return rule_instead
 
     def make_short(name, **kwargs):
         limit = {"max_episode_steps": 10} if name == "spi/PointGoal-v0" else {}
@@ -72,7 +78,7 @@ def small(monkeypatch, tmp_path, own_dreams):
     monkeypatch.chdir(tmp_path)
     for base in (OnPolicyAlgorithm, PlanningAlgorithm):
         monkeypatch.setattr(base, "learn", learn_little(base.learn))
-    monkeypatch.setattr(clipped, "DEFAULT_ROLLOUT", 64)
+    monkeypatch.setattr(ClippedAlgorithm, "_rule", small_sizes(ClippedAlgorithm._rule))
     monkeypatch.setattr(spi_integrations.envpool, "make_vec", make_few)
     monkeypatch.setattr(spi_plugins, "make_env", make_short)
 

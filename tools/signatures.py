@@ -11,8 +11,6 @@ import subprocess
 import sys
 import textwrap
 
-from stable_baselines3.common.utils import LinearSchedule
-
 from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI, builtins
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig, PPOConfig
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
@@ -41,11 +39,9 @@ ALGORITHMS = (PPO, DeepSPI, DeepMDP, DreamSPI, TDMPC2, SPOWL)
 _KEYS_OF_DICTS = ("termination", *WORLD_MODEL_HYPERPARAMETERS)
 # Attributes that SB3 declares, and those that are chosen if they are left open.
 _SHELL = ("learning_rate", *declared(ShellSettings))
-_SIZES = ("n_steps", "batch_size", "imagination_batch_size")
+_SIZES = ("batch_size", "imagination_batch_size")
 _STUBS = """# Written by `make signatures` from the hyperparameters.
 from typing import Any, Literal
-
-from stable_baselines3.common.utils import LinearSchedule
 
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule
@@ -58,7 +54,7 @@ TABLES = {
     "PPO": PPO.hyperparameters,
     "DeepSPI": {k: v for k, v in DeepSPI.hyperparameters.items() if k not in PPO.hyperparameters},
     "world_model_kwargs": declared(DeepMDPConfig, without=_KEYS_OF_DICTS),
-    "DreamSPI": {k: v for k, v in DreamSPI.hyperparameters.items() if k not in DeepSPI.hyperparameters},
+    "DreamSPI": {k: v for k, v in DreamSPI.hyperparameters.items() if DeepSPI.hyperparameters.get(k) != v},
     "TDMPC2": TDMPC2.hyperparameters,
     "SPOWL": {k: v for k, v in SPOWL.hyperparameters.items() if TDMPC2.hyperparameters.get(k) != v},
     "policy_kwargs of TDMPC2": declared(TDMPCConfig, without=(*SPOWL.hyperparameters, "official_log_prob")),
@@ -102,7 +98,7 @@ def _stub(cls: type) -> str:
     attributes = []
     for name, each in cls.hyperparameters.items():
         annotation = _annotation(each)
-        if each.is_mapping or name in _SIZES:
+        if each.is_mapping or each.by_policy or name in _SIZES:
             annotation = annotation.removesuffix(" | None")
         attributes += [f"    {name}: {annotation}\n"] if name not in _SHELL else []
     arguments = ["self", "policy: str | type[Policy]", "env: Any"]
@@ -128,14 +124,17 @@ def _annotation(declaration: Hyperparameter) -> str:
 
 def table(hyperparameters: dict[str, Hyperparameter]) -> str:
     """Rows of a Markdown table."""
-    rows = [f"| `{k}` | {_default(v.default)} | {v.text} |\n" for k, v in hyperparameters.items()]
-    return "".join(["\n| argument | default | meaning |\n|---|---|---|\n", *rows, "\n"])
+    two = any(each.by_policy for each in hyperparameters.values())
+    head = ("argument", *(("default", "with `CnnPolicy`") if two else ("default",)), "meaning")
+    rows = [(f"`{name}`", *_defaults(each)[: 1 + two], each.text) for name, each in hyperparameters.items()]
+    lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return f"\n| {' | '.join(head)} |\n{'|---' * len(head)}|\n{lines}\n"
 
 
-def _default(value: object) -> str:
-    if isinstance(value, LinearSchedule):
-        return f"{value.start}, annealed to {value.end:g}"
-    return f"`{value!r}`".replace("'", '"')
+def _defaults(declaration: Hyperparameter) -> tuple[str, str]:
+    default = f"`{declaration.default!r}`"
+    mlp, cnn = declaration.by_policy.texts if declaration.by_policy else (default, default)
+    return mlp.replace("'", '"'), cnn.replace("'", '"')
 
 
 def written(path: pathlib.Path) -> str:

@@ -30,7 +30,7 @@ from spi_plugins.algorithms.vec_envs import as_vec_env
 from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
 from spi_plugins.checks import as_integer
 from spi_plugins.errors import NotFiniteError
-from spi_plugins.hyperparameters import declared
+from spi_plugins.hyperparameters import Rule, declared
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, ObservationSpec, PyTree
 
@@ -71,15 +71,17 @@ class JaxAlgorithm(StoredAlgorithm):
         values = {name: arguments[name] for name in self.hyperparameters}
         for name, declaration in self.hyperparameters.items():
             declaration.check(values[name])
-            if name in self.schedules:
-                values[name] = as_schedule(name, values[name])
-            if name not in _NOT_STORED:
-                setattr(self, name, dict(values[name] or {}) if declaration.is_mapping else values[name])
         if not isinstance(policy, str) and not (isinstance(policy, type) and issubclass(policy, Policy)):
             raise ValueError(
                 f"policy must be one of {', '.join(map(repr, self.policy_aliases))} or a subclass of their "
                 f"classes, got {policy!r}."
             )
+        values |= self._policy_defaults(policy, values)
+        for name, declaration in self.hyperparameters.items():
+            if name in self.schedules:
+                values[name] = as_schedule(name, values[name])
+            if name not in _NOT_STORED:
+                setattr(self, name, dict(values[name] or {}) if declaration.is_mapping else values[name])
         self._check_arguments()
         if env is None and arguments["_init_setup_model"]:
             raise ValueError("env is missing; without one, use load() for prediction only.")
@@ -106,6 +108,21 @@ class JaxAlgorithm(StoredAlgorithm):
             sys.stdout.write(f"Using {self.jax_device.platform} device\n")
         if arguments["_init_setup_model"]:
             self._setup_model()
+            if verbose >= 1 and self.open_arguments:
+                chosen = ", ".join(f"{name}={getattr(self, name)}" for name in self.open_arguments)
+                sys.stdout.write(f"Defaults for {self.policy_class.__name__}: {chosen}\n")
+
+    def _policy_defaults(self, policy: str | type[Policy], values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the arguments that were left open, as far as they depend on the policy alone."""
+        chosen = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
+        self.default_kind = "cnn" if chosen.encoder == "cnn" else "mlp"
+        found = {
+            name: getattr(declaration.by_policy, self.default_kind)
+            for name, declaration in self.hyperparameters.items()
+            if declaration.by_policy is not None and values[name] is None
+        }
+        self.open_arguments = tuple(found)
+        return {name: value for name, value in found.items() if not isinstance(value, Rule)}
 
     def _check_arguments(self) -> None:
         """Refuse arguments that do not go together, before the environment is opened."""

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
@@ -14,14 +15,11 @@ from spi_plugins.algorithms.policy_kwargs import features_extractor, optimizer
 from spi_plugins.algorithms.settings import WorldModelSettings
 from spi_plugins.buffers import slot_bytes
 from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
-from spi_plugins.hyperparameters import configured, declared
+from spi_plugins.hyperparameters import Rule, configured, declared
 from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig, TransitionDensity
 from spi_plugins.world_models.model import WorldModel
-
-# The official batch: 128 environments times 8 steps.
-DEFAULT_ROLLOUT = 1024
 
 # Fields of DeepMDPConfig that are arguments; the others are keys of `world_model_kwargs`.
 WORLD_MODEL_HYPERPARAMETERS = {
@@ -69,15 +67,14 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
             name for name in ("n_steps", "batch_size") if getattr(self, name) is None
         }
         if self.n_steps is None:
-            # A multiple of the steps after which four minibatches come out even.
-            even = 4 // math.gcd(4, self.n_envs)
-            self.n_steps = max(DEFAULT_ROLLOUT // self.n_envs // even, 1) * even
+            self.n_steps = self._rule("n_steps")(self.n_envs)
         total = self.n_steps * self.n_envs
         product = f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {total}"
         if total < 2:
             raise ValueError(f"{product} must be at least 2: a minibatch of one has no mean to compare with.")
         if self.batch_size is None:
-            self.batch_size = min(_divisors(total), key=lambda d: abs(d - total / 4))
+            size = self._rule("batch_size")(total, self.n_envs)
+            self.batch_size = min(_divisors(total), key=lambda d: abs(d - size))
         warn_truncated("batch_size", self.batch_size, product, total)
         observations, actions = self._specs()
         numbers = 4 * total * self.n_epochs  # of the rows, as the epochs visit them
@@ -86,6 +83,12 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
             total * slot_bytes(observations, actions.size) + numbers,
             self.jax_device,
         )
+
+    def _rule(self, name: str) -> Callable[..., int]:
+        """How a size that was left open is chosen."""
+        rule: Rule = getattr(self.hyperparameters[name].by_policy, self.default_kind)
+        assert rule.value is not None
+        return rule.value
 
     def _make_agent(self) -> OnPolicyAgent:
         self._choose_batches()

@@ -71,6 +71,6 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 def documentation(cls: Any) -> str:
     """The docstring of a class, with all arguments of its constructor."""
-    lines = (f"    {name}: {each.text}.\n" for name, each in cls.hyperparameters.items())
+    lines = (f"    {name}: {each.full_text}.\n" for name, each in cls.hyperparameters.items())
     text, raises, errors = inspect.cleandoc(cls.__doc__ or "").partition("\nRaises:")
     return f"{text.rstrip()}\n\n{_ARGS}{''.join(lines)}{raises}{errors}"

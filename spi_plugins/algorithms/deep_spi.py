@@ -5,26 +5,34 @@ from typing import ClassVar
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig, PPOConfig
 from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS, ClippedAlgorithm
-from spi_plugins.algorithms.settings import LearningRate, RolloutSettings, ShellSettings
-from spi_plugins.hyperparameters import declared
+from spi_plugins.algorithms.settings import (
+    CNN_DEFAULTS,
+    MLP_DEFAULTS,
+    LearningRate,
+    RolloutSettings,
+    ShellSettings,
+)
+from spi_plugins.hyperparameters import by_policy, declared
 from spi_plugins.losses.deep_spi import Auxiliary
 
 
 class PPO(signatures.PPO, ClippedAlgorithm):
     """Proximal policy optimization (arXiv:1707.06347) with Deep SPI's networks: its baseline.
 
-    The defaults are those of the Deep SPI paper's code for Atari, not SB3's.
+    With ``CnnPolicy`` the defaults are those of the Deep SPI paper's code for Atari, otherwise SB3's.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
     auxiliary: ClassVar[Auxiliary] = "none"
-    hyperparameters = (
+    hyperparameters = by_policy(
         declared(LearningRate)
         | declared(RolloutSettings)
         | declared(PPOConfig, without=("batch_size",))
-        | declared(ShellSettings)
+        | declared(ShellSettings),
+        MLP_DEFAULTS,
+        CNN_DEFAULTS,
     )
 
 
@@ -41,12 +49,14 @@ class DeepSPI(signatures.DeepSPI, ClippedAlgorithm):
     """
 
     auxiliary: ClassVar[Auxiliary] = "utility"
-    hyperparameters = (
+    hyperparameters = by_policy(
         declared(LearningRate)
         | declared(RolloutSettings)
         | declared(DeepSPIConfig, without=("batch_size", "auxiliary", "termination_loss"))
         | WORLD_MODEL_HYPERPARAMETERS
-        | declared(ShellSettings)
+        | declared(ShellSettings),
+        MLP_DEFAULTS,
+        CNN_DEFAULTS,
     )
 
 

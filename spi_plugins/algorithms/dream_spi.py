@@ -13,10 +13,16 @@ from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS, ClippedAlgorithm, warn_truncated
 from spi_plugins.algorithms.devices import check_memory
 from spi_plugins.algorithms.schedules import remaining_progress, scheduled
-from spi_plugins.algorithms.settings import DreamSettings, RolloutSettings, ShellSettings
+from spi_plugins.algorithms.settings import (
+    CNN_DEFAULTS,
+    DREAM_MLP_DEFAULTS,
+    DreamSettings,
+    RolloutSettings,
+    ShellSettings,
+)
 from spi_plugins.archive import Archive
 from spi_plugins.arrays import flatten_arrays
-from spi_plugins.hyperparameters import Range, declared
+from spi_plugins.hyperparameters import Range, by_policy, declared
 from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 
@@ -51,7 +57,7 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
     auxiliary: ClassVar[Auxiliary] = "utility"
     # Termination is always learned, since dreams need it. The first phase does not train the policy whose KL divergence
     # `target_kl` would bound.
-    hyperparameters = (
+    hyperparameters = by_policy(
         declared(DreamSettings)
         | declared(RolloutSettings)
         | declared(DeepSPIConfig, without=("batch_size", "auxiliary", "target_kl"))
@@ -64,7 +70,9 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
         | {name: value for name, value in WORLD_MODEL_HYPERPARAMETERS.items() if name != "termination_model"}
         | declared(DreamSPIConfig, without=("imagination_batch_size",))
         | declared(ReplayConfig)
-        | declared(ShellSettings)
+        | declared(ShellSettings),
+        DREAM_MLP_DEFAULTS,
+        CNN_DEFAULTS,
     )
     termination_model = True
 

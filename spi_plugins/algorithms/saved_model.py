@@ -3,7 +3,7 @@
 import math
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from flax import nnx
@@ -13,7 +13,9 @@ from spi_plugins.algorithms.schedules import decode_schedule, encode_schedule
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.archive import Archive, describing
 from spi_plugins.arrays import flatten_arrays, restore_arrays
+from spi_plugins.checks import check_choice
 from spi_plugins.errors import ModelFileError
+from spi_plugins.hyperparameters import ByPolicy
 from spi_plugins.space_json import decode_space, encode_space
 from spi_plugins.types import Observation, PyTree
 
@@ -74,8 +76,13 @@ class ResumePoint(NamedTuple):
 
 
 class SavedModel(NamedTuple):
-    """The description in a model file, checked and decoded."""
+    """The description in a model file, checked and decoded.
 
+    Attributes:
+        default_kind: whose defaults the sizes have that were left open.
+    """
+
+    default_kind: Literal["mlp", "cnn"]
     arguments: dict[str, Any]
     policy: str
     observation_space: spaces.Space[Any]
@@ -119,6 +126,9 @@ def describe(
         "parents": _family(type(model))[1:],
         "policy": aliases.get(model.policy_class, custom),
         "arguments": to_json(arguments),
+        # What the arguments became that are stored as open, and by whose defaults.
+        "defaults": {"kind": model.default_kind}
+        | {name: getattr(model, name) for name in sorted(model.automatic_arguments)},
         "observation_space": encode_space(model.observation_space),
         "action_space": encode_space(model.action_space),
         "n_envs": model.n_envs,
@@ -172,7 +182,11 @@ def parse(file: Archive, cls: "type[StoredAlgorithm]", replaced: Mapping[str, An
         n_envs, window = int(data["n_envs"]), int(data["stats_window_size"])
         for name, value in (("n_envs", n_envs), ("stats_window_size", window)):
             cls.hyperparameters[name].check(value)
+        # Before defaults depended on the policy, all had those of ``CnnPolicy``.
+        default_kind = data.get("defaults", {}).get("kind", "cnn")
+        check_choice("defaults", default_kind, ByPolicy._fields)
         return SavedModel(
+            default_kind=default_kind,
             arguments=arguments,
             policy=str(data["policy"]),
             observation_space=decode_space(data["observation_space"]),

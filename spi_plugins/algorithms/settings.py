@@ -1,12 +1,13 @@
 """Arguments of the algorithms that are not the agents': rollouts, replay, environments, logs and devices."""
 
 import dataclasses
+import functools
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from stable_baselines3.common.utils import LinearSchedule
-
 from spi_plugins.algorithms.schedules import Schedule
-from spi_plugins.hyperparameters import hyperparameter
+from spi_plugins.hyperparameters import Rule, hyperparameter
 from spi_plugins.planners.planner import Planner
 
 
@@ -40,7 +41,7 @@ class LearningRate:
     """One learning rate for all networks."""
 
     learning_rate: float | str | Schedule = hyperparameter(
-        LinearSchedule(2.5e-4, 0.0, 1.0),
+        "lin_2.5e-4",
         "A number, or a function of the remaining progress, which falls from 1 to 0",
         low=0,
     )
@@ -50,13 +51,10 @@ class LearningRate:
 class RolloutSettings:
     """What algorithms that learn from fresh rollouts take."""
 
-    n_steps: int | None = hyperparameter(
-        None, "Steps of each environment in a rollout; `None` for as many as make 1024 transitions", low=1
-    )
+    n_steps: int | None = hyperparameter(None, "Steps of each environment in a rollout", low=1)
     batch_size: int | None = hyperparameter(
         None,
-        "Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`. `None` for "
-        "the divisor nearest to a quarter of that",
+        "Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`",
         low=2,
     )
     clip_range: float | str | Schedule = hyperparameter(
@@ -76,6 +74,54 @@ class RolloutSettings:
     )
 
 
+def _steps(n_envs: int, *, transitions: int, least: int, unit: int) -> int:
+    """Steps of each environment whose transitions are a multiple of ``unit``."""
+    even = unit // math.gcd(unit, n_envs)
+    return max(transitions // n_envs // even, -(-least // even)) * even
+
+
+# Sizes that are left open. The paper's rollout: 1024 transitions in 4 minibatches.
+CNN_DEFAULTS: Mapping[str, Any] = {
+    "n_steps": Rule("1024 / `n_envs`", functools.partial(_steps, transitions=1024, least=1, unit=4)),
+    "batch_size": Rule("a quarter of the rollout", lambda total, n_envs: total / 4),
+}
+# SB3's numbers for one environment: 2048 steps in minibatches of 64. With more copies a rollout keeps its 2048
+# transitions, so that a run has as many updates; hundreds of copies get more transitions and larger minibatches.
+MLP_DEFAULTS: Mapping[str, Any] = {
+    "learning_rate": 3e-4,
+    "n_steps": Rule(
+        "2048 / `n_envs`, but at least 16", functools.partial(_steps, transitions=2048, least=16, unit=64)
+    ),
+    "batch_size": Rule(
+        "64, or half of `n_envs` if that is more", lambda total, n_envs: min(max(64, n_envs / 2), total)
+    ),
+    "n_epochs": 10,
+    "clip_range": 0.2,
+    "ent_coef": 0.0,
+}
+
+
+# DreamSPI on vectors, as measured on CartPole (docs/results/dream_spi.md). The latent has few numbers, and model errors
+# as small as the change of the state in one step matter: the coefficients are much larger than the published ones.
+DREAM_MLP_DEFAULTS: Mapping[str, Any] = {
+    **dict.fromkeys(
+        ("actor_learning_rate", "critic_learning_rate", "encoder_learning_rate", "world_model_learning_rate"),
+        "lin_1e-3",
+    ),
+    **CNN_DEFAULTS,
+    "n_epochs": 8,
+    "clip_range": 0.2,
+    "wm_clip_range": 0.2,
+    "ent_coef": 0.0,
+    "imagination_horizon": 16,
+    "transition_density": "deterministic",
+    "lipschitz": False,
+    "reward_loss_coef": 1.0,
+    "transition_loss_coef": 100.0,
+    "world_model_kwargs": {"residual": True},
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WorldModelSettings:
     """What algorithms that learn a latent world model take."""
@@ -88,18 +134,18 @@ class DreamSettings:
     """What DreamSPI takes besides its agent's settings: schedules, and a size that may be left open."""
 
     actor_learning_rate: float | str | Schedule = hyperparameter(
-        LinearSchedule(2.75e-5, 0.0, 1.0),
+        "lin_2.75e-5",
         "Learning rate of the actor's layers on the latent: a number or a function of the remaining progress",
         low=0,
     )
     critic_learning_rate: float | str | Schedule = hyperparameter(
-        LinearSchedule(2.75e-5, 0.0, 1.0), "Learning rate of the critic's layers on the latent", low=0
+        "lin_2.75e-5", "Learning rate of the critic's layers on the latent", low=0
     )
     encoder_learning_rate: float | str | Schedule = hyperparameter(
-        LinearSchedule(2e-4, 0.0, 1.0), "Learning rate of the encoder", low=0
+        "lin_2e-4", "Learning rate of the encoder", low=0
     )
     world_model_learning_rate: float | str | Schedule = hyperparameter(
-        LinearSchedule(2e-4, 0.0, 1.0), "Learning rate of transition, reward and termination", low=0
+        "lin_2e-4", "Learning rate of transition, reward and termination", low=0
     )
     wm_clip_range: float | str | Schedule = hyperparameter(
         0.1, "Clip range of the phase on real steps; `clip_range` is that of the dreams", above=0

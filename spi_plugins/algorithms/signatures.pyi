@@ -1,8 +1,6 @@
 # Written by `make signatures` from the hyperparameters.
 from typing import Any, Literal
 
-from stable_baselines3.common.utils import LinearSchedule
-
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.schedules import Schedule
 from spi_plugins.planners.planner import Planner
@@ -12,24 +10,24 @@ class Signature: ...
 class PPO(Signature):
     """Proximal policy optimization (arXiv:1707.06347) with Deep SPI's networks: its baseline.
 
-    The defaults are those of the Deep SPI paper's code for Atari, not SB3's.
+    With ``CnnPolicy`` the defaults are those of the Deep SPI paper's code for Atari, otherwise SB3's.
 
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
-        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
-        n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
-        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`. `None` for the divisor nearest to a quarter of that.
-        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0; by default `0.0003`, with `CnnPolicy` `'lin_2.5e-4'`.
+        n_steps: Steps of each environment in a rollout; by default 2048 / `n_envs`, but at least 16, with `CnnPolicy` 1024 / `n_envs`.
+        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`; by default 64, or half of `n_envs` if that is more, with `CnnPolicy` a quarter of the rollout.
+        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7); by default `0.2`, with `CnnPolicy` `0.1`.
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
-        n_epochs: Passes over a rollout.
+        n_epochs: Passes over a rollout; by default `10`, with `CnnPolicy` `4`.
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
         clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
         normalize_advantage: Standardize the advantages of each minibatch.
-        ent_coef: Weight of the entropy bonus.
+        ent_coef: Weight of the entropy bonus; by default `0.0`, with `CnnPolicy` `0.01`.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
         target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
@@ -65,16 +63,16 @@ class PPO(Signature):
         self,
         policy: str | type[Policy],
         env: Any,
-        learning_rate: float | str | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
+        learning_rate: float | str | Schedule | None = None,
         n_steps: int | None = None,
         batch_size: int | None = None,
-        n_epochs: int = 4,
+        n_epochs: int | None = None,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
-        clip_range: float | str | Schedule = 0.1,
+        clip_range: float | str | Schedule | None = None,
         clip_range_vf: float | None = None,
         normalize_advantage: bool = True,
-        ent_coef: float = 0.01,
+        ent_coef: float | None = None,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
         use_sde: bool = False,
@@ -104,18 +102,18 @@ class DeepSPI(Signature):
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
-        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0.
-        n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
-        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`. `None` for the divisor nearest to a quarter of that.
-        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        learning_rate: A number, or a function of the remaining progress, which falls from 1 to 0; by default `0.0003`, with `CnnPolicy` `'lin_2.5e-4'`.
+        n_steps: Steps of each environment in a rollout; by default 2048 / `n_envs`, but at least 16, with `CnnPolicy` 1024 / `n_envs`.
+        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`; by default 64, or half of `n_envs` if that is more, with `CnnPolicy` a quarter of the rollout.
+        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7); by default `0.2`, with `CnnPolicy` `0.1`.
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
-        n_epochs: Passes over a rollout.
+        n_epochs: Passes over a rollout; by default `10`, with `CnnPolicy` `4`.
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
         clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
         normalize_advantage: Standardize the advantages of each minibatch.
-        ent_coef: Weight of the entropy bonus.
+        ent_coef: Weight of the entropy bonus; by default `0.0`, with `CnnPolicy` `0.01`.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
         target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
@@ -167,16 +165,16 @@ class DeepSPI(Signature):
         self,
         policy: str | type[Policy],
         env: Any,
-        learning_rate: float | str | Schedule = LinearSchedule(start=0.00025, end=0.0, end_fraction=1.0),
+        learning_rate: float | str | Schedule | None = None,
         n_steps: int | None = None,
         batch_size: int | None = None,
-        n_epochs: int = 4,
+        n_epochs: int | None = None,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
-        clip_range: float | str | Schedule = 0.1,
+        clip_range: float | str | Schedule | None = None,
         clip_range_vf: float | None = None,
         normalize_advantage: bool = True,
-        ent_coef: float = 0.01,
+        ent_coef: float | None = None,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
         use_sde: bool = False,
@@ -217,36 +215,36 @@ class DreamSPI(Signature):
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
         env: A Gymnasium `Env` or id, an SB3 `VecEnv`, a Gymnasium `VectorEnv` in any autoreset mode, an EnvPool
             environment, or a `FunctionalEnv`; `None` only in `load`.
-        actor_learning_rate: Learning rate of the actor's layers on the latent: a number or a function of the remaining progress.
-        critic_learning_rate: Learning rate of the critic's layers on the latent.
-        encoder_learning_rate: Learning rate of the encoder.
-        world_model_learning_rate: Learning rate of transition, reward and termination.
-        wm_clip_range: Clip range of the phase on real steps; `clip_range` is that of the dreams.
+        actor_learning_rate: Learning rate of the actor's layers on the latent: a number or a function of the remaining progress; by default `'lin_1e-3'`, with `CnnPolicy` `'lin_2.75e-5'`.
+        critic_learning_rate: Learning rate of the critic's layers on the latent; by default `'lin_1e-3'`, with `CnnPolicy` `'lin_2.75e-5'`.
+        encoder_learning_rate: Learning rate of the encoder; by default `'lin_1e-3'`, with `CnnPolicy` `'lin_2e-4'`.
+        world_model_learning_rate: Learning rate of transition, reward and termination; by default `'lin_1e-3'`, with `CnnPolicy` `'lin_2e-4'`.
+        wm_clip_range: Clip range of the phase on real steps; `clip_range` is that of the dreams; by default `0.2`, with `CnnPolicy` `0.1`.
         imagination_batch_size: Imagined steps in a minibatch; `None` for `batch_size`.
-        n_steps: Steps of each environment in a rollout; `None` for as many as make 1024 transitions.
-        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`. `None` for the divisor nearest to a quarter of that.
-        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7).
+        n_steps: Steps of each environment in a rollout; by default 1024 / `n_envs`, with `CnnPolicy` 1024 / `n_envs`.
+        batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`; by default a quarter of the rollout, with `CnnPolicy` a quarter of the rollout.
+        clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7); by default `0.2`, with `CnnPolicy` `0.1`.
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
-        n_epochs: Passes over a rollout.
+        n_epochs: Passes over a rollout; by default `8`, with `CnnPolicy` `4`.
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
         clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
         normalize_advantage: Standardize the advantages of each minibatch.
-        ent_coef: Weight of the entropy bonus.
+        ent_coef: Weight of the entropy bonus; by default `0.0`, with `CnnPolicy` `0.01`.
         vf_coef: Weight of the value loss.
         max_grad_norm: Bound on the norm of all gradients together.
         sde_sample_freq: With `use_sde`, steps between new noise; -1 for the start of each rollout only.
-        reward_loss_coef: Weight of the reward loss, alpha_R in the paper.
-        transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
+        reward_loss_coef: Weight of the reward loss, alpha_R in the paper; by default `1.0`, with `CnnPolicy` `0.01`.
+        transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions; by default `100.0`, with `CnnPolicy` `0.0005`.
         piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
         drift_coef: Weight of the drift; `None`: clipped surrogate.
         termination_loss: Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and wrong, so it may learn to say "never" and stay there.
-        transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
-        lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
-        world_model_kwargs: Further fields of `DeepMDPConfig`.
+        transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents; by default `'deterministic'`, with `CnnPolicy` `'mixture'`.
+        lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need; by default `False`, with `CnnPolicy` `True`.
+        world_model_kwargs: Further fields of `DeepMDPConfig`; by default `{'residual': True}`, with `CnnPolicy` `None`.
         dyna: Let actor and critic learn from real steps as well.
-        imagination_horizon: Steps of a dream.
+        imagination_horizon: Steps of a dream; by default `16`, with `CnnPolicy` `8`.
         imagination_epochs: Passes over the dreams.
         n_imagination_rollouts: Rounds of dreams after each rollout.
         soft_termination: Discount what follows by the predicted probability of termination; otherwise termination is sampled.
@@ -306,44 +304,36 @@ class DreamSPI(Signature):
         policy: str | type[Policy],
         env: Any,
         *,
-        actor_learning_rate: float | str | Schedule = LinearSchedule(
-            start=2.75e-05, end=0.0, end_fraction=1.0
-        ),
-        critic_learning_rate: float | str | Schedule = LinearSchedule(
-            start=2.75e-05, end=0.0, end_fraction=1.0
-        ),
-        encoder_learning_rate: float | str | Schedule = LinearSchedule(
-            start=0.0002, end=0.0, end_fraction=1.0
-        ),
-        world_model_learning_rate: float | str | Schedule = LinearSchedule(
-            start=0.0002, end=0.0, end_fraction=1.0
-        ),
-        wm_clip_range: float | str | Schedule = 0.1,
+        actor_learning_rate: float | str | Schedule | None = None,
+        critic_learning_rate: float | str | Schedule | None = None,
+        encoder_learning_rate: float | str | Schedule | None = None,
+        world_model_learning_rate: float | str | Schedule | None = None,
+        wm_clip_range: float | str | Schedule | None = None,
         imagination_batch_size: int | None = None,
         n_steps: int | None = None,
         batch_size: int | None = None,
-        clip_range: float | str | Schedule = 0.1,
+        clip_range: float | str | Schedule | None = None,
         use_sde: bool = False,
         compiled: bool | None = None,
-        n_epochs: int = 4,
+        n_epochs: int | None = None,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
         clip_range_vf: float | None = None,
         normalize_advantage: bool = True,
-        ent_coef: float = 0.01,
+        ent_coef: float | None = None,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
         sde_sample_freq: int = -1,
-        reward_loss_coef: float = 0.01,
-        transition_loss_coef: float = 0.0005,
+        reward_loss_coef: float | None = None,
+        transition_loss_coef: float | None = None,
         piecewise_auxiliary: bool = True,
         drift_coef: float | None = None,
         termination_loss: Literal["cross_entropy", "smooth_l1"] = "cross_entropy",
-        transition_density: Literal["deterministic", "normal", "mixture", "categorical"] = "mixture",
-        lipschitz: bool = True,
+        transition_density: Literal["deterministic", "normal", "mixture", "categorical"] | None = None,
+        lipschitz: bool | None = None,
         world_model_kwargs: dict[str, Any] | None = None,
         dyna: bool = False,
-        imagination_horizon: int = 8,
+        imagination_horizon: int | None = None,
         imagination_epochs: int = 1,
         n_imagination_rollouts: int = 1,
         soft_termination: bool = False,

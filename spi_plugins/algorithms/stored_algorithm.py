@@ -7,7 +7,7 @@ import warnings
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import jax
 import numpy as np
@@ -50,6 +50,8 @@ class StoredAlgorithm(BaseAlgorithm):
         stored_arguments: those that go into the model file.
         schedules: those that may be functions of the remaining progress.
         automatic_arguments: those that the user left open, filled in by the number of copies.
+        open_arguments: those that the user left open, filled in by the policy as well.
+        default_kind: whose defaults they have, the field of ``ByPolicy``.
     """
 
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
@@ -57,6 +59,8 @@ class StoredAlgorithm(BaseAlgorithm):
     stored_arguments: ClassVar[tuple[str, ...]] = ()
     schedules: ClassVar[tuple[str, ...]] = ()
     automatic_arguments: frozenset[str] = frozenset()
+    open_arguments: tuple[str, ...] = ()
+    default_kind: Literal["mlp", "cnn"] = "cnn"
     _told_of_functions = False
     jax_device: jax.Device
     # All that training changes: what a resume needs.
@@ -302,6 +306,7 @@ class StoredAlgorithm(BaseAlgorithm):
         if self.env is None:
             self.observation_space, self.action_space = saved.observation_space, saved.action_space
             self.n_envs = saved.n_envs
+        self.default_kind = saved.default_kind
         self._file = file
         try:
             self._setup_model()

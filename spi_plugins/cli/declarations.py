@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from spi_plugins.hyperparameters import Hyperparameter, Range
+from spi_plugins.hyperparameters import ByPolicy, Hyperparameter, Range, Rule
 
 FILE = importlib.resources.files("spi_plugins.cli") / "declarations.json"
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -107,10 +107,12 @@ def _undeclared(cls: type) -> dict[str, Hyperparameter]:
 
 def _encode(declaration: Hyperparameter, groups: Mapping[str, str]) -> dict[str, Any]:
     limits = declaration.range._asdict().items()
+    own = declaration.by_policy
     return {
         "kinds": [_kind(each) for each in declaration.alternatives],
         "group": groups[declaration.name],
         "help": declaration.text,
+        **({"default": declaration.default} if own is None else {"by_policy": own.texts}),
         **{key: value for key, value in limits if value != Range._field_defaults[key]},
     }
 
@@ -132,6 +134,6 @@ def _decode(name: str, fields: Mapping[str, Any]) -> Hyperparameter:
     ]
     limits = {key: value for key, value in fields.items() if key in Range._fields}
     limits["also"] = tuple(limits.get("also", ()))
-    return Hyperparameter(
-        name, functools.reduce(operator.or_, kinds), None, fields.get("help", ""), "", Range(**limits)
-    )
+    kind, help, default = functools.reduce(operator.or_, kinds), fields.get("help", ""), fields.get("default")
+    own = ByPolicy(*(Rule(text) for text in fields["by_policy"])) if "by_policy" in fields else None
+    return Hyperparameter(name, kind, default, help, "", Range(**limits), own)

@@ -142,7 +142,14 @@ def _help(each: Hyperparameter) -> str:
     if allowed and also:
         allowed += f", or {' or '.join(map(str, also))}"
     text = "; ".join(filter(None, (each.help.replace("`", ""), allowed)))
-    return text.replace("%", "%%")
+    return f"{text} (default: {_default(each)})".replace("%", "%%")
+
+
+def _default(each: Hyperparameter) -> str:
+    if each.by_policy is None:
+        return "none" if each.default is None else str(each.default)
+    mlp, cnn = (text.replace("`", "").replace("'", "") for text in each.by_policy.texts)
+    return mlp if mlp == cnn else f"{mlp}; with CnnPolicy {cnn}"
 
 
 def _whole(each: Hyperparameter, value: Any) -> Any:

@@ -13,6 +13,7 @@ from spi_plugins.algorithms.compiled_collector import CompiledCollector
 from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.envs.cartpole import make_cartpole
+from spi_plugins.envs.pixel_goal import make_pixel_goal
 
 envpool = pytest.importorskip("envpool")
 
@@ -75,24 +76,34 @@ def check(model, *, n_envs, collector):
 
 def test_a_functional_environment_is_copied_128_times_by_default():
     model = PPO("MlpPolicy", make_cartpole(), policy_kwargs={"net_arch": [8]})
-    assert (model.n_envs, model.n_steps, model.batch_size) == (128, 8, 256)
+    assert (model.n_envs, model.n_steps, model.batch_size) == (128, 16, 64)
 
 
 @pytest.mark.parametrize(
     ("n_envs", "given", "chosen"),
     [
-        (1, {}, (1024, 256)),
-        (3, {}, (340, 255)),
-        (2000, {}, (1, 500)),
-        (2, {"n_steps": 5}, (5, 2)),
-        (1, {"n_steps": 7}, (7, 7)),
-        (2, {"batch_size": 128}, (512, 128)),
+        (1, {}, (2048, 64)),
+        (8, {}, (256, 64)),
+        (13, {}, (128, 64)),
+        (2000, {}, (16, 1000)),
+        (2, {"n_steps": 5}, (5, 10)),
+        (1, {"n_steps": 70}, (70, 70)),
+        (2, {"batch_size": 128}, (1024, 128)),
+        (8, {"n_steps": 2048}, (2048, 64)),
     ],
 )
 def test_sizes_that_are_left_open_suit_the_number_of_copies(n_envs, given, chosen):
     env = make_cartpole()
     model = PPO("MlpPolicy", env, n_envs=n_envs, policy_kwargs={"net_arch": [8]}, **given)
     assert (model.n_steps, model.batch_size) == chosen
+
+
+def test_sizes_for_images_are_the_papers():
+    kwargs = {"net_arch": [8], "conv_layers": [(4, 8, 8)]}
+    model = PPO("CnnPolicy", make_pixel_goal(), n_envs=3, policy_kwargs=kwargs)
+    assert (model.n_steps, model.batch_size) == (340, 255)
+    steps = PPO.hyperparameters["n_steps"].by_policy.cnn.value
+    assert [steps(n_envs) for n_envs in (1, 128, 2000)] == [1024, 8, 1]
 
 
 def test_compiled_false_steps_in_python_and_true_insists():

@@ -31,8 +31,8 @@ def tiny_dream_spi(path="compiled", **kwargs):
     return DreamSPI("MlpPolicy", env, **{"n_envs": N_ENVS, "compiled": compiled, **TINY, **kwargs})
 
 
-def test_the_official_rates_and_horizon_are_the_defaults():
-    model = DreamSPI("MlpPolicy", CARTPOLE, n_envs=N_ENVS, _init_setup_model=False)
+def test_the_official_rates_and_horizon_are_the_defaults_for_images():
+    model = DreamSPI("CnnPolicy", None, _init_setup_model=False)
     rates, clip_ranges = model.rates(0, 100)
     np.testing.assert_allclose(rates, [2e-4, 2e-4, 2.75e-5, 2.75e-5], rtol=1e-6)
     np.testing.assert_allclose(clip_ranges, [0.1, 0.1], rtol=1e-6)
@@ -190,7 +190,7 @@ def test_a_loaded_model_has_all_its_arguments(tmp_path):
 
 def test_sizes_that_were_left_open_are_chosen_by_the_number_of_copies(tmp_path):
     model = tiny_dream_spi(n_steps=None, batch_size=None)
-    assert model.n_steps * N_ENVS == 1024
+    assert model.n_steps * N_ENVS == 1024  # DreamSPI's for any policy
     assert model.imagination_batch_size == model.batch_size == 256
     model.save(tmp_path / "model")
     loaded = DreamSPI.load(tmp_path / "model", env=CARTPOLE, n_envs=4)

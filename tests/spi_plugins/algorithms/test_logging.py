@@ -50,7 +50,7 @@ def log_to():
 
 @pytest.mark.parametrize("path", ["compiled", "stepped"])
 def test_the_keys_of_sb3s_dashboards_and_of_the_certificate_are_logged(tmp_path, log_to, path):
-    model = tiny_deep_spi(path)
+    model = tiny_deep_spi(path, learning_rate="lin_2.5e-4")
     log_to(model, tmp_path, ["csv", "json"])
     model.learn(6 * ROLLOUT)
     assert set(rows(tmp_path)[-1]) == EVERY_TIME | EPISODES | UPDATE | MODEL

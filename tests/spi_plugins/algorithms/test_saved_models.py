@@ -116,10 +116,10 @@ def test_another_number_of_copies_is_welcome(trained, path, tmp_path):
     single = DummyVecEnv([lambda: ToyEnv(trained.observation_space, trained.action_space)])
     assert PPO.load(path, env=single).learn(4, reset_num_timesteps=False).num_timesteps == 28
     open_sizes = PPO("MlpPolicy", CARTPOLE, n_envs=4, policy_kwargs={"net_arch": [8]})
-    assert (open_sizes.n_steps, open_sizes.batch_size) == (256, 256)
+    assert (open_sizes.n_steps, open_sizes.batch_size) == (512, 64)
     open_sizes.save(tmp_path / "open")
     loaded = PPO.load(tmp_path / "open", env=CARTPOLE, n_envs=64)
-    assert (loaded.n_steps, loaded.batch_size) == (16, 256)
+    assert (loaded.n_steps, loaded.batch_size) == (32, 64)
 
 
 def test_arguments_can_be_replaced(path):

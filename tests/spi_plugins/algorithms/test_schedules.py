@@ -117,7 +117,7 @@ def test_the_callback_of_sb3s_docs_logs_the_learning_rate(tmp_path, rate):
 
     model = tiny_ppo(tensorboard_log=str(tmp_path), **({} if rate is None else {"learning_rate": rate}))
     model.learn(ROLLOUT, callback=HParamCallback())
-    assert model.learning_rate == (2.5e-4 if rate is None else 1e-3)
+    assert model.learning_rate == (3e-4 if rate is None else 1e-3)
 
 
 @pytest.mark.parametrize("text", ["lin_", "lin_x", "lin_-1", "lin_inf", "log_0.1", "0.1", ""])
