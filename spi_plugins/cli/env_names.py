@@ -8,6 +8,7 @@ import gymnasium
 
 from spi_plugins import plugins
 from spi_plugins.cli.arguments import CommandError
+from spi_plugins.cli.env_families import suggestion
 from spi_plugins.errors import UnknownPluginError
 
 Source = Literal["registered", "family", "gymnasium"]
@@ -34,7 +35,7 @@ def find_source(name: str) -> Source:
     if name in gymnasium.registry:
         return "gymnasium"
     known = [known for known in envs.names() if not _is_family(known)] + list(gymnasium.registry)
-    hint = plugins.did_you_mean(name, known)
+    hint = suggestion(name, known)
     raise UnknownPluginError(
         f"No environment named {name!r}.{hint} Allowed: what 'spi list envs' shows, and any id that "
         "Gymnasium knows; one of another package may need its module, as in 'ale_py:ALE/Pong-v5'."
@@ -56,7 +57,7 @@ def check_gymnasium_id(name: str) -> None:
     if colon:
         _check_module(name, module)
     elif name not in gymnasium.registry:
-        hint = plugins.did_you_mean(name, gymnasium.registry)
+        hint = suggestion(name, gymnasium.registry)
         raise CommandError(f"--env {name} is not a Gymnasium id.{hint}")
 
 
@@ -64,7 +65,9 @@ def _check_module(name: str, module: str) -> None:
     package = module.partition(".")[0]
     if package in sys.modules or (package.isidentifier() and importlib.util.find_spec(package) is not None):
         return
-    raise CommandError(f"The environment {name!r} cannot be made: there is no module {package!r}.")
+    families = [family for family in plugins.registry("envs").names() if _is_family(family)]
+    hint = plugins.did_you_mean(package, families)
+    raise CommandError(f"The environment {name!r} cannot be made: there is no module {package!r}.{hint}")
 
 
 def check_imports(env: str) -> None:

@@ -141,15 +141,13 @@ def _help(each: Hyperparameter) -> str:
     allowed = bounds(low, high, open_low=open_low, open_high=open_high)
     if allowed and also:
         allowed += f", or {' or '.join(map(str, also))}"
-    text = "; ".join(filter(None, (each.help.replace("`", ""), allowed)))
-    return f"{text} (default: {_default(each)})".replace("%", "%%")
-
-
-def _default(each: Hyperparameter) -> str:
-    if each.by_policy is None:
-        return "none" if each.default is None else str(each.default)
-    mlp, cnn = (text.replace("`", "").replace("'", "") for text in each.by_policy.texts)
-    return mlp if mlp == cnn else f"{mlp}; with CnnPolicy {cnn}"
+    default = "" if each.default is None else f"default: {each.default}"
+    if each.by_policy is not None:
+        mlp, cnn = each.by_policy.texts
+        default = f"default: {mlp}" if mlp == cnn else f"default: {mlp}; with CnnPolicy: {cnn}"
+    notes = "; ".join(filter(None, (allowed, default)))
+    text = f"{each.help} [{notes}]" if notes else each.help
+    return text.replace("`", "").replace("%", "%%")
 
 
 def _whole(each: Hyperparameter, value: Any) -> Any:

@@ -1,5 +1,7 @@
 import json
 
+import gymnasium
+
 from spi_plugins import builtins
 
 
@@ -11,6 +13,19 @@ def test_algorithms_come_with_summary_and_plugin(spi):
 
 def test_a_family_shows_that_an_id_follows(spi):
     assert "envpool:... " in spi("list", "envs").out
+
+
+def test_families_show_how_many_ids_they_have_and_list_them(spi, own_dreams):
+    gymnasium.register(
+        "mine/Cart-v0", entry_point="spi_wrappers.dream:DreamEnv", kwargs={"model": "cart.zip"}
+    )
+    rows = {line.split()[0]: line.split()[1:] for line in spi("list", "envs").out.splitlines() if line}
+    assert rows["safety"] == ["232", "spi/SafetyPointGoal0-v0"]
+    assert rows["dreams"] == ["1", "mine/Cart-v0"]
+    assert rows["classic_control"][1] == "CartPole-v1"
+    assert rows["atari"][0] == "57"
+    assert spi("list", "envs", "dreams").out == "mine/Cart-v0\n"
+    assert "envpool:Breakout-v5" in json.loads(spi("list", "envs", "atari", "--json").out)
 
 
 def test_json_has_every_field(spi):
