@@ -71,6 +71,7 @@ _CALLBACKS = (
 _COMMANDS = (
     ("train", "train:configure", "Train an algorithm, or continue a run"),
     ("eval", "evaluate:configure", "Evaluate a saved model"),
+    ("video", "video:configure", "Record a policy, and the dream of its world model next to it"),
     ("dream", "dream:configure", "Fit, register and check dreams"),
     ("new-plugin", "new_plugin:configure", "Write a plugin package with a working planner"),
     ("list", "listing:configure_list", "List algorithms, environments, planners and so on"),

@@ -20,7 +20,7 @@ from spi_plugins.atomic import replacing
 # others, there would be no notice.
 _COMPILATION = "/jax/core/compile/backend_compile_duration"
 # Seconds in silence: small programs and those that are read from disk take less.
-_PATIENCE = 1.0
+_PATIENCE = 2.0
 
 
 class _Running:
@@ -84,7 +84,7 @@ _ACTIVE: contextvars.ContextVar[_Listener | None] = contextvars.ContextVar("comp
 
 @contextlib.contextmanager
 def announcing_compilation(owner: str = "", *, shown: bool = True) -> Iterator[None]:
-    """Write to stderr when a program compiles for more than a second, in this block.
+    """Write to stderr when a program compiles for more than two seconds, in this block.
 
     Args:
         owner: whose programs they are; their compile times are remembered under this name.

@@ -86,7 +86,7 @@ def fit_world_model(
         observations, actions = observation_spec(spaces[0]), action_spec(spaces[1])
         # Wrong settings are reported before anything is stepped.
         require_learner(factory(observations, actions, **settings))
-        with announcing(), _bar("stepping", n_steps, progress_bar) as show:
+        with announcing(), _bar("stepping", "fps", n_steps, progress_bar) as show:
             gathered = gather(vec_env, policy, n_steps, seed, lambda done: show(done, {}))
     finally:
         if owned:
@@ -99,7 +99,7 @@ def fit_world_model(
         )
     world = factory(observations, actions, **settings)
     train, rest = gathered.buffers(held_out)
-    with announcing(), _bar("fitting", n_updates, progress_bar) as show:
+    with announcing(), _bar("fitting", "updates/s", n_updates, progress_bar) as show:
         params, losses = fit(
             world,
             train,
@@ -142,12 +142,12 @@ def held_out_errors(
 
 
 @contextlib.contextmanager
-def _bar(title: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
+def _bar(title: str, unit: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """A progress bar, or nothing."""
     if not shown:
         yield lambda done, losses: None
         return
-    with ProgressBar(title, total) as bar:
+    with ProgressBar(title, total, unit) as bar:
         yield lambda done, losses: bar.report(
             done, {name.removesuffix("_loss"): f"{value:.2g}" for name, value in losses.items()}
         )

@@ -23,7 +23,7 @@ class ProgressBar:
     What happens before the first report, which is where programs compile, does not count.
     """
 
-    def __init__(self, title: str, total: int, unit: str = "steps"):
+    def __init__(self, title: str, total: int, unit: str = "fps"):
         try:
             from rich import progress
         except ImportError as error:
@@ -33,14 +33,15 @@ class ProgressBar:
         self._shown_at = 0.0
         columns = (
             progress.TextColumn("{task.description}"),
-            progress.BarColumn(bar_width=20),
-            progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-            progress.TimeElapsedColumn(),
+            progress.BarColumn(bar_width=10),
+            progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[clock]}"),
             progress.TextColumn("{task.fields[facts]}"),
         )
         self._bar = progress.Progress(*columns)
-        self._task = self._bar.add_task(title, total=total, facts="")
+        self._task = self._bar.add_task(title, total=total, facts="", clock="")
         self._total = total
+        self._begin = time.monotonic()
+        self._left = "-:--"
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -60,7 +61,7 @@ class ProgressBar:
         now = time.monotonic()
         if now - self._shown_at >= _REFRESH or done >= self._total:
             self._shown_at = now
-            self._bar.update(self._task, completed=min(done, self._total))
+            self._update(done, now)
 
     def report(self, done: int, facts: dict[str, str]) -> None:
         """Move to ``done`` after an iteration, and show what it measured."""
@@ -71,9 +72,13 @@ class ProgressBar:
         then, before = self._marks[0]
         if done > before:
             pace = (done - before) / (now - then)
-            texts.append(f"{pace:,.0f} {self.unit}/s")
-            texts.append(f"{_clock((self._total - done) / pace)} left")
-        self._bar.update(self._task, completed=min(done, self._total), facts=", ".join(texts))
+            texts.append(f"{pace:,.0f} {self.unit}")
+            self._left = _clock((self._total - done) / pace)
+        self._update(done, now, facts=" ".join(texts))
+
+    def _update(self, done: int, now: float, **fields: Any) -> None:
+        clock = f"{_clock(now - self._begin)}<{self._left}"
+        self._bar.update(self._task, completed=min(done, self._total), clock=clock, **fields)
 
 
 def _clock(seconds: float) -> str:
@@ -100,7 +105,7 @@ class ProgressBarCallback(BaseCallback):
         self._before = self.model.num_timesteps
         self._n_rollouts = 0
         total = self.locals["total_timesteps"] - self._before
-        self._bar = ProgressBar("Training", max(total, 1)).__enter__()
+        self._bar = ProgressBar("", max(total, 1)).__enter__()
 
     def _on_rollout_start(self) -> None:
         # Here rather than at a rollout's end, because the first update, which compiles, comes between the two. Steps
@@ -142,5 +147,5 @@ def recent_episodes(model: Any) -> dict[str, str]:
     for name, key in (("return", "r"), ("cost", "c")):
         values = [info[key] for info in episodes if key in info]
         if values:
-            texts[name] = f"{np.mean(values):.4g}"
+            texts[name] = f"{np.mean(values):.3g}"
     return texts

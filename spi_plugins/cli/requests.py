@@ -152,7 +152,7 @@ def _refuse(args: argparse.Namespace, *options: str) -> None:
             raise CommandError(f"{option} cannot be changed with --resume: it is part of what is resumed.")
 
 
-def require_package(package: str, purpose: str) -> None:
+def require_package(package: str, purpose: str, extra: str = "cli") -> None:
     """Refuse an option whose package is missing, with the command that installs it."""
     if importlib.util.find_spec(package) is None:
-        raise MissingDependencyError.named(package, purpose, "cli")
+        raise MissingDependencyError.named(package, purpose, extra)

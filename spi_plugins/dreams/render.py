@@ -1,4 +1,7 @@
-"""Draws a dream: the latent as colored cells, next to it the decoded observation, below them reward and cost."""
+"""Draws a dream: the latent as colored cells, next to it the decoded observation, below them reward and cost.
+
+Pillow writes the labels; without it, frames have none.
+"""
 
 import math
 from collections.abc import Iterable
@@ -6,9 +9,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+_LABEL = 16  # height of a label
 _SIDE = 160  # pixels of each square at the top
 _STRIP = 56  # height of each curve in pixels
 _BACKGROUND = 245
+_INK = (70, 70, 70)
 _REWARD = (40, 90, 190)
 _COST = (200, 60, 40)
 # Low, middle, high.
@@ -29,21 +34,36 @@ def draw_dream(
         frame: the decoded observation ``[height, width, channels]`` in 0 to 255, or ``None``.
         curves: reward and cost of the last steps, NaN before the episode's start, or ``None``.
     """
-    squares = [_square(_color(z, bounds))]
+    squares = [_labeled(_square(color_latent(z, bounds)), "latent")]
     if frame is not None:
         # The last of stacked gray frames is the newest.
         newest = frame if frame.shape[-1] == 3 else np.repeat(frame[..., -1:], 3, axis=-1)
-        squares.append(_square(np.clip(newest, 0, 255).astype(np.uint8)))
+        squares.append(_labeled(_square(np.clip(newest, 0, 255).astype(np.uint8)), "decoded"))
     top = np.concatenate(squares, axis=1)
     if curves is None:
         return top
     strips = [
-        _curve(values, top.shape[1], color) for values, color in zip(curves, (_REWARD, _COST), strict=True)
+        _labeled(
+            _curve(values, top.shape[1], color), name if np.isnan(values[-1]) else f"{name} {values[-1]:.2f}"
+        )
+        for name, values, color in zip(("reward", "cost"), curves, (_REWARD, _COST), strict=True)
     ]
     return np.concatenate([top, *strips])
 
 
-def _color(z: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.uint8]:
+def _labeled(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """A picture below a line of text."""
+    line = np.full((_LABEL, picture.shape[1], 3), _BACKGROUND, np.uint8)
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError:
+        return np.concatenate([line, picture])
+    canvas = Image.fromarray(line)
+    ImageDraw.Draw(canvas).text((5, 2), text, _INK, ImageFont.load_default(11))
+    return np.concatenate([np.asarray(canvas), picture])
+
+
+def color_latent(z: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.uint8]:
     """Color the latent's entries, row by row, on a nearly square grid."""
     flat = np.asarray(z, np.float64).ravel()
     low, high = bounds

@@ -153,7 +153,7 @@ def test_a_run_folder_imports_no_module_without_being_asked(train, tmp_path, mon
     monkeypatch.syspath_prepend(str(tmp_path))
     config = json.loads((RUN / "config.json").read_text())
     (RUN / "config.json").write_text(json.dumps({**config, "env": "strange_module:CartPole-v1"}))
-    for words in (("train", "--resume", RUN, "-n", 64), ("eval", RUN)):
+    for words in (("train", "--resume", RUN, "-n", 64), ("eval", RUN), ("video", RUN)):
         done = train(*words)
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert "--trust-imports" in done.err
@@ -166,6 +166,7 @@ def test_a_run_folder_runs_no_pickle_without_being_asked(train):
     for words in (
         ("train", "--resume", RUN, "-n", 64),
         ("eval", RUN),
+        ("video", RUN),
         ("eval", "alone.zip", "--algo", "sb3_ppo", "--env", "CartPole-v1"),
         ("dream", "fit", "world.zip", "--env", "CartPole-v1", "--policy", RUN),
     ):
