@@ -59,7 +59,9 @@ def find_algorithm(name: str) -> type[BaseAlgorithm]:
     return cls
 
 
-def load_model(algorithm: str, path: pathlib.Path, env: Any = None, *, trusted: bool) -> BaseAlgorithm:
+def load_model(
+    algorithm: str, path: pathlib.Path, env: Any = None, *, trusted: bool, device: str | None = None
+) -> BaseAlgorithm:
     """Load a model file.
 
     Args:
@@ -67,6 +69,7 @@ def load_model(algorithm: str, path: pathlib.Path, env: Any = None, *, trusted: 
         path: the file.
         env: to continue training in.
         trusted: whether the file may run code: Stable-Baselines3's own algorithms unpickle theirs.
+        device: where it runs; ``None`` for the default.
 
     Raises:
         UnknownPluginError: there is no such algorithm.
@@ -81,7 +84,7 @@ def load_model(algorithm: str, path: pathlib.Path, env: Any = None, *, trusted: 
         with warnings.catch_warnings():
             # SB3 seeds what it loads as in the first run; a pool that continues has another seed on purpose.
             warnings.filterwarnings("ignore", message="EnvPool fixes seeds", category=UserWarning)
-            return cls.load(path, env=env)
+            return cls.load(path, env=env, device=device or "auto")
     except (SPIError, KeyboardInterrupt):
         raise
     except BaseException as error:

@@ -52,7 +52,7 @@ def prepare(args: argparse.Namespace) -> Preparation:
 
 def _prepare_new(args: argparse.Namespace) -> Preparation:
     cls = find_algorithm(args.algo)
-    hyperparameters = args.values
+    hyperparameters = args.values | ({} if args.device is None else {"device": args.device})
     _check_hyperparameters(cls, hyperparameters)
     env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
     seed = args.seed or 0
@@ -78,7 +78,7 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
     trusted = args.trust_imports
     seed = (config.seed + load_model(config.algorithm, path, trusted=trusted).num_timesteps) % 2**31
     env = build_env(config.env, n_envs=config.n_envs, seed=seed, env_kwargs=config.env_kwargs)
-    model = load_model(config.algorithm, path, env, trusted=trusted)
+    model = load_model(config.algorithm, path, env, trusted=trusted, device=args.device)
     if folder.replay.is_file() and hasattr(model, "load_replay_buffer"):
         model.load_replay_buffer(folder.replay)
     missing = config.n_timesteps - model.num_timesteps
@@ -97,7 +97,7 @@ def _prepare_loose_file(args: argparse.Namespace, path: pathlib.Path) -> Prepara
     alone = load_model(args.algo, path, trusted=args.trust_imports)
     seed = alone.seed or 0
     env = build_env(args.env, n_envs=args.n_envs or alone.n_envs, seed=seed, env_kwargs=env_kwargs)
-    model = load_model(args.algo, path, env, trusted=args.trust_imports)
+    model = load_model(args.algo, path, env, trusted=args.trust_imports, device=args.device)
     config = RunConfig(
         algorithm=args.algo,
         policy=type(model.policy).__name__,
@@ -122,7 +122,9 @@ def _ready(
     """Apply the remaining options, and make the run's folder last of all unless it exists."""
     config = _with_run_options(config, args)
     callbacks = _build_callbacks(config)
-    if folder is None:
+    if folder is None and args.group is not None:
+        folder = args.group.start(config.seed)
+    elif folder is None:
         folder = new_run_folder(args.log_folder or DEFAULT_FOLDER, config.algorithm, config.env)
     return Preparation(model, config, folder, n_timesteps, args.resume is not None, callbacks)
 
@@ -138,8 +140,9 @@ def _with_run_options(config: RunConfig, args: argparse.Namespace) -> RunConfig:
         changes["save_freq"] = max(args.n_timesteps // CHECKPOINTS_PER_RUN, 1)
     if args.eval_episodes is not None:
         changes["eval_episodes"] = args.eval_episodes
-    if args.tensorboard_log is not None:
-        changes["tensorboard_log"] = args.tensorboard_log
+    for option in ("tensorboard_log", "track", "track_project", "save_replay_buffer"):
+        if getattr(args, option) is not None:
+            changes[option] = getattr(args, option)
     return dataclasses.replace(config, **changes)
 
 

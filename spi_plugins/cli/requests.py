@@ -18,12 +18,13 @@ _DESTINATION = {
     "--policy": "policy",
     "-p": "values",
     "--seed": "seed",
+    "--seeds": "seeds",
     "--n-envs": "n_envs",
     "--env-kwargs": "env_kwargs",
     "-f": "log_folder",
 }
 # Options whose values are in the model file.
-_SET_BY_MODEL = ("--policy", "-p", "--seed")
+_SET_BY_MODEL = ("--policy", "-p", "--seed", "--seeds")
 
 
 def check_train(args: argparse.Namespace) -> None:

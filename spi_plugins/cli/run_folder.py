@@ -35,6 +35,9 @@ class RunConfig:
     save_freq: int = 0  # environment steps between checkpoints; 0 for none
     eval_episodes: int = 10  # episodes of the evaluation at the end; 0 for none
     tensorboard_log: str | None = None  # TensorBoard's folder, or ``None``
+    track: str | None = None  # the service that gets the log, or ``None``
+    track_project: str = "spi-plugins"  # where it files the run
+    save_replay_buffer: bool = True  # whether the replay buffer is stored with the model
     resumed_from: str | None = None  # the model file that the run started from, if any
     version: str = __version__  # the version of spi-plugins that wrote the run
 
@@ -47,7 +50,7 @@ class RunConfig:
             )
             if (
                 not isinstance(value, kinds)
-                or isinstance(value, bool)
+                or (isinstance(value, bool) and bool not in kinds)
                 or (isinstance(value, int) and value < 0)
             ):
                 raise ValueError(f"{name} cannot be {value!r}")
@@ -79,6 +82,7 @@ class RunFolder:
         evaluation: the evaluation at the end.
         config: the run's ``RunConfig``.
         fault: the traceback of the error that ended the run, if one did.
+        profile: where the time went, if that was asked for.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -91,6 +95,7 @@ class RunFolder:
         self.evaluation = path / "evaluation.json"
         self.config = path / "config.json"
         self.fault = path / "error.txt"
+        self.profile = path / "profile" / "perfetto_trace.json.gz"
 
     def write_config(self, config: RunConfig) -> None:
         """Write ``config.json``."""
@@ -160,6 +165,8 @@ def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:
     """
     if path.is_dir():
         run = RunFolder(path)
+        if (path / "seeds.json").is_file():
+            raise CommandError(f"{path} holds runs with several seeds; name one, such as {path / 'seed_0'}.")
         if not run.config.is_file():
             raise CommandError(f"{path} is not a run: it has no config.json.")
         return _newest_model(run), run

@@ -8,7 +8,20 @@ from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.config_file import Filler, read_file
 from spi_plugins.cli.dispatch import Parser
 from spi_plugins.cli.requests import check_train
+from spi_plugins.cli.seeds_folder import read_seeds
 from spi_plugins.cli.train_options import environment, evaluation, hyperparameters, run, tracking
+
+# What may differ between the parts of a run.
+_OF_EACH_PART = (
+    "resume",
+    "trust_imports",
+    "progress",
+    "verbose",
+    "device",
+    "track",
+    "track_project",
+    "profile",
+)
 
 
 def configure(parser: Parser) -> Callable[[argparse.Namespace], int]:
@@ -35,15 +48,34 @@ def _add_options(parser: Parser, algorithm: str | None = None) -> None:
 
 def train(parser: Parser, args: argparse.Namespace) -> int:
     """Train, and return the exit code; mistakes are found before JAX and torch are imported."""
+    stored = read_seeds(args.resume)
+    if stored is not None:
+        _refuse_changes(parser, args)
+        args.config = stored.first().path
     complete(parser, args)
     for group in (environment, run, tracking):
         group.check(args)
-    check_train(args)
+    if stored is None:
+        check_train(args)
     from spi_plugins.algorithms.compile_notice import announcing_compilation
-    from spi_plugins.cli import training
 
     with announcing_compilation():
-        return training.train(args)
+        if args.seeds is None and stored is None:
+            from spi_plugins.cli import training
+
+            return training.train(args)
+        from spi_plugins.cli.seeds import train_seeds
+
+        return train_seeds(args, stored)
+
+
+def _refuse_changes(parser: Parser, args: argparse.Namespace) -> None:
+    """Runs with several seeds go on as they are."""
+    for option, action in parser.options.items():
+        if action.dest in _OF_EACH_PART or not hasattr(args, action.dest):
+            continue
+        if args.flags or getattr(args, action.dest) != action.default:
+            raise CommandError(f"{option} cannot be changed with --resume: {args.resume} has several seeds.")
 
 
 def complete(parser: Parser, args: argparse.Namespace) -> None:

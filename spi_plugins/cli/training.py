@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import dataclasses
 import pathlib
 import shlex
 import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
@@ -21,11 +22,13 @@ from spi_plugins.cli.arguments import RunError, to_json
 from spi_plugins.cli.curve import draw_curve
 from spi_plugins.cli.dispatch import INTERRUPTED
 from spi_plugins.cli.env_names import find_source
-from spi_plugins.cli.evaluation import evaluate
+from spi_plugins.cli.evaluation import Evaluation, evaluate
 from spi_plugins.cli.interrupt import StopBetweenRollouts, TrainingInterrupted
 from spi_plugins.cli.preparation import Preparation, prepare
+from spi_plugins.cli.profiling import Profile
 from spi_plugins.cli.progress_file import ProgressFile
 from spi_plugins.cli.run_folder import SEED_OFFSET, EvaluationTask, RunConfig, RunFolder
+from spi_plugins.cli.trackers import TrackedRun, Tracker
 from spi_plugins.errors import MissingDependencyError
 from spi_plugins.plugins.registry import describe
 
@@ -76,6 +79,8 @@ def train(args: argparse.Namespace) -> int:
         folder.append_command(args.words)
         folder.write_system_info()
         model.set_logger(_logger(run, verbose=args.verbose))
+    with faults.collect(f"Starting {config.track}"):
+        tracker = _tracker(run)
     faults.raise_if_any()
     copies = f"{config.n_envs} environment{'s' if config.n_envs > 1 else ''}"
     _say(f"Training {config.algorithm} on {config.env}: {run.n_timesteps:,} steps in {copies}.")
@@ -83,23 +88,28 @@ def train(args: argparse.Namespace) -> int:
 
     start, before, interrupted = time.monotonic(), model.num_timesteps, False
     with faults.collect("Training"):
-        interrupted = _learn(run, show_progress=args.progress)
+        interrupted = _learn(run, show_progress=args.progress, profile=args.profile)
     stopped = interrupted or bool(faults.sentences)
     seconds, steps = time.monotonic() - start, model.num_timesteps - before
     _save(run, faults)
     _say(f"{'Stopped after' if stopped else 'Trained'} {steps:,} steps in {seconds:.1f} s.")
     if not stopped and config.eval_episodes and not faults.sentences:
         with faults.collect("The evaluation"):
-            _evaluate(folder, config)
-    _report(run)
+            result = evaluate_run(folder, config)
+            if tracker is not None:
+                tracker.conclude(result._asdict(), model.num_timesteps)
+    with faults.collect("Closing the log"):
+        model.logger.close()
+    _report(run, go_on=args.group is None)
     faults.raise_if_any()
     return INTERRUPTED if interrupted else 0
 
 
-def _learn(run: Preparation, *, show_progress: bool) -> bool:
+def _learn(run: Preparation, *, show_progress: bool, profile: bool) -> bool:
     """Train; return whether Ctrl-C ended it."""
     stopper = StopBetweenRollouts()
-    callbacks: BaseCallback = CallbackList([stopper, *_callbacks(run)])
+    profiles = [Profile(run.folder.profile)] if profile else []
+    callbacks: BaseCallback = CallbackList([stopper, *_callbacks(run), *profiles])
     with stopper.listen(), added_progress_bar(callbacks, shown=show_progress) as callbacks:
         try:
             run.model.learn(
@@ -119,17 +129,13 @@ def _save(run: Preparation, faults: _Faults) -> None:
             folder.write_config(run.config)
     with faults.collect("Saving the model"):
         model.save(folder.model)
-    with faults.collect("Saving the replay buffer"):
-        save_replay(model, folder)
-    closers: list[Callable[[], None]] = [model.logger.close]
+    if run.config.save_replay_buffer:
+        with faults.collect("Saving the replay buffer"):
+            save_replay(model, folder)
     if model.env is not None:
-        closers.append(model.env.close)
-    for close in closers:
-        if faults.sentences:  # a dead worker cannot be closed either, which is not news
-            with contextlib.suppress(Exception):
-                close()
-        else:
-            close()
+        # A dead worker cannot be closed either, which is not news.
+        with contextlib.suppress(*([Exception] if faults.sentences else [])):
+            model.env.close()
 
 
 def save_replay(model: BaseAlgorithm, folder: RunFolder) -> None:
@@ -158,7 +164,8 @@ def _callbacks(run: Preparation) -> list[BaseCallback]:
         # SB3 counts calls, one for each step of all copies together.
         every = max(config.save_freq // config.n_envs, 1)
         callbacks.append(CheckpointCallback(every, str(run.folder.checkpoints), name_prefix=config.algorithm))
-        callbacks.append(_ReplayCheckpoint(every, run.folder))
+        if config.save_replay_buffer:
+            callbacks.append(_ReplayCheckpoint(every, run.folder))
     callbacks += run.callbacks
     return callbacks
 
@@ -174,7 +181,19 @@ def _logger(run: Preparation, *, verbose: int) -> Logger:
     return Logger(str(folder.path), writers)
 
 
-def _evaluate(folder: RunFolder, config: RunConfig) -> None:
+def _tracker(run: Preparation) -> Tracker | None:
+    """Add the service that the run's log also goes to, if there is one."""
+    folder, config = run.folder, run.config
+    if config.track is None:
+        return None
+    group = f"{config.algorithm} {config.env}"
+    tracked = TrackedRun(config.track_project, group, dataclasses.asdict(config), folder.path)
+    tracker = Tracker(config.track, tracked)
+    run.model.logger.output_formats.append(tracker)
+    return tracker
+
+
+def evaluate_run(folder: RunFolder, config: RunConfig) -> Evaluation:
     """Evaluate the saved file rather than the model in memory, because the file is what will be used."""
     seed = config.seed + SEED_OFFSET
     task = EvaluationTask(config.env, config.env_kwargs, config.eval_episodes, deterministic=None, seed=seed)
@@ -182,10 +201,11 @@ def _evaluate(folder: RunFolder, config: RunConfig) -> None:
     result = evaluate(config.algorithm, folder.model, task, trusted=True)
     write_atomically(folder.evaluation, f"{to_json(result._asdict())}\n".encode())
     _say(f"{result}.")
+    return result
 
 
-def _report(run: Preparation) -> None:
-    """Print where the results are, and the exact commands that evaluate and continue the run."""
+def _report(run: Preparation, *, go_on: bool) -> None:
+    """Print where the results are, and with ``go_on`` the exact commands that evaluate and continue the run."""
     folder, config = run.folder, run.config
     try:
         drawn = draw_curve(folder.progress, folder.curve, f"{config.algorithm} on {config.env}")
@@ -197,14 +217,18 @@ def _report(run: Preparation) -> None:
     _say(f"  model           {folder.model if folder.model.is_file() else 'none: it could not be saved'}")
     _say(f"  learning curve  {curve}")
     _say(f"  log             {folder.progress}")
+    if folder.profile.is_file():
+        _say(f"  profile         {folder.profile}, for https://ui.perfetto.dev")
+    if not go_on:
+        return
     missing = config.n_timesteps - run.model.num_timesteps
     more = missing if missing > 0 else run.n_timesteps
     # The next command does not know that this run is the user's own.
     imports = find_source(config.env) == "gymnasium" and ":" in config.env
     trust = ["--trust-imports"] if imports or not isinstance(run.model, StoredAlgorithm) else []
-    go_on = [program(), "train", "--resume", str(folder.path), "-n", str(more), *trust]
+    resume = [program(), "train", "--resume", str(folder.path), "-n", str(more), *trust]
     _say(f"Evaluate: {shlex.join([program(), 'eval', str(folder.path), *trust])}")
-    _say(f"Go on:    {shlex.join(go_on)}")
+    _say(f"Go on:    {shlex.join(resume)}")
 
 
 def program() -> str:

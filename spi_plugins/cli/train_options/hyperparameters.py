@@ -58,7 +58,7 @@ def read(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         CommandError: both name one.
     """
-    values = parse_pairs("-p", args.hyperparameters) | ({"device": args.device} if args.device else {})
+    values = parse_pairs("-p", args.hyperparameters)
     for name, value in args.flags.items():
         if name in values:
             raise CommandError(

@@ -18,6 +18,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="environment steps; with --resume, how many more (default: the remaining ones)",
     )
     group.add_argument("--seed", type=seed, metavar="S", help="seed of everything (default: 0)")
+    group.add_argument(
+        "--seeds",
+        type=positive,
+        metavar="K",
+        help="train K runs in one folder, with seeds from --seed on, one after the other",
+    )
     group.add_argument("-f", "--log-folder", type=pathlib.Path, metavar="DIR", help="(default: runs)")
     group.add_argument(
         "--save-freq",
@@ -39,6 +45,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="RUN_OR_ZIP",
         help="continue a run, or a saved model",
     )
+    group.add_argument(
+        "--save-replay-buffer",
+        action=argparse.BooleanOptionalAction,
+        help="store the replay buffer with the model, so that a resumed run has it (default: yes)",
+    )
+    parser.set_defaults(group=None)
     for option, names in {"config": ("-conf", "--conf-file"), "resume": ("--trained-agent",)}.items():
         group.add_argument(*names, dest=option, type=pathlib.Path, help=argparse.SUPPRESS)  # rl_zoo3's
     group.add_argument(

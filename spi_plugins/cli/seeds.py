@@ -1,0 +1,140 @@
+"""``spi train --seeds N``: the same run with several seeds, one after the other, in one folder."""
+
+import argparse
+import contextlib
+import copy
+import json
+import pathlib
+import sys
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from spi_plugins.cli.arguments import CommandError
+from spi_plugins.cli.dispatch import INTERRUPTED
+from spi_plugins.cli.progress_rows import read_progress
+from spi_plugins.cli.requests import DEFAULT_FOLDER
+from spi_plugins.cli.run_folder import RunFolder, new_run_folder
+from spi_plugins.cli.seeds_folder import SeedsFolder
+from spi_plugins.cli.training import evaluate_run, program, train
+from spi_plugins.plugins.registry import describe
+from spi_plugins.statistics import estimate, mean
+
+_RETURN = "rollout/ep_rew_mean"
+
+
+def train_seeds(args: argparse.Namespace, stored: SeedsFolder | None) -> int:
+    """Train the runs that have not finished, and print what all came to.
+
+    Args:
+        args: as for one run.
+        stored: runs to go on with; ``None`` for new ones.
+
+    Returns:
+        0, or 130 if Ctrl-C ended one of them.
+    """
+    group = stored or _new(args)
+    try:
+        for number, seed in enumerate(group.seeds, 1):
+            done = group.finished.get(seed)
+            state = f"finished with {_words(done)}" if done else f"{number} of {len(group.seeds)}"
+            _say(f"Seed {seed}: {state}.")
+            if done is None and _train_one(args, group, seed) == INTERRUPTED:
+                _say_how_to_go_on(group)
+                return INTERRUPTED
+    except BaseException:
+        _abandon_or_keep(group)
+        raise
+    _summarize(group)
+    return 0
+
+
+def _new(args: argparse.Namespace) -> SeedsFolder:
+    first = args.seed or 0
+    folder = new_run_folder(args.log_folder or DEFAULT_FOLDER, args.algo, args.env)
+    return SeedsFolder(folder.path, tuple(range(first, first + args.seeds)))
+
+
+def _train_one(args: argparse.Namespace, group: SeedsFolder, seed: int) -> int:
+    """Start or continue one run, and write down what it came to."""
+    folder, own = group.run(seed), copy.copy(args)
+    own.seed, own.group, own.resume = seed, group, None
+    code = 0
+    if not (folder.model.is_file() or any(folder.checkpoints.glob("*.zip"))):
+        code = train(own)
+    elif _steps_taken(folder) < folder.read_config().n_timesteps:
+        own.resume, own.n_timesteps = folder.path, None
+        code = train(own)
+    elif folder.read_config().eval_episodes:  # it was stopped in its evaluation
+        evaluate_run(folder, folder.read_config())
+    if code == 0:
+        group.finished[seed] = _result(folder)
+        group.write()
+    return code
+
+
+def _steps_taken(folder: RunFolder) -> int:
+    """Steps of the final model, which all algorithms of SB3's kind write into its description."""
+    if not folder.model.is_file():
+        return 0
+    try:
+        with zipfile.ZipFile(folder.model) as archive:
+            return int(json.loads(archive.read("data"))["num_timesteps"])
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+        raise CommandError(f"{folder.model} cannot be read: {describe(error)}") from error
+
+
+def _result(folder: RunFolder) -> dict[str, float]:
+    """Means over the episodes of the evaluation, or of the last ones in training if there was none."""
+    if folder.evaluation.is_file():
+        stored: Mapping[str, object] = json.loads(folder.evaluation.read_text("utf-8"))
+        kept = ("mean_return", "mean_cost")
+        return {key: float(value) for key in kept if isinstance(value := stored.get(key), int | float)}
+    returns = [float(row[_RETURN]) for row in read_progress(folder.progress) if _RETURN in row]
+    return {"mean_return": returns[-1]} if returns else {}
+
+
+def _summarize(group: SeedsFolder) -> None:
+    found = {}
+    for name in ("mean_return", "mean_cost"):
+        values = [result[name] for result in group.finished.values() if name in result]
+        if values:
+            found[name] = [float(each) for each in estimate(mean, [np.array(values)])]
+    group.write(
+        summary={name: dict(zip(("mean", "low", "high"), each, strict=True)) for name, each in found.items()}
+    )
+    words = ", ".join(
+        f"{name.removeprefix('mean_')} {value:.2f} [{low:.2f}, {high:.2f}]"
+        for name, (value, low, high) in found.items()
+    )
+    if words:
+        _say(f"{len(group.finished)} seeds: {words}, mean with its 95% bootstrap interval.")
+    _say(f"The runs are in {group.path}")
+
+
+def _words(result: Mapping[str, float]) -> str:
+    return (
+        ", ".join(f"{name.removeprefix('mean_')} {value:.2f}" for name, value in result.items())
+        or "no episode"
+    )
+
+
+def _say_how_to_go_on(group: SeedsFolder) -> None:
+    _say(f"Go on with all seeds: {program()} train --resume {group.path}")
+
+
+def _abandon_or_keep(group: SeedsFolder) -> None:
+    """Say how to go on with runs, or remove the folder that has none: a mistake leaves nothing behind."""
+    if any(group.run(seed).path.exists() for seed in group.seeds):
+        _say_how_to_go_on(group)
+        return
+    for folder in (group.path, group.path.parent, group.path.parent.parent):
+        with contextlib.suppress(OSError):  # it has other runs
+            (folder / "seeds.json").unlink(missing_ok=True)
+            pathlib.Path(folder).rmdir()
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
