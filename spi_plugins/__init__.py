@@ -135,20 +135,28 @@ def get_callback(name: str) -> "Callable[..., Any]":
     return _plugins.resolve("callbacks", name)
 
 
-def make(name: str, policy: Any, env: Any, **kwargs: Any) -> "BaseAlgorithm":
-    """Build a registered algorithm: ``make("deep_spi", "MlpPolicy", env)``.
+def make(
+    name: str, policy: Any = None, env: Any = None, *, preset: bool = False, **kwargs: Any
+) -> "BaseAlgorithm":
+    """Build a registered algorithm: ``make("deep_spi", "MlpPolicy", env)`` or ``make("ppo", env=id, preset=True)``.
 
     Args:
         name: the algorithm's registered name.
         policy: what the algorithm's constructor takes, usually ``"MlpPolicy"`` or ``"CnnPolicy"``.
         env: an environment that the algorithm accepts, or a Gymnasium id.
+        preset: take settings, copies and normalization that are tuned for the id ``env`` (docs/presets.md), except
+            for those given here; ``learn()`` without a number then takes the steps of the preset.
         **kwargs: hyperparameters.
 
     Raises:
-        UnknownPluginError: no algorithm has that name.
+        UnknownPluginError: no algorithm has that name, or there is no preset for the environment.
         PluginLoadError: it cannot be imported.
     """
-    return get_algorithm(name)(policy, env, **kwargs)
+    cls = get_algorithm(name)
+    if not preset:
+        return cls(policy, env, **kwargs)
+    tuned = importlib.import_module("spi_plugins.algorithms.tuned")
+    return tuned.make_tuned(cls, name, policy, env, kwargs)  # type: ignore[no-any-return]
 
 
 get_wrapper = _plugins.resolve_wrapper

@@ -1,12 +1,12 @@
 """What several commands share: ``key=value`` pairs with Python values, numbers, JSON, and errors."""
 
-import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from spi_plugins.errors import SPIError
+from spi_plugins.literals import read_value
 
 
 class CommandError(SPIError):
@@ -45,32 +45,6 @@ def parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
             raise CommandError(f"{option} has {key!r} twice.")
         values[key] = read_value(text)
     return values
-
-
-def read_value(text: str) -> Any:
-    """A Python literal, also with ``dict(a=1)``, and with ``nn.ReLU`` for its last name; or else the text itself."""
-    try:
-        tree = _Literals().visit(ast.parse(text.strip(), mode="eval"))
-        return ast.literal_eval(tree)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-
-
-class _Literals(ast.NodeTransformer):
-    """Turns what rl_zoo3 evaluates in its ``policy_kwargs`` into literals; nothing is run."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        """``dict(a=1)`` becomes ``{"a": 1}``."""
-        names = [keyword.arg for keyword in node.keywords]
-        if not (isinstance(node.func, ast.Name) and node.func.id == "dict") or node.args or None in names:
-            return node
-        keys: list[ast.expr | None] = [ast.Constant(name) for name in names]
-        return ast.Dict(keys, [self.visit(keyword.value) for keyword in node.keywords])
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """``nn.ReLU`` becomes ``"ReLU"``, which our algorithms know."""
-        modules = ast.unparse(node.value)
-        return ast.Constant(node.attr) if modules in ("nn", "th.nn", "torch.nn") else node
 
 
 def positive(text: str) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 import yaml
 
 from spi_plugins import plugins
-from spi_plugins.cli.arguments import CommandError, read_value
+from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.declarations import read_declarations
 from spi_plugins.cli.dispatch import Parser
 from spi_plugins.cli.train_options import hyperparameters
 from spi_plugins.errors import SPIError
+from spi_plugins.literals import read_value
 from spi_plugins.plugins.registry import describe
 
 # Keys that are called otherwise on the command line.

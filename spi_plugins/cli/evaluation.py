@@ -11,9 +11,10 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_algorithm, plugins
+from spi_plugins.algorithms.named_envs import default_policy
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, RunError
-from spi_plugins.cli.environments import build_env, default_policy
+from spi_plugins.cli.environments import build_env
 from spi_plugins.cli.run_folder import EvaluationTask
 from spi_plugins.errors import SPIError
 from spi_plugins.plugins.registry import describe

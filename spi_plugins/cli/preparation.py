@@ -13,9 +13,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_callback, plugins
+from spi_plugins.algorithms.named_envs import default_policy
 from spi_plugins.cli.arguments import CommandError, parse_pairs
 from spi_plugins.cli.declarations import parameters
-from spi_plugins.cli.environments import build_env, default_policy
+from spi_plugins.cli.environments import build_env
 from spi_plugins.cli.evaluation import find_algorithm, load_model
 from spi_plugins.cli.requests import DEFAULT_FOLDER
 from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder

@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 from spi_plugins import plugins
 from spi_plugins.checks import bounds
-from spi_plugins.cli.arguments import Arguments, CommandError, add_pairs, parse_pairs, read_value
+from spi_plugins.cli.arguments import Arguments, CommandError, add_pairs, parse_pairs
 from spi_plugins.cli.declarations import read_all, read_declarations, read_groups
 from spi_plugins.hyperparameters import Hyperparameter
+from spi_plugins.literals import read_value
 
 POLICIES = ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")
 # Arguments that have an option: "-p seed=1" would contradict "--seed".

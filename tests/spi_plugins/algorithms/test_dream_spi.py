@@ -21,6 +21,13 @@ TINY = {
     "policy_kwargs": {"net_arch": [8], "latent_arch": [6]},
     "transition_density": "deterministic",
     "imagination_horizon": 2,
+    # DeepSPI's settings, with which some tests compare; DreamSPI has others for vectors.
+    "lipschitz": True,
+    "reward_loss_coef": 0.01,
+    "transition_loss_coef": 5e-4,
+    "world_model_kwargs": {},
+    "clip_range": 0.1,
+    "ent_coef": 0.01,
 }
 REPLAY = {"replay_size": 20}
 RATES = ("encoder_learning_rate", "world_model_learning_rate", "actor_learning_rate", "critic_learning_rate")
