@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins.algorithms.named_envs import default_policy
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, RunError
 from spi_plugins.cli.env_names import find_source
-from spi_plugins.cli.environments import build_env, default_policy
+from spi_plugins.cli.environments import build_env
 from spi_plugins.cli.evaluation import load_model
 from spi_plugins.cli.run_folder import EvaluationTask
 from spi_plugins.dreams.alongside import DreamAlongside, Dreamt
@@ -110,7 +111,7 @@ def record(
 
 def visible_env(task: EvaluationTask) -> VecEnv:
     """One copy of the environment, which renders frames if it can."""
-    kwargs = {"n_envs": 1, "seed": task.seed}
+    kwargs: dict[str, Any] = {"n_envs": 1, "seed": task.seed}
     if find_source(task.env) != "family":
         try:
             return build_env(task.env, env_kwargs={"render_mode": "rgb_array", **task.env_kwargs}, **kwargs)
