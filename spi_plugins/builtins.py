@@ -73,6 +73,7 @@ _COMMANDS = (
     ("eval", "evaluate:configure", "Evaluate a saved model"),
     ("video", "video:configure", "Record a policy, and the dream of its world model next to it"),
     ("dream", "dream:configure", "Fit, register and check dreams"),
+    ("zoo", "zoo:configure", "Run rl_zoo3's train, enjoy and so on with these algorithms"),
     ("new-plugin", "new_plugin:configure", "Write a plugin package with a working planner"),
     ("list", "listing:configure_list", "List algorithms, environments, planners and so on"),
     ("plugins", "listing:configure_plugins", "Show the installed plugins and their status"),

@@ -154,6 +154,6 @@ def _refuse(args: argparse.Namespace, *options: str) -> None:
 
 
 def require_package(package: str, purpose: str, extra: str = "cli") -> None:
-    """Refuse an option whose package is missing, with the command that installs it."""
+    """Refuse what needs a missing package, with the command that installs it."""
     if importlib.util.find_spec(package) is None:
         raise MissingDependencyError.named(package, purpose, extra)
