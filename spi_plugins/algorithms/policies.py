@@ -64,6 +64,7 @@ class Policy:
         if unknown:
             raise ValueError(f"policy_kwargs has unknown keys {unknown}; allowed are {', '.join(_ALLOWED)}.")
         cls.check_observations(spec)
+        policy_kwargs = read.own_extractor(cls.encoder, policy_kwargs)
         given = {key: value for key, value in policy_kwargs.items() if key not in _APART}
         arch = given.pop("net_arch", None)
         if arch is None:

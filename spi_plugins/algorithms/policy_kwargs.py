@@ -69,6 +69,30 @@ def optimizer(policy_kwargs: Mapping[str, Any]) -> OptimizerConfig:
     return configured(OptimizerConfig, settings, "optimizer_kwargs", kind=kind)
 
 
+def own_extractor(encoder: str, policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """``policy_kwargs`` with SB3's arguments of the policies' own extractors under our names.
+
+    Without a class, ``features_extractor_kwargs`` may have ``cnn_output_dim`` (``MultiInputPolicy``) or
+    ``features_dim`` (``CnnPolicy``), the width of the first dense layer after the convolutions.
+
+    Raises:
+        ValueError: they have anything else.
+    """
+    given = policy_kwargs.get("features_extractor_kwargs")
+    if policy_kwargs.get("features_extractor_class") is not None or not given:
+        return dict(policy_kwargs)
+    key = {"cnn": "features_dim", "multi_input": "cnn_output_dim"}.get(encoder)
+    arch = policy_kwargs.get("net_arch") or ()
+    if not isinstance(given, Mapping) or set(given) != {key} or isinstance(arch, Mapping):
+        raise ValueError(
+            f"features_extractor_kwargs={given!r} need a features_extractor_class. Without one, allowed are "
+            "cnn_output_dim with MultiInputPolicy, and features_dim with CnnPolicy unless net_arch is a dict."
+        )
+    check_integer(f"features_extractor_kwargs has a {key} that", given[key], low=1)
+    own = {"net_arch": [given[key], *arch]} if key == "features_dim" else {"image_features": given[key]}
+    return {**policy_kwargs, **own}
+
+
 def features_extractor(
     space: spaces.Space[Any], policy_kwargs: Mapping[str, Any]
 ) -> Callable[[nnx.Rngs], nnx.Module] | None:
@@ -79,17 +103,12 @@ def features_extractor(
         policy_kwargs: with the class, and further arguments for it.
 
     Raises:
-        ValueError: it is not such a class, or there are arguments without a class.
+        ValueError: it is not such a class.
     """
     cls, given = (policy_kwargs.get(name) for name in EXTRACTOR_KEYS)
     if not isinstance(given, Mapping | None):
         raise ValueError(f"features_extractor_kwargs must be a dict, got {given!r}.")
     if cls is None:
-        if given:
-            raise ValueError(
-                "features_extractor_kwargs need a features_extractor_class; the policies' own extractors are set by "
-                "conv_layers, image_features and net_arch."
-            )
         return None
     if not (isinstance(cls, type) and issubclass(cls, nnx.Module)):
         hint = (

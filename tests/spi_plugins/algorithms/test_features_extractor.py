@@ -11,7 +11,7 @@ from tiny_models import CARTPOLE, N_ENVS, SMALL
 from toy_envs import CHANNELS_LAST, MIXED, VECTOR, ToyEnv
 
 from spi_plugins import PPO, DeepSPI
-from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy
+from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from spi_plugins.algorithms.policy_kwargs import features_extractor
 from spi_plugins.networks.encoders import CustomExtractor, preprocess
 from spi_plugins.spaces import observation_spec
@@ -150,8 +150,21 @@ def test_others_are_refused(what):
         extractor_of(VECTOR, cls)
 
 
-def test_arguments_need_a_class():
-    with pytest.raises(ValueError, match="features_extractor_kwargs need a features_extractor_class"):
-        features_extractor(VECTOR, {"features_extractor_kwargs": {"features_dim": 4}})
+def test_arguments_of_other_extractors_need_a_class():
+    with pytest.raises(ValueError, match=r"features_extractor_kwargs=.* need a features_extractor_class"):
+        MlpPolicy.config(observation_spec(VECTOR), {"features_extractor_kwargs": {"features_dim": 4}})
     assert features_extractor(VECTOR, {}) is None
     assert MlpPolicy.config(observation_spec(VECTOR), KWARGS).features_extractor is None
+
+
+def test_arguments_of_the_policies_own_extractors_are_sb3s():
+    images = observation_spec(CHANNELS_LAST)
+    for arch, expected in ((None, (4,)), ([8], (4, 8))):
+        kwargs = {"features_extractor_kwargs": {"features_dim": 4}, "net_arch": arch}
+        assert CnnPolicy.config(images, kwargs).pi == expected
+    kwargs = {"features_extractor_kwargs": {"cnn_output_dim": 4}}
+    assert MultiInputPolicy.config(observation_spec(MIXED), kwargs).image_features == 4
+    with pytest.raises(ValueError, match="unless net_arch is a dict"):
+        CnnPolicy.config(images, {"features_extractor_kwargs": {"features_dim": 4}, "net_arch": {"pi": [8]}})
+    with pytest.raises(ValueError, match="cnn_output_dim that must be an integer of at least 1, got 0"):
+        MultiInputPolicy.config(observation_spec(MIXED), {"features_extractor_kwargs": {"cnn_output_dim": 0}})
