@@ -8,10 +8,17 @@ import numpy as np
 from spi_plugins.errors import NotFiniteError
 
 
+def _plain(bound: float) -> str:
+    """A bound as people write it: 1048576, not 1.04858e+06."""
+    if isinstance(bound, int) or (bound.is_integer() and abs(bound) < 1e16):
+        return str(int(bound))
+    return repr(float(bound))
+
+
 def check_integer(name: str, value: Any, *, low: float, high: float = math.inf) -> None:
     """Refuse anything but an integer between the bounds."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        bounds = f"at least {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
+        bounds = f"at least {_plain(low)}" + (f" and at most {_plain(high)}" if math.isfinite(high) else "")
         raise ValueError(f"{name} must be an integer of {bounds}, got {value!r}.")
 
 
@@ -44,8 +51,8 @@ def check_number(
 
 def bounds(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> str:
     """The bounds of a number in words; empty if it has none."""
-    least = [f"{'above' if open_low else 'at least'} {low:g}"] if math.isfinite(low) else []
-    most = [f"{'below' if open_high else 'at most'} {high:g}"] if math.isfinite(high) else []
+    least = [f"{'above' if open_low else 'at least'} {_plain(low)}"] if math.isfinite(low) else []
+    most = [f"{'below' if open_high else 'at most'} {_plain(high)}"] if math.isfinite(high) else []
     return " and ".join(least + most)
 
 

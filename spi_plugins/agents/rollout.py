@@ -64,13 +64,13 @@ def init_storage(agent: OnPolicyAgent, params: Params, obs: Observation, n_steps
 
 def act_into(
     agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation
-) -> tuple[Storage, tuple[Array, Array, Array]]:
-    """Store the observations and decide; also return the environments' actions, the values and the log-probabilities.
+) -> tuple[Storage, tuple[Array, Array, Array, Array]]:
+    """Store the observations and decide; also return samples, actions of the environments, values, log-probabilities.
 
     Jit with ``storage`` donated: its rows are then written in place.
     """
     storage, act = decide_into(agent, params, _with_obs(storage, obs, storage.t), obs)
-    return storage, (act.env_action, act.value, act.log_prob)
+    return storage, (act.action, act.env_action, act.value, act.log_prob)
 
 
 def _with_obs(storage: Storage, obs: Observation, row: Array | int) -> Storage:

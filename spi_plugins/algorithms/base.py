@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import jax
@@ -21,6 +21,7 @@ from spi_plugins.algorithms.copies import reduce_model
 from spi_plugins.algorithms.devices import resolve_device
 from spi_plugins.algorithms.environments import is_template, prepare_env, require_open
 from spi_plugins.algorithms.interrupts import Exchange, deferring_handlers
+from spi_plugins.algorithms.normalization import KeptStatistics
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.algorithms.progress import record_progress
 from spi_plugins.algorithms.progress_bar import added_progress_bar
@@ -291,6 +292,7 @@ class JaxAlgorithm(StoredAlgorithm):
             total_timesteps = self.default_total_timesteps
         total_timesteps = as_integer("total_timesteps", total_timesteps, low=0)
         require_open(self.env)
+        statistics = KeptStatistics(self._vec_normalize_env)
         name = tb_log_name or type(self).__name__
         shown = progress_bar or self.verbose >= 1
         with (
@@ -301,27 +303,34 @@ class JaxAlgorithm(StoredAlgorithm):
                 total_timesteps, callbacks = self._setup_learn(
                     total_timesteps, given, reset_num_timesteps, name
                 )
-            self._train_until(total_timesteps, callbacks, log_interval)
+            try:
+                self._train_until(total_timesteps, callbacks, log_interval, statistics.keep)
+            except NotFiniteError as error:
+                self._last_obs = None  # not a place to go on from: the next ``learn`` begins new episodes
+                raise statistics.put_back(error) from error.__cause__
         return self
 
-    def _train_until(self, total_timesteps: int, callbacks: BaseCallback, log_interval: int | None) -> None:
+    def _train_until(
+        self,
+        total_timesteps: int,
+        callbacks: BaseCallback,
+        log_interval: int | None,
+        before_iteration: Callable[[], None],
+    ) -> None:
         # Under its name, which is SB3's, callbacks read ``total_timesteps`` as the count at which training ends.
         with deferring_handlers() as look_again:
             if self._collector is None:
                 self._collector = self._make_collector()
-            try:
-                self._start(self._collector)
-                callbacks.on_training_start(locals(), globals())
-                iteration = 0
-                while self.num_timesteps < total_timesteps:
-                    look_again()
-                    iteration += 1
-                    due = log_interval is not None and iteration % log_interval == 0
-                    if not self._iterate(callbacks, total_timesteps, iteration, due):
-                        break
-            except NotFiniteError:
-                self._last_obs = None  # not a place to go on from: the next ``learn`` begins new episodes
-                raise
+            self._start(self._collector)
+            callbacks.on_training_start(locals(), globals())
+            iteration = 0
+            while self.num_timesteps < total_timesteps:
+                look_again()
+                before_iteration()
+                iteration += 1
+                due = log_interval is not None and iteration % log_interval == 0
+                if not self._iterate(callbacks, total_timesteps, iteration, due):
+                    break
             callbacks.on_training_end()
 
     def _start(self, collector: Any) -> None:

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import buffers, host_buffers
-from spi_plugins.actions import from_action, stored_action, stored_size
+from spi_plugins.actions import from_action, scale_action, stored_action, stored_size
 from spi_plugins.algorithms.devices import check_memory
 from spi_plugins.algorithms.stepping import advance, check_observations, check_step
 from spi_plugins.algorithms.vec_envs.vector_infos import require_cost
@@ -91,7 +92,7 @@ def gather(
     state, starts = None, everywhere.copy()
     for done in range(n_envs, n_steps + n_envs, n_envs):
         if policy is None:
-            action = np.stack([space.sample() for _ in range(n_envs)])
+            action = _uniform_actions(space, n_envs)
         else:
             action, state = policy.predict(obs, state=state, episode_start=starts, deterministic=False)
         stepped = advance(env, action)
@@ -118,6 +119,16 @@ def gather(
     stored = jax.jit(stored_action, static_argnums=0)(spec, actions.reshape(-1, *spec.shape))
     actions[:] = np.asarray(stored).reshape(actions.shape)
     return Gathered(ring.slots, ring.size, has_costs, finished)
+
+
+def _uniform_actions(space: Any, n_envs: int) -> NDArray[Any]:
+    if isinstance(space, spaces.Box) and space.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            overflows = not np.isfinite(space.high - space.low).all()
+        if overflows:  # in ``sample``, too: it draws between the bounds
+            drawn = space.np_random.uniform(-1.0, 1.0, (n_envs, *space.shape))
+            return scale_action(space, drawn.reshape(n_envs, -1))
+    return np.stack([space.sample() for _ in range(n_envs)])
 
 
 def _empty_ring(env: VecEnv, capacity: int) -> HostBuffer:

@@ -1,8 +1,9 @@
-"""The running statistics of a ``VecNormalize``, as part of a model file."""
+"""The running statistics of a ``VecNormalize``: as part of a model file, and as they were before NaN came."""
 
 import warnings
 from typing import Any
 
+import jax
 import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
@@ -10,6 +11,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from spi_plugins.algorithms.saved_model import NORMALIZATION
 from spi_plugins.archive import Archive
 from spi_plugins.arrays import flatten_arrays, restore_arrays
+from spi_plugins.errors import NotFiniteError
 from spi_plugins.types import PyTree
 
 
@@ -63,8 +65,36 @@ def restore_statistics(env: VecNormalize | None, file: Archive, exact: bool) -> 
             stacklevel=5,
         )
         return
-    restored: Any = restore_arrays(target, stored, what="The statistics of VecNormalize")
-    env.returns = restored["returns"]
-    for name, each in moments.items():
-        values = restored["moments"][name]
+    _write_statistics(env, restore_arrays(target, stored, what="The statistics of VecNormalize"))
+
+
+class KeptStatistics:
+    """Copies of the statistics, because ``VecNormalize`` takes in NaN before anyone can refuse it."""
+
+    def __init__(self, env: VecNormalize | None) -> None:
+        self._env = env
+        self.keep()
+
+    def keep(self) -> None:
+        """Copy those of now."""
+        self._kept = read_statistics(self._env)
+
+    def put_back(self, error: NotFiniteError) -> NotFiniteError:
+        """Return to the copy; the error, with the environments where the NaN was before it spread."""
+        if self._env is None:
+            return error
+        _write_statistics(self._env, self._kept)
+        arrays = [*jax.tree.leaves(self._env.get_original_obs()), self._env.get_original_reward()]
+        finite = [np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in arrays]
+        rows = np.flatnonzero(~np.logical_and.reduce(finite))
+        if not rows.size:
+            return error
+        origin = ", ".join(map(str, rows))
+        return NotFiniteError(f"{error} VecNormalize spread it; it came from environment {origin}.")
+
+
+def _write_statistics(env: VecNormalize, statistics: Any) -> None:
+    env.returns = statistics["returns"]
+    for name, each in _all_moments(env).items():
+        values = statistics["moments"][name]
         each.mean, each.var, each.count = values["mean"], values["var"], values["count"].item()

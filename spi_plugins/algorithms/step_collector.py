@@ -72,8 +72,10 @@ class StepCollector:
         # A copy: the key would otherwise be donated with the storage while the state still holds it.
         self._storage = self._storage._replace(key=jnp.copy(state.key))
         for t in range(self.n_steps):
-            self._storage, (chosen, values, log_probs) = self._act(state.params, self._storage, self._obs)
-            action = to_action(self.env.action_space, np.asarray(chosen))
+            self._storage, (sampled, executed, values, log_probs) = self._act(
+                state.params, self._storage, self._obs
+            )
+            action = to_action(self.env.action_space, np.asarray(executed))
             stepped = advance(self.env, action, reset_rows=self.has_reset_rows)
             reached = stepped.reached(self.env.observation_space)
             check_step(stepped, reached, num_timesteps + (t + 1) * self.env.num_envs)
@@ -81,8 +83,9 @@ class StepCollector:
             self._obs = stepped.next_obs
             done = stepped.done
             local = {"env": self.env, "new_obs": stepped.raw_obs, "rewards": stepped.reward, "dones": done,
-                     "infos": stepped.infos, "actions": action, "clipped_actions": action, "values": values,
-                     "log_probs": log_probs, "rollout_buffer": NO_ROLLOUT_BUFFER, "n_steps": t + 1}  # fmt: skip
+                     "infos": stepped.infos, "actions": np.asarray(sampled), "clipped_actions": action,
+                     "values": values, "log_probs": log_probs, "rollout_buffer": NO_ROLLOUT_BUFFER,
+                     "n_steps": t + 1}  # fmt: skip
             yield Row(local, stepped.infos, done, stepped.raw_obs)
         self._storage = self._close(state.params, self._storage, self._obs)
 

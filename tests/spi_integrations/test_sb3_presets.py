@@ -125,6 +125,8 @@ def test_no_episode_of_early_termination_goes_on_above_the_limit():
     model.set_env(model.get_env())
     model.set_env(later)
     learn(model, 32)
+    model.set_env("tests/RandomCosts-v0")  # as many copies as before
+    assert model.get_env().num_envs == 2
 
 
 def test_what_cannot_be_ended_is_refused():

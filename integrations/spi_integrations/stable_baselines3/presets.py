@@ -16,7 +16,7 @@ from spi_integrations.stable_baselines3.account_env import (
 )
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
 from spi_plugins.algorithms.deep_spi import PPO
-from spi_plugins.algorithms.environments import prepare_env
+from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, GymVectorEnvAdapter, as_vec_env
 from spi_wrappers import CostLimit
@@ -54,7 +54,8 @@ class WrappingPPO(PPO):
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
         """Wrap another environment and train on it from here on."""
-        super().set_env(self.wrap_env(env, seed=self.seed), force_reset)
+        copies = self.n_envs if is_template(env) else None
+        super().set_env(self.wrap_env(env, n_envs=copies, seed=self.seed), force_reset)
 
     @abstractmethod
     def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv: ...

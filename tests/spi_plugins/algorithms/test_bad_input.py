@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 from tiny_models import CARTPOLE, SMALL, tiny_ppo, tiny_tdmpc2
 from toy_envs import CHANNELS_LAST, MIXED, VECTOR, ToyEnv
 
@@ -297,6 +297,13 @@ def test_a_spoiled_step_of_the_environment_is_named_before_it_is_learned(what):
         model.learn(100)
     assert model._n_updates == 0
     assert all(np.isfinite(value).all() for value in model.get_parameters()["policy"].values())
+    env = VecNormalize(spoiled(what))
+    model.set_env(env)
+    spread = pytest.raises(ValueError, match=r"not finite: .* it came from environment 1\.")
+    with np.errstate(invalid="ignore"), spread:
+        model.learn(100)
+    assert np.isfinite(env.obs_rms.mean).all()  # as before the rollout
+    assert np.isfinite([*env.returns, env.ret_rms.var]).all()
 
 
 @pytest.mark.parametrize("what", ["observation", "reward"])

@@ -5,7 +5,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv
 from tiny_worlds import SETTINGS
+from toy_envs import ToyEnv
 
 import spi_plugins
 from spi_plugins.algorithms.environments import prepare_env
@@ -74,6 +76,16 @@ def test_costs_and_box_actions_are_gathered():
     assert steps.min() >= -1.0
     assert steps.max() <= 1.0
     assert steps.std() == pytest.approx(3**-0.5, abs=0.08)  # uniform in [-1, 1]
+
+
+def test_the_widest_box_is_sampled_uniformly():
+    largest = np.finfo(np.float64).max
+    env = DummyVecEnv(
+        [lambda: ToyEnv(action_space=gymnasium.spaces.Box(-largest, largest, (1,), np.float64))]
+    )
+    gathered = gather(env, None, 50, seed=0)
+    assert np.isfinite(gathered.slots.action).all()
+    assert gathered.slots.action.max() > 0 > gathered.slots.action.min()
 
 
 def test_the_same_seed_fits_the_same_model():

@@ -118,3 +118,26 @@ class ReadLocals(BaseCallback):
 @pytest.mark.parametrize("path", ["compiled", "stepped"])
 def test_callbacks_find_values_and_log_probabilities(path):
     tiny_ppo(path).learn(ROLLOUT, ReadLocals())
+
+
+class KeepActions(BaseCallback):
+    def __init__(self):
+        super().__init__()
+        self.sampled, self.executed = [], []
+
+    def _on_step(self):
+        self.sampled.append(np.array(self.locals["actions"]))
+        self.executed.append(np.array(self.locals["clipped_actions"]))
+        return True
+
+
+def test_callbacks_find_sampled_and_executed_actions_on_both_paths():
+    kept = []
+    for compiled in (None, False):
+        keep = KeepActions()
+        PPO("MlpPolicy", POINT_GOAL, n_envs=N_ENVS, compiled=compiled, **SMALL).learn(ROLLOUT, keep)
+        sampled, executed = np.stack(keep.sampled), np.stack(keep.executed)
+        assert np.abs(sampled).max() > 1.0
+        np.testing.assert_array_equal(executed, np.clip(sampled, -1.0, 1.0))
+        kept.append(sampled)
+    np.testing.assert_array_equal(*kept)

@@ -91,6 +91,12 @@ def test_what_make_vec_makes_by_default_can_be_evaluated():
     for returns, lengths in (
         sb3s_evaluate_policy(model, model.get_env(), 4, return_episode_rewards=True),
         evaluate_policy(model, gym.make_vec("CartPole-v1", 3), 4, return_episode_rewards=True),
+        *(
+            evaluate_policy(
+                model, gym.make_vec("CartPole-v1", 3, vectorization_mode=mode), 4, return_episode_rewards=True
+            )
+            for mode in ("sync", "vector_entry_point")
+        ),
         evaluate_policy(model, "CartPole-v1", 4, return_episode_rewards=True),
     ):
         assert len(returns) == 4
