@@ -66,6 +66,7 @@ class Filler:
 
     def __init__(self, parser: Parser, args: argparse.Namespace) -> None:
         self.parser, self.args = parser, args
+        self.taken: dict[str, Any] = {}  # the options that were filled in, by key
 
     def fill(self, source: str, entries: Mapping[str, Any]) -> dict[str, Any]:
         """Take over the options among the entries; return the hyperparameters.
@@ -92,6 +93,7 @@ class Filler:
                 raise CommandError(f"{source}: {key}: {error}") from error
             if getattr(self.args, action.dest) == action.default:
                 setattr(self.args, action.dest, getattr(found, action.dest))
+                self.taken[key] = value
         return {key: read_value(value) if isinstance(value, str) else value for key, value in values.items()}
 
     def check(self, source: str, values: Mapping[str, Any]) -> dict[str, Any]:

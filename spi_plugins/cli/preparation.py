@@ -69,6 +69,7 @@ def _prepare_new(args: argparse.Namespace) -> Preparation:
         seed=seed,
         n_timesteps=args.n_timesteps,
         hyperparameters=hyperparameters,
+        preset=args.preset,
     )
     return _ready(args, model, config, args.n_timesteps)
 

@@ -31,6 +31,7 @@ class RunConfig:
     seed: int  # of networks, actions and environment
     n_timesteps: int  # environment steps to take in total, resumed parts included
     hyperparameters: Mapping[str, Any]  # for the algorithm's constructor; the rest have its defaults
+    preset: str | None = None  # the preset that has set what the words left open
     callbacks: Sequence[tuple[str, Mapping[str, Any]]] = ()  # registered callbacks, ``[name, kwargs]`` each
     save_freq: int = 0  # environment steps between checkpoints; 0 for none
     eval_episodes: int = 10  # episodes of the evaluation at the end; 0 for none

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import sys
 from collections.abc import Callable
 
 from spi_plugins.cli.arguments import CommandError
@@ -9,7 +10,7 @@ from spi_plugins.cli.config_file import Filler, read_file
 from spi_plugins.cli.dispatch import Parser
 from spi_plugins.cli.requests import check_train
 from spi_plugins.cli.seeds_folder import read_seeds
-from spi_plugins.cli.train_options import environment, evaluation, hyperparameters, run, tracking
+from spi_plugins.cli.train_options import environment, evaluation, hyperparameters, preset, run, tracking
 
 # What may differ between the parts of a run.
 _OF_EACH_PART = (
@@ -41,7 +42,7 @@ def _add_options(parser: Parser, algorithm: str | None = None) -> None:
     parser.usage = "spi train ALGO --env ID [-n N] [options]\n       spi train --resume RUN [-n N]"
     parser.add_argument("algo", metavar="ALGO", nargs="?", help="see 'spi list algorithms'; also --algo ALGO")
     parser.add_argument("--algo", dest="algo_option", help=argparse.SUPPRESS)
-    for group in (run, environment, evaluation, tracking):
+    for group in (run, environment, evaluation, tracking, preset):
         group.add(parser)
     hyperparameters.add(parser, algorithm)
 
@@ -52,13 +53,14 @@ def train(parser: Parser, args: argparse.Namespace) -> int:
     if stored is not None:
         _refuse_changes(parser, args)
         args.config = stored.first().path
-    complete(parser, args)
+    told = complete(parser, args)
     for group in (environment, run, tracking):
         group.check(args)
     if stored is None:
         check_train(args)
     from spi_plugins.algorithms.compile_notice import announcing_compilation
 
+    sys.stdout.write(f"{told}\n" if told else "")
     with announcing_compilation():
         if args.seeds is None and stored is None:
             from spi_plugins.cli import training
@@ -78,18 +80,30 @@ def _refuse_changes(parser: Parser, args: argparse.Namespace) -> None:
             raise CommandError(f"{option} cannot be changed with --resume: {args.resume} has several seeds.")
 
 
-def complete(parser: Parser, args: argparse.Namespace) -> None:
-    """Add to the arguments what the file of ``-c`` says; ``args.values`` are then the hyperparameters."""
+def complete(parser: Parser, args: argparse.Namespace) -> str:
+    """Add to the arguments what the file of ``-c`` or a preset says; ``args.values`` are then the hyperparameters.
+
+    Returns:
+        What the preset set, in a line; nothing without one.
+    """
     if args.algo is not None and args.algo_option not in (None, args.algo):
         raise CommandError(f"ALGO is {args.algo!r}, and --algo is {args.algo_option!r}; give one of them.")
     args.algo = args.algo_option if args.algo is None else args.algo
-    values, source = {}, f"-c {args.config}"
+    values, source, text = {}, f"-c {args.config}", ""
     filler = Filler(parser, args)
     if args.config is not None:
         values = filler.fill(source, read_file(args.config, args.env))
         args.algo = args.algo_option if args.algo is None else args.algo
     words = hyperparameters.read(args)
     if args.algo is not None:
-        values = filler.check(source, values)
-        words = hyperparameters.check(args.algo, args.policy, words)
-    args.values = {**values, **words}
+        values, words = filler.check(source, values), hyperparameters.check(args.algo, args.policy, words)
+    values |= words
+    chosen = preset.choose(args)
+    args.preset = None
+    if chosen is not None:
+        source, args.preset, filler.taken = f"The preset {chosen.env} of {args.algo}", chosen.env, {}
+        found = filler.check(source, filler.fill(source, chosen.entries))
+        taken = filler.taken | {key: value for key, value in found.items() if key not in values}
+        values, text = found | values, preset.line(chosen, taken) if taken else ""
+    args.values = values
+    return text

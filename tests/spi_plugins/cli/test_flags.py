@@ -6,6 +6,7 @@ import json
 import pytest
 import yaml
 
+from spi_plugins import presets
 from spi_plugins.cli import main
 from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.declarations import FILE, read_all
@@ -42,7 +43,7 @@ def read(*words):
         ),
         (("--policy-kwargs", "{'net_arch': [8]}"), {"policy_kwargs": {"net_arch": [8]}}),
         (
-            ("-p", "gamma=0.9", "n_epochs=2", "--device", "cpu"),
+            ("-p", "gamma=0.9", "n_epochs=2", "device='cpu'"),
             {"gamma": 0.9, "n_epochs": 2, "device": "cpu"},
         ),
         (
@@ -126,6 +127,32 @@ def test_words_win_over_a_file_one_by_one(tmp_path):
     args = read("-c", file, "-n", 50, "--gamma", 0.8)
     assert (args.algo, args.n_timesteps, args.seed, args.progress) == ("ppo", 50, 3, True)
     assert args.values == {"gamma": 0.8, "n_epochs": 2}
+
+
+def test_a_preset_fills_in_what_words_leave_open():
+    preset = presets.find("ppo", "CartPole-v1")
+    args = read("ppo", "--env", "CartPole-v1", "--gamma", 0.9, "--n-envs", 4)
+    assert (args.n_timesteps, args.n_envs, args.preset) == (preset.n_timesteps, 4, "CartPole-v1")
+    assert args.values == {**preset.hyperparameters, "gamma": 0.9}
+    assert read("ppo", "--env", "Acrobot-v1", "--preset", "CartPole-v1").values == preset.hyperparameters
+    assert not read("ppo", "--env", "CartPole-v1", "--no-preset").values
+
+
+def test_what_a_preset_sets_is_told_in_one_line():
+    parser = Parser(prog="spi train")
+    configure(parser)
+    line = complete(parser, parser.parse_args(["ppo", "--env", "CartPole-v1", "--gamma", "0.9"]))
+    assert line.startswith("Preset CartPole-v1: n_timesteps=")
+    assert "n_steps=32" in line
+    assert "gamma" not in line
+    assert line.endswith("(--no-preset for none).")
+    assert "\n" not in line
+
+
+def test_a_file_takes_the_place_of_the_preset(tmp_path):
+    (tmp_path / "mine.yml").write_text("n_epochs: 3")
+    args = read("ppo", "--env", "CartPole-v1", "-c", tmp_path / "mine.yml")
+    assert (args.n_timesteps, args.values, args.preset) == (None, {"n_epochs": 3}, None)
 
 
 ZOO = """

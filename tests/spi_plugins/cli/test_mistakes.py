@@ -39,7 +39,10 @@ MISTAKES = [
     (("new-plugin", "json"), "'json'"),
     (("new-plugin", "mine", "--path", "nowhere"), "--path nowhere is not a folder"),
     # What is trained, and on what
-    (NEW[:4], "-n is required"),
+    (("train", "dream_spi", *NEW[2:4]), "-n is required"),
+    ((*NEW[:4], "--no-preset"), "-n is required"),
+    ((*NEW, "--preset", "CartPol-v1"), "--preset 'CartPol-v1' is unknown to ppo. Did you mean 'CartPole-v1'"),
+    (("train", "dream_spi", *NEW[2:], "--preset", "CartPole-v1"), "unknown to dream_spi. It has none."),
     ((*NEW[:2], "-n", "10"), "--env is required"),
     (("train", *NEW[2:]), "ALGO is required"),
     (("train", "deepspi", *NEW[2:]), "Did you mean 'deep_spi'"),
