@@ -1,0 +1,131 @@
+"""What the benchmarks of the papers consist of."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from spi_plugins.cli.arguments import CommandError, parse_pairs
+from spi_plugins.cli.benchmark.plan import Job
+from spi_plugins.cli.comparison.scores import Source
+from spi_plugins.plugins import did_you_mean
+from spi_plugins.statistics.atari import ATARI_SCORES
+
+
+class Protocol(NamedTuple):
+    """A benchmark.
+
+    Attributes:
+        title: of its report.
+        about: a sentence for its help.
+        tasks: names that a user may choose, and their environments.
+        algorithms: those that are compared unless the user chooses.
+        n_timesteps: agent steps of a run.
+        n_seeds: runs of an algorithm on a task.
+        words: what ``spi train`` is told.
+        expected: what the same words write into a run's configuration.
+        source: where scores come from.
+        cost_limit: what an episode may cost, in the table and the pictures.
+    """
+
+    title: str
+    about: str
+    tasks: Mapping[str, str]
+    algorithms: Sequence[str]
+    n_timesteps: int
+    n_seeds: int
+    words: Sequence[str]
+    expected: Mapping[str, Any]
+    source: Source
+    cost_limit: float | None = None
+
+
+#: Deep SPI's: actions stick with probability 0.3, up to 60 no-ops at the start, 128 copies, 10 million agent steps
+#: (40 million frames). As in the paper's code, scores are those of training: there is no separate evaluation.
+ATARI = Protocol(
+    title="Atari, stochastic, as in Deep SPI",
+    about="Atari games in which actions stick with probability 0.3 and episodes begin with up to 60 no-ops; 128 "
+    "copies, 10 million steps (40 million frames). Scores are human-normalized training returns.",
+    tasks={game: f"envpool:{game}-v5" for game in ATARI_SCORES},
+    algorithms=("deep_spi", "deep_mdp", "ppo"),
+    n_timesteps=10_000_000,
+    n_seeds=3,
+    words=("--env-kwargs", "stochastic=True", "--n-envs", "128", "--eval-episodes", "0"),
+    expected={"env_kwargs": {"stochastic": True}, "n_envs": 128},
+    source="training",
+)
+
+#: SPOWL's Table 1: an action lasts five frames, ten copies, 5 million frames, ten episodes of evaluation.
+SAFETY = Protocol(
+    title="Safety-gymnasium, as in SPOWL's Table 1",
+    about="Seven tasks with five frames per action; ten copies, 1 million steps (5 million frames), ten episodes of "
+    "evaluation, and the rate of costs in training.",
+    tasks={
+        task: f"spi/Safety{task}-v0"
+        for task in (
+            "PointGoal1",
+            "PointGoal2",
+            "PointPush1",
+            "PointButton1",
+            "CarGoal1",
+            "DoggoGoal1",
+            "AntGoal1",
+        )
+    },
+    algorithms=("spowl", "tdmpc2", "ppo_lag"),
+    n_timesteps=1_000_000,
+    n_seeds=3,
+    words=("--wrapper", "action_repeat", "repeat=5", "--n-envs", "10", "--eval-episodes", "10"),
+    expected={"wrappers": (("action_repeat", {"repeat": 5}),), "n_envs": 10},
+    source="evaluation",
+    cost_limit=25.0,
+)
+
+
+def choose_tasks(option: str, protocol: Protocol, names: Sequence[str]) -> list[str]:
+    """The tasks that a user names, in the protocol's order; ``all`` for all.
+
+    Raises:
+        CommandError: there is no such task.
+    """
+    for name in names:
+        if name != "all" and name not in protocol.tasks:
+            hint = did_you_mean(name, protocol.tasks)
+            some = ", ".join(list(protocol.tasks)[:7])
+            allowed = (
+                some
+                if len(protocol.tasks) <= 7
+                else f"the {len(protocol.tasks)} names of EnvPool such as {some}"
+            )
+            raise CommandError(f"{option} {name}: not of this benchmark.{hint} Allowed: all, {allowed}.")
+    return [task for task in protocol.tasks if task in names or "all" in names]
+
+
+def make_jobs(
+    protocol: Protocol,
+    tasks: Sequence[str],
+    *,
+    algorithms: Sequence[str],
+    seeds: Sequence[int],
+    n_timesteps: int,
+    hyperparameters: Sequence[str] = (),
+) -> list[Job]:
+    """A job for each task, algorithm and seed, task by task.
+
+    Args:
+        protocol: the benchmark.
+        tasks: of the protocol.
+        algorithms: registered names.
+        seeds: of each algorithm on each task.
+        n_timesteps: agent steps of a run.
+        hyperparameters: ``key=value`` words for all algorithms.
+
+    Raises:
+        CommandError: a word is not such a pair.
+    """
+    words = [*protocol.words, *(["-p", *hyperparameters] if hyperparameters else [])]
+    expected = {**protocol.expected, "hyperparameters": parse_pairs("-p", hyperparameters)}
+    return [
+        Job(algorithm, protocol.tasks[task], seed, n_timesteps, words, expected)
+        for task in tasks
+        for algorithm in algorithms
+        for seed in seeds
+    ]

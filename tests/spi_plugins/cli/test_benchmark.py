@@ -1,0 +1,123 @@
+"""``spi benchmark``: the plan, what of it is done, and a run of each kind on a real game."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+from run_folders import write_run
+
+from spi_plugins.cli.benchmark import command
+from spi_plugins.cli.progress_rows import read_progress
+from spi_plugins.cli.run_folder import RunFolder
+
+PROTOCOL = {"env_kwargs": {"stochastic": True}, "n_envs": 128, "policy": "CnnPolicy"}
+
+
+def plan(spi, *words):
+    done = spi("benchmark", *words, "--dry-run", "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_the_whole_of_the_papers_benchmarks_is_planned(spi):
+    atari = plan(spi, "atari", "--games", "all")
+    assert len(atari) == 57 * 3 * 3
+    assert sum(row["steps"] for row in atari) == 57 * 3 * 3 * 10_000_000
+    first = " ".join(atari[0]["command"])
+    assert first.startswith("spi train deep_spi --env envpool:Alien-v5 -n 10000000 --seed 0 ")
+    assert "--env-kwargs stochastic=True --n-envs 128" in first
+    safety = plan(spi, "safety", "--tasks", "AntGoal1", "PointGoal1", "--algo", "spowl", "--seeds", 1, "--seed", 4)
+    assert [" ".join(row["command"][2:8]) for row in safety] == [
+        "spowl --env spi/SafetyPointGoal1-v0 -n 1000000 --seed",
+        "spowl --env spi/SafetyAntGoal1-v0 -n 1000000 --seed",
+    ]
+
+
+def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
+    def write(seed, **kwargs):
+        return write_run(tmp_path / "mine", "ppo", "envpool:Pong-v5", seed, **{**PROTOCOL, **kwargs})
+
+    (write(0) / "model.zip").touch()
+    stopped = write(1, taken=400)
+    (stopped / "checkpoints").mkdir()
+    (stopped / "checkpoints/ppo_400_steps.zip").touch()
+    write(2, taken=100)  # killed before its first checkpoint
+    (write(3, n_envs=8) / "model.zip").touch()  # not the protocol's
+    words = ["atari", "--games", "Pong", "--algo", "ppo", "--seeds", 4, "-n", 1000, "-f", "mine"]
+    rows = plan(spi, *words)
+    assert [(row["state"], row["steps"]) for row in rows] == [
+        ("finished", 0),
+        ("resume", 600),
+        ("start", 1000),
+        ("start", 1000),
+    ]
+    assert rows[1]["command"] == ["spi", "train", "--resume", "mine/ppo/envpool-Pong-v5_2"]
+    shown = spi("benchmark", *words, "--dry-run").out.splitlines()
+    assert shown[1] == "resume            600  spi train --resume mine/ppo/envpool-Pong-v5_2"
+    assert shown[-1] == "4 runs: 1 finished, 1 to resume, 2 to start; 2,600 steps to take."
+    assert [row["state"] for row in plan(spi, *words, "-p", "gamma=0.9")] == ["start"] * 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="envpool is for Linux")
+def test_a_game_is_trained_and_reported_and_not_trained_again(spi):
+    words = ["benchmark", "atari", "--games", "Pong", "--algo", "ppo", "--seeds", 1, "-n", 256, "-f", "mine"]
+    tiny = "policy_kwargs={'conv_layers':[[4,8,8]],'net_arch':[8]}"
+    words += ["-p", "n_steps=1", "n_epochs=1", "batch_size=128", tiny]
+    done = spi(*words)
+    assert done.code == 2  # after 256 steps no game has ended
+    assert "No episode has ended in mine/ppo/envpool-Pong-v5_1" in done.err
+    folder = RunFolder(pathlib.Path("mine/ppo/envpool-Pong-v5_1"))
+    config = folder.read_config()
+    assert (config.env_kwargs, config.n_envs) == ({"stochastic": True}, 128)
+    rows = read_progress(folder.progress)
+    assert int(rows[-1]["time/total_timesteps"]) == 256
+    folder.progress.write_text("time/total_timesteps,rollout/ep_rew_mean\n256,14.6\n")
+    again = spi(*words)
+    assert again.code == 0, again.err
+    assert "Training" not in again.out
+    assert "Report: mine/report.html" in again.out
+    page = pathlib.Path("mine/report.html").read_text()
+    assert "0 is random play, 1 the human" in page
+
+
+def test_a_failed_run_does_not_stop_the_others(spi, monkeypatch, tmp_path):
+    codes = iter([3, 0])
+    trained = []
+
+    def train(words):
+        trained.append(words)
+        seed = int(words[words.index("--seed") + 1])
+        write_run(tmp_path / "mine", "ppo", "envpool:Pong-v5", seed, final=14.6, **PROTOCOL)
+        return next(codes)
+
+    monkeypatch.setattr(command, "main", train)
+    done = spi("benchmark", "atari", "--games", "Pong", "--algo", "ppo", "--seeds", 2, "-n", 1000, "-f", "mine")
+    assert done.code == 3
+    assert len(trained) == 2
+    assert "spi: error: 1 of 2 runs failed: ppo on envpool:Pong-v5, seed 0" in done.err
+    assert pathlib.Path("mine/report.html").is_file()
+
+
+def test_ctrl_c_ends_the_benchmark(spi, monkeypatch):
+    monkeypatch.setattr(command, "main", lambda words: 130)
+    done = spi("benchmark", "atari", "--games", "Pong", "Breakout", "-f", "mine")
+    assert done.code == 130
+    assert done.out.count("Pong") == 0
+    assert done.out.count("Breakout") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["atari", "--games", "Pnog"], "--games Pnog: not of this benchmark. Did you mean 'Pong'?"),
+        (["safety", "--tasks", "PointGoal3"], "Allowed: all, PointGoal1, PointGoal2, PointPush1"),
+        (["atari", "--games", "Pong", "--algo", "pop"], "No algorithm named 'pop'. Did you mean 'ppo'"),
+        (["atari"], "the following arguments are required: --games"),
+    ],
+)
+def test_mistakes_are_one_line(spi, words, message):
+    done = spi("benchmark", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1
