@@ -27,7 +27,9 @@ def test_the_whole_of_the_papers_benchmarks_is_planned(spi):
     first = " ".join(atari[0]["command"])
     assert first.startswith("spi train deep_spi --env envpool:Alien-v5 -n 10000000 --seed 0 ")
     assert "--env-kwargs stochastic=True --n-envs 128" in first
-    safety = plan(spi, "safety", "--tasks", "AntGoal1", "PointGoal1", "--algo", "spowl", "--seeds", 1, "--seed", 4)
+    safety = plan(
+        spi, "safety", "--tasks", "AntGoal1", "PointGoal1", "--algo", "spowl", "--seeds", 1, "--seed", 4
+    )
     assert [" ".join(row["command"][2:8]) for row in safety] == [
         "spowl --env spi/SafetyPointGoal1-v0 -n 1000000 --seed",
         "spowl --env spi/SafetyAntGoal1-v0 -n 1000000 --seed",
@@ -92,7 +94,9 @@ def test_a_failed_run_does_not_stop_the_others(spi, monkeypatch, tmp_path):
         return next(codes)
 
     monkeypatch.setattr(command, "main", train)
-    done = spi("benchmark", "atari", "--games", "Pong", "--algo", "ppo", "--seeds", 2, "-n", 1000, "-f", "mine")
+    done = spi(
+        "benchmark", "atari", "--games", "Pong", "--algo", "ppo", "--seeds", 2, "-n", 1000, "-f", "mine"
+    )
     assert done.code == 3
     assert len(trained) == 2
     assert "spi: error: 1 of 2 runs failed: ppo on envpool:Pong-v5, seed 0" in done.err
