@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spi_plugins.cli.comparison.grouping import Groups
-from spi_plugins.cli.comparison.runs import COST, RETURN
+from spi_plugins.cli.comparison.runs import COST, RETURN, Run
 from spi_plugins.cli.comparison.theme import WIDTH, Picture, Style, Theme, add_legend, draw_limit, styles
 from spi_plugins.statistics import band
 
@@ -31,41 +31,40 @@ def learning_curves(groups: Groups, keys: Sequence[str], limits: Mapping[str, fl
 def _draw_curves(
     groups: Groups, keys: Sequence[str], limits: Mapping[str, float], columns: int, figure: Any, theme: Theme
 ) -> None:
-    rows = math.ceil(len(groups.tasks) / columns) * len(keys)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    blocks = math.ceil(len(groups.tasks) / columns)
+    grid = figure.subplots(blocks * len(keys), columns, squeeze=False)
     look = styles(groups.labels, theme)
+    for axes in grid.flat:
+        axes.set_axis_off()  # until something is drawn in it
     for index, task in enumerate(groups.tasks):
-        top, column = index // columns * len(keys), index % columns
-        for offset, key in enumerate(keys):
-            axes = grid[top + offset, column]
-            drawn = [_draw_group(axes, groups, label, task, key, look[label]) for label in groups.labels]
+        block, column = divmod(index, columns)
+        shown = [key for key in keys if any(key in run.curves for run in groups.on(task))]
+        for key in shown:
+            axes = grid[block * len(keys) + keys.index(key), column]
+            axes.set_axis_on()
+            for label in groups.labels:
+                _draw_group(
+                    axes, [run for run in groups.at(label, task) if key in run.curves], key, look[label]
+                )
             if key == COST and task in limits:
                 draw_limit(axes, limits[task], theme)
-            if not any(drawn):
-                axes.text(0.5, 0.5, "no costs" if key == COST else "no data", ha="center", va="center",
-                          transform=axes.transAxes)  # fmt: skip
-            if offset == 0:
-                axes.set_title(task)
+            axes.set_title(task if key == shown[0] else "")
             axes.set_ylabel(AXIS_NAMES.get(key, key) if column == 0 or len(keys) > 1 else "")
-            axes.set_xlabel("environment steps" if offset == len(keys) - 1 else "")
+            axes.set_xlabel("environment steps" if key == shown[-1] else "")
             axes.set_xlim(left=0)
             axes.xaxis.set_major_formatter(_engineering())
             if max(map(abs, axes.get_ylim())) >= 10_000:
                 axes.yaxis.set_major_formatter(_engineering())
-    for index in range(len(groups.tasks), rows // len(keys) * columns):
-        for offset in range(len(keys)):
-            grid[index // columns * len(keys) + offset, index % columns].set_axis_off()
     add_legend(figure, look)
 
 
-def _draw_group(axes: Any, groups: Groups, label: str, task: str, key: str, style: Style) -> bool:
-    runs = [run for run in groups.at(label, task) if key in run.curves]
+def _draw_group(axes: Any, runs: Sequence[Run], key: str, style: Style) -> None:
     if not runs:
-        return False
+        return
     curves = [run.curves[key] for run in runs]
     for run, curve in zip(runs, curves, strict=True):
         if len(runs) > 1:
-            thin = band([curve])  # a long log has more rows than the picture has columns
+            thin = band([curve], n_resamples=1)  # a long log has more rows than the picture has columns
             axes.plot(thin.steps, thin.mean, color=style.color, alpha=0.3, linewidth=0.7)
         if not run.finished:
             axes.plot(curve.steps[-1], curve.values[-1], marker="x", color=style.color, markeredgewidth=2)
@@ -76,7 +75,6 @@ def _draw_group(axes: Any, groups: Groups, label: str, task: str, key: str, styl
     axes.plot(
         middle.steps, middle.mean, color=style.color, linestyle=style.line, linewidth=1.9, marker=marker
     )
-    return True
 
 
 def band_rows(groups: Groups, keys: Sequence[str]) -> list[dict[str, Any]]:

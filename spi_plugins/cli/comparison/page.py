@@ -107,10 +107,10 @@ def _settings(results: Results) -> str:
             config.version,
         )
         tasks.setdefault(row, []).append(task)
-    header = ("GROUP", "ALGORITHM", "POLICY", "STEPS", "COPIES", "SEEDS", "HYPERPARAMETERS",
-              "ENVIRONMENT'S ARGUMENTS", "SPI-PLUGINS", "ENVIRONMENTS")  # fmt: skip
-    rows = [(*row, ", ".join(places)) for row, places in tasks.items()]
-    return _table(header, rows, settings=(6, 7, 9))
+    header = ("ENVIRONMENTS", "GROUP", "ALGORITHM", "POLICY", "STEPS", "COPIES", "SEEDS", "HYPERPARAMETERS",
+              "ENVIRONMENT'S ARGUMENTS", "VERSION")  # fmt: skip
+    rows = [(", ".join(places), *row) for row, places in tasks.items()]
+    return _table(header, rows, settings=(0, 7, 8))
 
 
 def _pairs(values: Mapping[str, object]) -> str:
