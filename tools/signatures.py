@@ -1,4 +1,4 @@
-"""Writes what follows from the declarations of hyperparameters: stubs, checks of the command line, tables in docs.
+"""Writes what follows from declarations and presets: stubs, checks of the command line, tables in docs.
 
 Run as ``make signatures``; a test holds the files equal to what this would write.
 """
@@ -7,11 +7,12 @@ import importlib
 import inspect
 import pathlib
 import re
+import statistics
 import subprocess
 import sys
 import textwrap
 
-from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI, builtins
+from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI, builtins, presets
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig, PPOConfig
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
 from spi_plugins.agents.spowl.config import OFFICIAL_ERRORS, SPOWLConfig
@@ -137,13 +138,49 @@ def _defaults(declaration: Hyperparameter) -> tuple[str, str]:
     return mlp.replace("'", '"'), cnn.replace("'", '"')
 
 
+def measured_presets() -> str:
+    """Rows of a Markdown table: what presets were run, and what came of it."""
+    rows = [
+        "\n| algorithm | environment | steps | return | cost | episodes | CPU minutes | source |\n",
+        f"{'|---' * 8}|\n",
+    ]
+    for algorithm in presets.known():
+        for preset in presets.read(algorithm).values():
+            if preset.results is not None:
+                figures = [_spread(preset.results.get(name)) for name in ("returns", "costs")]
+                cells = (
+                    *(f"`{algorithm}`", f"`{preset.env}`", f"{preset.n_timesteps:,}".replace(",", " ")),
+                    *(
+                        *figures,
+                        str(preset.results["episodes"]),
+                        str(preset.results["minutes"]),
+                        preset.source,
+                    ),
+                )
+                rows.append(f"| {' | '.join(cells)} |\n")
+    return "".join([*rows, "\n"])
+
+
+def _spread(values: list[float] | None) -> str:
+    return "" if values is None else f"{statistics.mean(values):.4g} ± {statistics.stdev(values):.2g}"
+
+
+def all_presets() -> str:
+    """Rows of a Markdown table: the environments with presets by algorithm."""
+    rows = (
+        f"| `{name}` | {', '.join(f'`{env}`' for env in envs)} |\n" for name, envs in presets.known().items()
+    )
+    return "".join(["\n| algorithm | environments |\n|---|---|\n", *rows, "\n"])
+
+
 def written(path: pathlib.Path) -> str:
     """What a file should say."""
     if path.suffix == ".md":
         text = path.read_text()
         for name, rows in TABLES.items():
             text = _between(text, f"<!-- arguments: {name} -->\n", "<!-- end -->", table(rows))
-        return text
+        text = _between(text, "<!-- presets: measured -->\n", "<!-- end -->", measured_presets())
+        return _between(text, "<!-- presets: all -->\n", "<!-- end -->", all_presets())
     if path == DECLARATIONS:
         return write_declarations(_built_in_algorithms(), GROUPS)
     command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(path), "-"]
