@@ -80,7 +80,7 @@ def test_rates_losses_and_dreams_are_logged(tmp_path, path):
     # Three updates are in the log: two epochs of 8 / 4 minibatches, and one of 2 * 8 / 4 on dreams of two steps.
     assert int(last["train/n_updates"]) == 3 * (4 + 4)
     assert 0 < float(last["dream/mean_length"]) <= 2
-    assert float(last["train/actor_learning_rate"]) == pytest.approx(2.75e-5 / 4, rel=1e-4)
+    assert float(last["train/actor_learning_rate"]) == pytest.approx(1e-3 / 4, rel=1e-4)
 
 
 def test_both_rollout_paths_take_the_same_actions_and_learn_the_same():
