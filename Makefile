@@ -3,9 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 # Test processes. More than the cores makes nothing faster: XLA's own threads use what one leaves over.
 WORKERS ?= 2
-# Of `make demo`.
-DEMO_ENVS ?= 32
-DEMO_STEPS ?= 24576
 # More words for pytest, as in: make test ARGS="tests/spi_plugins/test_returns.py -k hand"
 ARGS ?=
 
@@ -41,8 +38,8 @@ $(STAMP): pyproject.toml constraints.txt
 $(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(call make_venv,$(BENCH),-e '.[cli$(comma)envpool$(comma)plot]' -r benchmarks/requirements.txt)
 
-demo: $(STAMP) ## train Deep SPI on Breakout's pixels for some minutes, evaluate, save model and curve
-	@$(BIN)/spi train deep_spi --env envpool:Breakout-v5 --n-envs $(DEMO_ENVS) -n $(DEMO_STEPS) --seed 1 --progress
+demo: $(STAMP) ## in about two minutes: Deep SPI learns a task from pixels; its return, its curve and a video
+	@$(BIN)/spi demo
 
 test: $(STAMP) ## the fast tests
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)

@@ -69,6 +69,7 @@ _CALLBACKS = (
     ("stop_on_cost", "StopOnCost", "Stop once recent episodes cost more than a limit"),
 )
 _COMMANDS = (
+    ("demo", "demo:configure", "Learn from pixels in two minutes, draw the curve and a video"),
     ("train", "train:configure", "Train an algorithm, or continue a run"),
     ("eval", "evaluate:configure", "Evaluate a saved model"),
     ("video", "video:configure", "Record a policy, and the dream of its world model next to it"),

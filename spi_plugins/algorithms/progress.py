@@ -23,7 +23,9 @@ def record_progress(model: "JaxAlgorithm", n_steps: int, iteration: int = 0) -> 
     if iteration > 0:
         record("time/iterations", iteration, exclude="tensorboard")
     if model.ep_info_buffer:
-        record("rollout/ep_rew_mean", safe_mean([info["r"] for info in model.ep_info_buffer]))
+        returns = [info["r"] for info in model.ep_info_buffer]
+        record("rollout/ep_rew_mean", safe_mean(returns))
+        record("rollout/ep_rew_std", float(np.std(returns)), exclude="stdout")
         record("rollout/ep_len_mean", safe_mean([info["l"] for info in model.ep_info_buffer]))
         costs = [(info["c"], info["l"]) for info in model.ep_info_buffer if "c" in info]
         if costs:

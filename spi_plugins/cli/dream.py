@@ -2,10 +2,9 @@
 
 import argparse
 import importlib
-import json
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -151,8 +150,24 @@ def _fit(args: argparse.Namespace) -> int:
             **settings,
         )
     stored.save(args.path)
-    sys.stdout.write(f"Wrote {args.path}. {json.dumps(stored.report['losses'])}\n")
+    sys.stdout.write(_told(args.path, stored.report))
     return 0
+
+
+def _told(path: pathlib.Path, report: Mapping[str, Any]) -> str:
+    from spi_plugins.fitting.open_loop import in_words
+
+    actions = "uniform actions" if report["policy"] == "uniform" else f"{report['policy']}'s actions"
+    episodes, mean = report["n_episodes"], report["mean_return"]
+    played = f"{episodes:,} episodes" + ("" if mean is None else f" with a mean return of {mean:.4g}")
+    losses = ", ".join(f"{name.removesuffix('_loss')} {loss:.3g}" for name, loss in report["losses"].items())
+    lines = [
+        f"Wrote {path}, fitted to {report['n_steps']:,} steps of {actions}, {played}.",
+        f"Last losses: {losses}.",
+    ]
+    if report["held_out"] is not None:
+        lines.append(f"On steps that were held out: {in_words(report['held_out'])}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _eval(args: argparse.Namespace) -> int:

@@ -123,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_output(output: pathlib.Path) -> None:
     if output.suffix.lower() not in (".mp4", ".gif"):
         raise CommandError(f"-o must end in .mp4 or .gif, got {output}.")
-    for package in ("PIL", "imageio", *(("imageio_ffmpeg",) if output.suffix.lower() == ".mp4" else ())):
+    mp4 = output.suffix.lower() == ".mp4"
+    for package in ("PIL", "imageio", "imageio_ffmpeg") if mp4 else ("PIL",):
         require_package(package, "Videos", "video")
     check_target("-o", output)

@@ -1,5 +1,6 @@
 """Errors of a world model that is rolled out along given actions without correction."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -54,3 +55,21 @@ def open_loop(model: Model, params: Params, actions: ActionSpec, windows: Window
     inputs = (z[1:], windows.action, windows.reward, windows.cost, windows.terminated, inside)
     errors: OpenLoop = jax.lax.scan(one, z[0], inputs)[1]
     return errors
+
+
+def in_words(errors: Mapping[str, Sequence[float]]) -> str:
+    """How far ahead the latent is predicted better than by saying that nothing changes.
+
+    Args:
+        errors: the fields of an ``OpenLoop`` as lists.
+    """
+    pairs = list(zip(errors["latent_error"], errors["latent_change"], errors["share"], strict=True))
+    known = [(error, change) for error, change, share in pairs if share > 0]
+    if not known:
+        return "No episode was long enough to test predictions."
+    reach = next((i for i, (error, change) in enumerate(known) if error >= change), len(known))
+    first = f"{known[0][0]:.3g} against {known[0][1]:.3g} after 1 step"
+    if not reach:
+        return f"Predictions are no better than that nothing changes ({first}): fit to more steps, or longer."
+    ahead = "1 step" if reach == 1 else f"{reach} steps"
+    return f"Predictions are better than that nothing changes up to {ahead} ahead (latent error {first})."

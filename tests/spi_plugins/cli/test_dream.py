@@ -19,7 +19,8 @@ def test_a_model_is_fitted_checked_and_drawn(spi, tmp_path):
     fit = ("dream", "fit", path, "--env", "CartPole-v1", "-n", "120", "--n-updates", "5", "--n-envs", "2")
     done = spi(*fit, "-p", "hidden=[8]", "n_members=2", "batch_size=16")
     assert done.code == 0, done.err
-    assert "Wrote" in done.out
+    assert f"Wrote {path}, fitted to 120 steps of uniform actions, " in done.out
+    assert "On steps that were held out: Predictions are " in done.out
     png = tmp_path / "check.png"
     checked = ("dream", "eval", path, "--env", "CartPole-v1", "--n-episodes", "2", "--horizon", "3")
     done = spi(*checked, "--png", str(png))

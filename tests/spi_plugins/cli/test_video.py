@@ -62,10 +62,10 @@ def test_mistakes_are_one_line(spi, deep_spi_file, monkeypatch):
     assert "-o must end in .mp4 or .gif, got video.avi." in spi(*words, "-o", "video.avi").err
     assert "neither" in spi(*words, "-o", "a.gif", "--world-model", "nowhere.zip").err
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "imageio" else found(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "PIL" else found(name))
     done = spi(*words, "-o", "a.gif")
     assert done.code == 2
-    assert "'imageio', which is not installed: pip install 'spi-plugins[video]'" in done.err
+    assert "'PIL', which is not installed: pip install 'spi-plugins[video]'" in done.err
 
 
 def test_a_decoded_dream_is_drawn_as_it_is_and_one_without_a_decoder_as_the_nearest_real_frame():

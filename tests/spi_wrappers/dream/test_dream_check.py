@@ -113,6 +113,11 @@ def test_without_a_decoder_a_policy_of_real_observations_cannot_dream():
 def test_the_report_is_told_drawn_and_written(tmp_path):
     report = DreamCheck(Line(), stored(), horizon=4).run(n_episodes=2)
     assert "latent error" in report.text()
+    assert (
+        "Predictions are better than that nothing changes up to 4 steps ahead (latent error 0 "
+        in report.text()
+    )
+    assert "within noise (" in report.text()
     assert json.loads(report.json())["n_steps"] == 10
     report.save_png(tmp_path / "check.png")
     assert (tmp_path / "check.png").stat().st_size > 5000

@@ -7,6 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spi_plugins.errors import MissingDependencyError
+from spi_plugins.fitting.open_loop import in_words
+
+_LABELS = {
+    "latent_error": "latent error",
+    "latent_change": "  if unchanged",
+    "reward_error": "reward error",
+    "cost_error": "cost error",
+    "termination_error": "end, Brier score",
+    "share": "share of windows",
+}
 
 
 class Calibration(NamedTuple):
@@ -56,15 +66,24 @@ class DreamReport(NamedTuple):
         )
         lines = [f"{self.n_steps} real steps, {len(self.real_return)} episodes", ""]
         lines.append("steps ahead        " + "".join(f"{k:>10}" for k in shown))
-        for name, values in self.errors.items():
-            lines.append(f"{name.replace('_', ' '):<19}" + "".join(f"{values[k - 1]:>10.4g}" for k in shown))
+        for name, label in _LABELS.items():
+            values = self.errors[name]
+            if self._predicts(name):
+                lines.append(f"{label:<19}" + "".join(f"{values[k - 1]:>10.4g}" for k in shown))
+        lines += ["", in_words(self.errors), ""]
         lines += [
-            "",
             _summary("return, real", self.real_return),
             _summary("return, dream", self.dream_return),
+            _summary("cost, real", self.real_cost),
+            _summary("cost, dream", self.dream_cost),
         ]
-        lines += [_summary("cost, real", self.real_cost), _summary("cost, dream", self.dream_cost)]
+        if self.dream_return:
+            lines += ["", _difference(self.real_return, self.dream_return)]
         return "\n".join(lines)
+
+    def _predicts(self, name: str) -> bool:
+        missing = {"cost_error": self.cost is None, "termination_error": self.termination is None}
+        return not missing.get(name, False)
 
     def json(self) -> str:
         """All numbers as JSON."""
@@ -107,6 +126,16 @@ def _summary(name: str, values: list[float] | None) -> str:
     if not values:
         return f"{name:<15} unknown"
     return f"{name:<15} {np.mean(values):.4g} +- {np.std(values):.3g}, {len(values)} episodes"
+
+
+def _difference(real: list[float], dream: list[float]) -> str:
+    """What a policy's return in the dream says about its return in reality."""
+    gap = np.mean(dream) - np.mean(real)
+    noise = 2.0 * np.sqrt(np.var(real) / len(real) + np.var(dream) / len(dream))
+    if abs(gap) <= noise:
+        return f"The dream's return is that of reality within noise ({gap:+.3g}, noise {noise:.3g})."
+    more = "more" if gap > 0 else "less"
+    return f"The dream promises {more} return than reality gives ({gap:+.3g}, noise {noise:.3g})."
 
 
 def _draw_calibration(axes: Any, title: str, calibration: Calibration | None) -> None:
