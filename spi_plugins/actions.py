@@ -83,7 +83,8 @@ def to_action(space: Any, action: HostArray) -> HostArray:
     action = np.asarray(action)
     if _counts(space):
         # In 64 bits, where unsigned values wrap around and back.
-        return np.asarray(action.astype(np.int64) + np.asarray(space.start).astype(np.int64), space.dtype)
+        counted: HostArray = np.add(action, space.start, dtype=np.int64)
+        return counted.astype(space.dtype, copy=False)
     if not hasattr(space, "low"):
         return np.asarray(action, space.dtype)
     if not _is_integer(space.dtype):

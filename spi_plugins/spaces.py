@@ -120,6 +120,9 @@ def flat_observation(obs: Any) -> Any:
     return flat
 
 
+_UNCHANGED = {np.dtype(np.float32), np.dtype(np.uint8)}  # of observations that the device takes as they are
+
+
 def to_device(space: spaces.Space[Any], obs: Observation, name: str = "observation") -> Observation:
     """Observations of a flat space as networks take them: discrete values counted from 0, in the device's dtypes.
 
@@ -133,6 +136,12 @@ def to_device(space: spaces.Space[Any], obs: Observation, name: str = "observati
     """
     if isinstance(space, spaces.Dict):
         return {key: to_device(space[key], part, f"{name}[{key!r}]") for key, part in obs.items()}
+    if (
+        isinstance(space, spaces.Box)
+        and isinstance(obs, np.ndarray)
+        and obs.dtype == space.dtype in _UNCHANGED
+    ):
+        return obs  # most of them, at every step
     start, dtype = getattr(space, "start", None), device_dtype(_array_dtype(space))
     array = np.asarray(obs)
     if start is not None and np.any(start):

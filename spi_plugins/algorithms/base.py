@@ -28,7 +28,7 @@ from spi_plugins.algorithms.progress_bar import added_progress_bar
 from spi_plugins.algorithms.schedules import as_schedule, remaining_progress
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.algorithms.vec_envs import as_vec_env
-from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
+from spi_plugins.algorithms.vec_envs.workers import NamingDeadWorkers
 from spi_plugins.checks import as_integer
 from spi_plugins.errors import NotFiniteError
 from spi_plugins.hyperparameters import Rule, declared
@@ -299,7 +299,7 @@ class JaxAlgorithm(StoredAlgorithm):
             added_progress_bar(callback, shown=progress_bar) as given,
             self._announcing_compilation(shown=shown),
         ):
-            with naming_dead_workers(self.env):
+            with NamingDeadWorkers(self.env):
                 total_timesteps, callbacks = self._setup_learn(
                     total_timesteps, given, reset_num_timesteps, name
                 )

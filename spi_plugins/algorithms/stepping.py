@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from spi_plugins.algorithms.vec_envs import NativeVecEnv
 from spi_plugins.algorithms.vec_envs.native import put_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
-from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
+from spi_plugins.algorithms.vec_envs.workers import NamingDeadWorkers
 from spi_plugins.checks import check_finite
 from spi_plugins.spaces import to_device
 from spi_plugins.types import Observation
@@ -59,23 +59,24 @@ def advance(env: VecEnv, actions: NDArray[Any], *, reset_rows: bool = False) -> 
     Raises:
         WorkerDiedError: a process of a vector environment is gone.
     """
-    none = np.zeros(env.num_envs, bool)
+    truncated = np.zeros(env.num_envs, bool)
     if reset_rows:
         assert isinstance(env, NativeVecEnv)
-        with naming_dead_workers(env):
+        with NamingDeadWorkers(env):
             obs, reward, terminated, truncated, valid, infos = env.step_rows(actions)
-        restarted = none
+        restarted = np.zeros(env.num_envs, bool)
     else:
-        with naming_dead_workers(env):
+        with NamingDeadWorkers(env):
             obs, reward, dones, infos = env.step(actions)
         if not isinstance(env, NativeVecEnv):
             # Some environments write their next step into these arrays, which JAX may not have read by then.
-            obs, reward = jax.tree.map(np.array, (obs, reward))
-        done = np.array(dones, bool)
-        truncated = np.zeros_like(none)
-        for i in np.flatnonzero(done):
-            truncated[i] = infos[i].get("TimeLimit.truncated", False)
-        terminated, valid, restarted = done & ~truncated, ~none, done
+            obs = np.array(obs) if isinstance(obs, np.ndarray) else jax.tree.map(np.array, obs)
+            reward = np.array(reward)
+        restarted = np.array(dones, bool)
+        if restarted.any():
+            for i in np.flatnonzero(restarted):
+                truncated[i] = infos[i].get("TimeLimit.truncated", False)
+        terminated, valid = restarted & ~truncated, np.ones(env.num_envs, bool)
     next_obs = to_device(env.observation_space, obs)
     reward = np.asarray(reward, np.float32)
     return Stepped(obs, next_obs, reward, terminated, truncated, valid, restarted, infos)

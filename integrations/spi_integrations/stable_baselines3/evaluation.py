@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import sync_envs_normalization
 
 from spi_integrations.stable_baselines3.episode_costs import EndedEpisode, EpisodeCosts
 from spi_plugins.algorithms.vec_envs import as_vec_env
-from spi_plugins.algorithms.vec_envs.workers import naming_dead_workers
+from spi_plugins.algorithms.vec_envs.workers import NamingDeadWorkers
 from spi_wrappers.cost.accounts.arguments import real
 
 
@@ -71,7 +71,7 @@ def evaluate_policy(model: PolicyPredictor, env: Any, n_eval_episodes: int = 10,
         WorkerDiedError: a process of a vector environment is gone.
     """
     vec_env = as_vec_env(env, for_step_rows=True)
-    with naming_dead_workers(vec_env):
+    with NamingDeadWorkers(vec_env):
         return evaluation.evaluate_policy(model, vec_env, n_eval_episodes, **options)
 
 

@@ -5,13 +5,20 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 
-class _LastObservation(gym.Wrapper[Any, Any, Any, Any]):
-    """Copies the last observation of each episode."""
+class _LastObservation:
+    """Copies the last observation of each episode. A ``gymnasium.Wrapper`` takes longer to make than a step."""
+
+    __slots__ = ("env",)
+
+    def __init__(self, env: Any):
+        self.env = env
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
