@@ -1,5 +1,8 @@
 import atexit
+import gc
 import os
+import pathlib
+import resource
 import shutil
 import tempfile
 
@@ -27,6 +30,16 @@ import pytest
 
 # [T, B] against [T, B, 1] broadcasts to [T, T, B] and trains on nonsense; make it an error.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_dropped():
+    """Forget compiled programs when they fill the memory; the cache on the disk has them still."""
+    yield
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    if pages * resource.getpagesize() > 2**31:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
