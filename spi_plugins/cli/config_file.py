@@ -106,14 +106,21 @@ class Filler:
         known = read_declarations(plugins.registry("algorithms").get(self.args.algo).target)
         for key, value in values.items():
             if known is not None and key not in known:
-                keys = [option[2:].replace("-", "_") for option in self.parser.options if option[:2] == "--"]
-                hint = plugins.did_you_mean(key, {*known, *keys})
+                hint = plugins.did_you_mean(key, {*known, *self._keys()})
                 raise CommandError(f"{source}: there is no key {key!r} for {self.args.algo}.{hint}")
             try:
                 checked |= hyperparameters.check(self.args.algo, None, {key: value})
             except SPIError as error:
                 raise CommandError(f"{source}: {key}: {error}") from error
         return checked
+
+    def _keys(self) -> list[str]:
+        """Keys that stand for options."""
+        return [
+            option[2:].replace("-", "_")
+            for option, action in self.parser.options.items()
+            if option.startswith("--") and action.help is not argparse.SUPPRESS
+        ]
 
 
 def _words(option: str, action: argparse.Action, value: Any) -> Iterator[str]:

@@ -28,8 +28,9 @@ class TrackedRun(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As the folders of the run are called."""
-        return "-".join(self.folder.parts[-2:])
+        """As the folders of the run are called: algorithm, environment and, if there are several, seed."""
+        depth = 3 if self.folder.name.startswith("seed_") else 2
+        return "-".join(self.folder.parts[-depth:])
 
 
 class Session(NamedTuple):
@@ -89,7 +90,11 @@ def _start_wandb(run: TrackedRun, known: str | None) -> Session:
 def _start_trackio(run: TrackedRun, known: str | None) -> Session:
     trackio = importlib.import_module("trackio")
     session = trackio.init(
-        project=run.project, name=known or run.name, group=run.group, config=dict(run.config), resume="allow"
+        project=run.project,
+        name=known or run.name,
+        group=run.group,
+        config=dict(run.config),
+        resume="must" if known else "never",  # another folder's run may have the same name
     )
     return Session(session.name, session.log, session.finish)
 

@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import pathlib
 
-from spi_plugins.cli.arguments import CommandError
+from spi_plugins.cli.arguments import CommandError, whole
 from spi_plugins.cli.requests import check_writable, require_package
 from spi_plugins.errors import MissingDependencyError
 from spi_plugins.plugins.registry import did_you_mean
@@ -31,7 +31,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--profile", action="store_true", help="record where the time of three iterations goes, for Perfetto"
     )
-    group.add_argument("-v", "--verbose", action="count", default=0, help="print the log while training")
+    group.add_argument("-v", action="count", dest="verbose", default=0, help="print the log while training")
+    group.add_argument(
+        "--verbose",
+        nargs="?",
+        const=1,
+        default=0,
+        type=whole,
+        metavar="LEVEL",
+        help="the same; 0 for silence",
+    )
 
 
 def check(args: argparse.Namespace) -> None:

@@ -58,6 +58,13 @@ def test_a_flag_has_the_value_that_its_hyperparameter_takes(flags, values):
     assert repr(read("ppo", *flags).values) == repr(values)  # 1000 is not 1000.0
 
 
+@pytest.mark.parametrize(
+    ("words", "level"), [((), 0), (("-v",), 1), (("-vv",), 2), (("--verbose",), 1), (("--verbose", 2), 2)]
+)
+def test_verbose_is_counted_or_given_as_a_number(words, level):
+    assert read("ppo", *words).verbose == level
+
+
 def test_the_text_of_a_value_is_never_executed():
     with pytest.raises(CommandError, match="policy_kwargs must be a dict"):
         read("ppo", "--policy-kwargs", "dict(a=__import__('os').getcwd())")

@@ -330,3 +330,18 @@ def test_an_environment_with_other_spaces_is_refused(train):
         done = train(*EVAL, RUN, "--env", env)
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert f"but '{env}' has" in done.err
+
+
+def test_the_file_of_a_run_repeats_it(train):
+    train(*TRAIN, "-n", 128, "--seed", 3, "--save-freq", 0)
+    done = train("train", "-c", RUN)
+    assert done.code == 0, done.err
+    first, second = (read_progress(path / "progress.csv") for path in (RUN, RUN.with_name("CartPole-v1_2")))
+    measured = [key for key in first[0] if not key.startswith("time/") or key == "time/total_timesteps"]
+    assert [[row[key] for key in measured] for row in first] == [
+        [row[key] for key in measured] for row in second
+    ]
+    one, two = (
+        json.loads((path / "config.json").read_text()) for path in (RUN, RUN.with_name("CartPole-v1_2"))
+    )
+    assert one == two
