@@ -60,7 +60,7 @@ def _add_arguments(
         type=positive,
         default=protocol.n_timesteps,
         metavar="N",
-        help=f"steps of a run (default: {protocol.n_timesteps:,})",
+        help=f"steps of the environment in a run (default: {protocol.n_timesteps:,})",
     )
     add_pairs(parser, "-p", "--hyperparameters", help="arguments of all algorithms, Python literals")
     parser.add_argument(

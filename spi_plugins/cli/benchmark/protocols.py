@@ -1,5 +1,6 @@
 """What the benchmarks of the papers consist of."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ class Protocol(NamedTuple):
         about: a sentence for its help.
         tasks: names that a user may choose, and their environments.
         algorithms: those that are compared unless the user chooses.
-        n_timesteps: agent steps of a run.
+        n_timesteps: steps of the environment in a run.
+        repeats: how many of them an action lasts, for the algorithms that repeat actions.
         n_seeds: runs of an algorithm on a task.
         words: what ``spi train`` is told.
         expected: what the same words write into a run's configuration.
@@ -31,6 +33,7 @@ class Protocol(NamedTuple):
     tasks: Mapping[str, str]
     algorithms: Sequence[str]
     n_timesteps: int
+    repeats: Mapping[str, int]
     n_seeds: int
     words: Sequence[str]
     expected: Mapping[str, Any]
@@ -47,17 +50,19 @@ ATARI = Protocol(
     tasks={game: f"envpool:{game}-v5" for game in ATARI_SCORES},
     algorithms=("deep_spi", "deep_mdp", "ppo"),
     n_timesteps=10_000_000,
+    repeats={},
     n_seeds=3,
     words=("--env-kwargs", "stochastic=True", "--n-envs", "128", "--eval-episodes", "0"),
     expected={"env_kwargs": {"stochastic": True}, "n_envs": 128},
     source="training",
 )
 
-#: SPOWL's Table 1: an action lasts five frames, ten copies, 5 million frames, ten episodes of evaluation.
+#: SPOWL's Table 1: 5 million steps, ten copies, ten episodes of evaluation; an action of the world-model agents lasts
+#: five steps. Other settings are the presets'.
 SAFETY = Protocol(
     title="Safety-gymnasium, as in SPOWL's Table 1",
-    about="Seven tasks with five frames per action; ten copies, 1 million steps (5 million frames), ten episodes of "
-    "evaluation, and the rate of costs in training.",
+    about="Seven tasks; ten copies, 5 million steps of the environment, five of which an action of spowl and tdmpc2 "
+    "lasts; ten episodes of evaluation, and the rate of costs in training.",
     tasks={
         task: f"spi/Safety{task}-v0"
         for task in (
@@ -71,10 +76,11 @@ SAFETY = Protocol(
         )
     },
     algorithms=("spowl", "tdmpc2", "ppo_lag"),
-    n_timesteps=1_000_000,
+    n_timesteps=5_000_000,
+    repeats={"spowl": 5, "tdmpc2": 5},
     n_seeds=3,
-    words=("--wrapper", "action_repeat", "repeat=5", "--n-envs", "10", "--eval-episodes", "10"),
-    expected={"wrappers": (("action_repeat", {"repeat": 5}),), "n_envs": 10},
+    words=("--n-envs", "10", "--eval-episodes", "10"),
+    expected={"n_envs": 10},
     source="evaluation",
     cost_limit=25.0,
 )
@@ -115,17 +121,22 @@ def make_jobs(
         tasks: of the protocol.
         algorithms: registered names.
         seeds: of each algorithm on each task.
-        n_timesteps: agent steps of a run.
+        n_timesteps: steps of the environment in a run.
         hyperparameters: ``key=value`` words for all algorithms.
 
     Raises:
         CommandError: a word is not such a pair.
     """
-    words = [*protocol.words, *(["-p", *hyperparameters] if hyperparameters else [])]
-    expected = {**protocol.expected, "hyperparameters": parse_pairs("-p", hyperparameters)}
-    return [
-        Job(algorithm, protocol.tasks[task], seed, n_timesteps, words, expected)
-        for task in tasks
-        for algorithm in algorithms
-        for seed in seeds
-    ]
+    jobs = []
+    for task, algorithm, seed in itertools.product(tasks, algorithms, seeds):
+        words, expected = [*protocol.words], {**protocol.expected}
+        repeat = protocol.repeats.get(algorithm, 1)
+        if repeat > 1:
+            words += ["--wrapper", "action_repeat", f"repeat={repeat}"]
+            expected["wrappers"] = (("action_repeat", {"repeat": repeat}),)
+        if hyperparameters:
+            words += ["-p", *hyperparameters]
+        expected["hyperparameters"] = parse_pairs("-p", hyperparameters)
+        steps = max(n_timesteps // repeat, 1)
+        jobs.append(Job(algorithm, protocol.tasks[task], seed, steps, words, expected))
+    return jobs

@@ -9,8 +9,8 @@ from spi_plugins.cli.comparison.runs import SCORES, Run, find_runs, read_run
 from spi_plugins.cli.run_folder import RunConfig
 
 # Fields of a run's configuration that make another task, and those that make another method.
-_TASK_FIELDS = ("env_kwargs", "wrappers")
-_METHOD_FIELDS = ("policy", "n_envs", "hyperparameters", "normalize", "callbacks")
+_TASK_FIELDS = ("env_kwargs",)
+_METHOD_FIELDS = ("policy", "n_envs", "hyperparameters", "wrappers", "normalize", "callbacks")
 _UNSET = "default"
 
 

@@ -1,5 +1,6 @@
 """One score per run, and its place on a scale that is the same for all tasks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -79,7 +80,10 @@ def _cost_of(run: Run, source: Source) -> float:
 
 
 def cost_rates_of(runs: Sequence[Run]) -> Array:
-    """Mean cost of a step over all of training in each run, from the running means of its log; NaN without costs."""
+    """Mean cost of a step of the environment over all of training, from the running means in the log of each run.
+
+    NaN without costs. Where an action is repeated, each repetition is a step.
+    """
     rates = []
     for run in runs:
         curve = run.curves.get(COST_RATE)
@@ -87,8 +91,14 @@ def cost_rates_of(runs: Sequence[Run]) -> Array:
             rates.append(float("nan"))
             continue
         # A row describes the steps since the row before.
-        rates.append(float(np.average(curve.values, weights=np.diff(curve.steps, prepend=0.0))))
+        mean = float(np.average(curve.values, weights=np.diff(curve.steps, prepend=0.0)))
+        rates.append(mean / math.prod(_repeats(run)))
     return np.array(rates)
+
+
+def _repeats(run: Run) -> list[int]:
+    wrappers = getattr(run.config, "wrappers", ())
+    return [int(arguments.get("repeat", 1)) for name, arguments in wrappers if name == "action_repeat"]
 
 
 def limits_of(groups: Groups, given: float | None = None) -> dict[str, float]:

@@ -27,13 +27,15 @@ def test_the_whole_of_the_papers_benchmarks_is_planned(spi):
     first = " ".join(atari[0]["command"])
     assert first.startswith("spi train deep_spi --env envpool:Alien-v5 -n 10000000 --seed 0 ")
     assert "--env-kwargs stochastic=True --n-envs 128" in first
-    safety = plan(
-        spi, "safety", "--tasks", "AntGoal1", "PointGoal1", "--algo", "spowl", "--seeds", 1, "--seed", 4
-    )
-    assert [" ".join(row["command"][2:8]) for row in safety] == [
-        "spowl --env spi/SafetyPointGoal1-v0 -n 1000000 --seed",
-        "spowl --env spi/SafetyAntGoal1-v0 -n 1000000 --seed",
+    words = ["--tasks", "AntGoal1", "PointGoal1", "--algo", "spowl", "ppo_lag", "--seeds", 1, "--seed", 4]
+    safety = [" ".join(row["command"]) for row in plan(spi, "safety", *words)]
+    assert [command.split(" --eval-episodes")[0] for command in safety] == [
+        "spi train spowl --env spi/SafetyPointGoal1-v0 -n 1000000 --seed 4 --n-envs 10",
+        "spi train ppo_lag --env spi/SafetyPointGoal1-v0 -n 5000000 --seed 4 --n-envs 10",
+        "spi train spowl --env spi/SafetyAntGoal1-v0 -n 1000000 --seed 4 --n-envs 10",
+        "spi train ppo_lag --env spi/SafetyAntGoal1-v0 -n 5000000 --seed 4 --n-envs 10",
     ]
+    assert ["--wrapper action_repeat repeat=5" in command for command in safety] == [True, False, True, False]
 
 
 def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
