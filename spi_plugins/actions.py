@@ -14,7 +14,10 @@ The first four depend on an ``ActionSpec`` and run on the device; the last one r
 spaces are only read here, so that the pure layers can import this module.
 """
 
+import functools
+import itertools
 import math
+import operator
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
@@ -107,6 +110,13 @@ def scale_action(space: Any, action: HostArray) -> HostArray:
     """Turn a model's actions ``[B, A]`` in [-1, 1] into actions ``[B, ...]`` of a ``Box``, within its bounds."""
     middle, half = _scale(space.low, space.high)
     return to_action(space, middle + half * np.asarray(action, np.float64).reshape(-1, *space.shape))
+
+
+def allow_some(spec: ActionSpec, masks: Any) -> Any:
+    """Whether masks ``[..., P]``, of NumPy or JAX, allow at least one value of every discrete entry; ``[...]``."""
+    ends = itertools.accumulate(spec.nvec)
+    entries = [masks[..., end - n : end].any(axis=-1) for n, end in zip(spec.nvec, ends, strict=True)]
+    return functools.reduce(operator.and_, entries)
 
 
 def random_actions(spec: ActionSpec, rng: np.random.Generator, leading: tuple[int, ...]) -> HostArray:

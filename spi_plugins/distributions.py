@@ -10,9 +10,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from spi_plugins.types import ActionSpec
+
+_LOWEST = float(np.finfo(np.float32).min)
 
 
 class ActionDistribution(NamedTuple):
@@ -31,6 +34,14 @@ def action_distribution(spec: ActionSpec) -> ActionDistribution:
     if spec.kind == "box":
         return _gaussian(math.prod(spec.shape), spec.shape)
     return _categoricals(spec.nvec, spec.shape)
+
+
+def masked(logits: Float[Array, "B P"], masks: Bool[Array, "B P"] | None) -> Float[Array, "B P"]:
+    """Logits that give probability 0 to every action where ``masks`` is false; unchanged without masks.
+
+    The lowest number instead of minus infinity keeps the entropy's ``0 * log 0`` and its gradient at 0.
+    """
+    return logits if masks is None else jnp.where(masks, logits, _LOWEST)
 
 
 def _categoricals(nvec: tuple[int, ...], shape: tuple[int, ...]) -> ActionDistribution:

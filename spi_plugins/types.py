@@ -107,3 +107,4 @@ class Rollout(NamedTuple):
     valid: Bool[Array, "T B"]  # false in reset rows, which are not transitions
     final_obs: Observation | None  # [T, B, ...]
     final_value: Float[Array, "T B"] | None
+    action_masks: Bool[Array, "T B P"] | None = None  # the actions that were allowed, if the environment says

@@ -1,13 +1,13 @@
 """What an on-policy agent is, what it is made of, and how it decides."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from spi_plugins.actions import executed_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
-from spi_plugins.distributions import ActionDistribution
+from spi_plugins.distributions import ActionDistribution, masked
 from spi_plugins.networks import state_noise
 from spi_plugins.networks.actor_critic import ActorCritic, Evaluation
 from spi_plugins.types import ActionSpec, Observation, Params, PyTree
@@ -68,12 +68,15 @@ class Parts(NamedTuple):
 class OnPolicyAgent(NamedTuple):
     """Pure functions; wrap them in ``jit`` where they are called.
 
+    Where there are ``masks``, bool ``[B, P]``, the policy is that of the allowed actions alone.
+
     Attributes:
         init: ``(key) -> state``, an ``OnPolicyState``.
-        act: ``(params, obs, key, noise=None) -> Act``, sampled; ``noise`` has the matrices of state-dependent noise.
-        predict: ``(params, obs, key, deterministic) -> env_action``, with a static ``deterministic``.
+        act: ``(params, obs, key, noise=None, masks=None) -> Act``, sampled; ``noise`` has the matrices of
+            state-dependent noise.
+        predict: ``(params, obs, key, masks=None, *, deterministic) -> env_action``, with a static ``deterministic``.
         value: ``(params, obs) -> [B]``.
-        evaluate: ``(params, obs, sampled action) -> (value, log_prob, entropy)``, each ``[B]``.
+        evaluate: ``(params, obs, sampled action, masks=None) -> (value, log_prob, entropy)``, each ``[B]``.
         update: ``(state, rollout, learning_rate, clip_range, learnable) -> (state, metrics)``, an ``OnPolicyMetrics``;
             ``learnable`` says whether the rollout is finite, ``None`` that it is. If not, or if the result is not, the
             parameters stay, and the loss is NaN.
@@ -85,7 +88,7 @@ class OnPolicyAgent(NamedTuple):
     act: Callable[..., Act]
     predict: Callable[..., Array]
     value: Callable[[Params, Observation], Array]
-    evaluate: Callable[[Params, Observation, Array], tuple[Array, Array, Array]]
+    evaluate: Callable[..., tuple[Array, Array, Array]]
     update: Callable[..., tuple[Any, Any]]
     policy: ActorCritic
     world_model: DeepMDP | None
@@ -99,37 +102,48 @@ def evaluate(parts: Parts, params: Params, obs: Observation) -> Evaluation:
     return parts.policy.evaluate(params["policy"], obs, features, z)
 
 
+Masks: TypeAlias = Bool[Array, "B P"] | None
+
+
 def make_agent(
     parts: Parts, init: Callable[[Array], Any], update: Callable[..., tuple[Any, Any]]
 ) -> OnPolicyAgent:
     """Add decisions and values to the functions that an on-policy algorithm differs by."""
     distribution, actions = parts.distribution, parts.actions
 
-    def act(params: Params, obs: Observation, key: Array, noise: Array | None = None) -> Act:
+    def act(
+        params: Params, obs: Observation, key: Array, noise: Array | None = None, masks: Masks = None
+    ) -> Act:
         out = evaluate(parts, params, obs)
+        parameters = masked(out.parameters, masks)
         if noise is None or out.hidden is None:
-            action = distribution.sample(out.parameters, key)
+            action = distribution.sample(parameters, key)
         else:
-            mean = distribution.mode(out.parameters)
+            mean = distribution.mode(parameters)
             action = mean + state_noise.noise(out.hidden, noise).reshape(mean.shape)
         return Act(
             action=action,
             env_action=executed_action(actions, action),
-            log_prob=distribution.log_prob(out.parameters, action),
+            log_prob=distribution.log_prob(parameters, action),
             value=out.value,
         )
 
-    def predict(params: Params, obs: Observation, key: Array, *, deterministic: bool) -> Array:
-        parameters = evaluate(parts, params, obs).parameters
+    def predict(
+        params: Params, obs: Observation, key: Array, masks: Masks = None, *, deterministic: bool
+    ) -> Array:
+        parameters = masked(evaluate(parts, params, obs).parameters, masks)
         action = distribution.mode(parameters) if deterministic else distribution.sample(parameters, key)
         return executed_action(actions, action)
 
     def value(params: Params, obs: Observation) -> Array:
         return parts.policy.value(params["policy"], obs)
 
-    def evaluate_actions(params: Params, obs: Observation, action: Array) -> tuple[Array, Array, Array]:
+    def evaluate_actions(
+        params: Params, obs: Observation, action: Array, masks: Masks = None
+    ) -> tuple[Array, Array, Array]:
         out = evaluate(parts, params, obs)
-        return out.value, distribution.log_prob(out.parameters, action), distribution.entropy(out.parameters)
+        parameters = masked(out.parameters, masks)
+        return out.value, distribution.log_prob(parameters, action), distribution.entropy(parameters)
 
     return OnPolicyAgent(
         init,

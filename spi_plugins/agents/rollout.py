@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.agents.on_policy import Act, OnPolicyAgent, OnPolicyState
+from spi_plugins.agents.on_policy import Act, Masks, OnPolicyAgent, OnPolicyState
 from spi_plugins.types import Observation, Params, PyTree, Rollout
 
 
@@ -41,10 +41,13 @@ class Storage(NamedTuple):
     t: Int[Array, ""]  # next row to fill
     key: Array
     noise: Float[Array, "B H A"] | None  # matrices of state-dependent noise
+    action_masks: Bool[Array, "T B P"] | None = None
 
 
-def init_storage(agent: OnPolicyAgent, params: Params, obs: Observation, n_steps: int, key: Array) -> Storage:
-    """Empty storage shaped after one batch of observations."""
+def init_storage(
+    agent: OnPolicyAgent, params: Params, obs: Observation, n_steps: int, key: Array, masks: Masks = None
+) -> Storage:
+    """Empty storage shaped after one batch of observations, and of action masks if there are any."""
     act = jax.eval_shape(agent.act, params, obs, key)
     draw = agent.policy.draw_noise
 
@@ -59,17 +62,18 @@ def init_storage(agent: OnPolicyAgent, params: Params, obs: Observation, n_steps
         t=jnp.zeros((), jnp.int32),
         key=key,
         noise=None if draw is None else draw(params["policy"], key, act.value.shape[0]),
+        action_masks=None if masks is None else empty(masks, n_steps),
     )
 
 
 def act_into(
-    agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation
+    agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation, masks: Masks = None
 ) -> tuple[Storage, tuple[Array, Array, Array, Array]]:
     """Store the observations and decide; also return samples, actions of the environments, values, log-probabilities.
 
     Jit with ``storage`` donated: its rows are then written in place.
     """
-    storage, act = decide_into(agent, params, _with_obs(storage, obs, storage.t), obs)
+    storage, act = decide_into(agent, params, _with_obs(storage, obs, storage.t), obs, masks)
     return storage, (act.action, act.env_action, act.value, act.log_prob)
 
 
@@ -78,13 +82,14 @@ def _with_obs(storage: Storage, obs: Observation, row: Array | int) -> Storage:
 
 
 def decide_into(
-    agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation
+    agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation, masks: Masks
 ) -> tuple[Storage, Act]:
     """Decide where row ``t`` holds the observation already."""
     key, act_key = jax.random.split(storage.key)
     t = storage.t
     noise = None if storage.noise is None else _present_noise(agent, params, storage.noise, t, act_key)
-    act = agent.act(params, obs, act_key, noise)
+    act = agent.act(params, obs, act_key, noise, masks)
+    rows = storage.action_masks
     return Storage(
         obs=storage.obs,
         action=storage.action.at[t].set(act.action),
@@ -93,6 +98,7 @@ def decide_into(
         t=t + 1,
         key=key,
         noise=noise,
+        action_masks=None if rows is None else rows.at[t].set(masks),
     ), act
 
 
@@ -139,8 +145,17 @@ def _finite_rows(obs: Observation, lead: tuple[int, ...]) -> Array:
     return functools.reduce(jnp.logical_and, rows, jnp.ones(lead, bool))
 
 
-def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: Runner) -> Collected:
-    """``n_steps`` of every environment in one scan. Jit with ``runner`` donated."""
+def collect(
+    agent: OnPolicyAgent,
+    env_step: EnvFunction,
+    n_steps: int,
+    runner: Runner,
+    action_masks: Callable[[PyTree], Array] | None = None,
+) -> Collected:
+    """``n_steps`` of every environment in one scan. Jit with ``runner`` donated.
+
+    ``action_masks`` gives those of the environments' states, if they have any.
+    """
     params = runner.state.params
 
     def bootstrap(step: EnvStep) -> Array | None:
@@ -158,7 +173,8 @@ def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: R
         carry: tuple[Storage, PyTree, Observation], _: None
     ) -> tuple[tuple[Storage, PyTree, Observation], PyTree]:
         storage, env_state, obs = carry
-        storage, act = decide_into(agent, params, storage, obs)
+        masks = None if action_masks is None else action_masks(env_state)
+        storage, act = decide_into(agent, params, storage, obs, masks)
         env_state, step = env_step(env_state, act.env_action)
         storage = _with_obs(storage, step.obs, storage.t)
         kept = step._replace(obs=None, final_obs=step.final_obs if agent.world_model else None)
@@ -166,7 +182,8 @@ def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: R
         return (storage, env_state, step.obs), (kept, bootstrap(step), finite)
 
     # The last observation is written inside the loop, too: XLA would copy the loop's result to write into it.
-    storage = init_storage(agent, params, runner.obs, n_steps, runner.state.key)
+    masks = None if action_masks is None else action_masks(runner.env_state)
+    storage = init_storage(agent, params, runner.obs, n_steps, runner.state.key, masks)
     storage = _with_obs(storage, runner.obs, 0)
     (storage, env_state, obs), (steps, final_value, final_finite) = jax.lax.scan(
         one_step, (storage, runner.env_state, runner.obs), None, length=n_steps
@@ -183,6 +200,7 @@ def collect(agent: OnPolicyAgent, env_step: EnvFunction, n_steps: int, runner: R
         valid=steps.valid,
         final_obs=steps.final_obs,
         final_value=final_value,
+        action_masks=storage.action_masks,
     )
     runner = Runner(runner.state._replace(key=storage.key), env_state, obs)
     finite = _finite_rows(jax.tree.map(lambda x: x[1:], rollout.obs), rollout.reward.shape)

@@ -12,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.actions import to_action
+from spi_plugins.actions import allow_some, to_action
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
 from spi_plugins.agents.packed import Packed, update_packed
 from spi_plugins.agents.rollout import Collected, Runner, collect
+from spi_plugins.algorithms.action_masks import no_action
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.step_collector import loss_fault
 from spi_plugins.algorithms.stepping import check_observations
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.errors import NotFiniteError
+from spi_plugins.spaces import action_spec
 from spi_plugins.types import Observation, PyTree, Rollout
 
 
@@ -52,13 +54,14 @@ class _Run(NamedTuple):
     runner: Runner
     packed: Packed
     steps: PyTree
-    decided: tuple[jax.Array, jax.Array, jax.Array]
+    decided: tuple[jax.Array | None, ...]
     finite: jax.Array
+    choosable: jax.Array | None  # [T, B], whether the masks, if any, allow an action
 
 
-def _decided(rollout: Rollout) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Actions, values and log-probabilities, ``[T, B, ...]``, for callbacks."""
-    return rollout.action, rollout.value[:-1], rollout.log_prob
+def _decided(rollout: Rollout) -> tuple[jax.Array | None, ...]:
+    """Actions, values, log-probabilities and masks, ``[T, B, ...]``, for callbacks."""
+    return rollout.action, rollout.value[:-1], rollout.log_prob, rollout.action_masks
 
 
 class _Replay(NamedTuple):
@@ -68,6 +71,7 @@ class _Replay(NamedTuple):
     action: NDArray[Any]  # [T, B, ...]
     value: NDArray[np.float32]  # [T, B]
     log_prob: NDArray[np.float32]  # [T, B]
+    action_masks: NDArray[np.bool_] | None  # [T, B, P]
 
 
 class CompiledCollector:
@@ -79,8 +83,17 @@ class CompiledCollector:
 
     updates_first = True
 
-    def __init__(self, env: VecEnv | None, agent: OnPolicyAgent, n_steps: int, device: jax.Device):
+    def __init__(
+        self,
+        env: VecEnv | None,
+        agent: OnPolicyAgent,
+        n_steps: int,
+        device: jax.Device,
+        *,
+        masked: bool = False,
+    ):
         self.env: CompiledEnv = compiled_env(env)
+        self._action_masks = self.env.action_masks if masked else None
         self.agent = agent
         self.n_steps = n_steps
         self.device = device
@@ -92,13 +105,19 @@ class CompiledCollector:
         self._replay: _Replay | None = None
 
     def _collected(self, runner: Runner, env_params: PyTree) -> Collected:
-        step = functools.partial(self.env.step, env_params)
-        return collect(self.agent, step, self.n_steps, runner)
+        step, masks = functools.partial(self.env.step, env_params), None
+        if self._action_masks is not None:
+            masks = functools.partial(self._action_masks, env_params)
+        return collect(self.agent, step, self.n_steps, runner, masks)
 
     def _run_at_once(self, runner: Runner, env_params: PyTree, *rates: Any) -> _Run:
         runner, rollout, steps, finite = self._collected(runner, env_params)
-        state, packed = update_packed(self.agent, runner.state, rollout, *rates, _learnable(rollout, finite))
-        return _Run(runner._replace(state=state), packed, steps, _decided(rollout), finite)
+        learnable, choosable = _learnable(rollout, finite), None
+        if rollout.action_masks is not None:
+            choosable = allow_some(action_spec(self.env.vec_env.action_space), rollout.action_masks)
+            learnable &= jnp.all(choosable)
+        state, packed = update_packed(self.agent, runner.state, rollout, *rates, learnable)
+        return _Run(runner._replace(state=state), packed, steps, _decided(rollout), finite, choosable)
 
     def _updated(self, state: OnPolicyState, rollout: Rollout, *inputs: Any) -> tuple[OnPolicyState, Packed]:
         *rates, finite = inputs
@@ -110,7 +129,7 @@ class CompiledCollector:
             runner, rollout, steps, finite = self._collect(runner, env_params)
         self._collect_is_compiled = True
         state, packed = self._update(runner.state, rollout, *rates, finite)
-        return _Run(runner._replace(state=state), packed, steps, _decided(rollout), finite)
+        return _Run(runner._replace(state=state), packed, steps, _decided(rollout), finite, None)
 
     def start(self, start: Start) -> None:
         """Begin from the observations and states of the environments."""
@@ -122,21 +141,26 @@ class CompiledCollector:
 
     def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:
         """Roll out and update, and keep the steps for ``rows``."""
-        run = self._run if self.env.repeatable else self._run_apart
+        iterate = self._run if self.env.repeatable else self._run_apart
         runner = Runner(state, self.env.state, self._runner_obs)
-        runner, packed, steps, decided, finite = run(runner, self.env.params, learning_rate, clip_range)
+        run = iterate(runner, self.env.params, learning_rate, clip_range)
+        runner = run.runner
         self._runner_obs = runner.obs
         self.env.finish(runner.env_state)
-        rows = self.env.host_rows(steps)
-        self._replay = _Replay(rows, *map(np.asarray, decided))
-        metrics: OnPolicyMetrics = packed.unpack()
-        fault = rollout_fault(rows.reward, np.asarray(finite), end) or loss_fault(metrics, end)
+        rows = self.env.host_rows(run.steps)
+        self._replay = _Replay(rows, *jax.tree.map(np.asarray, run.decided))
+        metrics: OnPolicyMetrics = run.packed.unpack()
+        fault = (
+            rollout_fault(rows.reward, np.asarray(run.finite), end)
+            or mask_fault(run.choosable, end)
+            or loss_fault(metrics, end)
+        )
         return Updated(runner.state, metrics, fault, runner.obs, rows.done[-1])
 
     def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:
         """Replay the steps that ``update`` made."""
         assert self._replay is not None
-        rows, action, value, log_prob = self._replay
+        rows, action, value, log_prob, masks = self._replay
         space = self.env.vec_env.action_space
         executed = to_action(
             space, np.clip(action, space.low, space.high) if hasattr(space, "low") else action
@@ -145,7 +169,8 @@ class CompiledCollector:
             infos, done = rows.infos(t), rows.done[t]
             local = {"env": self.env.vec_env, "rewards": rows.reward[t], "dones": done, "infos": infos,
                      "actions": action[t], "clipped_actions": executed[t], "values": value[t],
-                     "log_probs": log_prob[t], "rollout_buffer": NO_ROLLOUT_BUFFER, "n_steps": t + 1}  # fmt: skip
+                     "log_probs": log_prob[t], "rollout_buffer": NO_ROLLOUT_BUFFER, "n_steps": t + 1,
+                     "action_masks": None if masks is None else masks[t]}  # fmt: skip
             yield Row(local, [infos[i] for i in rows.reporting[t]], done[rows.reporting[t]])
 
     def stopped(self, state: OnPolicyState) -> OnPolicyState:
@@ -184,3 +209,13 @@ def rollout_fault(reward: NDArray[np.float32], finite: NDArray[np.bool_], end: i
                 "model is left as it was before this rollout."
             )
     return None
+
+
+def mask_fault(choosable: jax.Array | None, end: int) -> ValueError | None:
+    """The error of an iteration with a mask ``[T, B]`` that allows no action, naming environment and step."""
+    if choosable is None or (some := np.asarray(choosable)).all():
+        return None
+    t, i = divmod(int(np.argmin(some)), some.shape[1])
+    return no_action(
+        f"at time step {end - (len(some) - t) * some.shape[1]}: action_masks() of environment {i}"
+    )

@@ -1,5 +1,6 @@
 """Environments that can be stepped inside ``jit``: functional ones, and envpool through its XLA interface."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -29,10 +30,12 @@ class CompiledEnv(ABC):
 
     Attributes:
         repeatable: ``step`` is the same program in the next process, so that a cached compilation is reused.
+        action_masks: ``(params, state) -> bool [B, P]``, pure, if the environments have action masks.
     """
 
     vec_env: Any
     repeatable: bool = True
+    action_masks: Callable[[PyTree, PyTree], jax.Array] | None = None
     params: PyTree
     state: PyTree
 
@@ -76,6 +79,8 @@ class _FunctionalEnv(CompiledEnv):
     def __init__(self, vec_env: FunctionalVecEnv):
         self.vec_env = vec_env
         self.params = vec_env.params
+        if vec_env.functional.action_masks is not None:
+            self.action_masks = functools.partial(autoreset.action_masks, vec_env.functional)
         self.state: PyTree = None
 
     def start(self, device: jax.Device) -> None:

@@ -75,6 +75,7 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
         CNN_DEFAULTS,
     )
     termination_model = True
+    learns_masked = False
 
     def _check_arguments(self) -> None:
         super()._check_arguments()

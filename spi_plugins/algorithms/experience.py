@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import from_action, scale_action, stored_action, stored_size
+from spi_plugins.algorithms.action_masks import current_masks, offers_masks, random_allowed, with_masks
 from spi_plugins.algorithms.devices import check_memory
 from spi_plugins.algorithms.stepping import advance, check_observations, check_step
 from spi_plugins.algorithms.vec_envs.vector_infos import require_cost
@@ -74,7 +75,8 @@ def gather(
 ) -> Gathered:
     """Step all environments, ``n_steps`` in all and at most ``B - 1`` more, from a reset on.
 
-    The policy chooses actions stochastically; without one they are uniform. ``on_progress`` gets the steps so far.
+    The policy chooses actions stochastically; without one they are uniform. If the environments have action masks, both
+    keep to them. ``on_progress`` gets the steps so far.
 
     Raises:
         ValueError: an observation, reward or cost is not finite; the message names environment and time step.
@@ -90,11 +92,15 @@ def gather(
     host_buffers.add(ring, blank._replace(obs=first_obs), everywhere)
     returns, finished, has_costs = np.zeros(n_envs), list[float](), True
     state, starts = None, everywhere.copy()
+    masked = policy is None and offers_masks(env)
+    actor, rng = None if policy is None else with_masks(policy, env), np.random.default_rng(seed)
     for done in range(n_envs, n_steps + n_envs, n_envs):
-        if policy is None:
+        if masked:
+            action = random_allowed(space, current_masks(env, done - n_envs), rng)
+        elif actor is None:
             action = _uniform_actions(space, n_envs)
         else:
-            action, state = policy.predict(obs, state=state, episode_start=starts, deterministic=False)
+            action, state = actor.predict(obs, state=state, episode_start=starts, deterministic=False)
         stepped = advance(env, action)
         reached = stepped.reached(env.observation_space)
         check_step(stepped, reached, done)

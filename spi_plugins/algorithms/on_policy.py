@@ -1,7 +1,7 @@
 """The on-policy training loop: SB3's order of hooks around a collector and an agent's update."""
 
 from collections import deque
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -9,6 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
+from spi_plugins.algorithms.action_masks import offers_masks
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collector import RolloutCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
@@ -32,6 +33,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         *("clip_range_vf", "normalize_advantage", "ent_coef", "vf_coef", "max_grad_norm"),
         *("use_sde", "sde_sample_freq"),
     )
+    learns_masked: ClassVar[bool] = True  # whether it learns a policy of the allowed actions alone
     agent: OnPolicyAgent
     n_steps: int
     batch_size: int
@@ -44,9 +46,31 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         self._rollout_start: ResumePoint | None = None
         self._iteration_end: int | None = None
         self._n_counted = 0
+        self._use_masking = True
         super()._setup_model()
         self._jitted_value = jax.jit(self.agent.value)
         self._jitted_evaluation = jax.jit(self.agent.evaluate)
+
+    def learn(
+        self,
+        total_timesteps: int | None = None,
+        callback: Any = None,
+        log_interval: int | None = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+        use_masking: bool = True,
+    ) -> Self:
+        """Train, see ``JaxAlgorithm.learn``.
+
+        Where the environment has ``action_masks()``, the policy chooses and learns among the allowed actions alone;
+        with ``use_masking=False``, as sb3-contrib has it, among all of them.
+        """
+        if use_masking != self._use_masking:
+            self._use_masking, self._collector = use_masking, None
+        return super().learn(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
 
     def _make_policy(self) -> Policy:
         return self.policy_class(self.observation_space, self.action_space, self._predict)
@@ -54,7 +78,19 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     def _decide(
         self, params: PyTree, inputs: tuple[Any, ...], key: jax.Array, deterministic: bool
     ) -> jax.Array:
-        return self.agent.predict(params, *inputs, key, deterministic=deterministic)
+        batch, *masks = inputs
+        return self.agent.predict(params, batch, key, *masks, deterministic=deterministic)
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: np.ndarray[Any, Any] | None = None,
+        deterministic: bool = False,
+        action_masks: Any = None,
+    ) -> tuple[np.ndarray[Any, Any], Any]:
+        """Actions for one observation or a batch, see ``Policy.predict``."""
+        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
 
     def values_of(self, batch: Observation) -> np.ndarray[Any, Any]:
         """The critic's values ``[B]`` of a batch."""
@@ -63,23 +99,29 @@ class OnPolicyAlgorithm(JaxAlgorithm):
         return np.asarray(values)
 
     def evaluations_of(
-        self, batch: Observation, action: np.ndarray[Any, Any]
+        self, batch: Observation, action: np.ndarray[Any, Any], *masks: np.ndarray[Any, Any]
     ) -> tuple[np.ndarray[Any, Any], ...]:
-        """Values, log-probabilities and entropies ``[B]`` of sampled actions."""
+        """Values, log-probabilities and entropies ``[B]`` of sampled actions, under masks or without."""
         with self._exchange:
-            evaluated = self._jitted_evaluation(self._agent_state.params, batch, action)
+            evaluated = self._jitted_evaluation(self._agent_state.params, batch, action, *masks)
         return tuple(np.asarray(x) for x in evaluated)
 
     def _make_collector(self) -> RolloutCollector:
         assert self.env is not None
+        masked = self._use_masking and offers_masks(self.env)
+        if masked and not self.learns_masked:
+            raise ValueError(
+                f"{type(self).__name__} learns in dreams, which have no action masks, but the environment has "
+                "action_masks(); learn(use_masking=False) ignores them."
+            )
         refusal = compiled_reason(self.env)
         if self.compiled is True and refusal:
             raise ValueError(
                 f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
             )
         if refusal or self.compiled is False:
-            return StepCollector(self.env, self.agent, self.n_steps)
-        return CompiledCollector(self.env, self.agent, self.n_steps, self.jax_device)
+            return StepCollector(self.env, self.agent, self.n_steps, masked=masked)
+        return CompiledCollector(self.env, self.agent, self.n_steps, self.jax_device, masked=masked)
 
     def _parameter_groups(self, state: OnPolicyState) -> dict[str, PyTree]:
         return {**state.params, "optimizer": state.opt_state}

@@ -29,7 +29,7 @@ class PlanningPolicy(Policy):
         self._start = start
 
     def _choose(
-        self, batch: Observation, state: Any, episode_start: Any, deterministic: bool
+        self, batch: Observation, state: Any, episode_start: Any, deterministic: bool, *masks: Any
     ) -> tuple[np.ndarray[Any, Any], Any]:
         n_envs = len(jax.tree.leaves(batch)[0])
         starts = np.zeros(n_envs, bool) if episode_start is None else np.asarray(episode_start, bool)

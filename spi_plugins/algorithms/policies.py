@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from spi_plugins.actions import from_action, to_action
 from spi_plugins.algorithms import policy_kwargs as read
+from spi_plugins.algorithms.action_masks import given_masks
 from spi_plugins.algorithms.copies import load_policy
 from spi_plugins.algorithms.observations import to_batch
 from spi_plugins.archive import PathOrFile
@@ -101,6 +102,7 @@ class Policy:
         state: Any = None,
         episode_start: np.ndarray[Any, Any] | None = None,
         deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[np.ndarray[Any, Any], Any]:
         """Actions for one observation or a batch.
 
@@ -111,25 +113,35 @@ class Policy:
                 pass it through.
             episode_start: ``[B]``, where an episode begins and its plan must be dropped.
             deterministic: the most likely action instead of a sample; no exploration noise.
+            action_masks: which actions are allowed, ``[n]`` or ``[B, n]`` booleans; ``n`` counts the values of all
+                entries of a discrete action, in order. ``None`` allows all.
 
         Returns:
             The actions, batched as the observations were, inside the action space; and the state for the
             next call.
 
         Raises:
-            ValueError: the observation has a wrong shape or holds NaN or infinity, or ``state`` and
-                ``episode_start`` belong to another number of environments.
+            ValueError: the observation has a wrong shape or holds NaN or infinity, ``state`` and ``episode_start``
+                belong to another number of environments, or ``action_masks`` do not fit or allow nothing.
         """
         batch, batched = to_batch(self.observation_space, observation)
-        action, state = self._choose(batch, state, episode_start, deterministic)
+        masks = self._masks(action_masks, batch)
+        action, state = self._choose(batch, state, episode_start, deterministic, *masks)
         # With an ellipsis a single action is an array even if it is one number, as SB3's are.
         return (action if batched else action[0, ...]), state
 
     def _choose(
-        self, batch: Observation, state: Any, episode_start: Any, deterministic: bool
+        self, batch: Observation, state: Any, episode_start: Any, deterministic: bool, *masks: Any
     ) -> tuple[np.ndarray[Any, Any], Any]:
-        """Actions for a batch."""
-        return to_action(self.action_space, self._decide(batch, deterministic=deterministic)), state
+        """Actions for a batch, with masks or without."""
+        decision = self._decide(batch, *masks, deterministic=deterministic)
+        return to_action(self.action_space, decision), state
+
+    def _masks(self, given: Any, batch: Observation) -> tuple[np.ndarray[Any, Any], ...]:
+        """The masks ``[B, P]`` that a user gave, or nothing."""
+        if given is None:
+            return ()
+        return (given_masks(self.action_space, given, len(jax.tree.leaves(batch)[0])),)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return operator.attrgetter("policy"), (self._owner(),)
@@ -171,19 +183,21 @@ class Policy:
         return critic.values_of(batch)[:, None]  # type: ignore[no-any-return]
 
     def evaluate_actions(
-        self, observation: Observation, actions: Any
+        self, observation: Observation, actions: Any, action_masks: Any = None
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Values ``[B, 1]``, log-probabilities ``[B]`` and entropies ``[B]``, as training uses them.
 
         Args:
             observation: one or a batch, as ``predict`` takes them.
             actions: one for each observation, in the action space or, for a ``Box``, before clipping.
+            action_masks: as ``predict`` takes them; of an action that is not allowed the log-probability is huge and
+                negative.
         """
         critic = self._critic()
         batch, _ = to_batch(self.observation_space, observation)
         shape = (len(jax.tree.leaves(batch)[0]), *(self.action_space.shape or ()))
         action = from_action(self.action_space, np.asarray(actions)).reshape(shape)
-        value, log_prob, entropy = critic.evaluations_of(batch, action)
+        value, log_prob, entropy = critic.evaluations_of(batch, action, *self._masks(action_masks, batch))
         return value[:, None], log_prob, entropy
 
     def _critic(self) -> Any:

@@ -14,6 +14,7 @@ from spi_plugins.actions import to_action
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
 from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.rollout import Storage, act_into, close_storage, init_storage
+from spi_plugins.algorithms.action_masks import current_masks
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
 from spi_plugins.algorithms.stepping import Stepped, advance, check_observations, check_step, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
@@ -43,8 +44,9 @@ class StepCollector:
 
     updates_first = False
 
-    def __init__(self, env: VecEnv, agent: OnPolicyAgent, n_steps: int):
+    def __init__(self, env: VecEnv, agent: OnPolicyAgent, n_steps: int, *, masked: bool = False):
         self.env = env
+        self.masked = masked
         self.agent = agent
         self.n_steps = n_steps
         self.has_reset_rows = has_reset_rows(env)
@@ -67,13 +69,18 @@ class StepCollector:
 
     def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:
         """Make ``n_steps`` steps."""
+        masks = self._masks(num_timesteps)
         if self._storage is None:
-            self._storage = self._init_storage(state.params, self._obs, n_steps=self.n_steps, key=state.key)
+            self._storage = self._init_storage(
+                state.params, self._obs, n_steps=self.n_steps, key=state.key, masks=masks
+            )
         # A copy: the key would otherwise be donated with the storage while the state still holds it.
         self._storage = self._storage._replace(key=jnp.copy(state.key))
         for t in range(self.n_steps):
+            if t > 0:
+                masks = self._masks(num_timesteps + t * self.env.num_envs)
             self._storage, (sampled, executed, values, log_probs) = self._act(
-                state.params, self._storage, self._obs
+                state.params, self._storage, self._obs, masks
             )
             action = to_action(self.env.action_space, np.asarray(executed))
             stepped = advance(self.env, action, reset_rows=self.has_reset_rows)
@@ -85,7 +92,7 @@ class StepCollector:
             local = {"env": self.env, "new_obs": stepped.raw_obs, "rewards": stepped.reward, "dones": done,
                      "infos": stepped.infos, "actions": np.asarray(sampled), "clipped_actions": action,
                      "values": values, "log_probs": log_probs, "rollout_buffer": NO_ROLLOUT_BUFFER,
-                     "n_steps": t + 1}  # fmt: skip
+                     "n_steps": t + 1, "action_masks": masks}  # fmt: skip
             yield Row(local, stepped.infos, done, stepped.raw_obs)
         self._storage = self._close(state.params, self._storage, self._obs)
 
@@ -105,6 +112,9 @@ class StepCollector:
     def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
         """Nothing: rows are known one at a time."""
         return iter(())
+
+    def _masks(self, num_timesteps: int) -> NDArray[np.bool_] | None:
+        return current_masks(self.env, num_timesteps) if self.masked else None
 
     def _keep(self, t: int, stepped: Stepped, final: Observation, state: OnPolicyState) -> None:
         """Store row ``t``, with successors and their values where the environment has reset itself."""
@@ -134,6 +144,7 @@ class StepCollector:
             valid=host.valid,
             final_obs=host.final_obs,
             final_value=None if self.has_reset_rows else host.final_value,
+            action_masks=storage.action_masks,
         )
 
 

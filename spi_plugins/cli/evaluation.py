@@ -11,6 +11,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_algorithm, plugins
+from spi_plugins.algorithms.action_masks import with_masks
 from spi_plugins.algorithms.named_envs import default_policy
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, RunError
@@ -114,7 +115,7 @@ def evaluate(algorithm: str, path: pathlib.Path, task: EvaluationTask, *, truste
                 "ignore", message="Evaluation environment is not wrapped", category=UserWarning
             )
             results: Any = evaluate_policy(
-                model,
+                with_masks(model, env),
                 env,
                 n_eval_episodes=task.n_episodes,
                 deterministic=deterministic,

@@ -115,6 +115,23 @@ def reset_where(
     return jax.vmap(one)(state, mask)
 
 
+def action_masks(env: FunctionalEnv, params: PyTree, state: VectorState) -> Bool[Array, "B P"]:
+    """Which actions each environment allows next; only for an ``env`` with ``action_masks``.
+
+    Raises:
+        ValueError: ``env.action_masks`` returns another shape or dtype than ``bool [action_spec.size]``.
+    """
+    function = env.action_masks
+    assert function is not None
+    masks: Array = jax.vmap(lambda inner: jnp.asarray(function(inner, params)))(state.env)
+    if masks.shape[1:] != (env.action_spec.size,) or masks.dtype != bool:
+        raise ValueError(
+            f"action_masks of {env.name} must return bool ({env.action_spec.size},), one for each value of each "
+            f"discrete entry, got {masks.dtype} {masks.shape[1:]}."
+        )
+    return masks
+
+
 def _begin(env: FunctionalEnv, params: PyTree, key: Key[Array, ""]) -> tuple[VectorState, Observation]:
     """Start an episode of one environment."""
     chain, initial_key = jax.random.split(key)

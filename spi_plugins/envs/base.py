@@ -36,6 +36,8 @@ class FunctionalEnv(NamedTuple):
         name: the name in error messages.
         info: ``(state, params) -> dict of float32 scalars``, infos of the step that led to the state.
         info_dtypes: ``(name, NumPy dtype on the host)`` of each info.
+        action_masks: ``(state, params) -> bool [action_spec.size]``, which values are allowed in the state, those of
+            all discrete entries concatenated; ``None`` if all always are.
     """
 
     observation_spec: ObservationSpec
@@ -52,6 +54,7 @@ class FunctionalEnv(NamedTuple):
     name: str = "FunctionalEnv"
     info: Callable[[PyTree, PyTree], dict[str, jax.Array]] | None = None
     info_dtypes: tuple[tuple[str, str], ...] = ()
+    action_masks: Callable[[PyTree, PyTree], jax.Array] | None = None
 
 
 def no_cost(_state: PyTree, _action: jax.Array, _after: PyTree, _params: PyTree) -> Scalar:

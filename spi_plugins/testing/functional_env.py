@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spi_plugins.actions import random_actions
+from spi_plugins.actions import allow_some, random_actions
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.testing.requirement import layout, require, require_array, require_made, require_same_leaves
 from spi_plugins.types import ArraySpec, ObservationSpec
@@ -52,6 +52,12 @@ def _check_one_step(env: FunctionalEnv, state: Any, action: np.ndarray[Any, Any]
     for name, function in (("reward", env.reward), ("cost", env.cost)):
         require_array(name, jax.jit(function)(state, action, after, env.params), "float32", ())
     require_array("terminal", jax.jit(env.terminal)(after, env.params), "bool", ())
+    if env.action_masks is not None:
+        masks = jax.jit(env.action_masks)(state, env.params)
+        require_array("action_masks", masks, "bool", (env.action_spec.size,))
+        require(
+            allow_some(env.action_spec, masks), f"action_masks must allow an action at first, got {masks}."
+        )
     info = {} if env.info is None else jax.jit(env.info)(after, env.params)
     names = [name for name, _ in env.info_dtypes]
     require(

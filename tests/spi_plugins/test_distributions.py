@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spi_plugins.distributions import action_distribution
+from spi_plugins.distributions import action_distribution, masked
 from spi_plugins.types import ActionSpec
 
 DISCRETE = ActionSpec(kind="discrete", nvec=(3,))
@@ -35,6 +35,34 @@ def test_multi_discrete_is_a_product():
     np.testing.assert_allclose(
         d.entropy(jnp.asarray(logits)), stats.entropy(p, axis=-1) + stats.entropy(q, axis=-1), rtol=1e-5
     )
+
+
+def test_masked_numbers_by_hand():
+    d, multi = action_distribution(DISCRETE), action_distribution(MULTI)
+    mask = jnp.asarray([[True, False, True]])
+    logits = masked(jnp.log(jnp.asarray([[0.2, 0.7, 0.1]])), mask)
+    np.testing.assert_allclose(d.log_prob(logits, jnp.asarray([2])), np.log([1 / 3]), rtol=1e-6)
+    np.testing.assert_allclose(d.entropy(logits), [np.log(3) - 2 / 3 * np.log(2)], rtol=1e-6)
+    assert d.mode(logits) == 0
+    assert d.log_prob(logits, jnp.asarray([1])) < -1e30
+    only = masked(jnp.asarray([[0.0, 5.0, 1.0, 1.0, 9.0]]), jnp.asarray([[True, False, True, True, False]]))
+    np.testing.assert_allclose(multi.log_prob(only, jnp.asarray([[0, 1]])), np.log([0.5]), rtol=1e-6)
+    np.testing.assert_allclose(multi.entropy(only), [np.log(2)], rtol=1e-6)
+
+
+def test_a_masked_policy_has_gradients_and_never_draws_what_is_not_allowed():
+    d = action_distribution(DISCRETE)
+    mask = jnp.asarray([[True, False, True]])
+
+    def loss(logits):
+        return jnp.sum(d.entropy(masked(logits, mask)) + d.log_prob(masked(logits, mask), jnp.asarray([0])))
+
+    gradient = jax.grad(loss)(jnp.asarray([[-200.0, 1e6, -201.0]]))
+    assert np.isfinite(gradient).all()
+    assert gradient[0, 1] == 0
+    assert gradient[0, 0] > 0
+    drawn = d.sample(jnp.tile(masked(jnp.asarray([[-1e8, 1e8, -1e8]]), mask), (2000, 1)), jax.random.key(0))
+    assert set(np.unique(drawn)) == {0, 2}
 
 
 def test_gaussian_against_scipy():

@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import PolicyPredictor
 from stable_baselines3.common.vec_env import sync_envs_normalization
 
 from spi_integrations.stable_baselines3.episode_costs import EndedEpisode, EpisodeCosts
+from spi_plugins.algorithms.action_masks import with_masks
 from spi_plugins.algorithms.vec_envs import as_vec_env
 from spi_plugins.algorithms.vec_envs.workers import NamingDeadWorkers
 from spi_wrappers.cost.accounts.arguments import real
@@ -55,13 +56,21 @@ class CostEvaluation(NamedTuple):
         return float((self.costs > limit).mean())
 
 
-def evaluate_policy(model: PolicyPredictor, env: Any, n_eval_episodes: int = 10, **options: Any) -> Any:
-    """Stable-Baselines3's ``evaluate_policy`` on an environment of any kind.
+def evaluate_policy(
+    model: PolicyPredictor,
+    env: Any,
+    n_eval_episodes: int = 10,
+    *,
+    use_masking: bool = True,
+    **options: Any,
+) -> Any:
+    """Stable-Baselines3's ``evaluate_policy`` on an environment of any kind, with its action masks if it has any.
 
     Args:
         model: anything with ``predict``.
         env: anything that ``as_vec_env`` takes, such as what ``gymnasium.make_vec`` returns; it is not closed.
         n_eval_episodes: number of episodes.
+        use_masking: pass the environment's ``action_masks()``, if it has them, to models that take them.
         **options: of Stable-Baselines3's function.
 
     Returns:
@@ -72,7 +81,8 @@ def evaluate_policy(model: PolicyPredictor, env: Any, n_eval_episodes: int = 10,
     """
     vec_env = as_vec_env(env, for_step_rows=True)
     with NamingDeadWorkers(vec_env):
-        return evaluation.evaluate_policy(model, vec_env, n_eval_episodes, **options)
+        actor = with_masks(model, vec_env) if use_masking else model
+        return evaluation.evaluate_policy(actor, vec_env, n_eval_episodes, **options)
 
 
 def evaluate_policy_with_cost(
@@ -81,6 +91,7 @@ def evaluate_policy_with_cost(
     n_eval_episodes: int = 10,
     *,
     deterministic: bool = True,
+    use_masking: bool = True,
     on_episode: Callable[[dict[str, Any]], None] | None = None,
 ) -> CostEvaluation:
     """Run a policy for some episodes, and collect the return and cost of each.
@@ -96,6 +107,7 @@ def evaluate_policy_with_cost(
         env: anything that ``as_vec_env`` takes; it is not closed.
         n_eval_episodes: number of episodes.
         deterministic: the most likely actions instead of samples.
+        use_masking: as in ``evaluate_policy``.
         on_episode: called with the last info of each episode.
 
     Raises:
@@ -104,6 +116,7 @@ def evaluate_policy_with_cost(
     if n_eval_episodes < 1:
         raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes!r}.")
     vec_env = as_vec_env(env, for_step_rows=True)
+    actor = with_masks(model, vec_env) if use_masking else model
     count = vec_env.num_envs
     left = np.array([(n_eval_episodes + i) // count for i in range(count)])
     tracker = EpisodeCosts(vec_env, "evaluate_policy_with_cost")
@@ -112,7 +125,7 @@ def evaluate_policy_with_cost(
     obs, state = vec_env.reset(), None
     starts = np.ones(count, np.bool_)
     while left.any():
-        actions, state = model.predict(
+        actions, state = actor.predict(
             obs,  # type: ignore[arg-type]  # SB3's own annotation of VecEnvObs is wider
             state=state,
             episode_start=starts,

@@ -10,6 +10,7 @@ from spi_plugins.actions import model_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.minibatches import Minibatch
 from spi_plugins.agents.on_policy import Parts
+from spi_plugins.distributions import masked
 from spi_plugins.losses.deep_mdp import termination_cross_entropy
 from spi_plugins.losses.deep_spi import auxiliary_loss, utility
 from spi_plugins.losses.ppo import approximate_kl, clipped_surrogate, drift_surrogate, value_loss
@@ -85,6 +86,7 @@ def _evaluate(params: Params, parts: Parts, batch: Minibatch, key: Array) -> Ter
     features = parts.policy.features(params["policy"], inputs)
     z = parts.policy.latent(params["policy"], features)
     out = parts.policy.evaluate(params["policy"], batch.obs, features[:n], z[:n])
+    out = out._replace(parameters=masked(out.parameters, batch.action_masks))
     log_ratio = jnp.where(
         batch.valid, parts.distribution.log_prob(out.parameters, batch.action) - batch.log_prob, 0.0
     )

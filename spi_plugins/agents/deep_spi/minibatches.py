@@ -24,6 +24,7 @@ class Minibatch(NamedTuple):
     target: Float[Array, " B"]
     weight: Float[Array, " B"] | None = None  # of the surrogate, on replayed and imagined rows
     next_obs: Observation | None = None  # [B, ...], for a world model
+    action_masks: Bool[Array, "B P"] | None = None  # of the environment, if it has any
 
 
 class FlatRollout(NamedTuple):
@@ -62,6 +63,7 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> FlatRo
         valid=rollout.valid,
         advantage=advantage,
         target=advantage + value,
+        action_masks=rollout.action_masks,
     )
     return FlatRollout(fold(rows), fold(rollout.final_obs), rollout.reward.shape[1])
 

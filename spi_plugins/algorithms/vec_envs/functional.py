@@ -23,6 +23,7 @@ from spi_plugins.types import COST_KEY, Observation, PyTree
 # The environment is static, so adapters of the same one (training, evaluation) compile once.
 _reset = jax.jit(autoreset.reset, static_argnums=0)
 _step = jax.jit(autoreset.step, static_argnums=0)
+_masks = jax.jit(autoreset.action_masks, static_argnums=0)
 
 
 class FunctionalVecEnv(NativeVecEnv):
@@ -154,11 +155,15 @@ class FunctionalVecEnv(NativeVecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of the functional environment, once for each copy."""
+        chosen = self._select(indices)
+        if attr_name == "action_masks":
+            self._require_masks()
+            return [lambda i=i: self.env_method("action_masks", indices=i)[0] for i in chosen]
         if attr_name == "render_mode":
             value: Any = "rgb_array" if self.functional.render is not None else None
         else:
             value = getattr(self.functional, attr_name)
-        return [value] * len(self._select(indices))
+        return [value] * len(chosen)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Refuse: the copies share everything but their state; assign ``params`` to change them all."""
@@ -167,8 +172,16 @@ class FunctionalVecEnv(NativeVecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Refuse: a functional environment has no methods."""
-        raise AttributeError(f"{self._name()} has no method {method_name!r}.")
+        """Call ``action_masks`` of each chosen copy, if there are any; there are no other methods."""
+        if method_name != "action_masks":
+            raise AttributeError(f"{self._name()} has no method {method_name!r}.")
+        self._require_masks()
+        masks = np.asarray(_masks(self._static, self.params, self.get_state()))
+        return [masks[i] for i in self._select(indices)]
+
+    def _require_masks(self) -> None:
+        if self.functional.action_masks is None:
+            raise AttributeError(f"{self._name()} has no action masks.")
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """Return a frame of each copy, or ``None`` for each if the environment does not render."""

@@ -160,10 +160,8 @@ class GymVectorEnvAdapter(NativeVecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of each sub-environment, or the vector environment's own, once for each."""
         chosen = self._select(indices)
-        for layer in _wrappers(self.env):
-            own = hasattr(type(layer), attr_name) and not hasattr(VectorWrapper, attr_name)
-            if own or attr_name in vars(layer):
-                return [getattr(layer, attr_name)] * len(chosen)
+        if (layer := self._wrapper_with(attr_name)) is not None:
+            return [getattr(layer, attr_name)] * len(chosen)
         if isinstance(self.base, (SyncVectorEnv, AsyncVectorEnv)):
             # Asked first: a worker process of AsyncVectorEnv does not survive an AttributeError.
             if not all(self.base.call("has_wrapper_attr", attr_name)):
@@ -171,6 +169,21 @@ class GymVectorEnvAdapter(NativeVecEnv):
             values = self.base.get_attr(attr_name)
             return [values[i] for i in chosen]
         return [getattr(self.base, attr_name)] * len(chosen)
+
+    def has_attr(self, attr_name: str) -> bool:
+        """Whether all sub-environments, or the vector environment itself, have an attribute."""
+        if isinstance(self.base, AsyncVectorEnv) and self._wrapper_with(attr_name) is None:
+            # Not get_attr, for methods cannot always be sent from a process to another.
+            return all(self.base.call("has_wrapper_attr", attr_name))
+        return super().has_attr(attr_name)
+
+    def _wrapper_with(self, attr_name: str) -> VectorWrapper[Any, Any, Any, Any, Any] | None:
+        """The outermost wrapper with an attribute of its own."""
+        for layer in _wrappers(self.env):
+            own = hasattr(type(layer), attr_name) and not hasattr(VectorWrapper, attr_name)
+            if own or attr_name in vars(layer):
+                return layer
+        return None
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Set an attribute in the sub-environments, or on the vector environment where there are none."""
@@ -187,7 +200,29 @@ class GymVectorEnvAdapter(NativeVecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of each chosen sub-environment and return the results."""
+        """Call a method of each chosen sub-environment and return the results.
+
+        ``action_masks`` may also be a method of the vector environment, for all at once. Where the next step is a
+        reset, which ignores its action, the mask allows every one.
+        """
+        if method_name == "action_masks" and (vector := self._vector_with_masks()) is not None:
+            masks = vector.action_masks()
+            results = [masks[i] for i in self._select(indices)]
+        else:
+            results = self._call(method_name, *method_args, indices=indices, **method_kwargs)
+        if method_name == "action_masks":
+            pairs = zip(self._select(indices), results, strict=True)
+            results = [np.ones_like(mask) if self._ended[i] else mask for i, mask in pairs]
+        return results
+
+    def _vector_with_masks(self) -> Any:
+        """The vector environment or wrapper that has the masks of all, if it is not the sub-environments."""
+        several = isinstance(self.base, (SyncVectorEnv, AsyncVectorEnv))
+        return self._wrapper_with("action_masks") or (None if several else self.base)
+
+    def _call(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
         if self._subs is not None:
             methods = [self._subs[i].get_wrapper_attr(method_name) for i in self._select(indices)]
             return [method(*method_args, **method_kwargs) for method in methods]

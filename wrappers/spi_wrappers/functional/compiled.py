@@ -24,6 +24,7 @@ class Compiled(NamedTuple):
         step: ``(params, state, action) -> (state, obs, signals)``, without resets.
         step_or_reset: ``(params, state, action, resetting) -> (state, obs, signals)``.
         step_and_reset: ``(params, state, action) -> (state, obs, final_obs, signals)``.
+        action_masks: ``(params, state) -> bool [B, P]``, if the environment has masks.
     """
 
     begin: Callable[..., Any]
@@ -31,6 +32,7 @@ class Compiled(NamedTuple):
     step: Callable[..., Any]
     step_or_reset: Callable[..., Any]
     step_and_reset: Callable[..., Any]
+    action_masks: Callable[..., Any]
 
 
 class Signals(NamedTuple):
@@ -71,6 +73,7 @@ def compile_env(env: FunctionalEnv) -> Compiled:
         step=stepping(autoreset.step_without_reset),
         step_or_reset=stepping(autoreset.step_or_reset),
         step_and_reset=stepping(autoreset.step, final=True),
+        action_masks=jax.jit(functools.partial(autoreset.action_masks, env)),
     )
 
 

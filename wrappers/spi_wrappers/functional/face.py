@@ -94,6 +94,16 @@ class Face:
         dtypes = ((COST_KEY, "float64"), *self.functional.info_dtypes)
         return {name: np.zeros(self._copies, dtype) for name, dtype in dtypes}
 
+    def _masks(self) -> NDArray[np.bool_]:
+        """The action masks of all copies, ``[B, P]``."""
+        if self._state is None:
+            raise ResetNeeded("action_masks() needs a reset() first.")
+        return np.array(self._calls.action_masks(self._params, self._state))
+
+    def _require_masks(self) -> None:
+        if self.functional.action_masks is None:
+            raise AttributeError(f"{self.functional.name} has no action masks.")
+
     def _frame(self, index: int) -> NDArray[np.uint8]:
         if self._state is None:
             raise ResetNeeded("render() needs a reset() first.")

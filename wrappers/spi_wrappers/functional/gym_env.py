@@ -1,5 +1,6 @@
 """``gymnasium.Env`` over a functional environment."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -72,6 +73,12 @@ class FunctionalGymEnv(Face, gymnasium.Env[Any, Any]):
         self._ended = terminated or truncated
         info = {COST_KEY: cost, **{name: row.item() for name, row in signals.info.items()}}
         return row_of(self.functional.observation_spec, obs, 0), reward, terminated, truncated, info
+
+    @property
+    def action_masks(self) -> Callable[[], NDArray[np.bool_]]:
+        """Which actions are allowed now, as sb3-contrib calls it; only where the functional environment has masks."""
+        self._require_masks()
+        return lambda: self._masks()[0]
 
     def render(self) -> NDArray[np.uint8] | None:
         """Draw the state as uint8 ``[height, width, 3]``; ``None`` without a render mode."""

@@ -1,6 +1,6 @@
 """``gymnasium.vector.VectorEnv`` over a functional environment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -147,6 +147,12 @@ class FunctionalVectorEnv(Face, VectorEnv[Any, Any, _Array]):
             reported = {name: np.where(ended, row.dtype.type(0), row) for name, row in reported.items()}
         infos |= _with_masks(reported, np.ones(self.num_envs, np.bool_))
         return obs, signals.reward, signals.terminated, signals.truncated, infos
+
+    @property
+    def action_masks(self) -> Callable[[], NDArray[np.bool_]]:
+        """Which actions are allowed now in each copy; only where the functional environment has masks."""
+        self._require_masks()
+        return self._masks
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Draw every copy as uint8 ``[height, width, 3]``; ``None`` without a render mode."""
