@@ -54,9 +54,12 @@ def given_masks(space: Any, masks: Any, n_rows: int) -> NDArray[np.bool_]:
         raise ValueError(
             f"action_masks are for Discrete, MultiDiscrete and MultiBinary actions, but these are {space}."
         )
-    rows = [masks] if n_rows == 1 else list(masks)
+    rows = [masks] if n_rows == 1 else list(np.atleast_1d(masks))
     if len(rows) != n_rows:
-        raise ValueError(f"action_masks must have shape ({n_rows}, {spec.size}), got {np.shape(masks)}.")
+        raise ValueError(
+            f"action_masks must have shape ({n_rows}, {spec.size}), one mask for each observation, got "
+            f"{np.shape(masks)}."
+        )
     return _checked(spec, rows, lambda i: "action_masks" if n_rows == 1 else f"action_masks[{i}]")
 
 

@@ -172,8 +172,8 @@ class GymVectorEnvAdapter(NativeVecEnv):
 
     def has_attr(self, attr_name: str) -> bool:
         """Whether all sub-environments, or the vector environment itself, have an attribute."""
-        if isinstance(self.base, AsyncVectorEnv) and self._wrapper_with(attr_name) is None:
-            # Not get_attr, for methods cannot always be sent from a process to another.
+        if isinstance(self.base, (SyncVectorEnv, AsyncVectorEnv)) and self._wrapper_with(attr_name) is None:
+            # Not get_attr, because Gymnasium's calls the methods that it finds.
             return all(self.base.call("has_wrapper_attr", attr_name))
         return super().has_attr(attr_name)
 

@@ -19,7 +19,13 @@ from spi_wrappers.functional.gym_env import FunctionalGymEnv
 from spi_wrappers.functional.vector_env import FunctionalVectorEnv
 
 ENVS = {"discrete": make_masked(4), "multi_discrete": make_masked(3, 2)}
-ONE_BATCH = {**SMALL, "n_envs": N_ENVS, "batch_size": N_ENVS * N_STEPS, "n_epochs": 1}
+ONE_BATCH = {
+    **SMALL,
+    "n_envs": N_ENVS,
+    "batch_size": N_ENVS * N_STEPS,
+    "n_epochs": 1,
+    "learning_rate": 1e-3,
+}
 
 
 class Record(BaseCallback):
@@ -59,7 +65,10 @@ def test_both_paths_draw_the_same_actions_all_of_them_allowed(algorithm, name):
     assert not rollout.action_masks.all()
 
 
-@pytest.mark.parametrize(("algorithm", "name"), [(PPO, "multi_discrete"), (DeepSPI, "discrete")])
+@pytest.mark.parametrize(
+    ("algorithm", "name"),
+    [(PPO, "multi_discrete"), pytest.param(DeepSPI, "discrete", marks=pytest.mark.slow)],
+)
 def test_both_paths_learn_the_same_from_the_masks_that_were_stored(algorithm, name):
     models, records = [], []
     for compiled in (None, False):
@@ -154,12 +163,12 @@ def test_predict_takes_masks_of_one_observation_or_a_batch(predicting):
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        (np.ones(3, bool), r"action_masks\[0\] must have shape \(4,\), got \(\)|shape \(2, 4\), got \(3,\)"),
-        (np.ones((3, 4), bool), r"shape \(2, 4\), got \(3, 4\)"),
+        (np.ones(3, bool), r"shape \(2, 4\), one mask for each observation, got \(3,\)"),
+        (np.ones((3, 4), bool), r"shape \(2, 4\), .* got \(3, 4\)"),
         (np.ones((2, 5), bool), r"action_masks\[0\] must have shape \(4,\), got \(5,\)"),
         ([[True] * 4, [False] * 4], r"action_masks\[1\] allows no action"),
         ([[1, 0, 0, 0], [2, 0, 0, 0]], r"action_masks\[1\] must hold booleans, or 0 and 1"),
-        (True, r"shape \(2, 4\), got \(\)"),
+        (True, r"shape \(2, 4\), .* got \(\)"),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(predicting, masks, message):
