@@ -53,6 +53,7 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
     auxiliary: ClassVar[Auxiliary]
     gamma: float
     n_epochs: int
+    normalize_advantage: bool
     transition_density: TransitionDensity
     lipschitz: bool
     termination_model: bool
@@ -70,11 +71,15 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
             self.n_steps = self._rule("n_steps")(self.n_envs)
         total = self.n_steps * self.n_envs
         product = f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {total}"
-        if total < 2:
-            raise ValueError(f"{product} must be at least 2: a minibatch of one has no mean to compare with.")
+        if self.normalize_advantage:
+            reason = "a minibatch of one has no mean to compare with; or pass normalize_advantage=False."
+            if total < 2:
+                raise ValueError(f"{product} must be at least 2: {reason}")
+            if self.batch_size == 1:
+                raise ValueError(f"batch_size must be at least 2, got 1: {reason}")
         if self.batch_size is None:
             size = self._rule("batch_size")(total, self.n_envs)
-            self.batch_size = min(_divisors(total), key=lambda d: abs(d - size))
+            self.batch_size = min(_divisors(total) or [1], key=lambda d: abs(d - size))
         warn_truncated("batch_size", self.batch_size, product, total)
         observations, actions = self._specs()
         numbers = 4 * total * self.n_epochs  # of the rows, as the epochs visit them

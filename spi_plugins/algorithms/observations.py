@@ -28,7 +28,7 @@ def to_batch(space: spaces.Space[Any], observation: Observation) -> tuple[Observ
     if isinstance(observation, tuple) and observation and isinstance(observation[-1], dict):
         raise ValueError(
             f"observation is a tuple of {len(observation)} that ends with an info, as reset() and step() return it; "
-            "pass its first element."
+            "pass its first element. You may be mixing Gym API and VecEnv API: only a VecEnv's reset() returns no info."
         )
     if isinstance(space, spaces.Dict):
         observation = flat_observation(observation)

@@ -55,7 +55,7 @@ class RolloutSettings:
     batch_size: int | None = hyperparameter(
         None,
         "Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`",
-        low=2,
+        low=1,
     )
     clip_range: float | str | Schedule = hyperparameter(
         0.1,

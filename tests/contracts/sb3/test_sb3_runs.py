@@ -153,3 +153,8 @@ def test_the_same_seed_makes_the_same_model(name):
     for group, arrays in first.items():
         for key, value in arrays.items():
             np.testing.assert_array_equal(value, second[group][key], err_msg=f"{group}/{key}")
+
+
+def test_a_minibatch_of_one_is_allowed_where_advantages_are_not_normalized():
+    model = build("ppo", n_steps=1, batch_size=1, normalize_advantage=False)
+    assert model.learn(2)._n_updates == 2

@@ -96,7 +96,7 @@ ARGUMENTS = {
     "target_kl": ({"target_kl": 0}, "target_kl must be a number above 0, got 0"),
     "n_steps": ({"n_steps": 0}, "n_steps must be an integer of at least 1, got 0"),
     "n_steps float": ({"n_steps": 8.0}, r"n_steps must be an integer of at least 1, got 8\.0"),
-    "batch_size": ({"batch_size": 1}, "batch_size must be an integer of at least 2, got 1"),
+    "batch_size": ({"batch_size": 1}, "batch_size must be at least 2, got 1: .* normalize_advantage=False"),
     "one transition": ({"n_envs": 1, "n_steps": 1}, r"n_steps \* n_envs = 1 \* 1 = 1 must be at least 2"),
     "n_epochs": ({"n_epochs": 0}, "n_epochs must be an integer of at least 1, got 0"),
     "n_envs": ({"n_envs": 0}, "n_envs must be an integer of at least 1 .*got 0"),
