@@ -25,6 +25,8 @@ SETTINGS = {
     "--policy-kwargs": '{"conv_layers": [[32, 6, 6], [64, 2, 1], [64, 2, 1]], "net_arch": [128]}',
     "--eval-episodes": "100",
 }
+FILM = ("--n-episodes", "8", "--max-steps", "100", "--fps", "4")
+RANDOM_STEPS = 12_800
 _BREAKOUT = "spi train deep_spi --env envpool:Breakout-v5 -n 500_000 --progress"
 
 
@@ -63,10 +65,7 @@ def run(args: argparse.Namespace) -> int:
         return code
     (folder,) = _runs(args.log_folder) - before
     video = folder / "video.gif"
-    code = _command(
-        main,
-        ["video", str(folder), "-o", str(video), "--n-episodes", "8", "--max-steps", "100", "--fps", "4"],
-    )
+    code = _command(main, ["video", str(folder), "-o", str(video), *FILM])
     if code:
         return code
     learned = json.loads(RunFolder(folder).evaluation.read_text())["mean_return"]
@@ -102,7 +101,7 @@ def random_return(seed: int) -> float:
     from spi_plugins.cli.environments import build_env
 
     env = build_env(ENV, n_envs=64, seed=seed, env_kwargs=ENV_KWARGS)
-    return float(np.mean(gather(env, None, 12_800, seed).episode_returns))
+    return float(np.mean(gather(env, None, RANDOM_STEPS, seed).episode_returns))
 
 
 def _say(*lines: str) -> None:

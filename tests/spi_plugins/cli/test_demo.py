@@ -16,12 +16,17 @@ TINY = {
 
 def test_the_demo_says_what_it_learned_and_what_to_type_next(spi, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "SETTINGS", TINY)
+    monkeypatch.setattr(demo, "FILM", ("--max-steps", "9"))
+    monkeypatch.setattr(demo, "RANDOM_STEPS", 6400)
     done = spi("demo")
     assert done.code == 0, done.err
     run = tmp_path / "runs/deep_spi/spi-PixelGoal-v0_1"
-    assert "Random play has a mean return of 0.3" in done.out
+    assert "Random play has a mean return of 0." in done.out
     assert f"spi eval {run.relative_to(tmp_path)} --n-episodes 200" in done.out
     assert "envpool:Breakout-v5" in done.out
     assert (run / "evaluation.json").is_file()
     with Image.open(run / "video.gif") as video:
-        assert video.n_frames > 8
+        assert 1 < video.n_frames <= 9
+    filmed = spi("video", run, "--no-dream", "--max-steps", 4, "--fps", 7)
+    assert "4 frames of 1 episode, " in filmed.out
+    assert (run / "video.mp4").read_bytes()[4:8] == b"ftyp"

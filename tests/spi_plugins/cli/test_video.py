@@ -45,18 +45,6 @@ def test_a_gif_shows_the_dream_of_the_models_own_world_next_to_reality(spi, deep
     assert (both[3][350:] < 150).any()
 
 
-def test_mp4_in_the_folder_of_a_run_is_the_default(spi, train, tmp_path):
-    pytest.importorskip("imageio_ffmpeg")
-    run = tmp_path / "runs/ppo/spi-CartPole-v0_1"
-    tiny = ("n_steps=4", "batch_size=4", "n_epochs=2", "policy_kwargs={'net_arch':[8]}")
-    words = ("--n-envs", 2, "-n", 8, "--eval-episodes", 0, "--save-freq", 0)
-    assert train("train", "ppo", *ENV, *words, "-p", *tiny).code == 0
-    done = spi("video", run, "--max-steps", 4, "--fps", 7)
-    assert done.code == 0, done.err
-    assert "without a dream" in done.out
-    assert (run / "video.mp4").read_bytes()[4:8] == b"ftyp"
-
-
 def test_mistakes_are_one_line(spi, deep_spi_file, monkeypatch):
     words = ("video", deep_spi_file, "--algo", "deep_spi", *ENV)
     assert "-o must end in .mp4 or .gif, got video.avi." in spi(*words, "-o", "video.avi").err
