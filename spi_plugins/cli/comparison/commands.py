@@ -66,6 +66,7 @@ def run_plot(args: argparse.Namespace) -> int:
     from spi_plugins.cli.comparison import theme
     from spi_plugins.cli.comparison.curve_figure import band_rows, learning_curves
     from spi_plugins.cli.comparison.scores import limits_of
+    from spi_plugins.cli.comparison.table import count
 
     if not args.json:
         theme.require_matplotlib()
@@ -78,7 +79,7 @@ def run_plot(args: argparse.Namespace) -> int:
         return 0
     theme.save([learning_curves(groups, keys, limits_of(groups, args.cost_limit))], args.output)
     _write_notes(groups.notes)
-    sys.stdout.write(f"Learning curves of {len(groups.runs)} runs: {args.output}\n")
+    sys.stdout.write(f"Learning curves of {count(groups.runs, 'run')}: {args.output}\n")
     return 0
 
 
@@ -119,6 +120,7 @@ def run_report(args: argparse.Namespace) -> int:
     """
     from spi_plugins.cli.comparison import theme
     from spi_plugins.cli.comparison.results import to_plain
+    from spi_plugins.cli.comparison.table import count
 
     theme.require_matplotlib()
     if args.output.suffix.lower() not in (".html", ".htm"):
@@ -130,7 +132,7 @@ def run_report(args: argparse.Namespace) -> int:
         sys.stdout.write(to_json(to_plain(results)) + "\n")
     else:
         _write_notes(results.notes)
-        sys.stdout.write(f"Report on {len(results.groups.runs)} runs: {args.output}\n")
+        sys.stdout.write(f"Report on {count(results.groups.runs, 'run')}: {args.output}\n")
     return 0
 
 
@@ -199,8 +201,18 @@ def _add_scores(parser: argparse.ArgumentParser) -> None:
 
 def _add_limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--cost-limit", type=float, metavar="C", help="limit of an episode's cost (default: the runs' own)"
+        "--cost-limit", type=_cost, metavar="C", help="limit of an episode's cost (default: the runs' own)"
     )
+
+
+def _cost(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+_cost.__name__ = "cost of at least 0"  # argparse uses it in its message
 
 
 def _read_references(words: Sequence[str] | None) -> Mapping[str, tuple[float, float]]:

@@ -58,8 +58,8 @@ class Results(NamedTuple):
         scale: what makes tasks comparable.
         cells: by label and task.
         limits: of an episode's cost, by task.
-        aggregates: by label and name; without the optimality gap unless scores are normalized, and without the
-            median over a single task.
+        aggregates: by label and name, over the tasks that all labels share, as are the next three; empty without
+            such tasks. The optimality gap needs normalized scores, and the median several tasks.
         thresholds: of the performance profiles, on the scale.
         profiles: by label; one number for each threshold.
         improvement: for each ordered pair of labels, the probability that the first is better.
@@ -103,23 +103,19 @@ def compare(
         cost_limit: of an episode, for all tasks; from the runs if ``None``.
 
     Raises:
-        CommandError: no task is shared by all labels; a run has no score; or references do not fit the tasks.
+        CommandError: there is no score; a run lacks the score that is asked for; or references do not fit the tasks.
     """
     groups = _with_returns(groups, groups.runs)
     source = choose_source(groups.runs, source)
     if source == "training":
         groups = _with_returns(groups, [run for run in groups.runs if RETURN in run.curves])
-    tasks, labels = groups.shared_tasks, groups.labels
-    if not tasks:
-        rows = "; ".join(
-            f"{label}: {', '.join(task for task in groups.tasks if groups.at(label, task))}"
-            for label in labels
-        )
-        raise CommandError(f"The groups share no environment, so they cannot be compared ({rows}).")
+    tasks = groups.shared_tasks
     cells = {(label, task): _cell(runs, source) for (label, task), runs in groups.cells.items()}
     scale = choose_scale(groups, {key: cell.returns for key, cell in cells.items()}, references or {})
     notes = list(groups.notes)
-    if len(tasks) < len(groups.tasks):
+    if not tasks:
+        notes.append("No environment has runs of every group, so nothing is aggregated over environments.")
+    elif len(tasks) < len(groups.tasks):
         alone = [task for task in groups.tasks if task not in tasks]
         notes.append(f"Not in the aggregates, because not every group has runs on it: {', '.join(alone)}.")
     if max(cell.returns.size for cell in cells.values()) == 1:
@@ -136,7 +132,7 @@ def compare(
         {},
         notes,
     )
-    return _with_statistics(draft)
+    return _with_statistics(draft) if tasks else draft
 
 
 def _with_returns(groups: Groups, candidates: Sequence[Run]) -> Groups:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spi_plugins.cli.comparison.results import Results
+from spi_plugins.cli.comparison.scores import SOURCES
 from spi_plugins.cli.comparison.theme import WIDTH, Picture, Style, Theme, add_legend, draw_limit, styles
 from spi_plugins.statistics.atari import atari_game
 
@@ -24,14 +25,60 @@ def score_pictures(results: Results) -> list[Picture]:
     """All pictures of scores for which there is something to show."""
     groups = results.groups
     several = len(groups.labels) > 1
+    shared, games = groups.shared_tasks, atari_bars(results)
     candidates = [
-        aggregates(results) if several or len(groups.shared_tasks) > 1 else None,
-        profiles(results),
-        improvement(results) if several else None,
+        aggregates(results) if shared and (several or len(shared) > 1) else None,
+        profiles(results) if shared else None,
+        improvement(results) if shared and several else None,
+        returns(results) if games is None and len(groups.tasks) > 1 else None,
         cost_return(results),
-        atari_bars(results),
+        games,
     ]
     return [picture for picture in candidates if picture is not None]
+
+
+def returns(results: Results) -> Picture:
+    """A panel for each environment, a line for each label."""
+    tasks = results.groups.tasks
+    columns = min(len(tasks), 3)
+    rows = math.ceil(len(tasks) / columns)
+    return Picture(
+        "Returns",
+        f"{SOURCES[results.source].capitalize()}; small marks are runs. {INTERVALS}",
+        max(WIDTH * columns / 3, 6.5),
+        rows * (1.0 + 0.36 * len(results.groups.labels)),
+        functools.partial(_draw_returns, results, rows, columns),
+    )
+
+
+def _draw_returns(results: Results, rows: int, columns: int, figure: Any, theme: Theme) -> None:
+    labels = results.groups.labels
+    look = styles(labels, theme)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for axes, task in zip(grid, results.groups.tasks, strict=False):
+        for height, label in enumerate(reversed(labels)):
+            cell = results.cells.get((label, task))
+            if cell is not None:
+                _draw_interval(axes, cell.mean_return, height, look[label])
+                axes.plot(
+                    cell.returns, np.full(cell.returns.size, height), ".", color=theme.text, markersize=4
+                )
+        axes.set_title(task)
+        _label_rows(axes, labels)
+        axes.set_xlabel("return")
+    for axes in grid[len(results.groups.tasks) :]:
+        axes.set_axis_off()
+
+
+def _label_rows(axes: Any, names: Sequence[str]) -> None:
+    """Names at the left, the first at the top; space at both ends."""
+    axes.set_yticks(range(len(names)), list(reversed(names)))
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=4)
+    axes.use_sticky_edges = False  # bars would touch the frame
+    axes.margins(x=0.08)
 
 
 def aggregates(results: Results) -> Picture:
@@ -55,13 +102,7 @@ def _draw_aggregates(results: Results, figure: Any, theme: Theme) -> None:
         for height, label in enumerate(reversed(labels)):
             _draw_interval(axes, results.aggregates[label][name], height, look[label])
         axes.set_title(AGGREGATE_NAMES[name])
-        axes.set_yticks(range(len(labels)), list(reversed(labels)))
-        axes.set_ylim(-0.6, len(labels) - 0.4)
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
-        axes.locator_params(axis="x", nbins=4)
-        axes.use_sticky_edges = False  # bars would touch the frame
-        axes.margins(x=0.08)
+        _label_rows(axes, labels)
         axes.set_xlabel("normalized score" if results.scale.normalizes else "return")
 
 
@@ -131,10 +172,8 @@ def _draw_improvement(results: Results, figure: Any, theme: Theme) -> None:
     for height, pair in enumerate(reversed(pairs)):
         _draw_interval(axes, results.improvement[pair], height, look[pair[0]])
     axes.axvline(0.5, color=theme.text, linestyle=(0, (5, 3)), linewidth=1)
-    axes.set_yticks(range(len(pairs)), [f"{one} over {other}" for one, other in reversed(pairs)])
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(pairs) - 0.4), xlabel="probability of improvement")
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
+    _label_rows(axes, [f"{one} over {other}" for one, other in pairs])
+    axes.set(xlim=(-0.02, 1.02), xlabel="probability of improvement")
 
 
 def cost_return(results: Results) -> Picture | None:
@@ -192,7 +231,7 @@ def _draw_planes(results: Results, tasks: Sequence[str], columns: int, figure: A
 def atari_bars(results: Results) -> Picture | None:
     """Human-normalized scores, a group of bars for each game; ``None`` unless all environments are games."""
     tasks = results.groups.shared_tasks
-    if any(atari_game(task.partition(" (")[0]) is None for task in tasks):
+    if not tasks or any(atari_game(task.partition(" (")[0]) is None for task in tasks):
         return None
     return Picture(
         "Atari games",

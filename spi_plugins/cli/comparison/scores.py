@@ -132,21 +132,21 @@ def choose_scale(
     unknown = [name for name in references if name not in tasks]
     if unknown:
         raise CommandError(
-            f"--reference {unknown[0]}: not a compared environment; they are {', '.join(tasks)}."
+            f"--reference {unknown[0]}: not a compared environment; they are {', '.join(tasks) or 'none'}."
         )
     games = {task: game for task in tasks if (game := atari_game(task.partition(" (")[0]))}
     bounds: dict[str, tuple[float, float]] = {
         **{task: ATARI_SCORES[game] for task, game in games.items()},
         **references,
     }
-    if len(bounds) == len(tasks):
+    if bounds and len(bounds) == len(tasks):
         kind = "the human" if not references else "the references' highs"
         low = "random play" if not references else "their lows"
         return Scale(f"normalized: 0 is {low}, 1 {kind}", bounds)
     if references:
         lacking = next(task for task in tasks if task not in bounds)
         raise CommandError(f"--reference: {lacking} needs one too, as LOW,HIGH returns.")
-    if len(tasks) == 1:
+    if len(tasks) <= 1:
         return Scale("returns", {})
     return Scale(
         "normalized: 0 is the lowest, 1 the highest return of the compared runs of an environment",

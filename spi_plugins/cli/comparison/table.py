@@ -35,9 +35,9 @@ def summary(results: Results) -> str:
     """How much is compared, and by what."""
     groups = results.groups
     counts = (
-        _count(groups.runs, "run"),
-        _count(groups.labels, "group"),
-        _count(groups.tasks, "environment"),
+        count(groups.runs, "run"),
+        count(groups.labels, "group"),
+        count(groups.tasks, "environment"),
     )
     return "{} in {}, {}. Score: {}.".format(*counts, results.scale_text)
 
@@ -64,6 +64,8 @@ def cell_rows(results: Results) -> tuple[Row, list[Row]]:
 
 def aggregate_rows(results: Results) -> tuple[list[str], list[Row]]:
     """Names of the aggregates, and a row for each group; no rows if they would repeat the table of returns."""
+    if not results.aggregates:
+        return [], []
     names = list(next(iter(results.aggregates.values())))
     if len(results.groups.labels) == len(results.groups.shared_tasks) == 1:
         return names, []
@@ -93,7 +95,8 @@ def _optional(value: Estimate | None) -> str:
     return "-" if value is None else interval(value)
 
 
-def _count(things: Sequence[object], noun: str) -> str:
+def count(things: Sequence[object], noun: str) -> str:
+    """How many there are, in words: ``3 runs``."""
     return f"{len(things)} {noun}{'s' if len(things) > 1 else ''}"
 
 

@@ -103,6 +103,19 @@ def test_environments_with_other_arguments_are_other_environments(spi, tmp_path)
     assert tasks == {"CartPole-v1 (max_episode_steps=100)", "CartPole-v1 (max_episode_steps=200)"}
 
 
+def test_groups_without_a_common_environment_are_shown_without_aggregates(spi, classic):
+    words = ["runs/ppo/CartPole-v1_1", "runs/deep_spi/Acrobot-v1_1"]
+    done = spi("compare", *words)
+    assert (
+        "Note: No environment has runs of every group, so nothing is aggregated over environments."
+        in done.out
+    )
+    assert re.search(r"CartPole-v1 +ppo +1 +400\.0", done.out)
+    assert "IQM" not in done.out
+    assert spi("report", *words).code == 0
+    assert '<h2 id="returns">' in pathlib.Path("report.html").read_text()
+
+
 def test_a_seed_that_ran_twice_is_noticed(spi, tmp_path):
     write_run(tmp_path / "runs")
     write_run(tmp_path / "runs")
@@ -128,7 +141,7 @@ def test_a_report_is_one_page_that_asks_for_nothing(spi, classic):
     assert "url(" not in page
     assert "@import" not in page
     pictures = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)
-    assert len(pictures) == 8  # curves, aggregates, profiles, improvement; each light and dark
+    assert len(pictures) == 10  # curves, aggregates, profiles, improvement, returns; each light and dark
     for picture in pictures:
         svg = base64.b64decode(picture).decode()
         assert svg.startswith("<?xml")
@@ -151,7 +164,10 @@ def test_what_users_name_is_text_on_the_page(spi, tmp_path):
     [
         (["compare", "nowhere"], "There is nothing at nowhere."),
         (["compare", "empty"], "There is no run in empty: no folder in it has a config.json."),
-        (["compare", "runs/ppo/CartPole-v1_1", "runs/deep_spi/Acrobot-v1_1"], "share no environment"),
+        (
+            ["compare", "runs", "--cost-limit", "nan"],
+            "argument --cost-limit: invalid cost of at least 0 value",
+        ),
         (
             ["plot", "runs", "-o", "curves.gif"],
             "-o curves.gif: a picture's name must end in .png, .svg, .pdf.",
