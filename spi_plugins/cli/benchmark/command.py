@@ -70,6 +70,11 @@ def _add_arguments(
         metavar="DIR",
         help="folder of the runs and the report (default: benchmark-NAME)",
     )
+    parser.add_argument(
+        "--trust-imports",
+        action="store_true",
+        help="go on with model files that may run code, those of Stable-Baselines3's own algorithms",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only list what would run")
     parser.add_argument("--json", action="store_true", help="with --dry-run, print JSON")
     parser.set_defaults(benchmark=functools.partial(_run, protocol=protocol, option=option))
@@ -94,7 +99,7 @@ def _run(args: argparse.Namespace, *, protocol: Protocol, option: str) -> int:
         if progress.state == "finished":
             continue
         sys.stdout.write(f"\n[{at}/{len(plan)}] {progress.job}\n")
-        code = main(progress.command(folder))
+        code = main(progress.command(folder, trust_imports=args.trust_imports))
         if code in (INTERRUPTED, USAGE_ERROR):  # the other runs would be refused too
             return code
         if code != 0:

@@ -54,11 +54,11 @@ class Progress(NamedTuple):
     state: State
     remaining: int
 
-    def command(self, folder: pathlib.Path) -> list[str]:
+    def command(self, folder: pathlib.Path, *, trust_imports: bool = False) -> list[str]:
         """The words after ``spi`` that finish the job."""
         job = self.job
         if self.state == "resume":
-            return ["train", "--resume", str(self.run)]
+            return ["train", "--resume", str(self.run), *(["--trust-imports"] if trust_imports else [])]
         return [
             "train",
             job.algorithm,

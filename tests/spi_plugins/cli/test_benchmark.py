@@ -64,20 +64,35 @@ def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="envpool is for Linux")
-def test_a_game_is_trained_and_reported_and_not_trained_again(spi):
-    words = ["benchmark", "atari", "--games", "Pong", "--algo", "ppo", "--seeds", 1, "-n", 256, "-f", "mine"]
-    tiny = "policy_kwargs={'conv_layers':[[4,8,8]],'net_arch':[8]}"
-    words += ["-p", "n_steps=1", "n_epochs=1", "batch_size=128", tiny]
-    done = spi(*words)
+def test_a_game_is_trained_and_reported_and_not_trained_again(train, monkeypatch):
+    words = [*command.ATARI.words[:-3], "4", *command.ATARI.words[-2:]]
+    few = command.ATARI._replace(words=words, expected={**command.ATARI.expected, "n_envs": 4})
+    monkeypatch.setattr(command, "ATARI", few)
+    words = [
+        "benchmark",
+        "atari",
+        "--games",
+        "Pong",
+        "--algo",
+        "sb3_ppo",
+        "--seeds",
+        1,
+        "-n",
+        256,
+        "-f",
+        "mine",
+    ]
+    words += ["-p", "n_steps=64", "n_epochs=1", "batch_size=256", "device='cpu'"]
+    done = train(*words)
     assert done.code == 2  # after 256 steps no game has ended
-    assert "No episode has ended in mine/ppo/envpool-Pong-v5_1" in done.err
-    folder = RunFolder(pathlib.Path("mine/ppo/envpool-Pong-v5_1"))
+    assert "No episode has ended in mine/sb3_ppo/envpool-Pong-v5_1" in done.err
+    folder = RunFolder(pathlib.Path("mine/sb3_ppo/envpool-Pong-v5_1"))
     config = folder.read_config()
-    assert (config.env_kwargs, config.n_envs) == ({"stochastic": True}, 128)
+    assert (config.env_kwargs, config.n_envs, config.eval_episodes) == ({"stochastic": True}, 4, 0)
     rows = read_progress(folder.progress)
     assert int(rows[-1]["time/total_timesteps"]) == 256
     folder.progress.write_text("time/total_timesteps,rollout/ep_rew_mean\n256,14.6\n")
-    again = spi(*words)
+    again = train(*words)
     assert again.code == 0, again.err
     assert "Training" not in again.out
     assert "Report: mine/report.html" in again.out
