@@ -91,7 +91,7 @@ def register_algorithms(register: Register) -> None:
     for name, target, summary in _ALGORITHMS:
         register(name, f"spi_plugins.algorithms.{target}", summary=summary)
     for name, (target, summary) in _SAFE_BASELINES.items():
-        register(name, f"spi_integrations.stable_baselines3.presets:{target}", summary=summary)
+        register(name, f"spi_integrations.stable_baselines3.safe_ppo:{target}", summary=summary)
 
 
 @hookimpl
