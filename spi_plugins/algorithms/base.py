@@ -4,7 +4,7 @@ import contextlib
 import difflib
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import jax
@@ -198,6 +198,16 @@ class JaxAlgorithm(StoredAlgorithm):
     def set_prediction_state(self, state: np.ndarray[Any, Any]) -> None:
         """Predict with the random key of another model from here on."""
         self._predict_key = jax.random.wrap_key_data(jax.numpy.asarray(state))
+
+    @contextlib.contextmanager
+    def predicting_from(self, seed: int) -> Iterator[None]:
+        """Sample predictions from ``seed``, and afterwards go on as if there had been none."""
+        kept = self._predict_key, self._n_predictions
+        self._predict_key, self._n_predictions = jax.random.key(seed), 0
+        try:
+            yield
+        finally:
+            self._predict_key, self._n_predictions = kept
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle what ``save`` writes: no environment and no replay buffer."""

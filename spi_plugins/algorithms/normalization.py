@@ -98,3 +98,9 @@ def _write_statistics(env: VecNormalize, statistics: Any) -> None:
     for name, each in _all_moments(env).items():
         values = statistics["moments"][name]
         each.mean, each.var, each.count = values["mean"], values["var"], values["count"].item()
+
+
+def has_observations(file: Archive) -> bool:
+    """Whether a model file has statistics of observations, so that its model expects normalized ones."""
+    names = [name for name in file.part(NORMALIZATION) if name.startswith("moments/")]
+    return any(not name.startswith("moments//reward/") for name in names)

@@ -140,6 +140,8 @@ class SPOWL(signatures.SPOWL, _Planning):
         ValueError: an argument is out of range.
     """
 
+    # ``cost_limit`` bounds the discounted cost from a step on, not an episode's.
+    episode_cost_limit: ClassVar[float | None] = None
     hyperparameters = (
         _HYPERPARAMETERS
         | {"planner": _HYPERPARAMETERS["planner"]._replace(default="safe_improvement")}

@@ -1,37 +1,85 @@
 """The learning curve of a run as a picture."""
 
-import pathlib
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from spi_plugins.cli.evaluations_file import read_evaluations
 from spi_plugins.cli.progress_rows import STEPS, read_progress
+from spi_plugins.cli.run_folder import RunFolder
 from spi_plugins.errors import MissingDependencyError
 
-RETURN = "rollout/ep_rew_mean"
+_TRAINING, _EVALUATION, _LIMIT = "tab:blue", "tab:orange", "tab:red"
 
 
-def draw_curve(progress: pathlib.Path, picture: pathlib.Path, title: str) -> bool:
-    """Draw the mean return of recent training episodes over environment steps, from a ``progress.csv`` to a PNG.
+class _Panel(NamedTuple):
+    """What one panel shows: a column of ``progress.csv`` and an array of ``evaluations.npz``."""
+
+    label: str
+    steps: list[float]
+    values: list[float]
+    evaluated: np.ndarray[Any, Any] | None  # [evaluations, episodes]
+    limit: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.values and self.evaluated is None
+
+
+def draw_curve(folder: RunFolder, title: str, cost_limit: float | None) -> bool:
+    """Draw returns and, where there are costs, costs over environment steps into the run's PNG.
+
+    Training is the mean of recent episodes, evaluations their mean and standard deviation.
 
     Returns:
-        Whether there was anything to draw; there is not if no episode ended in training.
+        Whether there was anything to draw; there is not if no episode ended in training, and none was evaluated.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    rows = [row for row in read_progress(progress) if RETURN in row and STEPS in row]
-    if not rows:
+    rows = read_progress(folder.progress)
+    evaluations = read_evaluations(folder.evaluations)
+
+    def panel(label: str, column: str, array: str, limit: float | None = None) -> _Panel:
+        points = [(float(row[STEPS]), float(row[column])) for row in rows if column in row and STEPS in row]
+        return _Panel(label, [x for x, _ in points], [y for _, y in points], evaluations.get(array), limit)
+
+    panels = [
+        panel("return", "rollout/ep_rew_mean", "results"),
+        panel("cost", "rollout/ep_cost_mean", "costs", cost_limit),
+    ]
+    panels = [each for each in panels if not each.is_empty]
+    if not panels:
         return False
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import EngFormatter
     except ImportError as error:
         raise MissingDependencyError.named("matplotlib", "Learning curves", "plot") from error
     # Not pyplot: it keeps global state and may look for a display.
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 1 + 3.5 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    marker = "o" if len(rows) == 1 else None
-    axes.plot([float(row[STEPS]) for row in rows], [float(row[RETURN]) for row in rows], marker=marker)
-    axes.set(title=title, xlabel="environment steps", ylabel="mean return of recent episodes")
-    axes.grid(alpha=0.3)
-    figure.savefig(picture, dpi=120)
+    column = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, each in zip(column, panels, strict=True):
+        _draw(axes, each, evaluations.get("timesteps"))
+    column[0].set_title(title)
+    column[-1].set_xlabel("environment steps")
+    column[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
+    figure.savefig(folder.curve, dpi=120)
     return True
+
+
+def _draw(axes: Any, panel: _Panel, timesteps: Any) -> None:
+    if panel.values:
+        marker = "o" if len(panel.values) == 1 else None
+        axes.plot(panel.steps, panel.values, color=_TRAINING, marker=marker, label="recent training episodes")
+    if panel.evaluated is not None:
+        mean, std = panel.evaluated.mean(1), panel.evaluated.std(1)
+        axes.fill_between(timesteps, mean - std, mean + std, color=_EVALUATION, alpha=0.2, linewidth=0)
+        axes.plot(timesteps, mean, color=_EVALUATION, marker=".", label="evaluation, mean +/- std")
+    if panel.limit is not None:
+        axes.axhline(panel.limit, color=_LIMIT, linestyle="--", label=f"limit {panel.limit:g}")
+    axes.set_ylabel(f"{panel.label} of an episode")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", frameon=False, fontsize="small")

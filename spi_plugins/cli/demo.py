@@ -98,9 +98,9 @@ def random_return(seed: int) -> float:
     import numpy as np
 
     from spi_plugins.algorithms.experience import gather
-    from spi_plugins.cli.environments import build_env
+    from spi_plugins.algorithms.named_envs import make_copies
 
-    env = build_env(ENV, n_envs=64, seed=seed, env_kwargs=ENV_KWARGS)
+    env = make_copies(ENV, n_envs=64, seed=seed, env_kwargs=ENV_KWARGS)
     return float(np.mean(gather(env, None, RANDOM_STEPS, seed).episode_returns))
 
 

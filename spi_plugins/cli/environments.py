@@ -1,30 +1,28 @@
-"""Environments by name: registered ones, families such as EnvPool's, and whatever Gymnasium knows."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Environments by name, as a run's recipe says."""
 
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import plugins
-from spi_plugins.algorithms.named_envs import Wrappers, make_copies
+from spi_plugins.algorithms.named_envs import make_copies
 from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.env_names import find_source
+from spi_plugins.cli.env_recipe import EnvRecipe
 from spi_plugins.errors import SPIError
 from spi_plugins.plugins.registry import describe
 
 
-def build_env(
-    name: str, *, n_envs: int | None, seed: int, env_kwargs: Mapping[str, Any], wrappers: Wrappers = ()
-) -> VecEnv:
-    """Make copies of an environment, see ``make_copies``.
+def build_env(recipe: EnvRecipe, *, n_envs: int | None, seed: int, for_step_rows: bool = False) -> VecEnv:
+    """Make copies of an environment, see ``make_copies``; the normalization is left out.
 
     Raises:
-        UnknownPluginError: there is no such environment.
+        UnknownPluginError: there is no such environment or wrapper.
         CommandError: it cannot be made.
     """
-    source = find_source(name)
+    source = find_source(recipe.env)
+    how = recipe._asdict()
+    name, _ = how.pop("env"), how.pop("normalize")
     try:
-        return make_copies(name, n_envs=n_envs, seed=seed, env_kwargs=env_kwargs, wrappers=wrappers)
+        return make_copies(name, n_envs=n_envs, seed=seed, for_step_rows=for_step_rows, **how)
     except (SPIError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a plugin's factory may even call sys.exit

@@ -14,17 +14,19 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_callback, plugins
 from spi_plugins.algorithms.named_envs import default_policy
+from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, parse_pairs
 from spi_plugins.cli.declarations import parameters
+from spi_plugins.cli.env_recipe import EnvRecipe
 from spi_plugins.cli.environments import build_env
-from spi_plugins.cli.evaluation import find_algorithm, load_model
+from spi_plugins.cli.evaluation import cost_limit_of, find_algorithm, load_model, normalized, open_env
 from spi_plugins.cli.requests import DEFAULT_FOLDER
 from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder
+from spi_plugins.cli.train_options import environment
 from spi_plugins.errors import SPIError
 from spi_plugins.hyperparameters import Hyperparameter
 from spi_plugins.plugins.registry import describe
 
-DEFAULT_EVAL_EPISODES = 10
 CHECKPOINTS_PER_RUN = 10
 
 
@@ -37,6 +39,7 @@ class Preparation(NamedTuple):
     n_timesteps: int  # steps to take from here on
     resumed: bool  # whether ``model`` keeps counting from where it was
     callbacks: list[BaseCallback]  # those that the user named
+    evaluation_env: VecEnv | None  # to evaluate in during training, if that is asked for
 
 
 def prepare(args: argparse.Namespace) -> Preparation:
@@ -55,16 +58,15 @@ def _prepare_new(args: argparse.Namespace) -> Preparation:
     cls = find_algorithm(args.algo)
     hyperparameters = args.values | ({} if args.device is None else {"device": args.device})
     _check_hyperparameters(cls, hyperparameters)
-    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
+    recipe = environment.recipe(args)
     seed = args.seed or 0
-    env = build_env(args.env, n_envs=args.n_envs, seed=seed, env_kwargs=env_kwargs)
+    env = _training_env(cls, recipe, n_envs=args.n_envs, seed=seed)
     policy = args.policy or default_policy(env)
     model = _construct(cls, policy, env, {"seed": seed, "verbose": args.verbose, **hyperparameters})
     config = RunConfig(
         algorithm=args.algo,
         policy=policy,
-        env=args.env,
-        env_kwargs=env_kwargs,
+        **recipe._asdict(),
         n_envs=env.num_envs,
         seed=seed,
         n_timesteps=args.n_timesteps,
@@ -79,7 +81,8 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
     # Loaded twice: the environment's seed depends on the steps taken, or its first episodes would be repeated.
     trusted = args.trust_imports
     seed = (config.seed + load_model(config.algorithm, path, trusted=trusted).num_timesteps) % 2**31
-    env = build_env(config.env, n_envs=config.n_envs, seed=seed, env_kwargs=config.env_kwargs)
+    cls = find_algorithm(config.algorithm)
+    env = _training_env(cls, config.recipe, n_envs=config.n_envs, seed=seed)
     model = load_model(config.algorithm, path, env, trusted=trusted, device=args.device)
     if folder.replay.is_file() and hasattr(model, "load_replay_buffer"):
         model.load_replay_buffer(folder.replay)
@@ -95,16 +98,15 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
 
 def _prepare_loose_file(args: argparse.Namespace, path: pathlib.Path) -> Preparation:
     """Start a new run from a model file that does not belong to one."""
-    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
+    recipe = environment.recipe(args)
     alone = load_model(args.algo, path, trusted=args.trust_imports)
     seed = alone.seed or 0
-    env = build_env(args.env, n_envs=args.n_envs or alone.n_envs, seed=seed, env_kwargs=env_kwargs)
+    env = _training_env(type(alone), recipe, n_envs=args.n_envs or alone.n_envs, seed=seed)
     model = load_model(args.algo, path, env, trusted=args.trust_imports, device=args.device)
     config = RunConfig(
         algorithm=args.algo,
         policy=type(model.policy).__name__,
-        env=args.env,
-        env_kwargs=env_kwargs,
+        **recipe._asdict(),
         n_envs=env.num_envs,
         seed=seed,
         n_timesteps=model.num_timesteps + args.n_timesteps,
@@ -123,12 +125,31 @@ def _ready(
 ) -> Preparation:
     """Apply the remaining options, and make the run's folder last of all unless it exists."""
     config = _with_run_options(config, args)
+    config = dataclasses.replace(config, eval_cost_limit=cost_limit_of(model, config.eval_cost_limit))
+    _share_discount(model, config)
     callbacks = _build_callbacks(config)
+    evaluation_env = open_env(model, config.evaluation_task()) if config.eval_freq else None
     if folder is None and args.group is not None:
         folder = args.group.start(config.seed)
     elif folder is None:
         folder = new_run_folder(args.log_folder or DEFAULT_FOLDER, config.algorithm, config.env)
-    return Preparation(model, config, folder, n_timesteps, args.resume is not None, callbacks)
+    return Preparation(model, config, folder, n_timesteps, args.resume is not None, callbacks, evaluation_env)
+
+
+def _training_env(cls: type[BaseAlgorithm], recipe: EnvRecipe, *, n_envs: int | None, seed: int) -> VecEnv:
+    if recipe.normalize is not None and not issubclass(cls, StoredAlgorithm):
+        raise CommandError(
+            f"--normalize needs an algorithm whose model file holds the statistics; {cls.__name__}'s does not."
+        )
+    env = build_env(recipe, n_envs=n_envs, seed=seed)
+    return env if recipe.normalize is None else normalized(env, recipe.normalize)
+
+
+def _share_discount(model: BaseAlgorithm, config: RunConfig) -> None:
+    """Normalize returns that are discounted as the algorithm discounts, unless the user said otherwise."""
+    env, gamma = model.get_vec_normalize_env(), getattr(model, "gamma", None)
+    if env is not None and isinstance(gamma, float) and "gamma" not in (config.normalize or {}):
+        env.gamma = gamma
 
 
 def _with_run_options(config: RunConfig, args: argparse.Namespace) -> RunConfig:
@@ -140,11 +161,17 @@ def _with_run_options(config: RunConfig, args: argparse.Namespace) -> RunConfig:
         changes["save_freq"] = args.save_freq
     elif not config.save_freq and args.resume is None:
         changes["save_freq"] = max(args.n_timesteps // CHECKPOINTS_PER_RUN, 1)
-    if args.eval_episodes is not None:
-        changes["eval_episodes"] = args.eval_episodes
-    for option in ("tensorboard_log", "track", "track_project", "save_replay_buffer"):
-        if getattr(args, option) is not None:
-            changes[option] = getattr(args, option)
+    own = {
+        "eval_freq": args.eval_freq,
+        "eval_episodes": args.eval_episodes,
+        "n_eval_envs": args.n_eval_envs,
+        "eval_cost_limit": args.eval_cost_limit,
+        "tensorboard_log": args.tensorboard_log,
+        "track": args.track,
+        "track_project": args.track_project,
+        "save_replay_buffer": args.save_replay_buffer,
+    }
+    changes |= {field: given for field, given in own.items() if given is not None}
     return dataclasses.replace(config, **changes)
 
 

@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.algorithms.named_envs import default_policy
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, RunError
 from spi_plugins.cli.env_names import find_source
-from spi_plugins.cli.environments import build_env
-from spi_plugins.cli.evaluation import load_model
-from spi_plugins.cli.run_folder import EvaluationTask
+from spi_plugins.cli.env_recipe import EvaluationTask
+from spi_plugins.cli.evaluation import load_model, open_env_of
 from spi_plugins.dreams.alongside import DreamAlongside, Dreamt
 from spi_plugins.dreams.file import StoredWorldModel, load_world_model
 from spi_plugins.dreams.opening import find_world_model
@@ -83,9 +83,9 @@ def record(
         CommandError: the environment cannot be seen, or the world model belongs to another one.
         RunError: the environment or the model failed while playing.
     """
-    env = visible_env(task)
+    model = load_model(algorithm, path, trusted=trusted)
+    env = visible_env(model, path, task)
     try:
-        model = load_model(algorithm, path, trusted=trusted)
         deterministic = task.deterministic
         if deterministic is None:
             deterministic = default_policy(env) != "CnnPolicy"
@@ -95,29 +95,32 @@ def record(
         if dream is not None and stored is not None:
             if stored.observation_space != env.observation_space:
                 raise CommandError(
-                    f"The world model sees {stored.observation_space}, but {task.env!r} has {env.observation_space}."
+                    f"The world model sees {stored.observation_space}, but {task.recipe.env!r} has "
+                    f"{env.observation_space}."
                 )
             alongside = DreamAlongside(stored, dream.horizon)
         moments, rendered = _play(env, model, obs, alongside, (task.n_episodes, max_steps, deterministic))
     except (SPIError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise RunError(f"The video of {path} on {task.env!r} failed: {describe(error)}") from error
+        raise RunError(f"The video of {path} on {task.recipe.env!r} failed: {describe(error)}") from error
     finally:
         env.close()
     fps = (getattr(env, "metadata", None) or {}).get("render_fps") or _DEFAULT_FPS
     return Recording(moments, min(int(fps), _HIGHEST_FPS), rendered, stored)
 
 
-def visible_env(task: EvaluationTask) -> VecEnv:
-    """One copy of the environment, which renders frames if it can."""
-    kwargs: dict[str, Any] = {"n_envs": 1, "seed": task.seed}
-    if find_source(task.env) != "family":
+def visible_env(model: BaseAlgorithm, path: pathlib.Path, task: EvaluationTask) -> VecEnv:
+    """One copy of the model's environment, which renders frames if it can."""
+    task = task._replace(n_envs=1, recipe=task.recipe._replace(vec_env=None))
+    recipe = task.recipe
+    if find_source(recipe.env) != "family":
+        seen = recipe._replace(env_kwargs={"render_mode": "rgb_array", **recipe.env_kwargs})
         try:
-            return build_env(task.env, env_kwargs={"render_mode": "rgb_array", **task.env_kwargs}, **kwargs)
+            return open_env_of(model, path, task._replace(recipe=seen))
         except CommandError:  # a functional environment, which always renders, takes no render_mode
             pass
-    return build_env(task.env, env_kwargs=task.env_kwargs, **kwargs)
+    return open_env_of(model, path, task)
 
 
 def _world_model(model: Any, dream: Dream, obs: Any) -> StoredWorldModel | None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from spi_plugins import plugins
 from spi_plugins.cli.arguments import CommandError
-from spi_plugins.cli.env_names import check_imports, find_source
-from spi_plugins.cli.run_folder import RunFolder, locate_model
+from spi_plugins.cli.env_names import find_source
+from spi_plugins.cli.env_recipe import check_recipe_imports, check_wrappers
+from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model
 from spi_plugins.errors import MissingDependencyError
 
 DEFAULT_FOLDER = pathlib.Path("runs")
@@ -21,6 +22,9 @@ _DESTINATION = {
     "--seeds": "seeds",
     "--n-envs": "n_envs",
     "--env-kwargs": "env_kwargs",
+    "--wrapper": "wrapper",
+    "--vec-env": "vec_env",
+    "--normalize": "normalize",
     "-f": "log_folder",
 }
 # Options whose values are in the model file.
@@ -63,12 +67,24 @@ def _check_resumed(args: argparse.Namespace) -> None:
     for option, given, own in (("ALGO", args.algo, config.algorithm), ("--env", args.env, config.env)):
         if given not in (None, own):
             raise CommandError(f"{option} is {own!r} in the run {folder.path}, it cannot become {given!r}.")
-    _refuse(args, "--n-envs", "--env-kwargs", "-f", *_SET_BY_MODEL)
+    _refuse(args, "--n-envs", "--env-kwargs", "--wrapper", "--vec-env", "--normalize", "-f", *_SET_BY_MODEL)
+    _check_evaluations(args, folder, config)
     plugins.registry("algorithms").get(config.algorithm)
-    if not args.env and not args.trust_imports:
-        check_imports(config.env)
+    if not args.trust_imports:
+        check_recipe_imports(config.recipe, named=args.env)
     find_source(config.env)
+    check_wrappers(config.wrappers)
     check_model_file(config.algorithm, path)
+
+
+def _check_evaluations(args: argparse.Namespace, folder: RunFolder, config: RunConfig) -> None:
+    """Refuse another number of episodes where evaluations are stored, which is a table."""
+    asked, own = args.eval_episodes, config.eval_episodes
+    if asked not in (None, own) and folder.evaluations.is_file():
+        raise CommandError(f"--eval-episodes is {own} in {folder.evaluations}, it cannot become {asked}.")
+    freq = config.eval_freq if args.eval_freq is None else args.eval_freq
+    if freq and (own if asked is None else asked) == 0:
+        raise CommandError(f"--eval-freq {freq} needs episodes to evaluate, but --eval-episodes is 0.")
 
 
 def check_policy(path: pathlib.Path | None, algorithm: str | None) -> tuple[str, pathlib.Path] | None:

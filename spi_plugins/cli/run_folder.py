@@ -8,11 +8,13 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from types import UnionType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from spi_plugins import __version__
 from spi_plugins.archive import write_atomically
 from spi_plugins.cli.arguments import CommandError, to_json
+from spi_plugins.cli.env_recipe import EnvRecipe, EvaluationTask
+from spi_plugins.env_copies import Wrappers
 from spi_plugins.plugins.registry import describe
 
 # Evaluation seeds are this far from those of training, so that it plays other episodes.
@@ -32,9 +34,15 @@ class RunConfig:
     n_timesteps: int  # environment steps to take in total, resumed parts included
     hyperparameters: Mapping[str, Any]  # for the algorithm's constructor; the rest have its defaults
     preset: str | None = None  # the preset that has set what the words left open
+    wrappers: Wrappers = ()  # of the environment, the innermost first
+    vec_env: str | None = None  # how the copies are run; ``None`` for the default
+    normalize: Mapping[str, Any] | None = None  # arguments of ``VecNormalize``; ``None`` for none
     callbacks: Sequence[tuple[str, Mapping[str, Any]]] = ()  # registered callbacks, ``[name, kwargs]`` each
     save_freq: int = 0  # environment steps between checkpoints; 0 for none
-    eval_episodes: int = 10  # episodes of the evaluation at the end; 0 for none
+    eval_freq: int = 0  # environment steps between evaluations during training; 0 for none
+    eval_episodes: int = 10  # episodes of an evaluation; 0 for none, not even at the end
+    n_eval_envs: int | None = None  # copies to evaluate in; ``None`` for the default
+    eval_cost_limit: float | None = None  # of an episode's mean cost; ``None`` for the algorithm's own
     tensorboard_log: str | None = None  # TensorBoard's folder, or ``None``
     track: str | None = None  # the service that gets the log, or ``None``
     track_project: str = "spi-plugins"  # where it files the run
@@ -52,23 +60,25 @@ class RunConfig:
             if (
                 not isinstance(value, kinds)
                 or (isinstance(value, bool) and bool not in kinds)
-                or (isinstance(value, int) and value < 0)
+                or (isinstance(value, int | float) and not value >= 0)
             ):
                 raise ValueError(f"{name} cannot be {value!r}")
 
+    @property
+    def recipe(self) -> EnvRecipe:
+        """How the run makes its environments."""
+        return EnvRecipe(self.env, self.env_kwargs, self.wrappers, self.vec_env, self.normalize)
 
-class EvaluationTask(NamedTuple):
-    """What to play. ``env_kwargs`` and ``seed`` are those of the evaluation's own environment.
-
-    ``deterministic=None`` samples actions if observations are images and takes the most likely ones otherwise, as
-    the RL Zoo does: in an Atari game, a deterministic policy that is stuck stays stuck until the time limit.
-    """
-
-    env: str
-    env_kwargs: Mapping[str, Any]
-    n_episodes: int
-    deterministic: bool | None
-    seed: int
+    def evaluation_task(self) -> EvaluationTask:
+        """The evaluation at the end, and each one during training but for its seed."""
+        return EvaluationTask(
+            self.recipe,
+            self.eval_episodes,
+            deterministic=None,
+            seed=self.seed + SEED_OFFSET,
+            n_envs=self.n_eval_envs,
+            cost_limit=self.eval_cost_limit,
+        )
 
 
 class RunFolder:
@@ -76,6 +86,9 @@ class RunFolder:
 
     Attributes:
         model: the model as training left it.
+        best_model: the best model of the evaluations during training, if there were any.
+        best: the evaluation that it won by.
+        evaluations: the evaluations during training, as ``EvalCallback`` of Stable-Baselines3 stores them.
         replay: the replay buffer at the last checkpoint or at the end, for algorithms that have one.
         checkpoints: folder of the models saved during training.
         progress: the log, one row per iteration.
@@ -89,6 +102,9 @@ class RunFolder:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self.model = path / "model.zip"
+        self.best_model = path / "best_model.zip"
+        self.best = path / "best_model.json"
+        self.evaluations = path / "evaluations.npz"
         self.replay = path / "replay.npz"
         self.checkpoints = path / "checkpoints"
         self.progress = path / "progress.csv"
@@ -110,12 +126,27 @@ class RunFolder:
         """
         try:
             fields = json.loads(self.config.read_text("utf-8"))
-            callbacks = tuple((str(name), {**kwargs}) for name, kwargs in fields.pop("callbacks"))
-            return RunConfig(callbacks=callbacks, **fields)
+            for key in ("callbacks", "wrappers"):
+                fields[key] = tuple((str(name), {**kwargs}) for name, kwargs in fields.get(key, ()))
+            return RunConfig(**fields)
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CommandError(
                 f"{self.config} is not the configuration of a run: {describe(error)}"
             ) from error
+
+    def read_best(self) -> dict[str, Any] | None:
+        """Read ``best_model.json``; ``None`` if there is no best model.
+
+        Raises:
+            CommandError: the file is not an evaluation.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(self.best.read_text("utf-8"))
+            return {**fields, "mean_return": float(fields["mean_return"])}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            raise CommandError(f"{self.best} is not an evaluation: {describe(error)}") from error
 
     def append_command(self, words: Sequence[str]) -> None:
         """Record the command that starts or continues the run."""
@@ -158,8 +189,12 @@ def new_run_folder(root: pathlib.Path, algorithm: str, env: str) -> RunFolder:
         raise CommandError(f"No folder for the run can be made in {parent}: {error}") from error
 
 
-def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:
+def locate_model(path: pathlib.Path, *, best: bool = False) -> tuple[pathlib.Path, RunFolder | None]:
     """The model file that a run's folder or a file stands for, and the run that it belongs to.
+
+    Args:
+        path: a run's folder or a model file.
+        best: the best model of the run instead of the newest.
 
     Raises:
         CommandError: there is no such model.
@@ -170,13 +205,24 @@ def locate_model(path: pathlib.Path) -> tuple[pathlib.Path, RunFolder | None]:
             raise CommandError(f"{path} holds runs with several seeds; name one, such as {path / 'seed_0'}.")
         if not run.config.is_file():
             raise CommandError(f"{path} is not a run: it has no config.json.")
-        return _newest_model(run), run
+        return _best_model(run) if best else _newest_model(run), run
+    if best:
+        raise CommandError(f"--best takes a run's folder, and {path} is none.")
     if not path.is_file():
         raise CommandError(f"There is neither a run nor a model at {path}.")
     for folder in (path.parent, path.parent.parent):  # model.zip, or one of checkpoints/
         if (folder / "config.json").is_file():
             return path, RunFolder(folder)
     return path, None
+
+
+def _best_model(run: RunFolder) -> pathlib.Path:
+    if not run.best_model.is_file():
+        raise CommandError(
+            f"{run.path} has no best model: it was trained without --eval-freq, or no evaluation was within the limit "
+            "of the cost."
+        )
+    return run.best_model
 
 
 def _newest_model(run: RunFolder) -> pathlib.Path:

@@ -54,7 +54,7 @@ def train(parser: Parser, args: argparse.Namespace) -> int:
         _refuse_changes(parser, args)
         args.config = stored.first().path
     told = complete(parser, args)
-    for group in (environment, run, tracking):
+    for group in (environment, run, evaluation, tracking):
         group.check(args)
     if stored is None:
         check_train(args)
@@ -96,6 +96,8 @@ def complete(parser: Parser, args: argparse.Namespace) -> str:
         args.algo = args.algo_option if args.algo is None else args.algo
     words = hyperparameters.read(args)
     if args.algo is not None:
+        for given in (words, values):
+            evaluation.take_cost_limit(args, given)
         values, words = filler.check(source, values), hyperparameters.check(args.algo, args.policy, words)
     values |= words
     chosen = preset.choose(args)

@@ -18,17 +18,21 @@ from stable_baselines3.common.logger import HumanOutputFormat, KVWriter, Logger,
 from spi_plugins.algorithms.progress_bar import added_progress_bar
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.archive import write_atomically
-from spi_plugins.cli.arguments import RunError, to_json
+from spi_plugins.cli.arguments import CommandError, RunError, to_json
+from spi_plugins.cli.cost_log import LogCosts
 from spi_plugins.cli.curve import draw_curve
 from spi_plugins.cli.dispatch import INTERRUPTED
-from spi_plugins.cli.env_names import find_source
-from spi_plugins.cli.evaluation import Evaluation, evaluate
+from spi_plugins.cli.env_recipe import needs_trust
+from spi_plugins.cli.evaluation import evaluate
+from spi_plugins.cli.evaluation_result import Evaluation
+from spi_plugins.cli.evaluations_file import read_evaluations
 from spi_plugins.cli.interrupt import StopBetweenRollouts, TrainingInterrupted
 from spi_plugins.cli.preparation import Preparation, prepare
 from spi_plugins.cli.profiling import Profile
 from spi_plugins.cli.progress_file import ProgressFile
-from spi_plugins.cli.run_folder import SEED_OFFSET, EvaluationTask, RunConfig, RunFolder
+from spi_plugins.cli.run_folder import RunConfig, RunFolder
 from spi_plugins.cli.trackers import TrackedRun, Tracker
+from spi_plugins.cli.training_evaluation import EvaluateInTraining, Plan
 from spi_plugins.errors import MissingDependencyError
 from spi_plugins.plugins.registry import describe
 
@@ -109,7 +113,9 @@ def _learn(run: Preparation, *, show_progress: bool, profile: bool) -> bool:
     """Train; return whether Ctrl-C ended it."""
     stopper = StopBetweenRollouts()
     profiles = [Profile(run.folder.profile)] if profile else []
-    callbacks: BaseCallback = CallbackList([stopper, *_callbacks(run), *profiles])
+    callbacks: BaseCallback = CallbackList(
+        [*_evaluations(run, stopper), stopper, *_callbacks(run), *profiles]
+    )
     with stopper.listen(), added_progress_bar(callbacks, shown=show_progress) as callbacks:
         try:
             run.model.learn(
@@ -132,10 +138,11 @@ def _save(run: Preparation, faults: _Faults) -> None:
     if run.config.save_replay_buffer:
         with faults.collect("Saving the replay buffer"):
             save_replay(model, folder)
-    if model.env is not None:
+    for env in (model.env, run.evaluation_env):
         # A dead worker cannot be closed either, which is not news.
         with contextlib.suppress(*([Exception] if faults.sentences else [])):
-            model.env.close()
+            if env is not None:
+                env.close()
 
 
 def save_replay(model: BaseAlgorithm, folder: RunFolder) -> None:
@@ -157,9 +164,17 @@ class _ReplayCheckpoint(BaseCallback):
         return True
 
 
+def _evaluations(run: Preparation, stopper: StopBetweenRollouts) -> list[BaseCallback]:
+    """Before the ``stopper``, or the evaluation after its rollout would be left out."""
+    if run.evaluation_env is None:
+        return []
+    plan = Plan(run.config.eval_freq, run.config.evaluation_task(), run.folder, lambda: stopper.requested)
+    return [EvaluateInTraining(plan, run.evaluation_env, run.model.num_timesteps)]
+
+
 def _callbacks(run: Preparation) -> list[BaseCallback]:
     config = run.config
-    callbacks: list[BaseCallback] = []
+    callbacks: list[BaseCallback] = [LogCosts(config.eval_cost_limit)]
     if config.save_freq:
         # SB3 counts calls, one for each step of all copies together.
         every = max(config.save_freq // config.n_envs, 1)
@@ -195,12 +210,10 @@ def _tracker(run: Preparation) -> Tracker | None:
 
 def evaluate_run(folder: RunFolder, config: RunConfig) -> Evaluation:
     """Evaluate the saved file rather than the model in memory, because the file is what will be used."""
-    seed = config.seed + SEED_OFFSET
-    task = EvaluationTask(config.env, config.env_kwargs, config.eval_episodes, deterministic=None, seed=seed)
     _say(f"Evaluating {config.eval_episodes} episode{'s' if config.eval_episodes > 1 else ''} ...")
-    result = evaluate(config.algorithm, folder.model, task, trusted=True)
+    result = evaluate(config.algorithm, folder.model, config.evaluation_task(), trusted=True)
     write_atomically(folder.evaluation, f"{to_json(result._asdict())}\n".encode())
-    _say(f"{result}.")
+    _say(f"The final model in {result.episodes}:\n{result.table()}")
     return result
 
 
@@ -208,13 +221,15 @@ def _report(run: Preparation, *, go_on: bool) -> None:
     """Print where the results are, and with ``go_on`` the exact commands that evaluate and continue the run."""
     folder, config = run.folder, run.config
     try:
-        drawn = draw_curve(folder.progress, folder.curve, f"{config.algorithm} on {config.env}")
+        drawn = draw_curve(folder, f"{config.algorithm} on {config.env}", config.eval_cost_limit)
         curve = str(folder.curve) if drawn else "none: no episode ended during training"
     except MissingDependencyError as error:
         curve = f"none: {error}"
     except (OSError, ValueError) as error:
         curve = f"none: {describe(error)}"
     _say(f"  model           {folder.model if folder.model.is_file() else 'none: it could not be saved'}")
+    if config.eval_freq:
+        _say(f"  best model      {_about_best(folder, config)}")
     _say(f"  learning curve  {curve}")
     _say(f"  log             {folder.progress}")
     if folder.profile.is_file():
@@ -224,11 +239,24 @@ def _report(run: Preparation, *, go_on: bool) -> None:
     missing = config.n_timesteps - run.model.num_timesteps
     more = missing if missing > 0 else run.n_timesteps
     # The next command does not know that this run is the user's own.
-    imports = find_source(config.env) == "gymnasium" and ":" in config.env
-    trust = ["--trust-imports"] if imports or not isinstance(run.model, StoredAlgorithm) else []
+    trusted = isinstance(run.model, StoredAlgorithm) and not needs_trust(config.recipe)
+    trust = [] if trusted else ["--trust-imports"]
     resume = [program(), "train", "--resume", str(folder.path), "-n", str(more), *trust]
     _say(f"Evaluate: {shlex.join([program(), 'eval', str(folder.path), *trust])}")
     _say(f"Go on:    {shlex.join(resume)}")
+
+
+def _about_best(folder: RunFolder, config: RunConfig) -> str:
+    try:
+        best = folder.read_best()
+    except CommandError as error:
+        return f"none: {error}"
+    if best is None:
+        if not read_evaluations(folder.evaluations):
+            return "none: no evaluation was due"
+        return f"none: no evaluation was within the cost limit of {config.eval_cost_limit:g}"
+    cost = "" if best.get("mean_cost") is None else f", cost {best['mean_cost']:.2f}"
+    return f"{folder.best_model} (return {best['mean_return']:.2f}{cost} at {best['num_timesteps']:,} steps)"
 
 
 def program() -> str:

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 import spi_wrappers
 from spi_integrations.safety_gymnasium import TASKS, make_env
+from spi_plugins.cli.env_recipe import EnvRecipe
 from spi_plugins.cli.environments import build_env
 from spi_wrappers.registration import SAFETY_ROBOTS
 
@@ -227,7 +228,7 @@ def test_repeated_actions_sum_costs_and_say_how_many_frames_they_took():
 
 
 def test_the_command_line_finds_the_ids():
-    env = build_env("spi/SafetyPointGoal1-v0", n_envs=2, seed=0, env_kwargs={})
+    env = build_env(EnvRecipe("spi/SafetyPointGoal1-v0", {}), n_envs=2, seed=0)
     assert env.reset().shape == (2, 60)
     assert env.step(np.zeros((2, 2)))[3][0]["cost_terms"] == {"hazards": 0.0}
 

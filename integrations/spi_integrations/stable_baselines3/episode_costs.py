@@ -14,7 +14,10 @@ Infos = list[dict[str, Any]]
 
 
 class EndedEpisode(NamedTuple):
-    """An episode that ended at the last step: its environment's row, undiscounted cost, and length in steps."""
+    """An episode that ended at the last step: its environment's row, undiscounted cost, and length in steps.
+
+    The cost is NaN if none was reported and none is required.
+    """
 
     row: int
     cost: float
@@ -24,12 +27,14 @@ class EndedEpisode(NamedTuple):
 class EpisodeCosts:
     """Sums ``info["cost"]`` over the running episodes of a ``VecEnv``; ``reader`` is named in messages.
 
+    Unless costs are ``required``, an episode may report none, and its cost is NaN.
+
     If a monitor inside reports ``info["episode"]["c"]`` (and ``"l"``), that is used instead, because the monitor saw
     the cost before anything changed it.
     """
 
-    def __init__(self, env: VecEnv, reader: str) -> None:
-        self._reader = reader
+    def __init__(self, env: VecEnv, reader: str, *, required: bool = True) -> None:
+        self._reader, self._required = reader, required
         self._monitored = is_monitored(env)
         self._costs = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
@@ -47,11 +52,12 @@ class EpisodeCosts:
 
     def _close(self, i: int, info: dict[str, Any]) -> EndedEpisode:
         episode = info.get("episode", {})
-        if "c" not in episode and not self._seen[i]:
+        seen = "c" in episode or self._seen[i]
+        if self._required and not seen:
             raise checks.missing_cost(self._reader, list(info))
         cost, length = episode.get("c", self._costs[i]), episode.get("l", self._lengths[i])
         self._costs[i], self._lengths[i], self._seen[i] = 0.0, 0, False
-        return EndedEpisode(i, float(cost), int(length))
+        return EndedEpisode(i, float(cost) if seen else float("nan"), int(length))
 
 
 def is_monitored(env: VecEnv) -> bool:

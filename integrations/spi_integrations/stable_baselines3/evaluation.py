@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common import evaluation
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.type_aliases import PolicyPredictor
-from stable_baselines3.common.vec_env import sync_envs_normalization
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from spi_integrations.stable_baselines3.episode_costs import EndedEpisode, EpisodeCosts
 from spi_plugins.algorithms.action_masks import with_masks
@@ -92,6 +92,7 @@ def evaluate_policy_with_cost(
     *,
     deterministic: bool = True,
     use_masking: bool = True,
+    require_cost: bool = True,
     on_episode: Callable[[dict[str, Any]], None] | None = None,
 ) -> CostEvaluation:
     """Run a policy for some episodes, and collect the return and cost of each.
@@ -108,18 +109,34 @@ def evaluate_policy_with_cost(
         n_eval_episodes: number of episodes.
         deterministic: the most likely actions instead of samples.
         use_masking: as in ``evaluate_policy``.
+        require_cost: refuse an episode without a cost; if false, its cost is NaN.
         on_episode: called with the last info of each episode.
 
     Raises:
         ValueError: an episode has no cost, or one that is not a finite number.
+        WorkerDiedError: a process of a vector environment is gone.
     """
     if n_eval_episodes < 1:
         raise ValueError(f"n_eval_episodes must be at least 1, got {n_eval_episodes!r}.")
     vec_env = as_vec_env(env, for_step_rows=True)
     actor = with_masks(model, vec_env) if use_masking else model
+    tracker = EpisodeCosts(vec_env, "evaluate_policy_with_cost", required=require_cost)
+    with NamingDeadWorkers(vec_env):
+        return _play(
+            actor, vec_env, n_eval_episodes, deterministic, tracker, on_episode or (lambda info: None)
+        )
+
+
+def _play(
+    actor: PolicyPredictor,
+    vec_env: VecEnv,
+    n_episodes: int,
+    deterministic: bool,
+    tracker: EpisodeCosts,
+    on_episode: Callable[[dict[str, Any]], None],
+) -> CostEvaluation:
     count = vec_env.num_envs
-    left = np.array([(n_eval_episodes + i) // count for i in range(count)])
-    tracker = EpisodeCosts(vec_env, "evaluate_policy_with_cost")
+    left = np.array([(n_episodes + i) // count for i in range(count)])
     returns = np.zeros(count)
     episodes: list[tuple[float, EndedEpisode]] = []
     obs, state = vec_env.reset(), None
@@ -140,8 +157,7 @@ def evaluate_policy_with_cost(
             left[ended.row] -= 1
             info = infos[ended.row]
             episodes.append((float(info.get("episode", {}).get("r", total)), ended))
-            if on_episode is not None:
-                on_episode(info)
+            on_episode(info)
     return CostEvaluation(
         returns=np.array([total for total, _ in episodes]),
         costs=np.array([ended.cost for _, ended in episodes]),

@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
 from spi_plugins.algorithms.vec_envs.envpool_vec_env import EnvPoolVecEnv
+from spi_plugins.algorithms.vec_envs.episode_report import EpisodeReport
 from spi_plugins.algorithms.vec_envs.flat import flat_env, flat_vec_env
 from spi_plugins.algorithms.vec_envs.functional import FunctionalVecEnv
 from spi_plugins.algorithms.vec_envs.gymnasium_vector import GymVectorEnvAdapter
@@ -58,7 +59,7 @@ def as_vec_env(env: Any, *, n_envs: int | None = None, for_step_rows: bool = Fal
     if n_envs is not None:
         check_integer("n_envs", n_envs, low=1)
     if isinstance(env, str):
-        return make_vec_env(env, n_envs=n_envs or 1, wrapper_class=flat_env, vec_env_cls=OneProcessVecEnv)
+        return make_vec_env(env, n_envs=n_envs or 1, wrapper_class=reporting, vec_env_cls=OneProcessVecEnv)
     if isinstance(env, FunctionalEnv):
         return FunctionalVecEnv(env, n_envs or 1)
     vec_env = _wrap(env, for_step_rows)
@@ -68,6 +69,11 @@ def as_vec_env(env: Any, *, n_envs: int | None = None, for_step_rows: bool = Fal
             "n_envs makes copies of ids and functional environments only."
         )
     return vec_env
+
+
+def reporting(monitored: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """A monitored environment with flat observations and complete reports of its episodes."""
+    return EpisodeReport(flat_env(monitored))
 
 
 def _wrap(env: Any, for_step_rows: bool) -> VecEnv:
@@ -85,6 +91,6 @@ def _wrap(env: Any, for_step_rows: bool) -> VecEnv:
                 f"{type(env).__name__} is a wrapper for one environment around an EnvPool environment, which "
                 "is many. Give the EnvPool environment itself, or use a wrapper of gymnasium.wrappers.vector."
             )
-        flat = flat_env(env if is_wrapped(env, Monitor) else Monitor(env))
-        return OneProcessVecEnv([lambda: flat])
+        reported = reporting(env if is_wrapped(env, Monitor) else Monitor(env))
+        return OneProcessVecEnv([lambda: reported])
     raise TypeError(f"env must be {_ALLOWED}; got {type(env).__module__}.{type(env).__qualname__}.")

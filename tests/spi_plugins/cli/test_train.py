@@ -49,10 +49,9 @@ def test_a_run_ends_by_evaluating_and_with_the_command_that_goes_on(train):
     out = train(*TRAIN, "-n", 64).out
     evaluation = json.loads((RUN / "evaluation.json").read_text())
     assert evaluation["n_episodes"] == 2
-    assert (
-        f"Return {evaluation['mean_return']:.2f} +- {evaluation['std_return']:.2f} over 2 deterministic"
-        in out
-    )
+    assert "The final model in 2 deterministic episodes:" in out
+    assert f"  return          {evaluation['mean_return']:.2f} +/- {evaluation['std_return']:.2f}\n" in out
+    assert "cost" not in out
     assert out.splitlines()[-1].split() == f"Go on: spi train --resume {RUN} -n 64 --trust-imports".split()
     assert f"model           {RUN}/model.zip" in out
 
@@ -312,7 +311,7 @@ def test_an_evaluation_may_sample_and_name_another_environment_and_seed(train):
         *EVAL, RUN / "model.zip", "--env", "spi/CartPole-v0", "--stochastic", "--seed", 3, "--n-episodes", 3
     )
     assert done.code == 0, done.err
-    assert "over 3 stochastic episodes" in done.out
+    assert "in 3 stochastic episodes" in done.out
     assert "on spi/CartPole-v0" in done.out
 
 

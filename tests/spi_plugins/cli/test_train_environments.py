@@ -72,7 +72,7 @@ def test_an_envpool_environment_trains_and_goes_on(train):
     words = ["train", "sb3_ppo", "--env", "envpool:CartPole-v1", "--n-envs", 2, "-n", 64, *SHORT]
     done = train(*words, "--eval-episodes", 1)
     assert done.code == 0, done.err
-    assert "over 1 deterministic episode of" in done.out
+    assert "in 1 deterministic episode:" in done.out
     done = train(
         "train",
         "--trust-imports",
