@@ -158,3 +158,12 @@ def test_the_same_seed_makes_the_same_model(name):
 def test_a_minibatch_of_one_is_allowed_where_advantages_are_not_normalized():
     model = build("ppo", n_steps=1, batch_size=1, normalize_advantage=False)
     assert model.learn(2)._n_updates == 2
+
+
+class WithoutOptions(Countdown):
+    def reset(self, seed=None):
+        return super().reset(seed=seed)
+
+
+def test_an_environment_whose_reset_takes_only_a_seed_is_trained_on():
+    assert build("ppo", WithoutOptions()).learn(24).num_timesteps == 24
