@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins.algorithms.action_masks import with_masks
 from spi_plugins.algorithms.named_envs import default_policy
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, RunError
@@ -142,6 +143,7 @@ def _play(
     env: VecEnv, model: Any, obs: Any, alongside: DreamAlongside | None, how: tuple[int, int, bool]
 ) -> tuple[list[Moment], bool]:
     n_episodes, max_steps, deterministic = how
+    actor = with_masks(model, env)
     moments: list[Moment] = []
     rendered = env.get_images()[0] is not None
     state, starts = None, np.ones(1, bool)
@@ -150,7 +152,7 @@ def _play(
         dreamt = None if alongside is None else alongside.begin(obs)
         moments.append(Moment(_picture(env, obs), episode, 0, None, None, 0.0, dreamt))
         while len(moments) < max_steps:
-            action, state = model.predict(obs, state=state, episode_start=starts, deterministic=deterministic)
+            action, state = actor.predict(obs, state=state, episode_start=starts, deterministic=deterministic)
             obs, rewards, starts, infos = env.step(action)
             step, total = step + 1, total + float(rewards[0])
             # The environment has begun anew: its last picture is gone, its last observation is not.
