@@ -34,14 +34,13 @@ class ProgressBar:
         columns = (
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=10),
-            progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[clock]}"),
+            progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            progress.TimeElapsedColumn(),
             progress.TextColumn("{task.fields[facts]}"),
         )
         self._bar = progress.Progress(*columns)
-        self._task = self._bar.add_task(title, total=total, facts="", clock="")
+        self._task = self._bar.add_task(title, total=total, facts="")
         self._total = total
-        self._begin = time.monotonic()
-        self._left = "-:--"
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -61,7 +60,7 @@ class ProgressBar:
         now = time.monotonic()
         if now - self._shown_at >= _REFRESH or done >= self._total:
             self._shown_at = now
-            self._update(done, now)
+            self._bar.update(self._task, completed=min(done, self._total))
 
     def report(self, done: int, facts: dict[str, str]) -> None:
         """Move to ``done`` after an iteration, and show what it measured."""
@@ -73,12 +72,8 @@ class ProgressBar:
         if done > before:
             pace = (done - before) / (now - then)
             texts.append(f"{pace:,.0f} {self.unit}")
-            self._left = _clock((self._total - done) / pace)
-        self._update(done, now, facts=" ".join(texts))
-
-    def _update(self, done: int, now: float, **fields: Any) -> None:
-        clock = f"{_clock(now - self._begin)}<{self._left}"
-        self._bar.update(self._task, completed=min(done, self._total), clock=clock, **fields)
+            texts.append(f"{_clock((self._total - done) / pace)} left")
+        self._bar.update(self._task, completed=min(done, self._total), facts=" ".join(texts))
 
 
 def _clock(seconds: float) -> str:
