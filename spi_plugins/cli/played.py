@@ -27,6 +27,14 @@ def add_options(parser: argparse.ArgumentParser, *, n_episodes: int) -> None:
         "model", metavar="MODEL_ZIP_OR_RUN", type=pathlib.Path, help="a run's folder or a model file"
     )
     parser.add_argument(
+        "--n-episodes", type=positive, default=n_episodes, metavar="N", help=f"(default: {n_episodes})"
+    )
+    add_manner(parser)
+
+
+def add_manner(parser: argparse.ArgumentParser) -> None:
+    """Add the options that do not say which model plays, or how long."""
+    parser.add_argument(
         *("--best", "--load-best"),
         action="store_true",
         dest="best",
@@ -36,9 +44,6 @@ def add_options(parser: argparse.ArgumentParser, *, n_episodes: int) -> None:
     parser.add_argument("--env", metavar="ID", help="environment (default: the run's)")
     add_pairs(
         parser, "--env-kwargs", help="arguments of the environment, Python literals (default: the run's)"
-    )
-    parser.add_argument(
-        "--n-episodes", type=positive, default=n_episodes, metavar="N", help=f"(default: {n_episodes})"
     )
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument(

@@ -15,7 +15,7 @@ from spi_plugins.archive import write_atomically
 from spi_plugins.cli.arguments import CommandError, to_json
 from spi_plugins.cli.env_recipe import EnvRecipe, EvaluationTask
 from spi_plugins.env_copies import Wrappers
-from spi_plugins.plugins.registry import describe
+from spi_plugins.plugins.registry import describe, did_you_mean
 
 # Evaluation seeds are this far from those of training, so that it plays other episodes.
 SEED_OFFSET = 1_000_003
@@ -171,13 +171,10 @@ def new_run_folder(root: pathlib.Path, algorithm: str, env: str) -> RunFolder:
     Raises:
         CommandError: the folder cannot be made.
     """
-    parent = root / algorithm
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", env)
-    pattern = re.compile(re.escape(stem) + r"_(\d+)")
+    parent, stem = root / algorithm, _stem(env)
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        taken = [int(match[1]) for entry in parent.iterdir() if (match := pattern.fullmatch(entry.name))]
-        number = max(taken, default=0) + 1
+        number = max(_numbers(parent, stem), default=0) + 1
         while True:
             try:
                 (parent / f"{stem}_{number}").mkdir()
@@ -187,6 +184,34 @@ def new_run_folder(root: pathlib.Path, algorithm: str, env: str) -> RunFolder:
                 return RunFolder(parent / f"{stem}_{number}")
     except OSError as error:
         raise CommandError(f"No folder for the run can be made in {parent}: {error}") from error
+
+
+def find_run(root: pathlib.Path, algorithm: str, env: str, number: int) -> RunFolder:
+    """The run ``<root>/<algorithm>/<env>_<number>``, or the newest if the number is 0.
+
+    Raises:
+        CommandError: there is none.
+    """
+    parent, stem = root / algorithm, _stem(env)
+    numbers = _numbers(parent, stem) if parent.is_dir() else []
+    if not numbers:
+        trained = [entry.name.rpartition("_")[0] for entry in parent.iterdir()] if parent.is_dir() else []
+        hint = did_you_mean(stem, trained) or f" Make one: spi train {algorithm} --env {env}"
+        raise CommandError(f"There is no run of {algorithm} on {env} in {root}.{hint}")
+    if number and number not in numbers:
+        raise CommandError(
+            f"There is no {parent / stem}_{number}; there are {', '.join(map(str, sorted(numbers)))}."
+        )
+    return RunFolder(parent / f"{stem}_{number or max(numbers)}")
+
+
+def _stem(env: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", env)
+
+
+def _numbers(parent: pathlib.Path, stem: str) -> list[int]:
+    pattern = re.compile(re.escape(stem) + r"_(\d+)")
+    return [int(match[1]) for entry in parent.iterdir() if (match := pattern.fullmatch(entry.name))]
 
 
 def locate_model(path: pathlib.Path, *, best: bool = False) -> tuple[pathlib.Path, RunFolder | None]:
