@@ -15,6 +15,7 @@ from spi_plugins.cli.train_options import hyperparameters
 from spi_plugins.errors import SPIError
 from spi_plugins.literals import read_value
 from spi_plugins.plugins.registry import describe
+from spi_plugins.presets.files import ATARI, DEFAULT, is_atari_game
 
 # Keys that are called otherwise on the command line.
 _OPTIONS = {
@@ -49,6 +50,14 @@ def read_file(path: pathlib.Path, env: str | None) -> dict[str, Any]:
     if env is None and len(stored) == 1:
         return {"env": next(iter(stored)), **next(iter(stored.values()))}
     name = "" if env is None else env if env in stored else env.rpartition(":")[2]
+    if name not in stored and env is not None and is_atari_game(env) and ATARI in stored:
+        # EnvPool's games have the wrapper and the stack built in.
+        section = {
+            key: value for key, value in stored[ATARI].items() if key not in ("env_wrapper", "frame_stack")
+        }
+        return {"env": env, **section}
+    if env is not None and name not in stored and DEFAULT in stored:
+        return {"env": env, **stored[DEFAULT]}
     if name not in stored:
         hint = plugins.did_you_mean(name, stored)
         asked = "it has several environments; choose one with --env" if env is None else f"it has no {env!r}"

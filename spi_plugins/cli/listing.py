@@ -15,7 +15,7 @@ _KINDS: dict[str, plugins.Kind] = {
 
 # How what is listed is used.
 _NOTES = {
-    "wrappers": "\nIn Python: spi_wrappers.CostLimit(env, limit=25), and spi_wrappers.vector.CostLimit for vectors.\n",
+    "wrappers": "\n'spi train --wrapper NAME KEY=VALUE' applies one; in Python they are in spi_wrappers.\n",
 }
 
 

@@ -1,7 +1,9 @@
 """Flags, ``-p`` and files of ``spi train``: all say the same, and words win over files."""
 
 import collections
+import importlib.util
 import json
+import pathlib
 
 import pytest
 import yaml
@@ -187,6 +189,23 @@ def test_a_file_of_rl_zoo3_has_a_section_for_each_environment(tmp_path):
         "policy_kwargs": {"net_arch": [64, 64], "activation_fn": "Tanh"},
         "gamma": 0.99,
     }
+
+
+def test_rl_zoo3s_own_file_can_be_read(tmp_path):
+    file = pathlib.Path(importlib.util.find_spec("rl_zoo3").origin).parent / "hyperparams/ppo.yml"
+    parser = Parser(prog="spi train")
+    configure(parser)
+    # It stacks images, which is left to the environment.
+    envs = yaml.safe_load(file.read_text()).keys() - {"atari", "default", "CarRacing-v3"}
+    assert len(envs) == 41
+    for env in (*envs, "envpool:Breakout-v5"):
+        args = parser.parse_args(["ppo", "-c", str(file), "--env", env])
+        complete(parser, args)
+        assert (args.env, args.n_timesteps > 0, bool(args.values)) == (env, True, True), env
+    assert args.values["clip_range"] == "lin_0.1"
+    args = parser.parse_args(["ppo", "-c", str(file), "--env", "MyOwn-v0"])
+    complete(parser, args)
+    assert (args.env, args.n_timesteps) == ("MyOwn-v0", 1_000_000)
 
 
 def test_the_file_in_a_run_of_rl_zoo3_can_be_read(tmp_path):
