@@ -31,16 +31,13 @@ def test_the_newest_run_plays_steps_and_every_episode_is_told(runs):
     assert "No episode ended in 2 steps; return so far 2.00" in runs(*ENJOY, "-n", 2, "--no-render").out
 
 
-@pytest.mark.parametrize(
-    ("words", "played"),
-    [
+def test_other_runs_and_models_can_be_named(runs):
+    for words, played in (
         (("--exp-id", 1), "CartPole-v1_1/model.zip, 128 steps"),
         (("--load-checkpoint", 64), "CartPole-v1_2/checkpoints/sb3_ppo_64_steps.zip, 64 steps"),
         (("--load-last-checkpoint",), "CartPole-v1_2/checkpoints/sb3_ppo_128_steps.zip, 128 steps"),
-    ],
-)
-def test_other_runs_and_models_can_be_named(runs, words, played):
-    assert played in runs(*ENJOY, "-n", 1, "--no-render", *words).out
+    ):
+        assert played in runs(*ENJOY, "-n", 1, "--no-render", *words).out
 
 
 def test_a_window_is_asked_for_unless_there_is_none(runs, monkeypatch):
