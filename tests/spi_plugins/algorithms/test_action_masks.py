@@ -135,7 +135,7 @@ def test_training_goes_on_exactly_from_a_file(tmp_path):
 
 
 def test_dreams_have_no_masks_so_dream_spi_asks():
-    model = DreamSPI("MlpPolicy", ENVS["discrete"], **ONE_BATCH)
+    model = DreamSPI("MlpPolicy", ENVS["discrete"], n_envs=N_ENVS, **SMALL)
     with pytest.raises(ValueError, match="use_masking=False"):
         model.learn(1)
 
