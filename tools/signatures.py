@@ -138,31 +138,29 @@ def _defaults(declaration: Hyperparameter) -> tuple[str, str]:
     return mlp.replace("'", '"'), cnn.replace("'", '"')
 
 
+_MEASURED = ("algorithm", "environment", "steps", "return", "cost", "CPU minutes", "source", "measured by")
+
+
 def measured_presets() -> str:
     """Rows of a Markdown table: what presets were run, and what came of it."""
-    rows = [
-        "\n| algorithm | environment | steps | return | cost | episodes | CPU minutes | source |\n",
-        f"{'|---' * 8}|\n",
-    ]
+    rows = [_MEASURED, ("---",) * len(_MEASURED)]
     for algorithm in presets.known():
         for preset in presets.read(algorithm).values():
-            if preset.results is not None:
-                figures = [_spread(preset.results.get(name)) for name in ("returns", "costs")]
-                cells = (
-                    *(f"`{algorithm}`", f"`{preset.env}`", f"{preset.n_timesteps:,}".replace(",", " ")),
-                    *(
-                        *figures,
-                        str(preset.results["episodes"]),
-                        str(preset.results["minutes"]),
-                        preset.source,
-                    ),
-                )
-                rows.append(f"| {' | '.join(cells)} |\n")
-    return "".join([*rows, "\n"])
+            if preset.results is None:
+                continue
+            by = preset.results.get("command", f"python benchmarks/presets.py {algorithm} {preset.env}")
+            names = (f"`{algorithm}`", f"`{preset.env}`", f"{preset.n_timesteps:,}".replace(",", " "))
+            figures = (_spread(preset.results.get(name)) for name in ("returns", "costs"))
+            rows.append((*names, *figures, f"{preset.results['minutes']}", preset.source, f"`{by}`"))
+    return "".join(["\n", *(f"| {' | '.join(row)} |\n" for row in rows), "\n"])
 
 
 def _spread(values: list[float] | None) -> str:
-    return "" if values is None else f"{statistics.mean(values):.4g} ± {statistics.stdev(values):.2g}"
+    if values is None:
+        return ""
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    digits = 2 if abs(mean) < 10 else 1
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}".replace("-", "−")
 
 
 def all_presets() -> str:

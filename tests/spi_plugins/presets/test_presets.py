@@ -48,7 +48,7 @@ def test_every_environment_exists_and_every_result_is_whole(preset):
     special = preset.env in (files.DEFAULT, files.ATARI)
     assert special or preset.env in registry("envs").names() or preset.env in gymnasium.registry
     if preset.results is not None:
-        assert {*preset.results} - {"costs"} == {"returns", "episodes", "minutes"}
+        assert {*preset.results} - {"costs", "command"} == {"returns", "episodes", "minutes"}
         assert len(preset.results["returns"]) >= 3
 
 
