@@ -42,12 +42,13 @@ def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
     def write(seed, **kwargs):
         return write_run(tmp_path / "mine", "ppo", "envpool:Pong-v5", seed, **{**PROTOCOL, **kwargs})
 
-    (write(0) / "model.zip").touch()
+    (write(0, hyperparameters={"n_steps": 8}) / "model.zip").touch()  # set by a preset
     stopped = write(1, taken=400)
     (stopped / "checkpoints").mkdir()
     (stopped / "checkpoints/ppo_400_steps.zip").touch()
     write(2, taken=100)  # killed before its first checkpoint
     (write(3, n_envs=8) / "model.zip").touch()  # not the protocol's
+    (write(3, steps=500) / "model.zip").touch()  # of another length
     words = ["atari", "--games", "Pong", "--algo", "ppo", "--seeds", 4, "-n", 1000, "-f", "mine"]
     rows = plan(spi, *words)
     assert [(row["state"], row["steps"]) for row in rows] == [

@@ -156,6 +156,7 @@ def test_what_users_name_is_text_on_the_page(spi, tmp_path):
     page = pathlib.Path("report.html").read_text()
     assert "<script>" not in page
     assert "<b>" not in page
+    assert "<i>" not in page
     assert "&lt;i&gt;mine&lt;/i&gt;" in page
 
 
