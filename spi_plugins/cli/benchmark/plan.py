@@ -43,7 +43,7 @@ class Job(NamedTuple):
             "n_timesteps": self.n_timesteps,
             **self.expected,
         }
-        return all(_agrees(name, getattr(config, name, None), value) for name, value in wanted.items())
+        return all(_agrees(name, getattr(config, name), value) for name, value in wanted.items())
 
 
 class Progress(NamedTuple):

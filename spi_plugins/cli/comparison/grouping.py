@@ -94,7 +94,7 @@ def _fields(config: RunConfig, names: Iterable[str]) -> dict[str, str]:
     """Settings by name; those in a mapping are named by its keys."""
     flat: dict[str, str] = {}
     for name in names:
-        value: Any = getattr(config, name, None)
+        value: Any = getattr(config, name)
         if isinstance(value, Mapping):
             flat |= {key: str(each) for key, each in value.items()}
         else:

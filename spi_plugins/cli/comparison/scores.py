@@ -97,8 +97,9 @@ def cost_rates_of(runs: Sequence[Run]) -> Array:
 
 
 def _repeats(run: Run) -> list[int]:
-    wrappers = getattr(run.config, "wrappers", ())
-    return [int(arguments.get("repeat", 1)) for name, arguments in wrappers if name == "action_repeat"]
+    return [
+        int(arguments.get("repeat", 1)) for name, arguments in run.config.wrappers if name == "action_repeat"
+    ]
 
 
 def limits_of(groups: Groups, given: float | None = None) -> dict[str, float]:
@@ -108,13 +109,11 @@ def limits_of(groups: Groups, given: float | None = None) -> dict[str, float]:
 
 
 def _limit(runs: Sequence[Run]) -> float | None:
-    limits = []
-    for run in runs:
-        evaluated = (run.evaluation or {}).get("cost_limit")
-        limit = getattr(run.config, "cost_limit", None) if evaluated is None else evaluated
-        if limit is not None:
-            limits.append(float(limit))
-    return max(limits, default=None)
+    evaluated = [(run.evaluation or {}).get("cost_limit") for run in runs]
+    limits = [
+        limit for limit in (*evaluated, *(run.config.eval_cost_limit for run in runs)) if limit is not None
+    ]
+    return max(map(float, limits), default=None)
 
 
 def choose_scale(

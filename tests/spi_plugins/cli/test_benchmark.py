@@ -64,6 +64,14 @@ def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
     assert [row["state"] for row in plan(spi, *words, "-p", "gamma=0.9")] == ["start"] * 4
 
 
+def test_runs_whose_actions_are_not_repeated_do_not_count_for_spowl(spi, tmp_path):
+    for wrappers in ([], [("action_repeat", {"repeat": 4})], [("action_repeat", {"repeat": 5})]):
+        run = write_run(tmp_path / "mine", "spowl", "spi/SafetyCarGoal1-v0", n_envs=10, wrappers=wrappers)
+        (run / "model.zip").touch()
+    words = ["--tasks", "CarGoal1", "--algo", "spowl", "--seeds", 1, "-n", 5000, "-f", "mine"]
+    assert [row["run"] for row in plan(spi, "safety", *words)] == ["mine/spowl/spi-SafetyCarGoal1-v0_3"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="envpool is for Linux")
 def test_a_game_is_trained_and_reported_and_not_trained_again(train, monkeypatch):
     words = [*command.ATARI.words[:-3], "4", *command.ATARI.words[-2:]]

@@ -75,6 +75,15 @@ def test_costs_are_held_against_the_limit(spi, tmp_path):
     assert compared(spi, "runs", "--cost-limit", 10)["groups"][0]["cost_limit"] == 10
 
 
+def test_repeated_actions_are_as_many_steps_of_the_environment(spi, tmp_path):
+    write_run(
+        tmp_path / "runs", "ppo", "spi/PointGoal-v0", cost=20.0, wrappers=[("action_repeat", {"repeat": 5})]
+    )
+    write_run(tmp_path / "runs", "deep_spi", "spi/PointGoal-v0", cost=20.0)
+    rates = {group["label"]: group["mean_cost_rate"]["value"] for group in compared(spi, "runs")["groups"]}
+    assert rates["deep_spi"] == pytest.approx(5 * rates["ppo"])
+
+
 def test_unfinished_runs_are_marked_and_used_as_far_as_they_are(spi, classic, tmp_path):
     write_run(tmp_path / "runs", "ppo", "CartPole-v1", 3, final=480, taken=500)
     done = spi("compare", "runs")
