@@ -31,6 +31,7 @@ def record_progress(model: "JaxAlgorithm", n_steps: int, iteration: int = 0) -> 
         if costs:
             total, steps = np.sum(costs, axis=0)
             record("rollout/ep_cost_mean", float(total / len(costs)))
+            record("rollout/ep_cost_std", float(np.std(costs, axis=0)[0]), exclude="stdout")
             record("rollout/cost_rate", float(total / steps))
     if model.ep_success_buffer:
         record("rollout/success_rate", safe_mean(model.ep_success_buffer))

@@ -18,6 +18,7 @@ class _Panel(NamedTuple):
     label: str
     steps: list[float]
     values: list[float]
+    spread: list[float]  # deviations of the values; NaN where the log has none
     evaluated: np.ndarray[Any, Any] | None  # [evaluations, episodes]
     limit: float | None = None
 
@@ -29,7 +30,7 @@ class _Panel(NamedTuple):
 def draw_curve(folder: RunFolder, title: str, cost_limit: float | None) -> bool:
     """Draw returns and, where there are costs, costs over environment steps into the run's PNG.
 
-    Training is the mean of recent episodes, evaluations their mean and standard deviation.
+    Both training, of which they are of recent episodes, and evaluations are means and standard deviations.
 
     Returns:
         Whether there was anything to draw; there is not if no episode ended in training, and none was evaluated.
@@ -41,12 +42,16 @@ def draw_curve(folder: RunFolder, title: str, cost_limit: float | None) -> bool:
     evaluations = read_evaluations(folder.evaluations)
 
     def panel(label: str, column: str, array: str, limit: float | None = None) -> _Panel:
-        points = [(float(row[STEPS]), float(row[column])) for row in rows if column in row and STEPS in row]
-        return _Panel(label, [x for x, _ in points], [y for _, y in points], evaluations.get(array), limit)
+        mean, std = f"{column}_mean", f"{column}_std"
+        points = [row for row in rows if mean in row and STEPS in row]
+        values, spread = ([float(row.get(name, "nan")) for row in points] for name in (mean, std))
+        return _Panel(
+            label, [float(row[STEPS]) for row in points], values, spread, evaluations.get(array), limit
+        )
 
     panels = [
-        panel("return", "rollout/ep_rew_mean", "results"),
-        panel("cost", "rollout/ep_cost_mean", "costs", cost_limit),
+        panel("return", "rollout/ep_rew", "results"),
+        panel("cost", "rollout/ep_cost", "costs", cost_limit),
     ]
     panels = [each for each in panels if not each.is_empty]
     if not panels:
@@ -73,7 +78,12 @@ def draw_curve(folder: RunFolder, title: str, cost_limit: float | None) -> bool:
 def _draw(axes: Any, panel: _Panel, timesteps: Any) -> None:
     if panel.values:
         marker = "o" if len(panel.values) == 1 else None
-        axes.plot(panel.steps, panel.values, color=_TRAINING, marker=marker, label="recent training episodes")
+        label = "recent training episodes"
+        if not np.isnan(panel.spread).all():
+            mean, std = np.asarray(panel.values), np.asarray(panel.spread)
+            axes.fill_between(panel.steps, mean - std, mean + std, color=_TRAINING, alpha=0.15, linewidth=0)
+            label += ", mean +/- std"
+        axes.plot(panel.steps, panel.values, color=_TRAINING, marker=marker, label=label)
     if panel.evaluated is not None:
         mean, std = panel.evaluated.mean(1), panel.evaluated.std(1)
         axes.fill_between(timesteps, mean - std, mean + std, color=_EVALUATION, alpha=0.2, linewidth=0)

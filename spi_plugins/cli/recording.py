@@ -146,6 +146,7 @@ def _play(
     actor = with_masks(model, env)
     moments: list[Moment] = []
     rendered = env.get_images()[0] is not None
+    enlarged = enlargement(env, obs)
     state, starts = None, np.ones(1, bool)
     for episode in range(n_episodes):
         step, total = 0, 0.0
@@ -155,12 +156,14 @@ def _play(
             action, state = actor.predict(obs, state=state, episode_start=starts, deterministic=deterministic)
             obs, rewards, starts, infos = env.step(action)
             step, total = step + 1, total + float(rewards[0])
-            # The environment has begun anew: its last picture is gone, its last observation is not.
-            if starts[0]:
-                reached = _batch(infos[0].get("terminal_observation", obs[0]))
-            dreamt = None if alongside is None else alongside.step(action, reached if starts[0] else obs)
+            # At an end the environment has begun anew: its last frame is gone, its last observation is not.
+            reached = _batch(infos[0].get("terminal_observation", obs[0])) if starts[0] else obs
+            dreamt = None if alongside is None else alongside.step(action, reached)
             cost = infos[0].get(COST_KEY)
-            picture = moments[-1].picture if starts[0] else _picture(env, obs)
+            if not starts[0]:
+                picture = _picture(env, obs)
+            else:
+                picture = moments[-1].picture if enlarged is None else _observed(reached, enlarged)
             numbers = float(rewards[0]), None if cost is None else float(cost), total
             moments.append(Moment(picture, episode, step, *numbers, dreamt))
             if starts[0]:
@@ -174,6 +177,20 @@ def _batch(obs: Any) -> Any:
     if isinstance(obs, dict):
         return {key: np.asarray(part)[None] for key, part in obs.items()}
     return np.asarray(obs)[None]
+
+
+def enlargement(env: VecEnv, obs: Any) -> int | None:
+    """How many times larger than the observation frames are that show just it; ``None`` if they show something else."""
+    image = None if isinstance(obs, dict) else np.asarray(obs)[0]
+    if image is None or image.ndim != 3:
+        return None
+    frame = env.get_images()[0]
+    times = 1 if frame is None else max(frame.shape[0] // image.shape[0], 1)
+    return times if frame is None or np.array_equal(_observed(obs, times), frame) else None
+
+
+def _observed(obs: Any, times: int) -> NDArray[np.uint8]:
+    return newest_frame(np.asarray(obs)[0]).repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _picture(env: VecEnv, obs: Any) -> NDArray[np.uint8]:

@@ -15,7 +15,8 @@ from spi_plugins.envs.probe import make_box_target, make_cost_conflict
 
 EVERY_TIME = {f"time/{name}" for name in ("fps", "iterations", "time_elapsed", "total_timesteps")}
 EPISODES = {
-    f"rollout/{name}" for name in ("ep_rew_mean", "ep_rew_std", "ep_len_mean", "ep_cost_mean", "cost_rate")
+    f"rollout/{name}"
+    for name in ("ep_rew_mean", "ep_rew_std", "ep_len_mean", "ep_cost_mean", "ep_cost_std", "cost_rate")
 }
 UPDATE = {
     f"train/{name}"

@@ -3,11 +3,13 @@ import importlib.util
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import tiny_deep_spi
+from tiny_models import CARTPOLE, tiny_deep_spi
 
-from spi_plugins.cli.recording import Moment, Recording
+from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
+from spi_plugins.cli.recording import Moment, Recording, enlargement
 from spi_plugins.cli.video_frames import draw
 from spi_plugins.dreams.alongside import Dreamt
+from spi_plugins.envs.pixel_goal import make_pixel_goal
 
 ENV = ("--env", "spi/CartPole-v0", "--env-kwargs", "max_episode_steps=9")
 
@@ -73,3 +75,9 @@ def test_a_decoded_dream_is_drawn_as_it_is_and_one_without_a_decoder_as_the_near
 
     assert shown(decoded).tolist() == [77, 77, 77]
     assert shown(None).tolist() == [200, 200, 200]
+
+
+@pytest.mark.parametrize(("env", "times"), [(make_pixel_goal(size=3, num_hazards=1), 17), (CARTPOLE, None)])
+def test_frames_that_show_the_observation_are_known_so_that_an_episodes_last_one_can_be_drawn(env, times):
+    vec_env = FunctionalVecEnv(env, 1, seed=0)
+    assert enlargement(vec_env, vec_env.reset()) == times
