@@ -83,6 +83,7 @@ _COMMANDS = (
     ("new-plugin", "new_plugin:configure", "Write a plugin package with a working planner"),
     ("list", "listing:configure_list", "List algorithms, environments, planners and so on"),
     ("plugins", "listing:configure_plugins", "Show the installed plugins and their status"),
+    ("doctor", "doctor:configure", "Show what is installed, what is missing, and what mends it"),
 )
 
 
