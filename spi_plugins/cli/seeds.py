@@ -63,7 +63,7 @@ def _train_one(args: argparse.Namespace, group: SeedsFolder, seed: int) -> int:
     code = 0
     if not (folder.model.is_file() or any(folder.checkpoints.glob("*.zip"))):
         code = train(own)
-    elif _steps_taken(folder) < folder.read_config().n_timesteps:
+    elif steps_taken(folder) < folder.read_config().n_timesteps:
         own.resume, own.n_timesteps = folder.path, None
         code = train(own)
     elif folder.read_config().eval_episodes:  # it was stopped in its evaluation
@@ -74,13 +74,15 @@ def _train_one(args: argparse.Namespace, group: SeedsFolder, seed: int) -> int:
     return code
 
 
-def _steps_taken(folder: RunFolder) -> int:
-    """Steps of the final model, which all algorithms of SB3's kind write into its description."""
+def steps_taken(folder: RunFolder) -> int:
+    """Steps of the final model, read from its description without loading it."""
     if not folder.model.is_file():
         return 0
     try:
         with zipfile.ZipFile(folder.model) as archive:
-            return int(json.loads(archive.read("data"))["num_timesteps"])
+            stored = json.loads(archive.read("data"))
+        # Ours count in one place; SB3's have all attributes side by side.
+        return int(stored.get("counters", stored)["num_timesteps"])
     except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
         raise CommandError(f"{folder.model} cannot be read: {describe(error)}") from error
 

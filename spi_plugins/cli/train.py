@@ -73,11 +73,14 @@ def train(parser: Parser, args: argparse.Namespace) -> int:
 
 def _refuse_changes(parser: Parser, args: argparse.Namespace) -> None:
     """Runs with several seeds go on as they are."""
-    for option, action in parser.options.items():
-        if action.dest in _OF_EACH_PART or not hasattr(args, action.dest):
-            continue
-        if args.flags or getattr(args, action.dest) != action.default:
-            raise CommandError(f"{option} cannot be changed with --resume: {args.resume} has several seeds.")
+    changed = [f"--{name.replace('_', '-')}" for name in args.flags]
+    changed += [
+        option
+        for option, action in parser.options.items()
+        if action.dest not in _OF_EACH_PART and getattr(args, action.dest, action.default) != action.default
+    ]
+    if changed:
+        raise CommandError(f"{changed[0]} cannot be changed with --resume: {args.resume} has several seeds.")
 
 
 def complete(parser: Parser, args: argparse.Namespace) -> str:

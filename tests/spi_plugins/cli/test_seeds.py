@@ -4,8 +4,11 @@ import json
 import pathlib
 
 import pytest
+from tiny_models import ROLLOUT, tiny_ppo
 
-from spi_plugins.cli.progress_file import read_progress
+from spi_plugins.cli.progress_rows import read_progress
+from spi_plugins.cli.run_folder import RunFolder
+from spi_plugins.cli.seeds import steps_taken
 
 GROUP = pathlib.Path("runs/sb3_ppo/CartPole-v1_1")
 SHORT = ("-p", "n_steps=32", "batch_size=32", "n_epochs=1", "device='cpu'")
@@ -70,6 +73,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(train):
     assert json.loads((GROUP / "seeds.json").read_text())["finished"].keys() == {"0"}
 
 
+def test_the_steps_of_our_own_models_are_read_from_their_files(tmp_path):
+    model = tiny_ppo().learn(2 * ROLLOUT)
+    model.save(tmp_path / "model.zip")
+    assert steps_taken(RunFolder(tmp_path)) == 2 * ROLLOUT
+    assert steps_taken(RunFolder(tmp_path / "nothing")) == 0
+
+
 def test_a_mistake_leaves_no_folder(train):
     done = train(*TRAIN, "-n", 64, "--seeds", 2, "--env-kwargs", "gravity=1")
     assert (done.code, done.err.count("\n")) == (2, 1)
@@ -80,7 +90,7 @@ def test_a_mistake_leaves_no_folder(train):
     ("words", "message"),
     [
         (("train", "--resume", GROUP, "-n", 5), "-n cannot be changed with --resume"),
-        (("train", "--resume", GROUP, "--gamma", 0.5), "cannot be changed with --resume"),
+        (("train", "--resume", GROUP, "--gamma", 0.5), "--gamma cannot be changed with --resume"),
         (("train", "--resume", GROUP, "--seed", 0), "--seed cannot be changed"),
         (("eval", GROUP), "holds runs with several seeds; name one, such as"),
     ],
