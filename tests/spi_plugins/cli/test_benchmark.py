@@ -73,7 +73,7 @@ def test_runs_whose_actions_are_not_repeated_do_not_count_for_spowl(spi, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="envpool is for Linux")
-def test_a_game_is_trained_and_reported_and_not_trained_again(train, monkeypatch):
+def test_a_game_is_trained_goes_on_after_a_kill_and_is_reported(train, monkeypatch):
     words = [*command.ATARI.words[:-3], "4", *command.ATARI.words[-2:]]
     few = command.ATARI._replace(words=words, expected={**command.ATARI.expected, "n_envs": 4})
     monkeypatch.setattr(command, "ATARI", few)
@@ -98,15 +98,23 @@ def test_a_game_is_trained_and_reported_and_not_trained_again(train, monkeypatch
     folder = RunFolder(pathlib.Path("mine/sb3_ppo/envpool-Pong-v5_1"))
     config = folder.read_config()
     assert (config.env_kwargs, config.n_envs, config.eval_episodes) == ({"stochastic": True}, 4, 0)
-    rows = read_progress(folder.progress)
-    assert int(rows[-1]["time/total_timesteps"]) == 256
-    folder.progress.write_text("time/total_timesteps,rollout/ep_rew_mean\n256,14.6\n")
-    again = train(*words)
+    assert int(read_progress(folder.progress)[-1]["time/total_timesteps"]) == 256
+
+    # As a kill would have left it.
+    folder.model.unlink()
+    for checkpoint in folder.checkpoints.glob("*.zip"):
+        if int(checkpoint.stem.split("_")[2]) > 128:
+            checkpoint.unlink()
+    folder.progress.write_text("time/total_timesteps,rollout/ep_rew_mean\n100,14.6\n")
+    again = train(*words, "--trust-imports")
     assert again.code == 0, again.err
-    assert "Training" not in again.out
+    assert "[1/1] sb3_ppo on envpool:Pong-v5, seed 0" in again.out
+    assert folder.model.is_file()
+    assert int(read_progress(folder.progress)[-1]["time/total_timesteps"]) >= 256
     assert "Report: mine/report.html" in again.out
-    page = pathlib.Path("mine/report.html").read_text()
-    assert "0 is random play, 1 the human" in page
+    assert "0 is random play, 1 the human" in pathlib.Path("mine/report.html").read_text()
+
+    assert "[1/1]" not in train(*words).out
 
 
 def test_a_failed_run_does_not_stop_the_others(spi, monkeypatch, tmp_path):
