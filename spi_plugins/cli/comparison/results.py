@@ -18,6 +18,7 @@ from spi_plugins.cli.comparison.scores import (
     costs_of,
     limits_of,
     returns_of,
+    run_limits,
 )
 from spi_plugins.statistics import (
     Estimate,
@@ -109,30 +110,35 @@ def compare(
     source = choose_source(groups.runs, source)
     if source == "training":
         groups = _with_returns(groups, [run for run in groups.runs if RETURN in run.curves])
-    tasks = groups.shared_tasks
     cells = {(label, task): _cell(runs, source) for (label, task), runs in groups.cells.items()}
     scale = choose_scale(groups, {key: cell.returns for key, cell in cells.items()}, references or {})
-    notes = list(groups.notes)
-    if not tasks:
+    notes = [*groups.notes, *_remarks(groups)]
+    if cost_limit is None:
+        notes += _remarks_on_limits(groups)
+    limits = limits_of(groups, cost_limit)
+    draft = Results(groups, source, scale, cells, limits, {}, np.empty(0), {}, {}, notes)
+    return _with_statistics(draft) if groups.shared_tasks else draft
+
+
+def _remarks(groups: Groups) -> list[str]:
+    notes = []
+    alone = [task for task in groups.tasks if task not in groups.shared_tasks]
+    if alone == groups.tasks:
         notes.append("No environment has runs of every group, so nothing is aggregated over environments.")
-    elif len(tasks) < len(groups.tasks):
-        alone = [task for task in groups.tasks if task not in tasks]
+    elif alone:
         notes.append(f"Not in the aggregates, because not every group has runs on it: {', '.join(alone)}.")
-    if max(cell.returns.size for cell in cells.values()) == 1:
+    if max(map(len, groups.cells.values())) == 1:
         notes.append("One run per group: intervals need several seeds.")
-    draft = Results(
-        groups,
-        source,
-        scale,
-        cells,
-        limits_of(groups, cost_limit),
-        {},
-        np.empty(0),
-        {},
-        {},
-        notes,
-    )
-    return _with_statistics(draft) if tasks else draft
+    return notes
+
+
+def _remarks_on_limits(groups: Groups) -> list[str]:
+    limits = {task: [f"{limit:g}" for limit in sorted(run_limits(groups.on(task)))] for task in groups.tasks}
+    return [
+        f"The runs on {task} have different cost limits, {', '.join(several)}; the last one is used."
+        for task, several in limits.items()
+        if len(several) > 1
+    ]
 
 
 def _with_returns(groups: Groups, candidates: Sequence[Run]) -> Groups:

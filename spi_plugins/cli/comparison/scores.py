@@ -104,16 +104,16 @@ def _repeats(run: Run) -> list[int]:
 
 def limits_of(groups: Groups, given: float | None = None) -> dict[str, float]:
     """The limit of an episode's cost for each task that has one: the given one, or else the largest of its runs."""
-    limits = {task: _limit(groups.on(task)) if given is None else given for task in groups.tasks}
-    return {task: limit for task, limit in limits.items() if limit is not None}
+    if given is not None:
+        return dict.fromkeys(groups.tasks, given)
+    return {task: max(limits) for task in groups.tasks if (limits := run_limits(groups.on(task)))}
 
 
-def _limit(runs: Sequence[Run]) -> float | None:
+def run_limits(runs: Sequence[Run]) -> set[float]:
+    """The limits of an episode's cost that runs were evaluated by, or were to be."""
     evaluated = [(run.evaluation or {}).get("cost_limit") for run in runs]
-    limits = [
-        limit for limit in (*evaluated, *(run.config.eval_cost_limit for run in runs)) if limit is not None
-    ]
-    return max(map(float, limits), default=None)
+    planned = [run.config.eval_cost_limit for run in runs]
+    return {float(limit) for limit in (*evaluated, *planned) if limit is not None}
 
 
 def choose_scale(

@@ -46,6 +46,8 @@ def cell_rows(results: Results) -> tuple[Row, list[Row]]:
     """Header and rows of the returns and costs of each group on each environment."""
     with_costs = any(cell.mean_cost is not None for cell in results.cells.values())
     header: Row = ("ENVIRONMENT", "GROUP", "RUNS", "RETURN")
+    if results.scale.normalizes:
+        header += ("NORMALIZED",)
     if with_costs:
         header += ("COST", "LIMIT", "COST RATE IN TRAINING")
     rows = []
@@ -55,6 +57,9 @@ def cell_rows(results: Results) -> tuple[Row, list[Row]]:
             if cell is None:
                 continue
             row: Row = (task, label, _runs(cell), interval(cell.mean_return))
+            if results.scale.normalizes:
+                scaled = (results.scale.apply(task, part) for part in cell.mean_return)
+                row += (interval(Estimate(*scaled), 3) if task in results.scale.bounds else "-",)
             if with_costs:
                 rate = "-" if cell.mean_cost_rate is None else interval(cell.mean_cost_rate, 4)
                 row += (_optional(cell.mean_cost), _limit(results.limits.get(task), cell.mean_cost), rate)

@@ -31,7 +31,9 @@ def test_runs_are_compared_in_a_table_and_a_picture(spi, classic):
     done = spi("compare", "runs")
     assert done.code == 0, done.err
     assert "12 runs in 2 groups, 2 environments. Score: mean return of the evaluation at the end" in done.out
-    assert re.search(r"CartPole-v1  deep_spi  3     421\.0 \[420\.0, 422\.0\]", done.out)
+    assert re.search(
+        r"CartPole-v1  deep_spi  3     421\.0 \[420\.0, 422\.0\] +0\.955 \[0\.909, 1\.000\]\n", done.out
+    )
     assert re.search(r"^GROUP +IQM +MEDIAN +MEAN +OPTIMALITY GAP", done.out, re.MULTILINE)
     assert re.search(r"deep_spi over ppo +1\.00 \[1\.00, 1\.00\]", done.out)
     assert "Note" not in done.out
@@ -64,11 +66,15 @@ def test_games_are_human_normalized(spi, tmp_path):
 
 def test_costs_are_held_against_the_limit(spi, tmp_path):
     for seed in range(2):
-        write_run(tmp_path / "runs", "ppo", "spi/PointGoal-v0", seed, cost=40.0, cost_limit=25.0)
+        write_run(tmp_path / "runs", "ppo", "spi/PointGoal-v0", seed, cost=40.0, cost_limit=10.0)
         write_run(tmp_path / "runs", "ppo_lag", "spi/PointGoal-v0", seed, cost=20.0, cost_limit=25.0)
     done = spi("compare", "runs")
     assert re.search(r"ppo +2 .* 40\.00 \[40\.00, 40\.00\] +25 exceeded", done.out)
     assert re.search(r"ppo_lag +2 .* 20\.00 \[20\.00, 20\.00\] +25 kept", done.out)
+    assert (
+        "Note: The runs on spi/PointGoal-v0 have different cost limits, 10, 25; the last one is used."
+        in done.out
+    )
     group = compared(spi, "runs/ppo_lag")["groups"][0]
     # The log's rows fall from 39 to 20 per 100 steps; each stands for the steps before it.
     assert group["mean_cost_rate"]["value"] == pytest.approx(0.295, abs=0.001)
