@@ -12,7 +12,7 @@ BENCH := .venv-bench
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint types layers wheel-test check format signatures hooks bench clean
+.PHONY: help env demo test test-slow lint types layers wheel-test site site-serve check format signatures hooks bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -60,7 +60,13 @@ layers: $(STAMP) ## who may import whom
 wheel-test: $(STAMP) ## build the wheel, install it into a clean environment, use it from another folder
 	.ci/wheel-test $(BIN)/python
 
-check: lint types layers wheel-test test ## everything that .ci/run runs
+site: $(STAMP) ## build the documentation into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+site-serve: $(STAMP) ## the documentation on http://127.0.0.1:8000, built again as you write
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+check: lint types layers site wheel-test test ## everything that .ci/run runs
 
 format: $(STAMP) ## let ruff repair and format
 	$(BIN)/ruff check --fix .

@@ -20,6 +20,7 @@ TOPS = (
     "*.md",
     "*.toml",
     "*.txt",
+    "*.yml",
     "LICENSE",
     "Makefile",
     ".importlinter",
@@ -41,7 +42,7 @@ def name(path):
 
 def texts():
     for path in our_files():
-        if path.suffix not in (".npz", ".png", ".zip", ".pyc"):
+        if path.suffix not in (".npz", ".png", ".gif", ".zip", ".pyc"):
             yield path, path.read_text()
 
 

@@ -93,8 +93,8 @@ class PPO(Signature):
 class DeepSPI(Signature):
     """Deep SPI (arXiv:2510.12312, ICLR 2026): model losses inside the clipped surrogate.
 
-    The advantage becomes the per-sample utility
-    :math:`U = \\hat A - \\alpha_R \\ell_R - \\alpha_P \\ell_P`, which the ratio multiplies and the clip bounds.
+    The advantage becomes the per-sample utility ``A - α_R ℓ_R - α_P ℓ_P``, which the ratio multiplies and the
+    clip bounds.
     The deviations from the official code are numbered in ``docs/deep_spi.md``. With both coefficients 0 this
     is ``PPO`` bit for bit.
 
