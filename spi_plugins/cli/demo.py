@@ -13,18 +13,8 @@ from spi_plugins.cli.run_folder import RunFolder
 
 ENV = "spi/PixelGoal-v0"
 ENV_KWARGS = {"size": 4, "num_hazards": 2}
-# Of benchmarks/learning.py, on a smaller board.
-SETTINGS = {
-    "--n-envs": "64",
-    "--n-timesteps": "50000",
-    "--n-steps": "32",
-    "--batch-size": "512",
-    "--n-epochs": "4",
-    "--clip-range": "0.2",
-    "--learning-rate": "lin_1e-3",
-    "--policy-kwargs": '{"conv_layers": [[32, 6, 6], [64, 2, 1], [64, 2, 1]], "net_arch": [128]}',
-    "--eval-episodes": "100",
-}
+# The rest is the preset of the environment, whose own board is larger and takes longer.
+SETTINGS = {"--n-timesteps": "50000", "--eval-episodes": "100"}
 FILM = ("--n-episodes", "8", "--max-steps", "100", "--fps", "4")
 RANDOM_STEPS = 12_800
 _BREAKOUT = "spi train deep_spi --env envpool:Breakout-v5 -n 500_000 --progress"
