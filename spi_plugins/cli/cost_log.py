@@ -5,7 +5,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 
 class LogCosts(BaseCallback):
-    """Logs ``rollout/ep_cost_mean``, ``cost_rate`` and, with a limit, ``violation_rate``, if episodes report a cost.
+    """Logs ``rollout/ep_cost_mean``, ``ep_cost_std``, ``cost_rate`` and, with a limit, ``violation_rate``.
+
+    Nothing is logged if episodes report no cost.
 
     They are over the episodes of ``rollout/ep_rew_mean``.
     """
@@ -23,6 +25,7 @@ class LogCosts(BaseCallback):
             return
         costs, lengths = np.array(episodes, np.float64).T
         self.logger.record("rollout/ep_cost_mean", float(costs.mean()))
+        self.logger.record("rollout/ep_cost_std", float(costs.std()), exclude="stdout")
         self.logger.record("rollout/cost_rate", float(costs.sum() / lengths.sum()))
         if self._limit is not None:
             self.logger.record("rollout/violation_rate", float((costs > self._limit).mean()))

@@ -127,7 +127,7 @@ def test_going_on_from_a_checkpoint_repeats_training_and_evaluations_exactly(spi
     trained, best = parameters(folder().model), folder().best.read_text()
     best_model, evaluations = parameters(folder().best_model), stored(folder().evaluations)
     assert evaluations["timesteps"].tolist() == [16, 32, 48]
-    done = spi("train", "--resume", RUN / "checkpoints" / "ppo_24_steps.zip", "-n", 24)
+    done = spi("train", "--resume", RUN / "checkpoints" / "ppo_24_steps.zip")
     assert done.code == 0, done.err
     assert_equal(parameters(folder().model), trained)
     assert_equal(parameters(folder().best_model), best_model)

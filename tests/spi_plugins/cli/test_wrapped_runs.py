@@ -223,7 +223,7 @@ def test_a_normalized_run_goes_on_exactly(spi):
     run = run_of("spi-CostCartPole-v0")
     before = PPO.load(run.model).get_parameters()["policy"]
     files = [path.read_bytes() for path in (run.evaluation, run.best)]
-    done = spi("train", "--resume", run.checkpoints / "ppo_16_steps.zip", "-n", 16)
+    done = spi("train", "--resume", run.checkpoints / "ppo_16_steps.zip")
     assert done.code == 0, done.err
     after = PPO.load(run.model).get_parameters()["policy"]
     for key in before:
