@@ -72,10 +72,11 @@ def aggregate_rows(results: Results) -> tuple[list[str], list[Row]]:
     if not results.aggregates:
         return [], []
     names = list(next(iter(results.aggregates.values())))
+    digits = 3 if results.scale.normalizes else None
     if len(results.groups.labels) == len(results.groups.shared_tasks) == 1:
         return names, []
     return names, [
-        (label, *(interval(values[name], 3) for name in names))
+        (label, *(interval(values[name], digits) for name in names))
         for label, values in results.aggregates.items()
     ]
 
@@ -91,7 +92,7 @@ def interval(value: Estimate, digits: int | None = None) -> str:
     """A number with its interval: ``0.82 [0.75, 0.90]``; with three or more significant digits by default."""
     if digits is None:
         largest = max(abs(float(part)) for part in value)
-        digits = 0 if largest >= 1000 else 1 if largest >= 100 else 2 if largest >= 1 else 4
+        digits = 0 if largest >= 1000 else 1 if largest >= 100 else 2 if largest >= 1 or largest == 0 else 4
     middle, low, high = (f"{float(part):,.{digits}f}" for part in value)
     return f"{middle} [{low}, {high}]"
 

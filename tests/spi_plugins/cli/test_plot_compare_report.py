@@ -229,7 +229,7 @@ def test_without_matplotlib_the_message_installs_it(spi, classic, monkeypatch, c
 
 def test_comparing_imports_neither_torch_nor_jax(classic, tmp_path):
     code = (
-        "import sys; from spi_plugins.cli import main; code = main(['report', 'runs'])\n"
+        "import sys; from spi_plugins.cli import main; code = main(['compare', 'runs'])\n"
         "print(code, sorted({'torch', 'jax', 'stable_baselines3'} & sys.modules.keys()))"
     )
     done = subprocess.run(
