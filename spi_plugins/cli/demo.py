@@ -15,7 +15,7 @@ ENV = "spi/PixelGoal-v0"
 ENV_KWARGS = {"size": 4, "num_hazards": 2}
 # The rest is the preset of the environment, whose own board is larger and takes longer.
 SETTINGS = {"--n-timesteps": "50000", "--eval-episodes": "100"}
-FILM = ("--n-episodes", "8", "--max-steps", "100", "--fps", "4")
+FILM = ("--no-dream", "--n-episodes", "8", "--max-steps", "100", "--fps", "4")
 RANDOM_STEPS = 12_800
 _BREAKOUT = "spi train deep_spi --env envpool:Breakout-v5 -n 500_000 --progress"
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         "",
         "Next:",
         f"  spi eval {shlex.quote(str(folder))} --n-episodes 200",
-        "  spi list envs",
+        f"  spi video {shlex.quote(str(folder))}    # with the dream of its world model next to it",
         f"  {_BREAKOUT}",
         "    Atari: about an hour, for a score of 6 where random play has 1; the paper trains for 10 million steps",
     )

@@ -14,7 +14,7 @@ from spi_plugins.cli.recording import Moment, Recording, newest_frame
 _HEIGHT = 320  # pixels of a picture
 _GAP, _LINE = 16, 22
 _TITLE, _TEXT, _NOTE = (30, 30, 30), (60, 60, 60), (130, 130, 130)
-_PAPER = (250, 250, 250)
+_PAPER, _FRAME = (250, 250, 250), (190, 190, 190)
 _FONT, _BOLD = ImageFont.load_default(15), ImageFont.load_default(20)
 
 
@@ -58,6 +58,8 @@ class _DreamPictures:
         else:
             self.note = f"nearest of {len(self.moments)} real frames"
             self.latents = np.stack([m.dreamt.real_z.ravel() for m in self.moments if m.dreamt is not None])
+            # Every dimension counts the same, however large its numbers are.
+            self.scale = np.maximum(self.latents.std(axis=0), 1e-6)
 
     def of(self, moment: Moment) -> NDArray[np.uint8]:
         """The picture of a moment's dream."""
@@ -65,7 +67,7 @@ class _DreamPictures:
         assert dreamt is not None
         if self.decodes and dreamt.decoded is not None:
             return newest_frame(dreamt.decoded)
-        distances = np.square(self.latents - dreamt.z.ravel()).sum(axis=1)
+        distances = np.square((self.latents - dreamt.z.ravel()) / self.scale).sum(axis=1)
         return self.moments[int(distances.argmin())].picture
 
 
@@ -110,7 +112,10 @@ def _composed(panels: list[_Panel]) -> NDArray[np.uint8]:
         pen.text((left, top), panel.title, _TITLE, _BOLD)
         note = left + pen.textlength(panel.title, _BOLD) + 10
         pen.text((note, top + 4), panel.note, _NOTE, _FONT)
-        canvas.paste(panel.picture, (left + (width - panel.picture.width) // 2, top + 28))
+        corner = left + (width - panel.picture.width) // 2, top + 28
+        canvas.paste(panel.picture, corner)
+        opposite = corner[0] + panel.picture.width, corner[1] + panel.picture.height
+        pen.rectangle((corner[0] - 1, corner[1] - 1, *opposite), outline=_FRAME)
         for row, line in enumerate(panel.lines):
             pen.text((left, top + 28 + _HEIGHT + 6 + row * _LINE), line, _TEXT, _FONT)
     frame = np.asarray(canvas)

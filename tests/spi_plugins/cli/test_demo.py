@@ -27,6 +27,6 @@ def test_the_demo_says_what_it_learned_and_what_to_type_next(spi, tmp_path, monk
     assert (run / "evaluation.json").is_file()
     with Image.open(run / "video.gif") as video:
         assert 1 < video.n_frames <= 9
-    filmed = spi("video", run, "--no-dream", "--max-steps", 4, "--fps", 7)
+    filmed = spi("video", run, "--max-steps", 4, "--fps", 7)
     assert "4 frames of 1 episode, " in filmed.out
     assert (run / "video.mp4").read_bytes()[4:8] == b"ftyp"
