@@ -62,7 +62,7 @@ def stored(path):
         return dict(file)
 
 
-def test_costs_are_in_the_terminal_the_files_and_the_curve(spi):
+def test_costs_are_in_the_terminal_the_files_and_the_curve_and_leave_training_alone(spi):
     done = spi(*COSTS, "-n", 64, "--eval-freq", 32, "--eval-episodes", 2, "--cost-limit", 500)
     assert done.code == 0, done.err
     final = json.loads(folder().evaluation.read_text())
@@ -84,6 +84,9 @@ def test_costs_are_in_the_terminal_the_files_and_the_curve(spi):
     done = spi("eval", RUN, "--load-best", "--n-episodes", 2)
     assert done.out.startswith(f"{folder().best_model}, {best['num_timesteps']} steps of training")
     assert "limit 500: kept on average, exceeded by 0% of the episodes" in done.out
+    # Training is the same without evaluations.
+    assert spi(*COSTS, "-n", 64, "--eval-episodes", 0).code == 0
+    assert_equal(parameters(folder(1).model), parameters(folder(2).model))
 
 
 def test_an_algorithms_own_limit_is_the_limit_of_the_evaluation(spi):
@@ -102,14 +105,7 @@ def test_a_discounted_limit_is_not_taken_for_that_of_an_episode():
     assert cost_limit_of(model, 25.0) == 25.0
 
 
-def test_training_is_the_same_with_and_without_evaluations(spi):
-    for extra in ((), ("--eval-freq", 8, "--eval-episodes", 2)):
-        done = spi(*COSTS, "-n", 32, *extra)
-        assert done.code == 0, done.err
-    assert_equal(parameters(folder(1).model), parameters(folder(2).model))
-
-
-def test_so_is_that_of_stable_baselines3(train):
+def test_training_of_stable_baselines3_is_the_same_with_and_without_evaluations(train):
     for extra in ((), ("--eval-freq", 64, "--eval-episodes", 1)):
         done = train(*SB3, "-n", 128, "--eval-episodes", 0, *extra)
         assert done.code == 0, done.err
@@ -241,11 +237,13 @@ def test_mistakes_are_one_line(spi, words, message):
     assert message in done.err
 
 
-def test_the_number_of_stored_episodes_is_fixed(spi):
-    assert spi(*COSTS, "-n", 8, "--eval-freq", 8, "--eval-episodes", 2).code == 0
+def test_the_number_of_stored_episodes_is_fixed(spi, monkeypatch):
+    monkeypatch.setattr(PPO, "learn", lambda self, *args, **kwargs: self)
+    assert spi(*COSTS, "-n", 8, "--eval-episodes", 1, "--eval-freq", 8).code == 0
+    EvaluationsFile(folder().evaluations, keep_until=0).append(result(1.0, 0.0, 8))
     done = spi("train", "--resume", RUN, "-n", 8, "--eval-episodes", 3)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "--eval-episodes is 2 in" in done.err
+    assert "--eval-episodes is 1 in" in done.err
 
 
 def test_the_rl_zoos_minus_one_means_never():

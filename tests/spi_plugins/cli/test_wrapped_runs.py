@@ -11,7 +11,7 @@ from spi_plugins import PPO
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.cli.env_recipe import EnvRecipe, EvaluationTask, parse_normalize, parse_wrappers
 from spi_plugins.cli.environments import build_env
-from spi_plugins.cli.evaluation import evaluate, load_model, open_env_of
+from spi_plugins.cli.evaluation import evaluate, follow_statistics, load_model, open_env, open_env_of
 from spi_plugins.cli.progress_rows import read_progress
 from spi_plugins.cli.run_folder import RunFolder
 from spi_plugins.errors import EnvironmentNotSupportedError
@@ -40,6 +40,11 @@ def my_costs(tmp_path, monkeypatch):
         "import numpy as np\n\ndef cost(obs, action, reached, info):\n    return np.full(obs.shape[:-1], 1.0)[()]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    monkeypatch.setattr(PPO, "learn", lambda self, *args, **kwargs: self)
 
 
 def run_of(name="CartPole-v1", algorithm="ppo"):
@@ -83,7 +88,7 @@ def test_a_run_keeps_its_wrappers(spi):
     assert json.loads(run.evaluation.read_text())["costs"] == [5.0]
 
 
-def test_the_same_run_is_made_again_from_its_folder(spi):
+def test_the_same_run_is_made_again_from_its_folder(spi, no_training):
     spi(*CARTPOLE, "-n", 8, "--eval-episodes", 0, *SHORT, *COSTLY, "--normalize", "--vec-env", "sync")
     done = spi("train", "-c", run_of().path, "-n", 8)
     assert done.code == 0, done.err
@@ -92,7 +97,7 @@ def test_the_same_run_is_made_again_from_its_folder(spi):
     assert second.recipe.vec_env == "sync"
 
 
-def test_a_stranger_cannot_call_what_is_loaded_already(spi):
+def test_a_stranger_cannot_call_what_is_loaded_already(spi, no_training):
     spi(*CARTPOLE, "-n", 8, "--eval-episodes", 0)
     config = json.loads(run_of().config.read_text())
     for wrapper in (
@@ -205,8 +210,9 @@ def test_statistics_are_kept_and_found_again_and_returns_are_not_normalized(spi)
     env.reset()
     env.step(np.zeros(env.num_envs, np.int64))
     assert frozen.obs_rms.count == before
-    again = json.loads(spi("eval", run.path, "--n-episodes", 2, "--json").out)
-    assert {key: again[key] for key in final} == final
+    best = run.read_best()
+    task = run.read_config().evaluation_task()._replace(seed=best["seed"])
+    assert evaluate("ppo", run.best_model, task, trusted=False)._asdict() == best
 
 
 def test_normalization_uses_the_algorithms_discount(spi, monkeypatch):
@@ -253,6 +259,11 @@ def test_a_model_that_was_normalized_in_python_is_evaluated_so(tmp_path):
     np.testing.assert_array_equal(unwrap_vec_normalize(playing).obs_rms.mean, env.obs_rms.mean)
     assert loaded.num_timesteps == 8
     assert evaluate("ppo", tmp_path / "model.zip", task, trusted=False).n_episodes == 2
+
+    during = open_env(model, task._replace(recipe=task.recipe._replace(normalize={})))
+    follow_statistics(during, env)
+    np.testing.assert_array_equal(during.obs_rms.mean, env.obs_rms.mean)
+    assert during.obs_rms is not env.obs_rms
 
 
 def test_words_as_the_rl_zoo_writes_them():
@@ -302,7 +313,7 @@ def test_mistakes_are_one_line_and_leave_no_folder(spi, words, message):
     assert not pathlib.Path("runs").exists()
 
 
-def test_what_made_the_environment_is_fixed(spi):
+def test_what_made_the_environment_is_fixed(spi, no_training):
     spi(*CARTPOLE, "-n", 8, "--eval-episodes", 0)
     for words in (SHORT, ("--normalize",), ("--vec-env", "sync")):
         done = spi("train", "--resume", run_of().path, "-n", 8, *words)
