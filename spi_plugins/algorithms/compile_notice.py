@@ -19,6 +19,8 @@ from spi_plugins.atomic import replacing
 # JAX sends this as a scalar when a compilation begins, and as a duration when it ends. Its names have no promise: under
 # others, there would be no notice.
 _COMPILATION = "/jax/core/compile/backend_compile_duration"
+# Sent in between for a program that was on disk, but only once it has been read.
+_FOUND = "/jax/compilation_cache/cache_hits"
 # Seconds in silence: small programs and those that are read from disk take less.
 _PATIENCE = 2.0
 
@@ -30,7 +32,7 @@ class _Running:
         self.program = program
         self.first = programs_are_kept()  # or it would have been found on disk
         self.lock = threading.Lock()
-        self.told = self.ended = False
+        self.told = self.ended = self.found = False
 
 
 class _Listener:
@@ -50,6 +52,12 @@ class _Listener:
         self._running[threading.get_ident()] = running, timer
         timer.start()
 
+    def happens(self, event: str, **kwargs: str | int) -> None:
+        """Take JAX's events without a number."""
+        running = self._running.get(threading.get_ident()) if event == _FOUND else None
+        if running is not None:
+            running[0].found = True
+
     def ends(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         """Take JAX's durations of what has ended or failed."""
         found = self._running.pop(threading.get_ident(), None) if event == _COMPILATION else None
@@ -59,7 +67,9 @@ class _Listener:
         timer.cancel()
         with running.lock:
             running.ended = True
-        if running.told:
+        if running.told and running.found:
+            _say(f"It was on disk, and took {duration_secs:.0f} s to read.")
+        elif running.told:
             _say(f"Compiled in {duration_secs:.0f} s.")
             _remember(running.program, duration_secs)
 
@@ -104,11 +114,13 @@ def announcing_compilation(owner: str = "", *, shown: bool = True) -> Iterator[N
     listener = _Listener(owner)
     token = _ACTIVE.set(listener)
     jax.monitoring.register_scalar_listener(listener.begins)
+    jax.monitoring.register_event_listener(listener.happens)
     jax.monitoring.register_event_duration_secs_listener(listener.ends)
     try:
         yield
     finally:
         jax.monitoring.unregister_scalar_listener(listener.begins)
+        jax.monitoring.unregister_event_listener(listener.happens)
         jax.monitoring.unregister_event_duration_listener(listener.ends)
         _ACTIVE.reset(token)
         listener.stop()

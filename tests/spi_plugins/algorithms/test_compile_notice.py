@@ -1,11 +1,12 @@
 import json
+import random
 import threading
 
 import jax
 import pytest
 from tiny_models import tiny_ppo
 
-from spi_plugins.algorithms.compile_notice import announcing_compilation
+from spi_plugins.algorithms.compile_notice import _COMPILATION, announcing_compilation
 
 
 @pytest.fixture
@@ -25,7 +26,9 @@ def impatient(tmp_path, monkeypatch):
 
 
 def compile_something():
-    return jax.jit(lambda x: x + 41)(1)
+    """Compile a program that cannot be on disk."""
+    number = random.random()
+    return jax.jit(lambda x: x + number)(1)
 
 
 def test_a_compilation_is_announced_with_the_time_that_it_took_before(impatient, capsys):
@@ -40,6 +43,15 @@ def test_a_compilation_is_announced_with_the_time_that_it_took_before(impatient,
     with announcing_compilation("Mine"):
         compile_something()
     assert "Compiling (first time on this machine, about 123 s) ..." in capsys.readouterr().err
+
+
+def test_a_slow_disk_is_told_from_the_compiler(impatient, capsys):
+    with announcing_compilation("Mine"):
+        jax.monitoring.record_scalar(_COMPILATION, 0.0, fun_name="large")
+        jax.monitoring.record_event("/jax/compilation_cache/cache_hits")
+        jax.monitoring.record_event_duration_secs(_COMPILATION, 4.2, fun_name="large")
+    assert capsys.readouterr().err.endswith("It was on disk, and took 4 s to read.\n")
+    assert not impatient.exists()
 
 
 @pytest.mark.parametrize("stored", ["[1]", '{"a": "b"}', "{", '"\\ud800"'])
@@ -87,4 +99,3 @@ def test_models_announce_if_they_are_verbose_or_show_a_progress_bar(impatient, c
     assert "Compiling (" in capsys.readouterr().err
     tiny_ppo(path, verbose=1)
     assert "Compiling (" in capsys.readouterr().err
-    assert any(name.startswith("PPO MlpPolicy ") for name in json.loads(impatient.read_text()))
