@@ -3,12 +3,14 @@
 import importlib
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
 
 from spi_plugins.archive import write_atomically
+from spi_plugins.plugins.registry import describe
 
 
 class TrackedRun(NamedTuple):
@@ -44,6 +46,8 @@ class Session(NamedTuple):
 class Tracker(KVWriter):
     """Writes the numbers of the log to a service; its own environment variables configure it.
 
+    A service that fails later is given up with a warning: the run's folder has the same numbers.
+
     Args:
         service: ``"wandb"``, ``"trackio"`` or ``"mlflow"``.
         run: what to say about the run.
@@ -52,7 +56,8 @@ class Tracker(KVWriter):
     def __init__(self, service: str, run: TrackedRun) -> None:
         memory = run.folder / "tracking.json"
         known = json.loads(memory.read_text()) if memory.is_file() else {}
-        self._session = STARTS[service](run, known.get(service))
+        self.service = service
+        self._session: Session | None = STARTS[service](run, known.get(service))
         write_atomically(memory, json.dumps({**known, service: self._session.id}).encode())
 
     def write(
@@ -62,7 +67,7 @@ class Tracker(KVWriter):
         excluded = {key: key_excluded.get(key, ()) for key in key_values}
         values = filter_excluded_keys(key_values, excluded, "csv")
         numbers = {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
-        self._session.log(numbers, step)
+        self._ask(lambda session: session.log(numbers, step))
 
     def conclude(self, evaluation: Mapping[str, Any], step: int) -> None:
         """Send the numbers of the evaluation at the end."""
@@ -70,7 +75,17 @@ class Tracker(KVWriter):
 
     def close(self) -> None:
         """Say that the run has ended."""
-        self._session.close()
+        self._ask(lambda session: session.close())
+        self._session = None
+
+    def _ask(self, what: Callable[[Session], Any]) -> None:
+        if self._session is None:
+            return
+        try:
+            what(self._session)
+        except Exception as fault:
+            self._session = None
+            sys.stderr.write(f"spi: warning: {self.service} gets no more of this run: {describe(fault)}\n")
 
 
 def _start_wandb(run: TrackedRun, known: str | None) -> Session:

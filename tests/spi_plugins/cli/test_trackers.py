@@ -59,6 +59,7 @@ def test_wandb_has_one_run_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     follow("wandb", tmp_path / "CartPole-v1_1")
+    importlib.import_module("wandb").teardown()  # its process writes the file
     written = list(tmp_path.rglob("*.wandb"))
     content = b"".join(path.read_bytes() for path in written)
     assert len({path.name for path in written}) == 1  # two parts of one run
@@ -101,6 +102,26 @@ def test_a_service_that_cannot_start_is_named(train, monkeypatch):
     done = train("train", "sb3_ppo", "--env", "CartPole-v1", "-n", 64, "--n-envs", 1, "--track", "wandb")
     assert done.code == 3
     assert "Starting wandb failed: RuntimeError: no key" in done.err
+
+
+def test_a_service_that_fails_later_does_not_end_the_run(train, monkeypatch):
+    def fail(values, step):
+        raise ConnectionError("gone")
+
+    monkeypatch.setitem(trackers.STARTS, "wandb", lambda run, known: trackers.Session("id-1", fail, fail))
+    short = (
+        "--n-envs",
+        2,
+        "-p",
+        "n_steps=32",
+        "batch_size=32",
+        "n_epochs=1",
+        "device='cpu'",
+        "--eval-episodes",
+        0,
+    )
+    done = train("train", "sb3_ppo", "--env", "CartPole-v1", "-n", 128, *short, "--track", "wandb")
+    assert (done.code, done.err.count("gets no more of this run: ConnectionError: gone")) == (0, 1)
 
 
 @pytest.mark.parametrize(
