@@ -61,7 +61,7 @@ wheel-test: $(STAMP) ## build the wheel, install it into a clean environment, us
 	.ci/wheel-test $(BIN)/python
 
 site: $(STAMP) ## build the documentation into build/site; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 site-serve: $(STAMP) ## the documentation on http://127.0.0.1:8000, built again as you write
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve

@@ -21,6 +21,8 @@ TOPS = (
     "*.toml",
     "*.txt",
     "*.yml",
+    "*.cff",
+    "Dockerfile",
     "LICENSE",
     "Makefile",
     ".importlinter",
