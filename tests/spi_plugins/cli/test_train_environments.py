@@ -114,6 +114,7 @@ def test_our_own_ppo_trains_stops_and_goes_on(train):
         "spi/CartPole-v0",
         "--n-envs",
         4,
+        "--no-preset",
         "--eval-episodes",
         2,
         "-p",
