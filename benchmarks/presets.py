@@ -23,11 +23,12 @@ def run(algorithm: str, env: str, seed: int, episodes: int) -> tuple[float, floa
     model: Any = spi_plugins.make(algorithm, env=env, preset=True, seed=seed)
     model.learn()
     minutes = (time.process_time() - started) / 60
-    fresh = preset_env(
-        presets.get(algorithm, env), env, n_envs=min(model.n_envs, episodes), seed=10_000 + seed
+    copies = min(model.n_envs, episodes)
+    fresh: Any = preset_env(
+        presets.get(algorithm, env), env, n_envs=copies, seed=10_000 + seed, training=False
     )
     if model.get_vec_normalize_env() is not None:
-        fresh.obs_rms, fresh.training, fresh.norm_reward = model.get_vec_normalize_env().obs_rms, False, False
+        fresh.obs_rms = model.get_vec_normalize_env().obs_rms
     if algorithm == "ppo_saute":  # observes the budget
         fresh = model.wrap_env(fresh)
     fresh.reset()
