@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spi_plugins.algorithms.dream_spi import DreamSPI
     from spi_plugins.algorithms.fit_world_model import fit_world_model
     from spi_plugins.algorithms.planner_policy import PlannerPolicy
+    from spi_plugins.algorithms.policy_export import export_policy
     from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
     from spi_plugins.dreams.file import load_world_model
     from spi_plugins.dreams.opening import open_dream
@@ -38,6 +39,7 @@ __all__ = [
     "DreamSPI",
     "PlannerPolicy",
     "__version__",
+    "export_policy",
     "fit_world_model",
     "get_algorithm",
     "get_callback",
@@ -65,6 +67,7 @@ _LAZY = {
     "PlannerPolicy": "spi_plugins.algorithms.planner_policy",
     "SPOWL": "spi_plugins.algorithms.spowl",
     "TDMPC2": "spi_plugins.algorithms.spowl",
+    "export_policy": "spi_plugins.algorithms.policy_export",
     "fit_world_model": "spi_plugins.algorithms.fit_world_model",
     "load_world_model": "spi_plugins.dreams.file",
     "open_dream": "spi_plugins.dreams.opening",

@@ -55,6 +55,12 @@ def model_action(spec: ActionSpec, action: Array) -> Array:
     return jnp.clip(scaled, -1.0, 1.0).reshape(-1, spec.size)
 
 
+def executed_by_model(spec: ActionSpec, action: Float[Array, "N A"]) -> Array:
+    """Turn a model's actions in [-1, 1] into executed ones ``[N, ...]`` of a ``Box``: undoes ``model_action``."""
+    middle, half = (part.astype(np.float32) for part in _scale(*_bounds(spec)))
+    return executed_action(spec, middle + half * action.reshape(-1, *spec.shape))
+
+
 def stored_size(spec: ActionSpec) -> int:
     """Entries of a stored action: a discrete value is one number, not a one-hot."""
     return math.prod(spec.shape)

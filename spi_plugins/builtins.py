@@ -74,6 +74,7 @@ _COMMANDS = (
     ("eval", "evaluate:configure", "Evaluate a saved model"),
     ("enjoy", "enjoy:configure", "Watch a run's policy at play, with rl_zoo3's options"),
     ("video", "video:configure", "Record a policy, and the dream of its world model next to it"),
+    ("export", "export:configure", "Write a policy as ONNX or jax.export, to run it without this package"),
     ("plot", "comparison.commands:configure_plot", "Draw learning curves of runs over seeds"),
     ("compare", "comparison.commands:configure_compare", "Compare runs: table, picture, intervals"),
     ("report", "comparison.commands:configure_report", "Write a comparison of runs as one HTML page"),

@@ -1,10 +1,13 @@
 """The running statistics of a ``VecNormalize``: as part of a model file, and as they were before NaN came."""
 
+import inspect
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -104,3 +107,38 @@ def has_observations(file: Archive) -> bool:
     """Whether a model file has statistics of observations, so that its model expects normalized ones."""
     names = [name for name in file.part(NORMALIZATION) if name.startswith("moments/")]
     return any(not name.startswith("moments//reward/") for name in names)
+
+
+class Normalization(NamedTuple):
+    """How a ``VecNormalize`` changes observations, as it is now."""
+
+    moments: Mapping[
+        str, tuple[NDArray[np.float64], NDArray[np.float64]]
+    ]  # mean and variance by key; ``""`` for an array
+    epsilon: float
+    clip: float
+
+
+def normalization_of(env: VecNormalize | None) -> Normalization | None:
+    """What an environment does to observations; ``None`` for nothing."""
+    if env is None or not env.norm_obs:
+        return None
+    moments = {
+        name: (np.array(each.mean), np.array(each.var))
+        for name, each in _all_moments(env).items()
+        if name != "/reward"
+    }
+    return Normalization(moments, env.epsilon, env.clip_obs)
+
+
+def stored_normalization(file: Archive, arguments: Mapping[str, Any]) -> Normalization | None:
+    """What the environment of a model file did to observations, given the arguments of its ``VecNormalize``."""
+    stored = file.part(f"{NORMALIZATION}moments/")
+    names = {name.rpartition("/")[0] for name in stored} - {"/reward"}
+    if not names:
+        return None
+    defaults = inspect.signature(VecNormalize).parameters
+    epsilon, clip = (float(arguments.get(name, defaults[name].default)) for name in ("epsilon", "clip_obs"))
+    return Normalization(
+        {name: (stored[f"{name}/mean"], stored[f"{name}/var"]) for name in names}, epsilon, clip
+    )

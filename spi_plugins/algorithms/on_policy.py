@@ -1,6 +1,7 @@
 """The on-policy training loop: SB3's order of hooks around a collector and an agent's update."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import jax
@@ -13,6 +14,7 @@ from spi_plugins.algorithms.action_masks import offers_masks
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collector import RolloutCollector
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
+from spi_plugins.algorithms.copies import copied_arrays
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import remaining_progress, scheduled
@@ -91,6 +93,13 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     ) -> tuple[np.ndarray[Any, Any], Any]:
         """Actions for one observation or a batch, see ``Policy.predict``."""
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
+
+    def deterministic_policy(self) -> Callable[[Observation], jax.Array]:
+        """The policy as it is now: a pure function of a batch to executed actions."""
+        with self._exchange:
+            params = copied_arrays(self._agent_state.params)
+        predict, key = self.agent.predict, self._deterministic_key
+        return lambda batch: predict(params, batch, key, deterministic=True)
 
     def values_of(self, batch: Observation) -> np.ndarray[Any, Any]:
         """The critic's values ``[B]`` of a batch."""

@@ -1,14 +1,17 @@
 """The training loop of agents that plan in a world model: collect, remember, update."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import buffers, host_buffers
+from spi_plugins.actions import executed_by_model
 from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.base import JaxAlgorithm
@@ -299,6 +302,18 @@ class PlanningAlgorithm(JaxAlgorithm):
         with self._exchange:
             params = copied_arrays(self._agent_state.params)
         return FittedModel(world.model, params, *self._specs(), world.kind, world.settings)
+
+    def deterministic_policy(self) -> Callable[[Observation], jax.Array]:
+        """The policy as it is now, without planning: a pure function of a batch to executed actions."""
+        model, params = self.world_model.model, self.world_model.params
+        assert model.policy is not None
+        choose, spec, key = model.policy, self._specs()[1], self._deterministic_key
+
+        def decide(batch: Observation) -> jax.Array:
+            action = choose(params, model.encode(params, batch), key, deterministic=True)
+            return executed_by_model(spec, jnp.clip(action, -1.0, 1.0))
+
+        return decide
 
     def save_world_model(self, path: PathOrFile, observations: Observation | None = None) -> None:
         """Write the world model to a file of its own, for dreams, wrappers and planners.
