@@ -57,7 +57,7 @@ def model_action(spec: ActionSpec, action: Array) -> Array:
 
 def executed_by_model(spec: ActionSpec, action: Float[Array, "N A"]) -> Array:
     """Turn a model's actions in [-1, 1] into executed ones ``[N, ...]`` of a ``Box``: undoes ``model_action``."""
-    middle, half = (part.astype(np.float32) for part in _scale(*_bounds(spec)))
+    middle, half = (jnp.asarray(part, jnp.float32) for part in _scale(*_bounds(spec)))
     return executed_action(spec, middle + half * action.reshape(-1, *spec.shape))
 
 

@@ -87,7 +87,7 @@ def gather(
     obs, spec, n_envs = env.reset(), action_spec(space), env.num_envs
     first_obs = to_device(env.observation_space, obs)
     check_observations(first_obs, 0)
-    ring = _empty_ring(env, 2 * -(-n_steps // n_envs) + 1)
+    ring = empty_ring(env.observation_space, space, n_envs, 2 * -(-n_steps // n_envs) + 1)
     blank, everywhere = jax.tree.map(lambda x: x[:, 0].copy(), ring.slots), np.ones(n_envs, bool)
     host_buffers.add(ring, blank._replace(obs=first_obs), everywhere)
     returns, finished, has_costs = np.zeros(n_envs), list[float](), True
@@ -137,11 +137,17 @@ def _uniform_actions(space: Any, n_envs: int) -> NDArray[Any]:
     return np.stack([space.sample() for _ in range(n_envs)])
 
 
-def _empty_ring(env: VecEnv, capacity: int) -> HostBuffer:
-    """A ring in memory, whose actions are flat and in the units of their specification."""
-    observations, width = observation_spec(env.observation_space), stored_size(action_spec(env.action_space))
-    like = jax.eval_shape(lambda: buffers.init(observations, width, env.num_envs, capacity)).slots
+def empty_ring(
+    observation_space: spaces.Space[Any], action_space: spaces.Space[Any], n_envs: int, capacity: int
+) -> HostBuffer:
+    """A ring in memory, whose actions are flat and in the units of their specification.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    observations, width = observation_spec(observation_space), stored_size(action_spec(action_space))
+    like = jax.eval_shape(lambda: buffers.init(observations, width, n_envs, capacity)).slots
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(like))
-    check_memory(f"Room for {capacity} steps of {env.num_envs} environments", size, jax.devices("cpu")[0])
-    position, filled = np.zeros((2, env.num_envs), np.int64)
+    check_memory(f"Room for {capacity} steps of {n_envs} environments", size, jax.devices("cpu")[0])
+    position, filled = np.zeros((2, n_envs), np.int64)
     return HostBuffer(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like), position, filled)

@@ -3,16 +3,18 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from gymnasium import spaces
 
 from spi_plugins import buffers, plugins
 from spi_plugins.algorithms.compile_cache import keep_compiled_programs
 from spi_plugins.algorithms.compile_notice import announcing_compilation
 from spi_plugins.algorithms.environments import prepare_env
-from spi_plugins.algorithms.experience import Predicts, gather
+from spi_plugins.algorithms.experience import Gathered, Predicts, gather
+from spi_plugins.algorithms.minari_data import open_dataset, read_episodes, spaces_of
 from spi_plugins.algorithms.progress_bar import ProgressBar
 from spi_plugins.buffers import Buffer
 from spi_plugins.checks import as_integer, check_integer, check_number
@@ -27,15 +29,17 @@ from spi_plugins.world_models.model import WorldModel
 # A report's longest prediction, in steps, and the windows that it averages over.
 _REPORT_STEPS = 15
 _REPORT_WINDOWS = 512
+_STEPS = 20_000  # of an environment by default
 # The registered "deep_mdp" is an agent's model, which cannot be fitted here: whoever asks for it means the ensemble.
 _FITTED_ALONE = {"deep_mdp": "ensemble"}
 
 
 def fit_world_model(
-    env: Any,
+    env: Any = None,
     policy: Predicts | None = None,
     *,
-    n_steps: int = 20_000,
+    dataset: Any = None,
+    n_steps: int | None = None,
     kind: str = "ensemble",
     n_updates: int = 5_000,
     learning_rate: float = 1e-3,
@@ -45,20 +49,24 @@ def fit_world_model(
     progress_bar: bool = False,
     **settings: Any,
 ) -> StoredWorldModel:
-    """Step an environment, and fit a world model to the steps.
+    """Step an environment or read a dataset, and fit a world model to the steps.
 
     Args:
         env: whatever the algorithms take: a Gymnasium ``Env``, id or ``VectorEnv``, an SB3 ``VecEnv``, a functional
             environment. If every step has ``info["cost"]``, the model learns it.
         policy: chooses the actions, stochastically: anything with SB3's ``predict``. Uniform actions by default.
-        n_steps: environment steps, all copies together.
+        dataset: instead of an environment, a Minari dataset, its id or its folder; it must be on this machine. Costs
+            are those of ``infos["cost"]``. Needs ``spi-plugins[minari]``.
+        n_steps: environment steps, all copies together, by default 20,000; of a dataset, at most so many, by default
+            all.
         kind: ``"ensemble"``, an ensemble with termination and a decoder, for any action; ``"tdmpc"``, SPOWL's
             implicit model for actions in a ``Box``, with policy and critics, without termination; or a plugin's.
         n_updates: gradient steps.
         learning_rate: of the gradient steps.
         n_envs: copies to make of a functional environment (default 128) or an id (default 1).
-        held_out: share of each copy's steps, its last ones, kept for the report.
-        seed: of environment, actions and networks.
+        held_out: share of each copy's steps, its last ones, kept for the report; of a dataset, of its shuffled
+            episodes.
+        seed: of environment, actions, networks and the order of a dataset's episodes.
         progress_bar: show one; needs ``spi-plugins[cli]``.
         **settings: of the kind, for example ``n_members=3``.
 
@@ -71,34 +79,38 @@ def fit_world_model(
         ValueError: an argument or setting is out of range, the environment returns NaN, or reports
             costs only sometimes.
     """
-    n_steps, n_updates = as_integer("n_steps", n_steps, low=1), as_integer("n_updates", n_updates, low=1)
+    n_updates = as_integer("n_updates", n_updates, low=1)
+    if n_steps is not None:
+        n_steps = as_integer("n_steps", n_steps, low=1)
     check_integer("seed", seed, low=0)
     check_number("learning_rate", learning_rate, low=0.0, open_low=True)
     check_number("held_out", held_out, low=0.0, high=0.9)
+    if (env is None) == (dataset is None):
+        raise ValueError("Give env or dataset: one of them, not both.")
     kind = plugins.current_name("world model", kind, _FITTED_ALONE)
     factory = plugins.resolve("world_models", kind)
     keep_compiled_programs()
     announcing = functools.partial(announcing_compilation, f"fit_world_model {kind}", shown=progress_bar)
-    owned = not hasattr(env, "step")
-    vec_env = prepare_env(env, n_envs, seed)
-    try:
-        spaces = (vec_env.observation_space, vec_env.action_space)
-        observations, actions = observation_spec(spaces[0]), action_spec(spaces[1])
-        # Wrong settings are reported before anything is stepped.
-        require_learner(factory(observations, actions, **settings))
-        with announcing(), _bar("stepping", "fps", n_steps, progress_bar) as show:
-            gathered = gather(vec_env, policy, n_steps, seed, lambda done: show(done, {}))
-    finally:
-        if owned:
-            vec_env.close()
-    if gathered.has_costs:
+
+    def check(observations: Any, actions: Any) -> None:
+        require_learner(factory(observation_spec(observations), action_spec(actions), **settings))
+
+    if dataset is None:
+        with announcing():
+            seen = _step(env, policy, n_steps or _STEPS, n_envs, seed, check, progress_bar)
+    elif policy is not None or n_envs is not None:
+        raise ValueError("policy and n_envs are of an environment, and dataset has neither.")
+    else:
+        seen = _read(dataset, n_steps, seed, check)
+    if seen.steps.has_costs:
         settings.setdefault("n_costs", 1 if kind == "ensemble" else 5)
     elif settings.get("n_costs"):
         raise EnvironmentNotSupportedError(
-            f"n_costs={settings['n_costs']} needs info['cost'] at every step; this environment does not report it."
+            f"n_costs={settings['n_costs']} needs info['cost'] at every step; the steps do not have it."
         )
-    world = factory(observations, actions, **settings)
-    train, rest = gathered.buffers(held_out)
+    actions = action_spec(seen.spaces[1])
+    world = factory(observation_spec(seen.spaces[0]), actions, **settings)
+    train, rest = seen.steps.buffers(held_out)
     with announcing(), _bar("fitting", "updates/s", n_updates, progress_bar) as show:
         params, losses = fit(
             world,
@@ -110,10 +122,9 @@ def fit_world_model(
         )
     with announcing():
         errors = held_out_errors(world, params, actions, rest, seed)
-    returns = gathered.episode_returns
+    returns = seen.steps.episode_returns
     report = {
-        "policy": "uniform" if policy is None else type(policy).__name__,
-        "n_steps": n_steps,
+        **seen.origin,
         "n_episodes": len(returns),
         "mean_return": float(np.mean(returns)) if returns else None,
         "seed": seed,
@@ -122,7 +133,48 @@ def fit_world_model(
         "losses": losses,
         "held_out": errors,
     }
-    return store_world_model(world, params, spaces, Experience(*gathered.observations()), report)
+    return store_world_model(world, params, seen.spaces, Experience(*seen.steps.observations()), report)
+
+
+class _Seen(NamedTuple):
+    """What a model is fitted to."""
+
+    steps: Gathered
+    spaces: tuple[spaces.Space[Any], spaces.Space[Any]]
+    origin: dict[str, Any]  # what the report says about it
+
+
+def _step(
+    env: Any,
+    policy: Predicts | None,
+    n_steps: int,
+    n_envs: int | None,
+    seed: int,
+    check: Callable[[Any, Any], None],
+    shown: bool,
+) -> _Seen:
+    """Step an environment; ``check`` refuses wrong settings before anything is stepped."""
+    owned = not hasattr(env, "step")
+    vec_env = prepare_env(env, n_envs, seed)
+    try:
+        check(vec_env.observation_space, vec_env.action_space)
+        with _bar("stepping", "fps", n_steps, shown) as show:
+            steps = gather(vec_env, policy, n_steps, seed, lambda done: show(done, {}))
+    finally:
+        if owned:
+            vec_env.close()
+    name = "uniform" if policy is None else type(policy).__name__
+    origin = {"policy": name, "n_steps": n_steps}
+    return _Seen(steps, (vec_env.observation_space, vec_env.action_space), origin)
+
+
+def _read(dataset: Any, n_steps: int | None, seed: int, check: Callable[[Any, Any], None]) -> _Seen:
+    """Read a dataset."""
+    opened = open_dataset(dataset)
+    both = spaces_of(opened)
+    check(*both)
+    steps = read_episodes(opened, n_steps, seed)
+    return _Seen(steps, both, {"dataset": str(opened.id), "n_steps": int(steps.slots.valid.sum())})
 
 
 def held_out_errors(

@@ -151,7 +151,7 @@ def _to_space(space: spaces.Space[Any], action: jax.Array) -> jax.Array:
 
 
 def _struct(space: spaces.Space[Any], dtype: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(space.shape or (), device_dtype(dtype))
+    return jax.ShapeDtypeStruct(space.shape or (), device_dtype(dtype))  # type: ignore[no-untyped-call]
 
 
 def _told(name: str, array: jax.ShapeDtypeStruct) -> str:
@@ -159,9 +159,8 @@ def _told(name: str, array: jax.ShapeDtypeStruct) -> str:
 
 
 def _batched(policy: ExportedPolicy, size: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    return {
-        name: jax.ShapeDtypeStruct((size, *each.shape), each.dtype) for name, each in policy.inputs.items()
-    }
+    inputs = policy.inputs.items()
+    return {name: each.update(shape=(size, *each.shape)) for name, each in inputs}  # type: ignore[no-untyped-call]
 
 
 def _to_stable_hlo(policy: ExportedPolicy, algorithm: str) -> bytes:

@@ -42,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     return run
 
 
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--env", required=True, metavar="ID", help="the real environment")
+def _add_policy(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("--env", required=required, metavar="ID", help="the real environment")
     add_pairs(parser, "--env-kwargs", help="arguments of the environment, Python literals")
     parser.add_argument(
         "--policy", type=pathlib.Path, metavar="MODEL_ZIP_OR_RUN", help="who acts (default: uniform actions)"
@@ -55,9 +55,17 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
 
 def _configure_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=pathlib.Path, help="file to write")
-    _add_policy(parser)
+    _add_policy(parser, required=False)
     parser.add_argument(
-        "-n", "--n-steps", type=positive, default=20_000, metavar="N", help="(default: 20000)"
+        "--dataset",
+        metavar="ID_OR_PATH",
+        help="a local Minari dataset instead of an environment and a policy",
+    )
+    parser.add_argument(
+        *("-n", "--n-steps"),
+        type=positive,
+        metavar="N",
+        help="(default: 20000; of a dataset all)",
     )
     parser.add_argument("--n-updates", type=positive, default=5_000, metavar="N", help="(default: 5000)")
     parser.add_argument("--n-envs", type=copies, metavar="N", help="copies of the environment")
@@ -69,7 +77,7 @@ def _configure_fit(parser: argparse.ArgumentParser) -> None:
 
 def _configure_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="file of a world model, or a dream's name")
-    _add_policy(parser)
+    _add_policy(parser, required=True)
     parser.add_argument("--n-episodes", type=positive, default=20, metavar="N", help="(default: 20)")
     parser.add_argument("--horizon", type=positive, default=15, metavar="K", help="steps ahead (default: 15)")
     parser.add_argument("--png", type=pathlib.Path, metavar="PATH", help="also draw the report")
@@ -122,8 +130,7 @@ def _policy(named: tuple[str, pathlib.Path] | None, trusted: bool) -> Any:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    _check_env(args)
-    policy = check_policy(args.policy, args.algo)
+    policy = _check_source(args)
     plugins.registry("world_models").get(args.kind)
     settings = parse_pairs("--params", args.params)
     check_target("PATH", args.path)
@@ -133,14 +140,15 @@ def _fit(args: argparse.Namespace) -> int:
     from spi_plugins.algorithms.compile_notice import announcing_compilation
     from spi_plugins.algorithms.fit_world_model import fit_world_model
 
-    env: Any = _make_env(args)
-    if not args.env_kwargs:  # by its id, so that it can be copied; an unknown id was an error just now
+    env: Any = None if args.env is None else _make_env(args)
+    if env is not None and not args.env_kwargs:  # by its id, so that it can be copied; it exists
         env.close()
         env = args.env
     with announcing_compilation():
         stored = fit_world_model(
             env,
             _policy(policy, args.trust_imports),
+            dataset=args.dataset,
             n_steps=args.n_steps,
             kind=args.kind,
             n_updates=args.n_updates,
@@ -154,10 +162,33 @@ def _fit(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_source(args: argparse.Namespace) -> tuple[str, pathlib.Path] | None:
+    """Check where the steps come from; the policy's algorithm and file, if there is one."""
+    if args.dataset is None:
+        if args.env is None:
+            raise CommandError("--env or --dataset is required (see 'spi dream fit --help').")
+        _check_env(args)
+        return check_policy(args.policy, args.algo)
+    given = {
+        "--env": args.env,
+        "--env-kwargs": args.env_kwargs,
+        "--policy": args.policy,
+        "--n-envs": args.n_envs,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise CommandError(f"{option} contradicts --dataset, whose steps have been taken already.")
+    require_package("minari", "Datasets", "minari")
+    return None
+
+
 def _told(path: pathlib.Path, report: Mapping[str, Any]) -> str:
     from spi_plugins.fitting.open_loop import in_words
 
-    actions = "uniform actions" if report["policy"] == "uniform" else f"{report['policy']}'s actions"
+    if "dataset" in report:
+        actions = f"the Minari dataset {report['dataset']}"
+    else:
+        actions = "uniform actions" if report["policy"] == "uniform" else f"{report['policy']}'s actions"
     episodes, mean = report["n_episodes"], report["mean_return"]
     played = f"{episodes:,} episodes" + ("" if mean is None else f" with a mean return of {mean:.4g}")
     losses = ", ".join(f"{name.removesuffix('_loss')} {loss:.3g}" for name, loss in report["losses"].items())
