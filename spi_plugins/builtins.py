@@ -80,6 +80,7 @@ _COMMANDS = (
     ("report", "comparison.commands:configure_report", "Write a comparison of runs as one HTML page"),
     ("benchmark", "benchmark.command:configure", "Run the papers' benchmarks, or parts of them"),
     ("dream", "dream:configure", "Fit, register and check dreams"),
+    ("hub", "hub:configure", "Share runs on the Hugging Face Hub"),
     ("zoo", "zoo:configure", "Run rl_zoo3's train, enjoy and so on with these algorithms"),
     ("new-plugin", "new_plugin:configure", "Write a plugin package with a working planner"),
     ("list", "listing:configure_list", "List algorithms, environments, planners and so on"),
