@@ -308,7 +308,7 @@ def test_the_table_of_the_world_model_is_complete_and_has_the_right_defaults():
     assert {name: ast.literal_eval(value) for name, value in documented.items()} == fields
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "video"])
+@pytest.mark.parametrize("command", ["train", "eval", "video", "export", "doctor"])
 def test_every_option_of_a_command_is_documented(command):
     text = (ROOT / "docs/cli.md").read_text()
     parser = Parser(prog="spi")

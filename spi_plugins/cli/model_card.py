@@ -27,7 +27,7 @@ def model_card(run: RunFolder, config: RunConfig, repo: str, *, video: bool) -> 
     parts = [
         f"---\n{front}---",
         f"# {config.algorithm} on {config.env}",
-        f"A policy of `{config.algorithm}` from [spi-plugins](https://pypi.org/project/spi-plugins), trained for "
+        f"A policy of `{config.algorithm}` from spi-plugins, trained for "
         f"{figures.get('num_timesteps', config.n_timesteps):,} steps on `{config.env}`.",
         _table(figures),
         f'<video src="{VIDEO}" controls autoplay loop muted></video>' if video else "",
