@@ -38,7 +38,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def run(tmp_path, model):
     """A run's folder, with files that are nobody else's business."""
-    folder = write_run(tmp_path / "mine", tensorboard_log="/home/me/logs")
+    folder = write_run(tmp_path / "mine", tensorboard_log="my/logs")
     shutil.copy(model, folder / "model.zip")
     (folder / "evaluation.json").write_text(json.dumps(EVALUATION))
     (folder / "video.mp4").write_bytes(b"a film")
