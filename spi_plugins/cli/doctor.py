@@ -228,12 +228,12 @@ def _fields(part: Part) -> dict[str, Any]:
 
 def _told(core: Part, extras: Sequence[Part], failed: Sequence[plugins.PluginRecord]) -> str:
     lines = [f"spi-plugins {__version__} on Python {platform.python_version()}, {platform.platform()}", ""]
-    lines += ["Core", *(f"  {_mark(each.fits)}  {each}" for each in core.packages)]
+    lines += ["Core", *(f"  {_mark(each)}  {each}" for each in core.packages)]
     lines += [f"           {command}" for command in core.commands]
     lines += ["", "Extras"]
     for extra in extras:
         wrong = ", ".join(str(package) for package in extra.packages if not package.fits)
-        lines.append(f"  {_mark(extra.is_sound)}  {extra.name:<9}{extra.purpose}{wrong and f': {wrong}'}")
+        lines.append(f"  {_mark(*extra.packages)}  {extra.name:<9}{extra.purpose}{wrong and f': {wrong}'}")
         lines += [f"           {command}" for command in extra.commands]
     lines += ["", "Plugins"]
     lines += [f"  {record.status}  {record.owner}: {record.error or 'turned off'}" for record in failed]
@@ -262,5 +262,7 @@ def _told_cache(cache: Mapping[str, Any]) -> str:
     return f"{cache['folder']}, {size} ({cache['variable']} moves it)"
 
 
-def _mark(is_sound: bool) -> str:
-    return "ok     " if is_sound else "missing"
+def _mark(*packages: Package) -> str:
+    if any(package.version is None for package in packages):
+        return "missing"
+    return "ok     " if all(package.fits for package in packages) else "wrong  "

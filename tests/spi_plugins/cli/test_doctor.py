@@ -60,7 +60,7 @@ def test_a_missing_extra_leaves_the_core_sound_and_a_wrong_version_does_not(spi,
     installed["numpy"] = "1.26.4"
     done = spi("doctor")
     assert done.code == 1
-    assert "missing  numpy 1.26.4 must be >=2\n           pip install -U spi-plugins\n" in done.out
+    assert "wrong    numpy 1.26.4 must be >=2\n           pip install -U spi-plugins\n" in done.out
 
 
 def test_json_has_everything_and_failed_plugins_are_named(spi, monkeypatch):
