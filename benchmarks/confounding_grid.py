@@ -151,7 +151,10 @@ def run(task: Task, method: str, seed: int, steps: int | None = None) -> Outcome
     """Train one seed."""
     cpu = time.process_time()
     env = spi_plugins.make_env("spi/ConfoundingGrid-v0", **task.env)
-    arguments = task.arguments if method == "ppo" else {**task.arguments, **task.world_model}
+    # The numbers of Atari, which every policy had by default when docs/results was recorded.
+    declared = spi_plugins.get_algorithm(method).hyperparameters.items()
+    published = {name: each.by_policy.cnn for name, each in declared if each.by_policy is not None}
+    arguments = {**published, **task.arguments, **({} if method == "ppo" else task.world_model)}
     model = spi_plugins.make(method, task.policy, env, seed=seed, **arguments)
     curve = Curve(make_judge(model, env))
     model.learn(steps or task.steps, callback=curve)

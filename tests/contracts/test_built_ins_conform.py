@@ -60,7 +60,14 @@ def built_in(kind):
     return [name for name in registry(kind).names() if registry(kind).get(name).owner.plugin == "builtins"]
 
 
-@pytest.mark.parametrize("name", built_in("algorithms"))
+# SPOWL has TD-MPC2's programs and more, so the fast tests hold it alone to the contract.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "tdmpc2" else name
+        for name in built_in("algorithms")
+    ],
+)
 def test_algorithm(name):
     cls = spi_plugins.get_algorithm(name)
     if name in ("spowl", "tdmpc2"):

@@ -22,7 +22,11 @@ def test_every_recipe_is_there():
 
 @pytest.mark.parametrize(
     ("script", "arguments"),
-    [(script, arguments) for script in SCRIPTS for arguments in MORE.get(script.stem, [[]])],
+    [
+        pytest.param(script, arguments, marks=() if not arguments else pytest.mark.slow)
+        for script in SCRIPTS
+        for arguments in MORE.get(script.stem, [[]])
+    ],
     ids=lambda value: value.stem if isinstance(value, pathlib.Path) else "_".join(value) or "default",
 )
 def test_a_recipe_runs(script, arguments):

@@ -1,6 +1,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -44,7 +45,7 @@ def test_a_single_env_is_monitored_once():
     assert isinstance(env, DummyVecEnv)
     assert env.env_is_wrapped(Monitor) == [True]
     monitored = Monitor(gym.make("CartPole-v1"))
-    assert as_vec_env(monitored).envs[0] is monitored
+    assert unwrap_wrapper(as_vec_env(monitored).envs[0], Monitor) is monitored
 
 
 def test_an_id_makes_monitored_copies():

@@ -352,6 +352,10 @@ def test_a_buffer_without_room_for_a_window_of_each_environment_is_refused():
     )
     with pytest.raises(ValueError, match=message):
         tiny_tdmpc2(buffer_size=5)
+
+
+@pytest.mark.slow
+def test_a_buffer_with_room_for_one_window_of_each_environment_trains():
     assert tiny_tdmpc2(buffer_size=6).learn(24)._n_updates > 0
 
 

@@ -124,6 +124,7 @@ def test_past_rollouts_are_replayed_and_logged(tmp_path, path):
     assert not any(name.startswith("replay/") for name in before.logger.name_to_value)
 
 
+@pytest.mark.slow
 def test_past_rollouts_that_do_not_fit_are_left_in_the_file_and_said_so(tmp_path):
     model = tiny_dream_spi(**REPLAY).learn(2 * ROLLOUT)
     model.save(tmp_path / "model")

@@ -94,7 +94,13 @@ def test_what_a_stepped_environment_returns(where, value):
     assert model.num_timesteps >= n + ROLLOUT
 
 
-@pytest.mark.parametrize("where", WORDS)
+@pytest.mark.parametrize(
+    "where",
+    [
+        each if each in ("observation", "cost") else pytest.param(each, marks=pytest.mark.slow)
+        for each in WORDS
+    ],
+)
 def test_what_is_remembered(where):
     env, message = broken(where, box=True)
     model = tiny_spowl(env, train_freq=2)
@@ -156,7 +162,13 @@ def breaks_inside(where):
     )
 
 
-@pytest.mark.parametrize("where", ["observation", "terminal", "reset", "reward"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "observation",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("terminal", "reset", "reward")),
+    ],
+)
 @pytest.mark.parametrize(("cls", "kwargs"), ON_POLICY.values(), ids=ON_POLICY)
 def test_a_compiled_iteration_leaves_the_model_as_it_was(tmp_path, cls, kwargs, where):
     model = cls("MlpPolicy", breaks_inside(where), n_envs=2, **{**SMALL, **kwargs, "seed": 1})

@@ -232,6 +232,7 @@ def test_two_parts_of_one_name_are_refused():
         as_vec_env(ToyEnv(space))
 
 
+@pytest.mark.slow
 def test_agents_and_planners_act_in_a_float64_box_with_a_fixed_number():
     actions = spaces.Box(np.array([-0.1, 1.0]), np.array([0.3, 1.0]), dtype=np.float64)
     model = tiny_tdmpc2(ToyEnv(spaces.Discrete(4, start=3), actions)).learn(12)  # ToyEnv insists on the space

@@ -227,7 +227,9 @@ def test_sb3s_checkpoint_callback_saves_the_buffer_too(tmp_path):
 # ---------------------------------------------------------------------- resume
 
 
-@pytest.mark.parametrize("half", [40, 44], ids=["at an update", "between two"])
+@pytest.mark.parametrize(
+    "half", [pytest.param(40, marks=pytest.mark.slow, id="at an update"), pytest.param(44, id="between two")]
+)
 def test_training_resumes_bit_for_bit_with_the_buffer(half):
     whole = tiny_spowl().learn(80)
     part, model_file, replay_file = tiny_spowl().learn(half), io.BytesIO(), io.BytesIO()

@@ -54,7 +54,7 @@ class Losses(BaseCallback):
         self.values = dict(self.logger.name_to_value)
 
 
-@pytest.mark.parametrize("compiled", [None, False])
+@pytest.mark.parametrize("compiled", [None, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("cls", "kwargs"), [(PPO, {}), (DeepSPI, {}), (DeepMDP, {}), (DreamSPI, DREAM)])
 def test_training_with_a_smaller_last_minibatch(cls, kwargs, compiled):
     with pytest.warns(UserWarning, match=WARNING):
