@@ -154,6 +154,7 @@ def run(task: Task, method: str, seed: int, steps: int | None = None) -> Outcome
     # The numbers of Atari, which every policy had by default when docs/results was recorded.
     declared = spi_plugins.get_algorithm(method).hyperparameters.items()
     published = {name: each.by_policy.cnn for name, each in declared if each.by_policy is not None}
+    published |= {"n_steps": 8, "batch_size": 256}  # what their rules say for 128 copies
     arguments = {**published, **task.arguments, **({} if method == "ppo" else task.world_model)}
     model = spi_plugins.make(method, task.policy, env, seed=seed, **arguments)
     curve = Curve(make_judge(model, env))
