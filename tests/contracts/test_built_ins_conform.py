@@ -115,7 +115,13 @@ def test_planner_with_the_adaptive_decision():
     check_planner(adaptive(spi_plugins.get_planner("cem")()))
 
 
-@pytest.mark.parametrize("name", built_in("world_models"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "tdmpc" else name
+        for name in built_in("world_models")
+    ],
+)
 def test_world_model(name):
     observations, actions, settings = WORLD_MODELS[name]
     check_world_model(spi_plugins.get_world_model(name), observations, actions, **settings)

@@ -161,6 +161,7 @@ model.save(sys.argv[1] + ".resumed")
 """
 
 
+@pytest.mark.slow
 def test_a_run_resumed_in_another_process_equals_one_that_was_never_interrupted(tmp_path):
     settings = {**dict.fromkeys(RATES, 3e-3), **REPLAY}
     total = 10 * ROLLOUT

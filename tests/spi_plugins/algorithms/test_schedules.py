@@ -85,7 +85,9 @@ def test_every_file_that_save_writes_load_reads(tmp_path, cls):
 
 
 @pytest.mark.parametrize("cls", [PPO, DreamSPI, TDMPC2])
-@pytest.mark.parametrize("rate", ["lin_0.001", lambda remaining: 0.001 * remaining])
+@pytest.mark.parametrize(
+    "rate", ["lin_0.001", pytest.param(lambda remaining: 0.001 * remaining, marks=pytest.mark.slow)]
+)
 def test_a_rollout_past_the_total_leaves_progress_at_zero(cls, rate):
     model = tiny(cls, **dict.fromkeys(cls.schedules, rate))
     model.learn(3 * ROLLOUT - 3)

@@ -92,6 +92,7 @@ def test_episodes_have_their_cost_though_the_monitor_does_not_count_it():
     assert [episode["c"] for episode in model.ep_info_buffer] == [15.0, 10.0, 40.0, 10.0]
 
 
+@pytest.mark.slow
 def test_without_costs_the_log_has_none():
     row = learn_logged(tiny_tdmpc2(), 32)[-1]
     assert not {key for key in row if "multiplier" in key or ("cost_" in key and key.startswith("train/"))}
