@@ -104,7 +104,19 @@ def my_package(monkeypatch):
     return add
 
 
-@pages_with("python")
+# Their programs take minutes to compile; other pages show the same calls.
+SLOW_PAGES = {"docs/spowl.md", "docs/dream_spi.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name, marks=pytest.mark.slow if name in SLOW_PAGES else ())
+        for page, name in [
+            (page, page.relative_to(ROOT).as_posix()) for page in PAGES if blocks(page, "python")
+        ]
+    ],
+)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, small, my_package):
     namespace = {"__name__": "page"}
     with plugin_sandbox() as host:

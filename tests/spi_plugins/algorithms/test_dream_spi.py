@@ -206,6 +206,7 @@ def test_sizes_that_were_left_open_are_chosen_by_the_number_of_copies(tmp_path):
     assert (loaded.n_steps, loaded.imagination_batch_size) == (256, 256)
 
 
+@pytest.mark.slow
 def test_pixels_are_dreamed_of_as_feature_maps():
     kwargs = {"net_arch": [8], "conv_layers": [(4, 4, 4)]}
     model = DreamSPI("CnnPolicy", ToyEnv(CHANNELS_LAST), **{**TINY, "batch_size": 4, "policy_kwargs": kwargs})

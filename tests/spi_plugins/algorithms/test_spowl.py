@@ -200,6 +200,7 @@ def test_replay_files_that_do_not_fit_are_refused(trained, tmp_path):
         tiny_spowl().load_replay_buffer(path)
 
 
+@pytest.mark.slow
 def test_a_buffer_on_the_host_trains_and_resumes_bit_for_bit():
     whole = tiny_spowl(buffer_device="host").learn(48)
     assert isinstance(whole.replay_buffer, HostBuffer)

@@ -53,6 +53,7 @@ assert model.action_space.contains(action)
 """
 
 
+@pytest.mark.slow
 def test_spowl_trains_with_it_by_name(installed):
     _, site, env = installed
     paths = os.pathsep.join([str(site), str(pathlib.Path(__file__).parents[2])])
