@@ -152,7 +152,7 @@ def make(
         **kwargs: hyperparameters.
 
     Raises:
-        UnknownPluginError: no algorithm has that name, or there is no preset for the environment.
+        UnknownPluginError: the algorithm is unknown, or has no preset for the environment.
         PluginLoadError: it cannot be imported.
     """
     cls = get_algorithm(name)

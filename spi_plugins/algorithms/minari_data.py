@@ -23,7 +23,7 @@ def open_dataset(dataset: Any) -> Any:
 
     Raises:
         MissingDependencyError: Minari is not installed.
-        FileNotFoundError: there is no such dataset on this machine.
+        FileNotFoundError: the dataset was not found locally.
         ValueError: it holds nothing that a world model can be fitted to.
     """
     try:

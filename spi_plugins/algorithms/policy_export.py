@@ -23,7 +23,7 @@ from spi_plugins.types import device_dtype
 #: What each suffix of a file stands for.
 FORMATS: Mapping[str, str] = {".jaxexport": "jax.export's StableHLO", ".onnx": "ONNX"}
 PLATFORMS = ("cpu", "cuda")
-_SINGLE = "observation"  # the input's name, where observations are no dict
+_SINGLE = "observation"  # the input's name if observations are not a dict
 
 
 class ExportedPolicy(NamedTuple):

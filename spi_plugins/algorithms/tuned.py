@@ -25,7 +25,7 @@ def make_tuned(
         kwargs: the algorithm's arguments, and ``n_envs``.
 
     Raises:
-        UnknownPluginError: there is no such preset.
+        UnknownPluginError: the preset is unknown.
         ValueError: the environment is not given by its id.
     """
     if not isinstance(env, str):

@@ -172,7 +172,7 @@ class FunctionalVecEnv(NativeVecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call ``action_masks`` of each chosen copy, if there are any; there are no other methods."""
+        """Call ``action_masks``, the only method that copies may have, for each chosen copy."""
         if method_name != "action_masks":
             raise AttributeError(f"{self._name()} has no method {method_name!r}.")
         self._require_masks()

@@ -11,6 +11,7 @@ import pytest
 import stable_baselines3
 import torch
 from stable_baselines3.common.logger import Logger
+from tiny_runs import COSTS
 
 from spi_plugins import PPO, SPOWL
 from spi_plugins.cli import training_evaluation
@@ -24,19 +25,6 @@ from spi_plugins.cli.run_folder import RunFolder
 from spi_plugins.cli.train_options.evaluation import frequency
 from spi_plugins.cli.training_evaluation import EvaluateInTraining, Plan
 
-TINY = ("-p", "n_steps=4", "batch_size=4", "n_epochs=1", "policy_kwargs={'net_arch': [8]}")
-COSTS = (
-    "train",
-    "ppo",
-    "--env",
-    "spi/CostCartPole-v0",
-    "--n-envs",
-    2,
-    "--no-preset",
-    *TINY,
-    "--save-freq",
-    0,
-)
 SB3 = ("train", "sb3_ppo", "--env", "CartPole-v1", "--n-envs", 2, "--save-freq", 0)
 SB3 = (*SB3, "-p", "n_steps=32", "batch_size=32", "n_epochs=1", "device='cpu'")
 RUN = pathlib.Path("runs/ppo/spi-CostCartPole-v0_1")

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
+from tiny_runs import COSTS, TINY
 
 from spi_plugins import PPO
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
@@ -16,19 +17,6 @@ from spi_plugins.cli.progress_rows import read_progress
 from spi_plugins.cli.run_folder import RunFolder
 from spi_plugins.errors import EnvironmentNotSupportedError
 
-TINY = ("-p", "n_steps=4", "batch_size=4", "n_epochs=1", "policy_kwargs={'net_arch': [8]}")
-COSTS = (
-    "train",
-    "ppo",
-    "--env",
-    "spi/CostCartPole-v0",
-    "--n-envs",
-    2,
-    "--no-preset",
-    *TINY,
-    "--save-freq",
-    0,
-)
 CARTPOLE = ("train", "ppo", "--env", "CartPole-v1", "--n-envs", 2, "--no-preset", *TINY, "--save-freq", 0)
 SHORT = ("--wrapper", "gymnasium.wrappers:TimeLimit", "max_episode_steps=5")
 COSTLY = ("--wrapper", "cost_from_fn", "fn=my_costs:cost")
