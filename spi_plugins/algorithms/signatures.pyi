@@ -122,6 +122,8 @@ class DeepSPI(Signature):
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions.
         piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
         drift_coef: Weight of the drift; `None`: clipped surrogate.
+        neighborhood: How the policy is kept near the old one: `"clip"` by the surrogate alone, which bounds no ratio; `"strict"` also walks an update back until every action's ratio in every state of the rollout is in `[2 - C, C]` (discrete actions).
+        C: Bound of the strict neighborhood; `None` for 1 + `clip_range`, `"1/gamma"` for the largest that the paper's theorems allow.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
         termination_model: Also learn to predict termination, which dreams need.
@@ -157,6 +159,8 @@ class DeepSPI(Signature):
     transition_loss_coef: float
     piecewise_auxiliary: bool
     drift_coef: float | None
+    neighborhood: Literal["clip", "strict"]
+    C: float | str | None
     transition_density: Literal["deterministic", "normal", "mixture", "categorical"]
     lipschitz: bool
     termination_model: bool
@@ -186,6 +190,8 @@ class DeepSPI(Signature):
         transition_loss_coef: float = 0.0005,
         piecewise_auxiliary: bool = True,
         drift_coef: float | None = None,
+        neighborhood: Literal["clip", "strict"] = "clip",
+        C: float | str | None = None,
         transition_density: Literal["deterministic", "normal", "mixture", "categorical"] = "mixture",
         lipschitz: bool = True,
         termination_model: bool = False,
@@ -239,6 +245,8 @@ class DreamSPI(Signature):
         transition_loss_coef: Weight of the transition loss, alpha_P in the paper; the loss is a sum over the latent's dimensions; by default `100.0`, with `CnnPolicy` `0.0005`.
         piecewise_auxiliary: Subtract each sample's own model loss; `False`: its mean.
         drift_coef: Weight of the drift; `None`: clipped surrogate.
+        neighborhood: How the policy is kept near the old one: `"clip"` by the surrogate alone, which bounds no ratio; `"strict"` also walks an update back until every action's ratio in every state of the rollout is in `[2 - C, C]` (discrete actions).
+        C: Bound of the strict neighborhood; `None` for 1 + `clip_range`, `"1/gamma"` for the largest that the paper's theorems allow.
         termination_loss: Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and wrong, so it may learn to say "never" and stay there.
         transition_density: Distribution of the next latent: `"mixture"` of normals, `"normal"`, `"deterministic"` (that of DeepMDP), or `"categorical"` for categorical latents; by default `'deterministic'`, with `CnnPolicy` `'mixture'`.
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need; by default `False`, with `CnnPolicy` `True`.
@@ -287,6 +295,8 @@ class DreamSPI(Signature):
     transition_loss_coef: float
     piecewise_auxiliary: bool
     drift_coef: float | None
+    neighborhood: Literal["clip", "strict"]
+    C: float | str | None
     termination_loss: Literal["cross_entropy", "smooth_l1"]
     transition_density: Literal["deterministic", "normal", "mixture", "categorical"]
     lipschitz: bool
@@ -328,6 +338,8 @@ class DreamSPI(Signature):
         transition_loss_coef: float | None = None,
         piecewise_auxiliary: bool = True,
         drift_coef: float | None = None,
+        neighborhood: Literal["clip", "strict"] = "clip",
+        C: float | str | None = None,
         termination_loss: Literal["cross_entropy", "smooth_l1"] = "cross_entropy",
         transition_density: Literal["deterministic", "normal", "mixture", "categorical"] | None = None,
         lipschitz: bool | None = None,

@@ -9,6 +9,7 @@ from spi_plugins.losses.deep_spi import Auxiliary
 
 TerminationLoss: TypeAlias = Literal["cross_entropy", "smooth_l1"]
 Correction: TypeAlias = Literal["ratio", "vtrace"]
+Neighborhood: TypeAlias = Literal["clip", "strict"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,11 +62,34 @@ class DeepSPIConfig(PPOConfig):
         True, "Subtract each sample's own model loss; `False`: its mean"
     )
     drift_coef: float | None = hyperparameter(None, "Weight of the drift; `None`: clipped surrogate", low=0)
+    neighborhood: Neighborhood = hyperparameter(
+        "clip",
+        'How the policy is kept near the old one: `"clip"` by the surrogate alone, which bounds no ratio; `"strict"` '
+        "also walks an update back until every action's ratio in every state of the rollout is in `[2 - C, C]` "
+        "(discrete actions)",
+    )
+    C: float | str | None = hyperparameter(
+        None,
+        'Bound of the strict neighborhood; `None` for 1 + `clip_range`, `"1/gamma"` for the largest that the paper\'s '
+        "theorems allow",
+        above=1,
+        below=2,
+        also=("1/gamma",),
+    )
     termination_loss: TerminationLoss = hyperparameter(
         "smooth_l1",
         'Loss of the termination predictor; the published `"smooth_l1"` has no gradient where the model is sure and '
         'wrong, so it may learn to say "never" and stay there',
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.neighborhood == "clip" and self.C is not None:
+            raise ValueError(f"C={self.C!r} needs neighborhood='strict'; the clip's bound is clip_range.")
+        if self.C == "1/gamma" and self.gamma == 1:
+            raise ValueError(
+                "C='1/gamma' needs gamma below 1: at 1 the neighborhood is the old policy alone."
+            )
 
     @property
     def uses_world_model(self) -> bool:

@@ -30,6 +30,13 @@ class DeepSPIMetrics(NamedTuple):
     termination_loss: Float[Array, ""] | None = None
     gradient_penalty: Float[Array, ""] | None = None
     latent_norm: Float[Array, ""] | None = None
+    # Only with the strict neighborhood, see ``neighborhood.Walk``:
+    step_kept: Float[Array, ""] | None = None
+    walked_back: Float[Array, ""] | None = None
+    neighborhood_max: Float[Array, ""] | None = None
+    neighborhood_min: Float[Array, ""] | None = None
+    fresh_max: Float[Array, ""] | None = None
+    fresh_outside: Float[Array, ""] | None = None
     # Only of a Gaussian policy:
     std: Float[Array, ""] | None = None
 

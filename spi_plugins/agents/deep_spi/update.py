@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
@@ -17,6 +18,7 @@ from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.loss import objective
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics, summarize
 from spi_plugins.agents.deep_spi.minibatches import FlatRollout, flatten_rollout, shuffled, take_minibatch
+from spi_plugins.agents.deep_spi.neighborhood import walk_back
 from spi_plugins.agents.gradient_steps import Descent, TrainState, accept, descend, move
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.agents.optimizer import make_optimizer
@@ -33,6 +35,9 @@ class DeepSPIState(NamedTuple):
     params: Params  # {"policy": ..., "world_model": ...}
     opt_state: PyTree
     key: Array
+    previous: Params | None = (
+        None  # the policy's parameters before the last update, with the strict neighborhood
+    )
 
 
 def learn(
@@ -72,8 +77,13 @@ def _make_update(
         data = flatten_rollout(rollout, parts.config.gamma, parts.config.gae_lambda)
         start = TrainState(state.params, state.opt_state)
         end, metrics = learn(start, Descent(step), parts, data, clip_range, keys[1:])
+        previous = None
+        if parts.config.neighborhood == "strict":
+            params, walk = walk_back(parts, state.previous, start.params, end.params, data.rows, clip_range)
+            end, metrics = end._replace(params=params), metrics._replace(**walk._asdict())
+            previous = start.params["policy"]
         end, loss = accept(end, start, metrics.loss, learnable)
-        return DeepSPIState(end.params, end.opt_state, keys[0]), metrics._replace(loss=loss)
+        return DeepSPIState(end.params, end.opt_state, keys[0], previous), metrics._replace(loss=loss)
 
     return update
 
@@ -85,7 +95,16 @@ def make_deep_spi(
     config: DeepSPIConfig,
     world_model_config: DeepMDPConfig,
 ) -> OnPolicyAgent:
-    """Bind networks, world model and losses into an agent; without ``config.uses_world_model`` it has no model."""
+    """Bind networks, world model and losses into an agent; without ``config.uses_world_model`` it has no model.
+
+    Raises:
+        ValueError: the strict neighborhood is asked for with continuous actions.
+    """
+    if config.neighborhood == "strict" and actions.kind == "box":
+        raise ValueError(
+            "neighborhood='strict' needs discrete actions, but these are a Box: the ratio of two Gaussians is "
+            "unbounded or goes down to 0, so no neighborhood [2 - C, C] holds a second one. Use neighborhood='clip'."
+        )
     policy = make_actor_critic(observations, actions, policy_config)
     model = (
         make_deep_mdp(policy.latent_shape, actions, world_model_config) if config.uses_world_model else None
@@ -98,6 +117,8 @@ def make_deep_spi(
         params = {"policy": policy.init(policy_key)}
         if model is not None:
             params["world_model"] = model.init(model_key)
-        return DeepSPIState(params, optimizer.init(params), run_key)
+        strict = config.neighborhood == "strict"
+        previous = jax.tree.map(jnp.copy, params["policy"]) if strict else None
+        return DeepSPIState(params, optimizer.init(params), run_key, previous)
 
     return make_agent(parts, init, _make_update(parts, optimizer))

@@ -1,0 +1,1 @@
+"""Safe policy improvement, computed: certificates with proofs, and diagnostics that say they have none."""
