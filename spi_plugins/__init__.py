@@ -5,6 +5,7 @@ are loaded on first use.
 """
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -154,9 +155,16 @@ def make(
     Raises:
         UnknownPluginError: the algorithm is unknown, or has no preset for the environment.
         PluginLoadError: it cannot be imported.
+        TypeError: the policy is missing.
     """
     cls = get_algorithm(name)
     if not preset:
+        required = inspect.signature(cls).parameters.get("policy")
+        if policy is None and required is not None and required.default is required.empty:
+            raise TypeError(
+                f"make({name!r}) needs a policy: 'MlpPolicy' for vectors, 'CnnPolicy' for images, 'MultiInputPolicy' "
+                "for dicts; or preset=True, which chooses it."
+            )
         return cls(policy, env, **kwargs)
     tuned = importlib.import_module("spi_plugins.algorithms.tuned")
     return tuned.make_tuned(cls, name, policy, env, kwargs)  # type: ignore[no-any-return]

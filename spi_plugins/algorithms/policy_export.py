@@ -98,6 +98,13 @@ def policy_function(
     choose, space = model.deterministic_policy(), model.observation_space
     parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {_SINGLE: space}
     scales = {} if normalization is None else _scales(normalization)
+    for name, scale in scales.items():
+        if scale.mean.shape[1:] != parts[name].shape:
+            raise ValueError(
+                f"Observations are normalized in {scale.mean.shape[1:]} and then stacked to {parts[name].shape}, with "
+                "zeros before an episode's first, which a function of one observation cannot repeat: train without "
+                "normalization, or stack inside it."
+            )
 
     def decide(obs: Any) -> jax.Array:
         raw = obs if isinstance(space, spaces.Dict) else {_SINGLE: obs}

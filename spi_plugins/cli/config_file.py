@@ -65,6 +65,11 @@ def read_file(path: pathlib.Path, env: str | None) -> dict[str, Any]:
     return {"env": env, **stored[name]}
 
 
+def is_of_run(entries: Mapping[str, Any]) -> bool:
+    """Whether a run wrote the file rather than a user."""
+    return "hyperparameters" in entries or "version" in entries
+
+
 class Filler:
     """Gives arguments the values of files and presets where the words leave them open.
 

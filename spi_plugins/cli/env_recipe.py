@@ -1,7 +1,5 @@
-"""How a run makes its environments: what ``--env``, ``--wrapper``, ``--vec-env`` and ``--normalize`` say."""
+"""How a run makes its environments: what ``--env``, ``--wrapper``, ``--vec-env`` and the like say."""
 
-import ast
-import contextlib
 import importlib.util
 import inspect
 import sys
@@ -12,6 +10,7 @@ from spi_plugins import plugins
 from spi_plugins.cli.arguments import CommandError, parse_pairs
 from spi_plugins.cli.env_names import check_imports, find_source
 from spi_plugins.env_copies import Wrappers
+from spi_plugins.literals import read_value
 
 VEC_ENVS = ("dummy", "subproc", "sync", "async")
 
@@ -35,6 +34,7 @@ class EnvRecipe(NamedTuple):
     wrappers: Wrappers = ()  # ``(name, arguments)`` each, the innermost first
     vec_env: str | None = None  # one of ``VEC_ENVS``; ``None`` for the default
     normalize: Mapping[str, Any] | None = None  # arguments of ``VecNormalize``; ``None`` for none
+    frame_stack: int | None = None  # observations that ``VecFrameStack`` puts together; ``None`` for none
 
 
 class EvaluationTask(NamedTuple):
@@ -147,8 +147,7 @@ def parse_normalize(option: str, value: Any) -> Mapping[str, Any] | None:
         CommandError: it is none of these, or an argument is unknown or of the wrong type.
     """
     if isinstance(value, str):
-        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):  # refused below
-            value = ast.literal_eval(value.strip().capitalize() if value.isalpha() else value)
+        value = read_value(value.capitalize() if value.isalpha() else value)
     if value is None or value is False:
         return None
     if value is True:

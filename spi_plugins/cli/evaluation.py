@@ -23,8 +23,9 @@ from spi_plugins.algorithms.normalization import has_observations, restore_stati
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, RunError
 from spi_plugins.cli.env_recipe import EnvRecipe, EvaluationTask
-from spi_plugins.cli.environments import build_env
+from spi_plugins.cli.environments import around_copies, build_env
 from spi_plugins.cli.evaluation_result import Evaluation
+from spi_plugins.cli.statistics_file import load_statistics
 from spi_plugins.errors import SPIError
 from spi_plugins.plugins.registry import describe
 
@@ -118,6 +119,8 @@ def open_env_of(model: BaseAlgorithm, path: pathlib.Path, task: EvaluationTask) 
     normalization = unwrap_vec_normalize(env)
     if normalization is not None and file is not None:
         restore_statistics(normalization, file, exact=False)
+    elif normalization is not None:
+        load_statistics(normalization, path)
     return env
 
 
@@ -131,9 +134,10 @@ def open_env(model: BaseAlgorithm, task: EvaluationTask) -> VecEnv:
     copies = task.n_envs or min(task.n_episodes, MOST_COPIES)
     env = build_env(recipe, n_envs=copies, seed=task.seed, for_step_rows=True)
     try:
+        normalize = None
         if recipe.normalize is not None and recipe.normalize.get("norm_obs", True):
-            env = normalized(env, {**recipe.normalize, "norm_reward": False})
-            env.training = False
+            normalize = {**recipe.normalize, "norm_reward": False, "training": False}
+        env = around_copies(env, normalize, recipe.frame_stack)
         if hasattr(model, "wrap_env") and not _fits(model.observation_space, env.observation_space):
             env = model.wrap_env(env)  # the algorithm adds to the observations
         _check_spaces(model, env, recipe)
@@ -141,18 +145,6 @@ def open_env(model: BaseAlgorithm, task: EvaluationTask) -> VecEnv:
         env.close()
         raise
     return env
-
-
-def normalized(env: VecEnv, arguments: Mapping[str, Any]) -> VecNormalize:
-    """An environment in ``VecNormalize``.
-
-    Raises:
-        CommandError: it refuses the environment or the arguments.
-    """
-    try:
-        return VecNormalize(env, **arguments)
-    except (ValueError, TypeError, AssertionError) as error:
-        raise CommandError(f"--normalize cannot be used with this environment: {error}") from error
 
 
 def follow_statistics(env: VecEnv, training_env: VecNormalize | None) -> None:

@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator
 from spi_plugins.cli.arguments import CommandError, RunError
 from spi_plugins.cli.model_card import VIDEO, model_card
 from spi_plugins.cli.requests import check_writable, require_package
-from spi_plugins.cli.run_folder import RunFolder, locate_model
+from spi_plugins.cli.run_folder import RunFolder, locate_model, statistics_of
 from spi_plugins.errors import SPIError
 from spi_plugins.plugins.registry import describe
 
 # What of a run is shared: no checkpoints, no replay buffers, and nothing that Python would import.
 _FILES = (
     "model.zip",
+    "vecnormalize.pkl",
     "best_model.zip",
+    "best_model_vecnormalize.pkl",
     "best_model.json",
     "config.json",
     "evaluation.json",
@@ -104,6 +106,9 @@ def _write_folder(run: RunFolder, repo: str, target: pathlib.Path) -> list[str]:
             shutil.copyfile(run.path / name, target / name)
     newest, _ = locate_model(run.path)
     shutil.copyfile(newest, target / "model.zip")  # a checkpoint, if the run was killed
+    statistics = statistics_of(newest)
+    if statistics.is_file():
+        shutil.copyfile(statistics, target / "vecnormalize.pkl")
     video = run.path / "video.mp4"
     if not video.is_file():
         video = run.path / VIDEO  # of a run that was pulled

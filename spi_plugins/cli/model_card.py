@@ -118,7 +118,17 @@ def _commands(run: RunFolder) -> str:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     """What the command may have left to a preset or to defaults, as plain YAML."""
-    names = ("policy", "n_envs", "seed", "n_timesteps", "preset", "env_kwargs", "wrappers", "normalize")
+    names = (
+        "policy",
+        "n_envs",
+        "seed",
+        "n_timesteps",
+        "preset",
+        "env_kwargs",
+        "wrappers",
+        "normalize",
+        "frame_stack",
+    )
     chosen = {name: getattr(config, name) for name in (*names, "hyperparameters")}
     plain: dict[str, Any] = json.loads(json.dumps(chosen, default=str))
     return {name: value for name, value in plain.items() if value not in (None, {}, [])}

@@ -14,14 +14,14 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins import get_callback, plugins
 from spi_plugins.algorithms.named_envs import default_policy
-from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.cli.arguments import CommandError, parse_pairs
 from spi_plugins.cli.declarations import parameters
 from spi_plugins.cli.env_recipe import EnvRecipe
-from spi_plugins.cli.environments import build_env
-from spi_plugins.cli.evaluation import cost_limit_of, find_algorithm, load_model, normalized, open_env
+from spi_plugins.cli.environments import around_copies, build_env
+from spi_plugins.cli.evaluation import cost_limit_of, find_algorithm, load_model, open_env
 from spi_plugins.cli.requests import DEFAULT_FOLDER
-from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder
+from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder, statistics_of
+from spi_plugins.cli.statistics_file import resume_statistics
 from spi_plugins.cli.train_options import environment
 from spi_plugins.errors import SPIError
 from spi_plugins.hyperparameters import Hyperparameter
@@ -60,7 +60,7 @@ def _prepare_new(args: argparse.Namespace) -> Preparation:
     _check_hyperparameters(cls, hyperparameters)
     recipe = environment.recipe(args)
     seed = args.seed or 0
-    env = _training_env(cls, recipe, n_envs=args.n_envs, seed=seed)
+    env = _training_env(recipe, n_envs=args.n_envs, seed=seed)
     policy = args.policy or default_policy(env)
     model = _construct(cls, policy, env, {"seed": seed, "verbose": args.verbose, **hyperparameters})
     config = RunConfig(
@@ -81,9 +81,9 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
     # Loaded twice: the environment's seed depends on the steps taken, or its first episodes would be repeated.
     trusted = args.trust_imports
     seed = (config.seed + load_model(config.algorithm, path, trusted=trusted).num_timesteps) % 2**31
-    cls = find_algorithm(config.algorithm)
-    env = _training_env(cls, config.recipe, n_envs=config.n_envs, seed=seed)
+    env = _training_env(config.recipe, n_envs=config.n_envs, seed=seed)
     model = load_model(config.algorithm, path, env, trusted=trusted, device=args.device)
+    resume_statistics(model, path)
     if folder.replay.is_file() and hasattr(model, "load_replay_buffer"):
         model.load_replay_buffer(folder.replay)
     missing = config.n_timesteps - model.num_timesteps
@@ -101,8 +101,10 @@ def _prepare_loose_file(args: argparse.Namespace, path: pathlib.Path) -> Prepara
     recipe = environment.recipe(args)
     alone = load_model(args.algo, path, trusted=args.trust_imports)
     seed = alone.seed or 0
-    env = _training_env(type(alone), recipe, n_envs=args.n_envs or alone.n_envs, seed=seed)
+    env = _training_env(recipe, n_envs=args.n_envs or alone.n_envs, seed=seed)
     model = load_model(args.algo, path, env, trusted=args.trust_imports, device=args.device)
+    if statistics_of(path).is_file():
+        resume_statistics(model, path)
     config = RunConfig(
         algorithm=args.algo,
         policy=type(model.policy).__name__,
@@ -136,13 +138,8 @@ def _ready(
     return Preparation(model, config, folder, n_timesteps, args.resume is not None, callbacks, evaluation_env)
 
 
-def _training_env(cls: type[BaseAlgorithm], recipe: EnvRecipe, *, n_envs: int | None, seed: int) -> VecEnv:
-    if recipe.normalize is not None and not issubclass(cls, StoredAlgorithm):
-        raise CommandError(
-            f"--normalize needs an algorithm whose model file holds the statistics; {cls.__name__}'s does not."
-        )
-    env = build_env(recipe, n_envs=n_envs, seed=seed)
-    return env if recipe.normalize is None else normalized(env, recipe.normalize)
+def _training_env(recipe: EnvRecipe, *, n_envs: int | None, seed: int) -> VecEnv:
+    return around_copies(build_env(recipe, n_envs=n_envs, seed=seed), recipe.normalize, recipe.frame_stack)
 
 
 def _share_discount(model: BaseAlgorithm, config: RunConfig) -> None:

@@ -25,8 +25,11 @@ _DESTINATION = {
     "--wrapper": "wrapper",
     "--vec-env": "vec_env",
     "--normalize": "normalize",
+    "--frame-stack": "frame_stack",
     "-f": "log_folder",
 }
+# Options whose values are in the run's folder.
+_SET_BY_RUN = ("--n-envs", "--env-kwargs", "--wrapper", "--vec-env", "--normalize", "--frame-stack", "-f")
 # Options whose values are in the model file.
 _SET_BY_MODEL = ("--policy", "-p", "--seed", "--seeds")
 
@@ -67,7 +70,7 @@ def _check_resumed(args: argparse.Namespace) -> None:
     for option, given, own in (("ALGO", args.algo, config.algorithm), ("--env", args.env, config.env)):
         if given not in (None, own):
             raise CommandError(f"{option} is {own!r} in the run {folder.path}, it cannot become {given!r}.")
-    _refuse(args, "--n-envs", "--env-kwargs", "--wrapper", "--vec-env", "--normalize", "-f", *_SET_BY_MODEL)
+    _refuse(args, *_SET_BY_RUN, *_SET_BY_MODEL)
     _check_evaluations(args, folder, config)
     plugins.registry("algorithms").get(config.algorithm)
     if not args.trust_imports:

@@ -37,6 +37,7 @@ class RunConfig:
     wrappers: Wrappers = ()  # of the environment, the innermost first
     vec_env: str | None = None  # how the copies are run; ``None`` for the default
     normalize: Mapping[str, Any] | None = None  # arguments of ``VecNormalize``; ``None`` for none
+    frame_stack: int | None = None  # observations that ``VecFrameStack`` puts together; ``None`` for none
     callbacks: Sequence[tuple[str, Mapping[str, Any]]] = ()  # registered callbacks, ``[name, kwargs]`` each
     save_freq: int = 0  # environment steps between checkpoints; 0 for none
     eval_freq: int = 0  # environment steps between evaluations during training; 0 for none
@@ -67,7 +68,9 @@ class RunConfig:
     @property
     def recipe(self) -> EnvRecipe:
         """How the run makes its environments."""
-        return EnvRecipe(self.env, self.env_kwargs, self.wrappers, self.vec_env, self.normalize)
+        return EnvRecipe(
+            self.env, self.env_kwargs, self.wrappers, self.vec_env, self.normalize, self.frame_stack
+        )
 
     def evaluation_task(self) -> EvaluationTask:
         """The evaluation at the end, and each one during training but for its seed."""
@@ -256,3 +259,14 @@ def _newest_model(run: RunFolder) -> pathlib.Path:
     if not models:
         raise CommandError(f"{run.path} holds no model: it ended before the first checkpoint.")
     return max(models, key=lambda path: path.stat().st_mtime_ns)
+
+
+def statistics_of(model: pathlib.Path) -> pathlib.Path:
+    """Where the statistics of ``VecNormalize`` are, if a model's own file does not hold them.
+
+    The names are those of rl_zoo3 and of ``CheckpointCallback``.
+    """
+    checkpoint = re.fullmatch(r"(.+)_(\d+)_steps", model.stem)
+    if checkpoint is not None:
+        return model.with_name(f"{checkpoint[1]}_vecnormalize_{checkpoint[2]}_steps.pkl")
+    return model.with_name("vecnormalize.pkl" if model.stem == "model" else f"{model.stem}_vecnormalize.pkl")

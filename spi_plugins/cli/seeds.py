@@ -5,6 +5,7 @@ import contextlib
 import copy
 import json
 import pathlib
+import shlex
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from spi_plugins.cli.progress_rows import read_progress
 from spi_plugins.cli.requests import DEFAULT_FOLDER
 from spi_plugins.cli.run_folder import RunFolder, new_run_folder
 from spi_plugins.cli.seeds_folder import SeedsFolder
-from spi_plugins.cli.training import evaluate_run, program, train
+from spi_plugins.cli.training import evaluate_run, program, train, words_of_trust
 from spi_plugins.plugins.registry import describe
 from spi_plugins.statistics import estimate, mean
 
@@ -123,7 +124,9 @@ def _words(result: Mapping[str, float]) -> str:
 
 
 def _say_how_to_go_on(group: SeedsFolder) -> None:
-    _say(f"Go on with all seeds: {program()} train --resume {group.path}")
+    started = [run for seed in group.seeds if (run := group.run(seed)).config.is_file()]
+    trust = words_of_trust(started[0].read_config()) if started else []
+    _say(f"Go on with all seeds: {shlex.join([program(), 'train', '--resume', str(group.path), *trust])}")
 
 
 def _abandon_or_keep(group: SeedsFolder) -> None:

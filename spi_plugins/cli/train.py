@@ -3,11 +3,13 @@
 import argparse
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from spi_plugins.cli.arguments import CommandError
-from spi_plugins.cli.config_file import Filler, read_file
+from spi_plugins.cli.config_file import Filler, is_of_run, read_file
 from spi_plugins.cli.dispatch import Parser
+from spi_plugins.cli.env_recipe import check_recipe_imports
 from spi_plugins.cli.requests import check_train
 from spi_plugins.cli.seeds_folder import read_seeds
 from spi_plugins.cli.train_options import environment, evaluation, hyperparameters, preset, run, tracking
@@ -71,6 +73,17 @@ def train(parser: Parser, args: argparse.Namespace) -> int:
         return train_seeds(args, stored)
 
 
+def _check_imports(args: argparse.Namespace, taken: Mapping[str, Any]) -> None:
+    """Refuse to import what a run's own file names, as ``--resume`` does: the run may be a stranger's.
+
+    A file that a user wrote, or took from rl_zoo3, is the user's choice as much as the words are.
+    """
+    recipe = environment.recipe(args)
+    if "wrappers" not in taken:
+        recipe = recipe._replace(wrappers=())
+    check_recipe_imports(recipe, named=None if "env" in taken else args.env)
+
+
 def _refuse_changes(parser: Parser, args: argparse.Namespace) -> None:
     """Runs with several seeds go on as they are."""
     changed = [f"--{name.replace('_', '-')}" for name in args.flags]
@@ -95,7 +108,10 @@ def complete(parser: Parser, args: argparse.Namespace) -> str:
     values, source, text = {}, f"-c {args.config}", ""
     filler = Filler(parser, args)
     if args.config is not None:
-        values = filler.fill(source, read_file(args.config, args.env))
+        entries = read_file(args.config, args.env)
+        values = filler.fill(source, entries)
+        if is_of_run(entries) and not args.trust_imports:
+            _check_imports(args, filler.taken)
         args.algo = args.algo_option if args.algo is None else args.algo
     words = hyperparameters.read(args)
     if args.algo is not None:

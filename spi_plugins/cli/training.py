@@ -23,7 +23,7 @@ from spi_plugins.cli.cost_log import LogCosts
 from spi_plugins.cli.curve import draw_curve
 from spi_plugins.cli.dispatch import INTERRUPTED
 from spi_plugins.cli.env_recipe import needs_trust
-from spi_plugins.cli.evaluation import evaluate
+from spi_plugins.cli.evaluation import evaluate, find_algorithm
 from spi_plugins.cli.evaluation_result import Evaluation
 from spi_plugins.cli.evaluations_file import read_evaluations
 from spi_plugins.cli.interrupt import StopBetweenRollouts, TrainingInterrupted
@@ -31,6 +31,7 @@ from spi_plugins.cli.preparation import Preparation, prepare
 from spi_plugins.cli.profiling import Profile
 from spi_plugins.cli.progress_file import ProgressFile
 from spi_plugins.cli.run_folder import RunConfig, RunFolder
+from spi_plugins.cli.statistics_file import save_statistics
 from spi_plugins.cli.trackers import TrackedRun, Tracker
 from spi_plugins.cli.training_evaluation import EvaluateInTraining, Plan
 from spi_plugins.errors import MissingDependencyError
@@ -135,6 +136,7 @@ def _save(run: Preparation, faults: _Faults) -> None:
             folder.write_config(run.config)
     with faults.collect("Saving the model"):
         model.save(folder.model)
+        save_statistics(model, folder.model)
     if run.config.save_replay_buffer:
         with faults.collect("Saving the replay buffer"):
             save_replay(model, folder)
@@ -178,7 +180,14 @@ def _callbacks(run: Preparation) -> list[BaseCallback]:
     if config.save_freq:
         # SB3 counts calls, one for each step of all copies together.
         every = max(config.save_freq // config.n_envs, 1)
-        callbacks.append(CheckpointCallback(every, str(run.folder.checkpoints), name_prefix=config.algorithm))
+        callbacks.append(
+            CheckpointCallback(
+                every,
+                str(run.folder.checkpoints),
+                name_prefix=config.algorithm,
+                save_vecnormalize=not isinstance(run.model, StoredAlgorithm),
+            )
+        )
         if config.save_replay_buffer:
             callbacks.append(_ReplayCheckpoint(every, run.folder))
     callbacks += run.callbacks
@@ -238,12 +247,16 @@ def _report(run: Preparation, *, go_on: bool) -> None:
         return
     missing = config.n_timesteps - run.model.num_timesteps
     more = missing if missing > 0 else run.n_timesteps
-    # The next command does not know that this run is the user's own.
-    trusted = isinstance(run.model, StoredAlgorithm) and not needs_trust(config.recipe)
-    trust = [] if trusted else ["--trust-imports"]
+    trust = words_of_trust(config)
     resume = [program(), "train", "--resume", str(folder.path), "-n", str(more), *trust]
     _say(f"Evaluate: {shlex.join([program(), 'eval', str(folder.path), *trust])}")
     _say(f"Go on:    {shlex.join(resume)}")
+
+
+def words_of_trust(config: RunConfig) -> list[str]:
+    """What the next command needs, which does not know that this run is the user's own."""
+    pickled = not issubclass(find_algorithm(config.algorithm), StoredAlgorithm)
+    return ["--trust-imports"] if pickled or needs_trust(config.recipe) else []
 
 
 def _about_best(folder: RunFolder, config: RunConfig) -> str:

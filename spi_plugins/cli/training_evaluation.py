@@ -15,6 +15,7 @@ from spi_plugins.cli.evaluation import follow_statistics, play
 from spi_plugins.cli.evaluation_result import Evaluation
 from spi_plugins.cli.evaluations_file import EvaluationsFile
 from spi_plugins.cli.run_folder import RunFolder
+from spi_plugins.cli.statistics_file import save_statistics
 
 
 class Plan(NamedTuple):
@@ -66,6 +67,7 @@ class EvaluateInTraining(BaseCallback):
         if is_best:
             self._best = result.mean_return
             self.model.save(self._plan.folder.best_model)
+            save_statistics(self.model, self._plan.folder.best_model)
             write_atomically(self._plan.folder.best, f"{to_json(result._asdict())}\n".encode())
         self._file.append(result)
         self._log(result)

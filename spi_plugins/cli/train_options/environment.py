@@ -2,7 +2,7 @@
 
 import argparse
 
-from spi_plugins.cli.arguments import add_pairs, copies, parse_pairs
+from spi_plugins.cli.arguments import add_pairs, copies, parse_pairs, positive
 from spi_plugins.cli.env_recipe import VEC_ENVS, EnvRecipe, check_wrappers, parse_normalize, parse_wrappers
 
 
@@ -41,6 +41,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="DICT",
         help="normalize observations and rewards by running statistics, or as a dict of VecNormalize's arguments says",
     )
+    group.add_argument(
+        "--frame-stack",
+        type=positive,
+        metavar="N",
+        help="give the policy the last N observations, by VecFrameStack",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -58,4 +64,5 @@ def recipe(args: argparse.Namespace) -> EnvRecipe:
         parse_wrappers(args.wrapper),
         args.vec_env,
         parse_normalize("--normalize", args.normalize),
+        args.frame_stack,
     )

@@ -56,8 +56,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--trust-imports",
         action="store_true",
-        help="with --resume, import the modules that the run's env and wrappers name, and load a model file that may "
-        "run code",
+        help="with --resume and -c RUN, import the modules that the run's env and wrappers name, and load a model file "
+        "that may run code",
     )
     group.add_argument(
         "--callback",

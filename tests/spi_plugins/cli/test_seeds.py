@@ -58,7 +58,7 @@ def test_after_ctrl_c_finished_seeds_are_skipped_and_the_others_go_on(train):
 def test_ctrl_c_saves_and_says_how_to_go_on(train):
     done = train(*TRAIN, "-n", 128, "--seeds", 2, "--callback", "ctrl_c", "at=5")
     assert done.code == 130
-    assert done.out.splitlines()[-1] == f"Go on with all seeds: spi train --resume {GROUP}"
+    assert done.out.splitlines()[-1] == f"Go on with all seeds: spi train --resume {GROUP} --trust-imports"
     assert "Go on: " not in done.out
     assert steps_of(0) == [64]
     assert not (GROUP / "seed_1").exists()

@@ -5,7 +5,8 @@ import pathlib
 
 import numpy as np
 import pytest
-from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_normalize
+import stable_baselines3
+from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize, unwrap_vec_normalize
 from tiny_runs import COSTS, TINY
 
 from spi_plugins import PPO
@@ -77,12 +78,52 @@ def test_a_run_keeps_its_wrappers(spi):
 
 
 def test_the_same_run_is_made_again_from_its_folder(spi, no_training):
-    spi(*CARTPOLE, "-n", 8, "--eval-episodes", 0, *SHORT, *COSTLY, "--normalize", "--vec-env", "sync")
-    done = spi("train", "-c", run_of().path, "-n", 8)
+    words = ("--normalize", "--vec-env", "sync", "--frame-stack", 2)
+    spi(*CARTPOLE, "-n", 8, "--eval-episodes", 0, *SHORT, *COSTLY, *words)
+    refused = spi("train", "-c", run_of().path, "-n", 8)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "would import 'gymnasium.wrappers:TimeLimit'; if you trust it, add --trust-imports" in refused.err
+    done = spi("train", "-c", run_of().path, "-n", 8, "--trust-imports")
     assert done.code == 0, done.err
     first, second = (RunFolder(run_of().path.with_name(f"CartPole-v1_{k}")).read_config() for k in (1, 2))
     assert first == second
-    assert second.recipe.vec_env == "sync"
+    assert (second.recipe.vec_env, second.recipe.frame_stack) == ("sync", 2)
+
+
+def test_a_users_own_file_may_name_modules(spi, no_training):
+    wrapper = "env_wrapper: {gymnasium.wrappers.TimeLimit: {max_episode_steps: 5}}"
+    pathlib.Path("mine.yml").write_text(f"CartPole-v1: {{n_timesteps: 8, {wrapper}}}")
+    done = spi(*CARTPOLE, "-c", "mine.yml", "--eval-episodes", 0)
+    assert done.code == 0, done.err
+    assert run_of().read_config().wrappers == (("gymnasium.wrappers:TimeLimit", {"max_episode_steps": 5}),)
+
+
+def test_observations_are_normalized_and_then_stacked_as_in_rl_zoo3(spi):
+    section = (
+        '{n_timesteps: 32, n_envs: 2, frame_stack: 3, normalize: "dict(norm_obs=True, norm_reward=False)"}'
+    )
+    pathlib.Path("zoo.yml").write_text(f"CartPole-v1: {section}")
+    words = ("--save-freq", 0, "--eval-freq", 16, "--eval-episodes", 2)
+    done = spi("train", "ppo", "-c", "zoo.yml", "--env", "CartPole-v1", *TINY, *words)
+    assert done.code == 0, done.err
+    run = run_of()
+    config = run.read_config()
+    model = load_model("ppo", run.model, trusted=False)
+    assert model.observation_space.shape == (12,)
+    env = open_env_of(model, run.model, config.evaluation_task())
+    assert isinstance(env, VecFrameStack)
+    assert env.venv.obs_rms.mean.shape == (4,)
+    again = json.loads(spi("eval", run.path, "--n-episodes", 2, "--json").out)
+    final = json.loads(run.evaluation.read_text())
+    assert {key: again[key] for key in final} == final
+    best = config.evaluation_task()._replace(seed=run.read_best()["seed"])
+    assert evaluate("ppo", run.best_model, best, trusted=False)._asdict() == run.read_best()
+    refused = spi("export", run.path, "-o", "policy.jaxexport")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "normalized in (4,) and then stacked to (12,)" in refused.err
+    done = spi("train", "--resume", run.path, "-n", 16)
+    assert done.code == 0, done.err
+    assert load_model("ppo", run.model, trusted=False).num_timesteps == 48
 
 
 def test_a_stranger_cannot_call_what_is_loaded_already(spi, no_training):
@@ -303,13 +344,51 @@ def test_mistakes_are_one_line_and_leave_no_folder(spi, words, message):
 
 def test_what_made_the_environment_is_fixed(spi, no_training):
     spi(*CARTPOLE, "-n", 8, "--eval-episodes", 0)
-    for words in (SHORT, ("--normalize",), ("--vec-env", "sync")):
+    for words in (SHORT, ("--normalize",), ("--vec-env", "sync"), ("--frame-stack", 2)):
         done = spi("train", "--resume", run_of().path, "-n", 8, *words)
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert f"{words[0]} cannot be changed with --resume" in done.err
 
 
-def test_foreign_model_files_hold_no_statistics(train):
-    done = train("train", "sb3_ppo", "--env", "CartPole-v1", "-n", 8, "--normalize")
-    assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "--normalize needs an algorithm whose model file holds the statistics; PPO's does not" in done.err
+def test_the_statistics_of_a_foreign_model_are_next_to_it(train):
+    words = (
+        "--env",
+        "CartPole-v1",
+        "--n-envs",
+        2,
+        "-p",
+        "n_steps=16",
+        "batch_size=16",
+        "n_epochs=1",
+        "device='cpu'",
+    )
+    evaluations = ("--eval-freq", 32, "--eval-episodes", 2, "--save-freq", 32)
+    done = train("train", "sb3_ppo", *words, "-n", 64, "--normalize", *evaluations)
+    assert done.code == 0, done.err
+    run = run_of(algorithm="sb3_ppo")
+    found = sorted(path.name for path in run.path.rglob("*.pkl"))
+    steps = [f"sb3_ppo_vecnormalize_{n}_steps.pkl" for n in (32, 64)]
+    assert found == ["best_model_vecnormalize.pkl", *steps, "vecnormalize.pkl"]
+    trusting = ("--trust-imports", "--n-episodes", 2, "--json")
+    final = json.loads(run.evaluation.read_text())
+    again = json.loads(train("eval", run.path, *trusting).out)
+    assert {key: again[key] for key in final} == final
+    best = run.read_best()
+    again = json.loads(train("eval", run.path, "--best", "--seed", best["seed"], *trusting).out)
+    assert {key: again[key] for key in best} == best
+
+    counts = []
+    for path in (run.checkpoints / "sb3_ppo_32_steps.zip", run.model):
+        model = stable_baselines3.PPO.load(path)
+        env = open_env_of(model, path, run.read_config().evaluation_task())
+        counts.append(round(unwrap_vec_normalize(env).obs_rms.count))
+        env.close()
+    done = train("train", "--trust-imports", "--resume", run.path, "-n", 32)
+    assert done.code == 0, done.err
+    env = open_env_of(stable_baselines3.PPO.load(run.model), run.model, run.read_config().evaluation_task())
+    # Each part of a run also begins with a reset, whose observations count.
+    assert [*counts, round(unwrap_vec_normalize(env).obs_rms.count)] == [34, 66, 66 + 34]
+    run.path.joinpath("vecnormalize.pkl").unlink()
+    refused = train("eval", run.path, "--trust-imports")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert f"cannot be read from {run.path}/vecnormalize.pkl" in refused.err

@@ -136,6 +136,12 @@ def test_make_takes_the_preset_and_what_is_given_wins():
         spi_plugins.make("ppo", env=model.get_env(), preset=True)
 
 
+@pytest.mark.parametrize("algorithm", list(spi_plugins.plugins.registry("algorithms").names()))
+def test_without_a_preset_a_policy_is_required(algorithm):
+    with pytest.raises(TypeError, match=rf"make\('{algorithm}'\) needs a policy: 'MlpPolicy' for vectors"):
+        spi_plugins.make(algorithm, env="CartPole-v1")
+
+
 def test_reading_imports_neither_jax_nor_torch():
     code = (
         "import sys; from spi_plugins import presets; presets.find('ppo', 'CartPole-v1');"
