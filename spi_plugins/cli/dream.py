@@ -10,9 +10,10 @@ from typing import Any
 import gymnasium
 
 from spi_plugins import plugins
-from spi_plugins.cli.arguments import CommandError, RunError, add_pairs, copies, parse_pairs, positive, seed
-from spi_plugins.cli.env_names import check_gymnasium_id
-from spi_plugins.cli.requests import check_policy, check_target, require_package
+from spi_plugins.cli import dream_source
+from spi_plugins.cli.arguments import CommandError, RunError, add_pairs, copies, parse_pairs, positive
+from spi_plugins.cli.env_recipe import EnvRecipe
+from spi_plugins.cli.requests import check_target, require_package
 from spi_plugins.dreams.ids import (
     check_dream_name,
     dreams_file,
@@ -42,20 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
     return run
 
 
-def _add_policy(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument("--env", required=required, metavar="ID", help="the real environment")
-    add_pairs(parser, "--env-kwargs", help="arguments of the environment, Python literals")
-    parser.add_argument(
-        "--policy", type=pathlib.Path, metavar="MODEL_ZIP_OR_RUN", help="who acts (default: uniform actions)"
-    )
-    parser.add_argument("--algo", metavar="ALGO", help="algorithm of a model file outside a run")
-    parser.add_argument("--trust-imports", action="store_true", help="load a policy's file that may run code")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="(default: 0)")
-
-
 def _configure_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=pathlib.Path, help="file to write")
-    _add_policy(parser, required=False)
+    dream_source.add_options(parser)
     parser.add_argument(
         "--dataset",
         metavar="ID_OR_PATH",
@@ -77,7 +67,7 @@ def _configure_fit(parser: argparse.ArgumentParser) -> None:
 
 def _configure_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="file of a world model, or a dream's name")
-    _add_policy(parser, required=True)
+    dream_source.add_options(parser)
     parser.add_argument("--n-episodes", type=positive, default=20, metavar="N", help="(default: 20)")
     parser.add_argument("--horizon", type=positive, default=15, metavar="K", help="steps ahead (default: 15)")
     parser.add_argument("--png", type=pathlib.Path, metavar="PATH", help="also draw the report")
@@ -101,36 +91,8 @@ def run(args: argparse.Namespace) -> int:
         raise RunError(f"'spi dream' failed: {describe(error)}") from error
 
 
-def _check_env(args: argparse.Namespace) -> None:
-    _wrappers()
-    check_gymnasium_id(args.env)
-    parse_pairs("--env-kwargs", args.env_kwargs)
-
-
-def _make_env(args: argparse.Namespace) -> Any:
-    try:
-        return gymnasium.make(args.env, **parse_pairs("--env-kwargs", args.env_kwargs))
-    except (SPIError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise CommandError(f"--env {args.env} cannot be made: {describe(error)}") from error
-
-
-def _wrappers() -> Any:
-    """By name, because wrappers stand above the core; importing them registers all ids."""
-    return importlib.import_module("spi_wrappers")
-
-
-def _policy(named: tuple[str, pathlib.Path] | None, trusted: bool) -> Any:
-    if named is None:
-        return None
-    from spi_plugins.cli.evaluation import load_model
-
-    return load_model(*named, trusted=trusted)
-
-
 def _fit(args: argparse.Namespace) -> int:
-    policy = _check_source(args)
+    source = _check_source(args)
     plugins.registry("world_models").get(args.kind)
     settings = parse_pairs("--params", args.params)
     check_target("PATH", args.path)
@@ -140,14 +102,12 @@ def _fit(args: argparse.Namespace) -> int:
     from spi_plugins.algorithms.compile_notice import announcing_compilation
     from spi_plugins.algorithms.fit_world_model import fit_world_model
 
-    env: Any = None if args.env is None else _make_env(args)
-    if env is not None and not args.env_kwargs:  # by its id, so that it can be copied; it exists
-        env.close()
-        env = args.env
+    policy = None if source is None else dream_source.load_policy(source)
+    env = None if source is None else _env_to_step(args, source.recipe)
     with announcing_compilation():
         stored = fit_world_model(
             env,
-            _policy(policy, args.trust_imports),
+            policy,
             dataset=args.dataset,
             n_steps=args.n_steps,
             kind=args.kind,
@@ -157,18 +117,27 @@ def _fit(args: argparse.Namespace) -> int:
             progress_bar=args.progress,
             **settings,
         )
+    if source is not None and source.policy is not None:
+        stored.report["policy"] = source.policy[0]  # under whatever it is wrapped in
     stored.save(args.path)
     sys.stdout.write(_told(args.path, stored.report))
     return 0
 
 
-def _check_source(args: argparse.Namespace) -> tuple[str, pathlib.Path] | None:
-    """Check where the steps come from; the policy's algorithm and file, if there is one."""
+def _env_to_step(args: argparse.Namespace, recipe: EnvRecipe) -> Any:
+    """What ``fit_world_model`` steps: the id, of which it makes copies, or the copies if the id does not say it all."""
+    dream_source.make_env(recipe).close()  # reports what is wrong with it
+    if not (recipe.env_kwargs or recipe.wrappers):
+        return recipe.env
+    from spi_plugins.cli.environments import build_env
+
+    return build_env(recipe, n_envs=args.n_envs or 1, seed=args.seed)
+
+
+def _check_source(args: argparse.Namespace) -> dream_source.Source | None:
+    """Where the steps come from; ``None`` for a dataset."""
     if args.dataset is None:
-        if args.env is None:
-            raise CommandError("--env or --dataset is required (see 'spi dream fit --help').")
-        _check_env(args)
-        return check_policy(args.policy, args.algo)
+        return dream_source.read(args, otherwise=" or --dataset")
     given = {
         "--env": args.env,
         "--env-kwargs": args.env_kwargs,
@@ -202,17 +171,16 @@ def _told(path: pathlib.Path, report: Mapping[str, Any]) -> str:
 
 
 def _eval(args: argparse.Namespace) -> int:
-    _check_env(args)
-    policy = check_policy(args.policy, args.algo)
+    source = dream_source.read(args)
     locate_world_model(args.model)
     if args.png is not None:
         check_target("--png", args.png)
     from spi_plugins.algorithms.compile_cache import keep_compiled_programs
     from spi_plugins.algorithms.compile_notice import announcing_compilation
 
-    env = _make_env(args)
-    model = _policy(policy, args.trust_imports)
-    check = _wrappers().DreamCheck(env, args.model, model, horizon=args.horizon)
+    env, policy = dream_source.make_env(source.recipe), dream_source.load_policy(source)
+    # By name, because wrappers stand above the core.
+    check = importlib.import_module("spi_wrappers").DreamCheck(env, args.model, policy, horizon=args.horizon)
     keep_compiled_programs()
     with announcing_compilation():
         report = check.run(args.n_episodes, args.seed)

@@ -8,7 +8,7 @@ from spi_plugins.cli.arguments import CommandError, add_pairs, parse_pairs, posi
 from spi_plugins.cli.env_names import find_source
 from spi_plugins.cli.env_recipe import EnvRecipe, EvaluationTask, check_recipe_imports, check_wrappers
 from spi_plugins.cli.requests import algorithm_of, check_model_file
-from spi_plugins.cli.run_folder import SEED_OFFSET, RunFolder, locate_model
+from spi_plugins.cli.run_folder import SEED_OFFSET, RunConfig, RunFolder, locate_model
 
 
 class Played(NamedTuple):
@@ -74,20 +74,11 @@ def read(args: argparse.Namespace) -> Played:
     path, folder = locate_model(args.model, best=args.best)
     config = None if folder is None else folder.read_config()
     algorithm = algorithm_of(path, folder, args.algo)
-    env = args.env or (config and config.env)
-    if not algorithm or not env:
+    if algorithm is None or (args.env is None and config is None):
         raise CommandError(
             f"{path} does not belong to a run: name its algorithm and environment with --algo and --env."
         )
-    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
-    recipe = EnvRecipe(env, env_kwargs)
-    if config is not None:
-        own = config.env_kwargs if env == config.env else {}
-        recipe = config.recipe._replace(env=env, env_kwargs={**own, **env_kwargs})
-    if not args.trust_imports:
-        check_recipe_imports(recipe, named=args.env)
-    find_source(env)
-    check_wrappers(recipe.wrappers)
+    recipe = recipe_of(args, config)
     check_model_file(algorithm, path)
     offset = (config.seed if config else 0) + SEED_OFFSET
     task = EvaluationTask(
@@ -98,3 +89,22 @@ def read(args: argparse.Namespace) -> Played:
         cost_limit=None if config is None else config.eval_cost_limit,
     )
     return Played(algorithm, path, folder, task, args.trust_imports)
+
+
+def recipe_of(args: argparse.Namespace, config: RunConfig | None) -> EnvRecipe:
+    """The environment of a run, except for what ``--env`` and ``--env-kwargs`` say; without a run, what they say.
+
+    Raises:
+        SPIError: there is no such environment or wrapper, or it would import a module that only the run names.
+    """
+    env_kwargs = parse_pairs("--env-kwargs", args.env_kwargs)
+    recipe = EnvRecipe(args.env, env_kwargs)
+    if config is not None:
+        env = args.env or config.env
+        own = config.env_kwargs if env == config.env else {}
+        recipe = config.recipe._replace(env=env, env_kwargs={**own, **env_kwargs})
+    if not args.trust_imports:
+        check_recipe_imports(recipe, named=args.env)
+    find_source(recipe.env)
+    check_wrappers(recipe.wrappers)
+    return recipe

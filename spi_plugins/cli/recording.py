@@ -2,12 +2,13 @@
 
 import io
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from spi_plugins.algorithms.action_masks import with_masks
 from spi_plugins.algorithms.named_envs import default_policy
@@ -99,7 +100,7 @@ def record(
                     f"The world model sees {stored.observation_space}, but {task.recipe.env!r} has "
                     f"{env.observation_space}."
                 )
-            alongside = DreamAlongside(stored, dream.horizon)
+            alongside = DreamAlongside(stored, dream.horizon, _original(env, dream))
         moments, rendered = _play(env, model, obs, alongside, (task.n_episodes, max_steps, deterministic))
     except (SPIError, KeyboardInterrupt):
         raise
@@ -109,6 +110,12 @@ def record(
         env.close()
     fps = (getattr(env, "metadata", None) or {}).get("render_fps") or _DEFAULT_FPS
     return Recording(moments, min(int(fps), _HIGHEST_FPS), rendered, stored)
+
+
+def _original(env: VecEnv, dream: Dream) -> Callable[[Any], Any]:
+    """What world models that others fitted have seen: no normalization, unlike the model's own."""
+    normalization = None if dream.world_model is None else unwrap_vec_normalize(env)
+    return (lambda obs: obs) if normalization is None else normalization.unnormalize_obs
 
 
 def visible_env(model: BaseAlgorithm, path: pathlib.Path, task: EvaluationTask) -> VecEnv:

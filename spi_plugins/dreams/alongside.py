@@ -1,5 +1,6 @@
 """A dream alongside a real episode: it begins in the same state, and takes the same actions."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,10 +34,16 @@ class DreamAlongside:
     Args:
         stored: the world model.
         horizon: steps after which the dream begins again in the present real state.
+        original: turns the observations that are given here into those that the model was fitted to.
     """
 
-    def __init__(self, stored: StoredWorldModel, horizon: int):
-        self.stored, self.horizon = stored, horizon
+    def __init__(
+        self,
+        stored: StoredWorldModel,
+        horizon: int,
+        original: Callable[[Observation], Observation] = lambda obs: obs,
+    ) -> None:
+        self.stored, self.horizon, self._original = stored, horizon, original
         model = stored.fitted.model
         self._encode = jax.jit(model.encode)
         self._decode = None if model.decode is None else jax.jit(model.decode)
@@ -73,7 +80,9 @@ class DreamAlongside:
         return dreamt
 
     def _encoded(self, obs: Observation) -> Any:
-        return self._encode(self.stored.fitted.params, to_device(self.stored.observation_space, obs))
+        return self._encode(
+            self.stored.fitted.params, to_device(self.stored.observation_space, self._original(obs))
+        )
 
     def _seen(self, real: Any) -> Dreamt:
         decoded = None if self._decode is None else self._decode(self.stored.fitted.params, self._z)
