@@ -90,7 +90,7 @@ def make_pixel_goal(
     return FunctionalEnv(
         observation_spec=ArraySpec(kind="image", shape=(side, side, 3), dtype="uint8", low=0.0, high=255.0),
         action_spec=ActionSpec(kind="discrete", nvec=(4,)),
-        params=PixelGoalParams(slip, goal_reward, step_penalty),
+        params=PixelGoalParams(float(slip), float(goal_reward), float(step_penalty)),
         initial=Configured(_initial, config),
         observation=Configured(_observation, config),
         transition=Configured(_transition, config),

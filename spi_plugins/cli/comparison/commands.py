@@ -16,9 +16,12 @@ from spi_plugins.plugins import did_you_mean
 
 if TYPE_CHECKING:
     from spi_plugins.cli.comparison.results import Results
+    from spi_plugins.cli.comparison.theme import Picture
 
 Command = Callable[[argparse.Namespace], int]
-PICTURES = (".png", ".svg", ".pdf")
+FORMATS = (".png", ".svg", ".pdf")
+# The pictures of ``spi compare``, see ``score_pictures``.
+PICTURES = ("aggregates", "profiles", "improvement", "returns", "cost-return", "games")
 
 
 def configure_plot(parser: argparse.ArgumentParser) -> Command:
@@ -42,6 +45,13 @@ def configure_compare(parser: argparse.ArgumentParser) -> Command:
     """Add the arguments of ``spi compare``."""
     _add_runs(parser)
     _add_output(parser, None, "picture of the comparison: .png, .svg or .pdf (default: comparison.png)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PICTURES,
+        metavar="PICTURE",
+        help=f"draw only some of {', '.join(PICTURES)} (default: all that the runs allow)",
+    )
     _add_scores(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, and draw only with -o")
     return run_compare
@@ -99,17 +109,26 @@ def run_compare(args: argparse.Namespace) -> int:
         theme.require_matplotlib()
         _check_picture(output)
     results = _compare(args)
+    pictures = _chosen(results, args.only) if draws else []
     if args.json:
         sys.stdout.write(to_json(to_plain(results)) + "\n")
     else:
         sys.stdout.write(to_text(results))
     if draws:
-        from spi_plugins.cli.comparison.score_figures import score_pictures
-
-        theme.save(score_pictures(results), output)
+        theme.save(pictures, output)
     if not args.json:
         sys.stdout.write(f"\nPicture: {output}\n")
     return 0
+
+
+def _chosen(results: "Results", names: Sequence[str] | None) -> list["Picture"]:
+    from spi_plugins.cli.comparison.score_figures import score_pictures
+
+    found = score_pictures(results)
+    for name in names or ():
+        if name not in found:
+            raise CommandError(f"--only {name}: these runs have {', '.join(found)}.")
+    return [found[name] for name in names or found]
 
 
 def run_report(args: argparse.Namespace) -> int:
@@ -142,7 +161,10 @@ def write_report(results: "Results", path: pathlib.Path, *, title: str | None, w
     from spi_plugins.cli.comparison.page import to_html
     from spi_plugins.cli.comparison.score_figures import score_pictures
 
-    pictures = [learning_curves(results.groups, (RETURN, COST), results.limits), *score_pictures(results)]
+    pictures = [
+        learning_curves(results.groups, (RETURN, COST), results.limits),
+        *score_pictures(results).values(),
+    ]
     page = to_html(
         results, pictures, title=title or _title(results.groups), command=shlex.join(["spi", *words])
     )
@@ -230,8 +252,8 @@ def _read_references(words: Sequence[str] | None) -> Mapping[str, tuple[float, f
 
 
 def _check_picture(path: pathlib.Path) -> None:
-    if path.suffix.lower() not in PICTURES:
-        raise CommandError(f"-o {path}: a picture's name must end in {', '.join(PICTURES)}.")
+    if path.suffix.lower() not in FORMATS:
+        raise CommandError(f"-o {path}: a picture's name must end in {', '.join(FORMATS)}.")
     check_target("-o", path)
 
 

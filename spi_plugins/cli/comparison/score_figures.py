@@ -21,20 +21,20 @@ AGGREGATE_NAMES = {
 INTERVALS = "Bars and shades are 95% bootstrap intervals over seeds."
 
 
-def score_pictures(results: Results) -> list[Picture]:
-    """All pictures of scores for which there is something to show."""
+def score_pictures(results: Results) -> dict[str, Picture]:
+    """All pictures of scores for which there is something to show, by the names of ``PICTURES``."""
     groups = results.groups
     several = len(groups.labels) > 1
     shared, games = groups.shared_tasks, atari_bars(results)
-    candidates = [
-        aggregates(results) if shared and (several or len(shared) > 1) else None,
-        profiles(results) if shared else None,
-        improvement(results) if shared and several else None,
-        returns(results) if games is None and len(groups.tasks) > 1 else None,
-        cost_return(results),
-        games,
-    ]
-    return [picture for picture in candidates if picture is not None]
+    candidates = {
+        "aggregates": aggregates(results) if shared and (several or len(shared) > 1) else None,
+        "profiles": profiles(results) if shared else None,
+        "improvement": improvement(results) if shared and several else None,
+        "returns": returns(results) if games is None and len(groups.tasks) > 1 else None,
+        "cost-return": cost_return(results),
+        "games": games,
+    }
+    return {name: picture for name, picture in candidates.items() if picture is not None}
 
 
 def returns(results: Results) -> Picture:

@@ -79,6 +79,9 @@ def test_costs_are_held_against_the_limit(spi, tmp_path):
     # The log's rows fall from 39 to 20 per 100 steps; each stands for the steps before it.
     assert group["mean_cost_rate"]["value"] == pytest.approx(0.295, abs=0.001)
     assert compared(spi, "runs", "--cost-limit", 10)["groups"][0]["cost_limit"] == 10
+    whole = pathlib.Path("comparison.png").stat().st_size
+    assert spi("compare", "runs", "--only", "cost-return").code == 0
+    assert pathlib.Path("comparison.png").stat().st_size < whole / 2
 
 
 def test_repeated_actions_are_as_many_steps_of_the_environment(spi, tmp_path):
@@ -190,6 +193,7 @@ def test_what_users_name_is_text_on_the_page(spi, tmp_path):
         ),
         (["plot", "runs", "-y", "rollout/ep_rew"], "Did you mean 'rollout/ep_rew_mean'?"),
         (["report", "runs", "-o", "page.txt"], "-o page.txt: the page's name must end in .html."),
+        (["compare", "runs", "--only", "cost-return"], "--only cost-return: these runs have aggregates, "),
         (["compare", "runs", "--reference", "CartPole-v1=500,20"], "--reference takes ENV=LOW,HIGH"),
         (["compare", "runs", "--reference", "CartPole-v1=20,500"], "--reference: Acrobot-v1 needs one too"),
         (
