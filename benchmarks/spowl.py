@@ -1,12 +1,20 @@
-"""CPU time of SPOWL's decisions and gradient steps, against the official code's figures and a matrix product's speed.
+"""CPU time of SPOWL's decisions and gradient steps, compilation included, against the official code's figures.
 
 python benchmarks/spowl.py small 5m
+python benchmarks/spowl.py small --against ../spi-plugins-of-yesterday
 
-The official figures (AIRI-Institute/SPOWL, commit 967e6cb) were taken on a shared two-core Xeon with AVX-512. On other
-machines only the share of the floor is meaningful.
+The first also prints the floor, a matrix product's speed. The second times another checkout of the repository in turn,
+in processes of their own. The official figures (AIRI-Institute/SPOWL, commit 967e6cb) were taken on a shared two-core
+Xeon with AVX-512; on other machines only shares of the floor and ratios are meaningful.
 """
 
 import argparse
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -71,23 +79,50 @@ def filled_buffer() -> buffers.Buffer:
     return empty._replace(slots=slots, size=jnp.full(10, 1000, jnp.int32))
 
 
-def calls(agent: PlanningAgent, size: Size) -> dict[str, tuple[Callable[[], Any], int]]:
-    """What is timed, and how many units of work one call does."""
+def calls(agent: PlanningAgent, size: Size) -> dict[str, tuple[Any, tuple[Any, ...], int]]:
+    """What is timed: a jitted function, its arguments, and how many units of work one call does."""
     state = jax.jit(agent.init)(jax.random.key(0))
-    act = jax.jit(agent.act, static_argnames="deterministic")
+    act = jax.jit(functools.partial(agent.act, deterministic=False))
     update = jax.jit(agent.update)
-    buffer = filled_buffer()
 
-    def decide(n_envs: int) -> Callable[[], Any]:
+    def decision(n_envs: int) -> tuple[Any, ...]:
         obs = jax.random.normal(jax.random.key(1), (n_envs, 60))
-        plans, starts = agent.init_plan(n_envs), jnp.zeros(n_envs, bool)
-        return lambda: act(state.params, obs, plans, starts, jax.random.key(2), deterministic=False)
+        return state.params, obs, agent.init_plan(n_envs), jnp.zeros(n_envs, bool), jax.random.key(2)
 
     return {
-        "decision, 1 environment": (decide(1), 1),
-        "decision, 10 environments": (decide(10), 1),
-        "gradient step": (lambda: update(state, buffer, np.int32(size.steps), np.float32(3e-4)), size.steps),
+        "decision, 1 environment": (act, decision(1), 1),
+        "decision, 10 environments": (act, decision(10), 1),
+        "gradient step": (
+            update,
+            (state, filled_buffer(), np.int32(size.steps), np.float32(3e-4)),
+            size.steps,
+        ),
     }
+
+
+class Timing(NamedTuple):
+    """CPU-seconds, and the size of the program."""
+
+    work: str
+    trace: float
+    compile: float
+    call: float  # per unit of work
+    lines: int  # of StableHLO
+
+
+def timing(work: str, function: Any, arguments: tuple[Any, ...], units: int, rounds: int) -> Timing:
+    start = time.process_time()
+    lowered = function.lower(*arguments)
+    traced = time.process_time()
+    compiled = lowered.compile()
+    end = time.process_time()
+    seconds = cpu_seconds(lambda: compiled(*arguments), rounds) / units
+    return Timing(work, traced - start, end - traced, seconds, lowered.as_text().count("\n"))
+
+
+def timings(name: str) -> list[Timing]:
+    size = SIZES[name]
+    return [timing(work, *call, size.rounds) for work, call in calls(make_agent(size), size).items()]
 
 
 def cpu_seconds(call: Callable[[], Any], rounds: int) -> float:
@@ -108,24 +143,70 @@ def matmul_gflops() -> float:
     return 2 * 512**3 / cpu_seconds(lambda: product(matrix), 50) / 1e9
 
 
+def in_checkout(root: pathlib.Path, name: str) -> list[Timing]:
+    """Time the code of a checkout in another process."""
+    paths = [root, root / "wrappers", root / "integrations"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    command = [sys.executable, __file__, name, "--json"]
+    run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return [Timing(*row) for row in json.loads(run.stdout)]
+
+
+def compare(names: list[str], other: pathlib.Path, rounds: int) -> None:
+    """Both checkouts in turn; medians, and what this one takes of the other."""
+    print("| size | work | | other | this | ratio |\n|---|---|---|---|---|---|")
+    roots = (other.resolve(), pathlib.Path(__file__).resolve().parents[1])
+    for name in names:
+        runs = [[in_checkout(root, name) for root in roots] for _ in range(rounds)]
+        for i, work in enumerate(timing.work for timing in runs[0][1]):
+            for what, value in (
+                ("lines of StableHLO", lambda t: float(t.lines)),
+                ("tracing and compiling, CPU-s", lambda t: t.trace + t.compile),
+                ("a call, CPU-ms", lambda t: 1000 * t.call),
+            ):
+                theirs, ours = (float(np.median([value(pair[k][i]) for pair in runs])) for k in (0, 1))
+                print(
+                    f"| {name} | {work} | {what} | {theirs:.1f} | {ours:.1f} | {ours / theirs:.2f} |",
+                    flush=True,
+                )
+
+
+def show(names: list[str]) -> None:
+    speed = matmul_gflops()
+    print(f"matrix product: {speed:.0f} GFLOP per CPU-second\n")
+    print(
+        "| size | work | trace, CPU-s | compile, CPU-s | a call, CPU-ms | official | ratio | share of the floor |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name in names:
+        size = SIZES[name]
+        for work, trace, compilation, seconds, _ in timings(name):
+            official = size.official.get(work)
+            ratio = "" if official is None else f"{official / seconds:.1f}"
+            share = f"{size.gflop[work] / speed / seconds:.2f}" if work in size.gflop else ""
+            theirs = "" if official is None else f"{1000 * official:.0f}"
+            ours = f"{trace:.1f} | {compilation:.1f} | {1000 * seconds:.1f}"
+            print(f"| {name} | {work} | {ours} | {theirs} | {ratio} | {share} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sizes", nargs="+", choices=SIZES)
+    parser.add_argument(
+        "--against", type=pathlib.Path, help="another checkout, to time in turn with this one"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="of --against")
+    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    speed = matmul_gflops()
-    print(f"matrix product: {speed:.0f} GFLOP per CPU-second\n")
-    print("| size | work | CPU-ms | official | ratio | share of the floor |\n|---|---|---|---|---|---|")
-    for name in args.sizes:
-        size = SIZES[name]
-        for work, (call, times) in calls(make_agent(size), size).items():
-            seconds = cpu_seconds(call, size.rounds) / times
-            official = size.official.get(work)
-            ratio = "" if official is None else f"{official / seconds:.1f}"
-            share = f"{size.gflop[work] / speed / seconds:.2f}" if work in size.gflop else ""
-            theirs = "" if official is None else f"{1000 * official:.0f}"
-            print(f"| {name} | {work} | {1000 * seconds:.1f} | {theirs} | {ratio} | {share} |", flush=True)
+    jax.config.update("jax_enable_compilation_cache", False)
+    if args.json:
+        print(json.dumps([timing for name in args.sizes for timing in timings(name)]))
+    elif args.against:
+        compare(args.sizes, args.against, args.rounds)
+    else:
+        show(args.sizes)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Gradient steps: where parameters move, and the two loops over minibatches, of a rollout and of a replay buffer."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,10 @@ from jaxtyping import Array
 
 from spi_plugins import buffers
 from spi_plugins.buffers import Buffer, Windows
+from spi_plugins.networks.hashed_bits import hashed_key
 from spi_plugins.types import Params, PyTree
 
+M = TypeVar("M")
 Metrics: TypeAlias = dict[str, Array]
 Loss: TypeAlias = Callable[[Params, PyTree], tuple[Array, Metrics]]
 
@@ -68,9 +69,7 @@ def descend(
 def all_finite(tree: PyTree) -> Array:
     """Whether no number of a tree is NaN or infinite."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return functools.reduce(
-        jnp.logical_and, [jnp.all(jnp.isfinite(leaf)) for leaf in leaves], jnp.array(True)
-    )
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
 def choose(first: Array, these: PyTree, those: PyTree) -> PyTree:
@@ -96,12 +95,12 @@ def accept(
 
 
 def replayed_update(
-    step: Callable[..., tuple[Any, PyTree]], zeros: PyTree, batch_size: int, horizon: int
-) -> Callable[..., tuple[Any, PyTree]]:
+    step: Callable[..., tuple[Any, M]], batch_size: int, horizon: int
+) -> Callable[..., tuple[Any, M]]:
     """Make the loop over gradient steps on ``batch_size`` windows of a replay buffer.
 
-    ``step`` is ``(state, windows, learning_rate, key) -> (state, metrics)``, where the state has a ``key``; ``zeros``
-    are the metrics, all 0.
+    ``step`` is ``(state, windows, learning_rate, key) -> (state, metrics)``, where the state has ``params`` and a
+    ``key``, and the metrics are a tree of scalars.
 
     Returns:
         ``(state, data, n_updates, learning_rate) -> (state, means of the metrics)``. ``data`` is a ``Buffer``, or
@@ -109,25 +108,28 @@ def replayed_update(
         steps compiles anew.
     """
 
-    def update(
-        state: Any, data: Buffer | Windows, n_updates: Array, learning_rate: Array
-    ) -> tuple[Any, PyTree]:
+    def update(state: Any, data: Buffer | Windows, n_updates: Array, learning_rate: Array) -> tuple[Any, M]:
         next_key, run_key = jax.random.split(state.key)
+        run_key = hashed_key(run_key)
 
-        def body(i: Array, carry: tuple[Any, PyTree]) -> tuple[Any, PyTree]:
-            state, sums = carry
+        def one(state: Any, i: Array) -> tuple[Any, M]:
             sample_key, step_key = jax.random.split(jax.random.fold_in(run_key, i))
             if isinstance(data, Buffer):
                 windows = buffers.sample(data, sample_key, batch_size, horizon)
             else:
                 windows = jax.tree.map(lambda x: x[i], data)
-            state, metrics = step(state, windows, learning_rate, step_key)
-            return state, jax.tree.map(jnp.add, sums, metrics)
+            return step(state, windows, learning_rate, step_key)
 
-        new, sums = jax.lax.fori_loop(0, n_updates, body, (state, zeros))
-        means = jax.tree.map(lambda x: x / jnp.maximum(n_updates, 1), sums)
-        good, told = all_finite((new, sums)), all_finite(sums)
-        means = jax.tree.map(lambda x: jnp.where(good | ~told, x, jnp.nan), means)
-        return choose(good, new, state)._replace(key=next_key), means
+        def body(i: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
+            state, metrics = one(carry[0], i)
+            # One array: XLA would copy the computations of each scalar into those of all others.
+            return state, carry[1] + jnp.stack(jax.tree.leaves(metrics))
+
+        structure: Any = jax.tree.structure(jax.eval_shape(one, state, jnp.int32(0))[1])
+        new, sums = jax.lax.fori_loop(0, n_updates, body, (state, jnp.zeros(structure.num_leaves)))
+        told = all_finite(sums)
+        good = all_finite(new.params) & told
+        means = jnp.where(good | ~told, sums / jnp.maximum(n_updates, 1), jnp.nan)
+        return choose(good, new, state)._replace(key=next_key), jax.tree.unflatten(structure, list(means))
 
     return update

@@ -8,15 +8,15 @@ from jaxtyping import Array, Float
 from spi_plugins.agents.spowl.config import SPOWLConfig
 from spi_plugins.losses.lagrangian import Multipliers
 from spi_plugins.planners.planner import Planner
-from spi_plugins.types import Params, PyTree
+from spi_plugins.types import PyTree
 from spi_plugins.world_models.tdmpc import TDMPC
 
 
 class SPOWLState(NamedTuple):
     """All that an update changes and a resume needs, except the buffer."""
 
-    params: Params
-    targets: Params  # slow copies of the critics
+    params: PyTree  # of the model and of the policy: few long arrays, see ``PlanningAgent.named``
+    targets: PyTree  # slow copies of the critics
     opt_state: PyTree  # of the model and of the policy
     multipliers: Multipliers
     scale: Float[Array, ""]  # by which the policy's loss divides the values
@@ -57,6 +57,8 @@ class PlanningAgent(NamedTuple):
         step: ``(state, windows, learning_rate, key) -> (state, SPOWLMetrics)``, one gradient step.
         update: ``(state, data, n_updates, learning_rate) -> (state, SPOWLMetrics)``, ``n_updates`` of them, on windows
             out of a ``Buffer`` or on given ones, ``Windows`` with an axis of at least so many steps in front.
+        named: ``(state) -> state`` whose arrays are trees by the networks' names, as in files; copies on the host.
+        joined: the way back.
     """
 
     config: SPOWLConfig
@@ -67,3 +69,5 @@ class PlanningAgent(NamedTuple):
     act: Callable[..., tuple[Array, PyTree, dict[str, Array]]]
     step: Callable[..., tuple[SPOWLState, SPOWLMetrics]]
     update: Callable[..., tuple[SPOWLState, SPOWLMetrics]]
+    named: Callable[[SPOWLState], SPOWLState]
+    joined: Callable[[SPOWLState], SPOWLState]

@@ -16,7 +16,6 @@ from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collector import Start
-from spi_plugins.algorithms.copies import copied_arrays
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.replay_collector import (
@@ -115,15 +114,18 @@ class PlanningAlgorithm(JaxAlgorithm):
         return Standing(self.agent.init_plan(self.n_envs), np.ones(self.n_envs, bool), 0, 0.0, 0)
 
     def _parameter_groups(self, state: SPOWLState) -> dict[str, PyTree]:
+        state = self.agent.named(state)
         model = {name: tree for name, tree in state.params.items() if name != "policy"}
         groups = {"world_model": model, "targets": state.targets, "optimizer": state.opt_state}
         return {"policy": state.params["policy"], **groups}
 
     def _with_parameter_groups(self, state: SPOWLState, groups: dict[str, PyTree]) -> SPOWLState:
-        params: PyTree = ()
-        if groups["world_model"] != ():
-            params = {**groups["world_model"], "policy": groups["policy"]}
-        return state._replace(params=params, targets=groups["targets"], opt_state=groups["optimizer"])
+        if groups["world_model"] == ():
+            return state._replace(params=(), targets=(), opt_state=())
+        params = {**groups["world_model"], "policy": groups["policy"]}
+        return self.agent.joined(
+            state._replace(params=params, targets=groups["targets"], opt_state=groups["optimizer"])
+        )
 
     def _start(self, collector: ReplayCollector) -> None:
         if self.num_timesteps == 0:
@@ -298,9 +300,8 @@ class PlanningAlgorithm(JaxAlgorithm):
     def world_model(self) -> FittedModel:
         """The world model as it is now, for a ``PlannerPolicy`` of another planner."""
         world = tdmpc_world(self.agent.world)
-        # A copy: the next update consumes the model's own arrays.
         with self._exchange:
-            params = copied_arrays(self._agent_state.params)
+            params = jax.device_put(self.agent.named(self._agent_state).params, self.jax_device)
         return FittedModel(world.model, params, *self._specs(), world.kind, world.settings)
 
     def deterministic_policy(self) -> Callable[[Observation], jax.Array]:
@@ -331,5 +332,5 @@ class PlanningAlgorithm(JaxAlgorithm):
         else:
             seen = given_observations(self.observation_space, observations)
         with self._exchange:
-            params = self._agent_state.params
+            params = self.agent.named(self._agent_state).params
             save_world(self, tdmpc_world(self.agent.world), params, path, seen, self._n_updates)

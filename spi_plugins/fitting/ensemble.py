@@ -15,7 +15,6 @@ from spi_plugins.losses.deep_mdp import smooth_l1, termination_cross_entropy
 from spi_plugins.returns import masked_mean
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec, Params, PyTree
 from spi_plugins.world_models import ensemble
-from spi_plugins.world_models.deep_mdp import ModelLosses
 from spi_plugins.world_models.ensemble import EnsembleConfig, EnsembleParts
 from spi_plugins.world_models.model import Learner, WorldModel, frozen_settings
 
@@ -112,11 +111,7 @@ def _make_learner(parts: EnsembleParts) -> Learner:
         trained = move(trained, changes, learning_rate)
         return _FitState({**trained, "statistics": statistics}, opt_state, state.key), losses
 
-    names = [f"{name}_loss" for name in ModelLosses._fields]
-    names += ["cost_loss"] if parts.cost is not None else []
-    names += ["decoder_loss"] if parts.decoder is not None else []
-    zeros = {name: jnp.zeros(()) for name in names}
-    update = replayed_update(step, zeros, config.batch_size * config.n_members, 1)
+    update = replayed_update(step, config.batch_size * config.n_members, 1)
     return Learner(init=init, update=update, params=lambda state: state.params)
 
 

@@ -48,5 +48,5 @@ def make_tdmpc_world(observations: ObservationSpec, actions: ActionSpec, **setti
         state, metrics = agent.update(state, buffer, n_updates, learning_rate)
         return state, {name: x for name, x in metrics._asdict().items() if name.endswith("_loss")}
 
-    learner = Learner(init=init, update=update, params=lambda state: state.params)
+    learner = Learner(init=init, update=update, params=lambda state: agent.named(state).params)
     return tdmpc_world(make_tdmpc(observations, actions, config), learner)

@@ -6,6 +6,7 @@ parameter and of the output; a layer is one batched product for all members.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -44,12 +45,22 @@ def _to_rows(parameter: Float[Array, "*e I"]) -> Array:
     return parameter[..., None, :]
 
 
+def _dropped(x: Float[Array, "*e N I"], rate: float | tuple[float, ...], key: PRNGKeyArray) -> Array:
+    """Dropout, with one rate or one for each member."""
+    rates = np.asarray(rate)
+    if not rates.any():
+        return x
+    rates = rates.reshape(rates.shape + (1, 1) * rates.ndim)
+    kept = hashed_bits(draw_seed(key), x.shape) >= np.round(rates * 2**32).astype(np.uint32)
+    return jnp.where(kept, x / (1.0 - rates).astype(np.float32), 0.0)
+
+
 class NormedMLP(nnx.Module):
     """Blocks of affine map, dropout (in the first one), layer norm and mish; the last is affine or ends in SimNorm.
 
     ``members`` is the size of an ensemble; ``None`` for a single network without a member axis. ``dropout`` is the
-    probability of zeroing an output of the first affine map in training, ``simnorm_dim`` the group size of SimNorm in
-    the last block, which is affine without it. ``zero_last`` starts the last kernel with 0.
+    probability of zeroing an output of the first affine map in training, of all members or of each; ``simnorm_dim`` the
+    group size of SimNorm in the last block, which is affine without it. ``zero_last`` starts the last kernel with 0.
     """
 
     def __init__(
@@ -59,7 +70,7 @@ class NormedMLP(nnx.Module):
         n_out: int,
         *,
         members: int | None = None,
-        dropout: float = 0.0,
+        dropout: float | tuple[float, ...] = 0.0,
         simnorm_dim: int | None = None,
         zero_last: bool = False,
         rngs: nnx.Rngs,
@@ -84,10 +95,8 @@ class NormedMLP(nnx.Module):
         for i in range(self.n_layers):
             kernel, bias = getattr(self, f"kernel{i}")[...], getattr(self, f"bias{i}")[...]
             x = jnp.matmul(x, kernel) + _to_rows(bias)
-            if i == 0 and self.dropout > 0 and dropout_key is not None:
-                words = hashed_bits(draw_seed(dropout_key), x.shape)
-                kept = words >= jnp.uint32(round(self.dropout * 2**32))
-                x = jnp.where(kept, x / (1.0 - self.dropout), 0.0)
+            if i == 0 and dropout_key is not None:
+                x = _dropped(x, self.dropout, dropout_key)
             last = i == self.n_layers - 1
             if last and self.simnorm_dim is None:
                 return x

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
+from spi_plugins.networks.hashed_bits import hashed_key
 from spi_plugins.planners.planner import Decision, Planner
 from spi_plugins.types import Observation, Params, PyTree
 from spi_plugins.world_models.model import Model, ModelSpec
@@ -49,7 +50,7 @@ def batch_planner(
             return planner.plan(model, params, z, state, key, deterministic=deterministic)
 
         plans = jax.tree.map(restart, init_plans(planner, model.spec, n_envs), plans)
-        z = model.encode(params, obs)
+        z, key = model.encode(params, obs), hashed_key(key)
         if deterministic:
             keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, _digest(obs))
         else:

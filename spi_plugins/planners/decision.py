@@ -138,7 +138,7 @@ def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 
         plan_key, policy_key, heads_key, step_key = jax.random.split(key, 4)
         planned, state, metrics = planner.plan(model, params, z, state, plan_key, deterministic=deterministic)
         own = jnp.clip(model.policy(params, z[None], policy_key, deterministic=deterministic)[0], -1.0, 1.0)
-        value, cost_value = _at_both(model, params, z, jnp.stack([planned, own]))
+        value, cost_value, cost = _at_both(model, params, z, jnp.stack([planned, own]), step_key)
         verdict = compare(value, cost_value, heads_key, rule=rule, confidence=confidence)
         action = jnp.where(verdict.planned, planned, own)
         metrics = {**metrics, "planned": metrics["planned"] * verdict.planned, "value_low": verdict.value_low}
@@ -146,8 +146,8 @@ def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 
         if cost_value is not None and verdict.cost_value_high is not None:
             metrics["cost_value_high"] = verdict.cost_value_high
             metrics["cost_value_std"] = _spread(verdict, cost_value)
-        if model.spec.n_costs:
-            metrics["cost_std"] = jnp.std(model.step(params, z[None], action[None], step_key).cost)
+        if cost is not None:
+            metrics["cost_std"] = _spread(verdict, cost)
         return action, state, metrics
 
     requires = planner.requires | {"policy", "value"}
@@ -155,15 +155,20 @@ def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 
 
 
 def _at_both(
-    model: Model, params: Params, z: Latent, actions: Float[Array, "2 A"]
-) -> tuple[HeadValues, HeadValues | None]:
-    """Values and costs of both actions by all heads."""
+    model: Model, params: Params, z: Latent, actions: Float[Array, "2 A"], key: Array
+) -> tuple[HeadValues, HeadValues | None, HeadValues | None]:
+    """Values, cost values and immediate costs of both actions by all heads."""
     assert model.value is not None
     both = jnp.broadcast_to(z[None], (2, *z.shape))
-    value = HeadValues(*model.value(params, both, actions, None).T)
-    if model.cost_value is None:
-        return value, None
-    return value, HeadValues(*model.cost_value(params, both, actions, None).T)
+    if model.heads is not None:
+        heads = model.heads(params, both, actions)
+        value, cost_value, cost = heads.value, heads.cost_value, heads.cost
+    else:
+        value, none = model.value(params, both, actions, None), jnp.zeros((0, 2))
+        cost_value = none if model.cost_value is None else model.cost_value(params, both, actions, None)
+        cost = model.step(params, both, actions, key).cost if model.spec.n_costs else none
+    by_action = [HeadValues(*each.T) if len(each) else None for each in (cost_value, cost)]
+    return HeadValues(*value.T), by_action[0], by_action[1]
 
 
 def _spread(verdict: Verdict, heads: HeadValues) -> Float[Array, ""]:

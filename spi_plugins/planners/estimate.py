@@ -15,16 +15,14 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
+from spi_plugins.backend import loop
 from spi_plugins.planners.planner import Latent
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model
 
 CostAggregation: TypeAlias = Literal["mean", "max"]
-
-# Short horizons are unrolled, so that XLA drops unused results and fuses across steps.
-_MAX_UNROLLED = 8
 
 
 class Estimate(NamedTuple):
@@ -33,22 +31,6 @@ class Estimate(NamedTuple):
     value: Float[Array, " N"]  # J
     cost_value: Float[Array, " N"]  # J^c; 0 without costs
     local_cost: Float[Array, " N"]  # undiscounted, within the horizon, by the highest head at each step
-
-
-class Unrolled(NamedTuple):
-    """The parts of an estimate by each head of the critic, so that heads can be chosen later."""
-
-    actions: Float[Array, "H N A"]
-    rewards: Float[Array, " N"]  # discounted, within the horizon
-    tails: Float[Array, "K N"]  # discounted critic after the horizon; K is 0 without a critic
-    cost_value: Float[Array, " N"]
-    local_cost: Float[Array, " N"]
-
-    def estimate(self, members: Int[Array, " M"] | None = None) -> Estimate:
-        """Average the heads ``members``, or all; NaN becomes 0, infinities the largest number."""
-        tails = self.tails if members is None else self.tails[members]
-        value = self.rewards + jnp.mean(tails, axis=0) if len(tails) else self.rewards
-        return Estimate(*(jnp.nan_to_num(part) for part in (value, self.cost_value, self.local_cost)))
 
 
 class _Sums(NamedTuple):
@@ -74,44 +56,61 @@ def draw_pairs(key: Array, n_heads: int, n: int) -> Int[Array, "n 2"] | None:
     return jnp.stack([first, (first + 1 + offset) % n_heads], axis=1)
 
 
-def unroll(
+def policy_sequences(
+    model: Model, params: Params, z: Float[Array, " N *Z"], horizon: int, key: Array
+) -> Float[Array, "H N A"]:
+    """Sample sequences of the model's policy from latents ``z``, along the model's own predictions."""
+
+    def advance(z: Array, keys: Array) -> tuple[Array, Array]:
+        assert model.policy is not None
+        action = _bounded(model.policy(params, z, keys[0], deterministic=False))
+        return model.step(params, z, action, keys[1]).next_z, action
+
+    _, actions = loop(advance, z, jax.random.split(key, (horizon, 2)))
+    sequences: Array = actions
+    return sequences
+
+
+def estimate(
     model: Model,
     params: Params,
-    z: Float[Array, " N *Z"],
-    actions: Float[Array, "H N A"] | int,
+    z: Latent,
+    actions: Float[Array, "H N A"],
     key: Array,
     *,
     members: Int[Array, " M"] | None = None,
     with_cost: bool,
     cost_aggregation: CostAggregation = "mean",
-) -> Unrolled:
-    """Unroll the model along action sequences from latents ``z``, and sum up rewards and costs.
+) -> Estimate:
+    """Unroll the model along action sequences from one latent, and sum up rewards and costs.
 
     Args:
         model: the world; its critics and its policy are used if it has them.
         params: the model's parameters.
         z: the latent at which each sequence starts.
-        actions: the sequences, or the number of steps to take with samples of the model's policy.
+        actions: the sequences.
         key: randomness of the model and the policy.
-        members: heads of the reward critic to compute, ``None`` for all.
+        members: heads of the reward critic to average; ``None`` draws a pair by the key.
         with_cost: whether to compute costs; they are 0 otherwise.
         cost_aggregation: how ``cost_value`` aggregates the heads of the immediate cost: by their mean, as in SPOWL's
             code, or by the highest, as in its paper.
+
+    Returns:
+        Finite numbers: NaN becomes 0, infinities the largest number.
     """
     spec = model.spec
-    horizon = actions if isinstance(actions, int) else len(actions)
-    keys = jax.random.split(key, 1 + 2 * horizon)
-    value_key, step_keys, act_keys = keys[0], keys[1 : 1 + horizon], keys[1 + horizon :]
+    horizon, n = actions.shape[:2]
+    if members is None:
+        heads_key, key = jax.random.split(key)
+        members = draw_heads(heads_key, spec.n_values)
+    keys = jax.random.split(key, 1 + horizon)
     # Powers are computed in float64, on the host.
     powers = np.arange(horizon + 1)
     gammas = jnp.asarray(spec.gamma**powers, jnp.float32)
     cost_gammas = jnp.asarray(spec.cost_gamma**powers, jnp.float32)
 
-    def advance(sums: _Sums, inputs: tuple[Array | None, Array, Array, Array, Array]) -> tuple[_Sums, Array]:
-        action, gamma, cost_gamma, key, act_key = inputs
-        if action is None:
-            assert model.policy is not None
-            action = _bounded(model.policy(params, sums.z, act_key, deterministic=False))
+    def advance(sums: _Sums, inputs: tuple[Array, Array, Array, Array]) -> tuple[_Sums, None]:
+        action, gamma, cost_gamma, key = inputs
         step = model.step(params, sums.z, action, key)
         costs, local_cost = sums.costs, sums.local_cost
         if with_cost and spec.n_costs:
@@ -121,30 +120,14 @@ def unroll(
             local_cost = local_cost + sums.alive * highest
         rewards = sums.rewards + gamma * sums.alive * step.reward
         alive = sums.alive * (1.0 - step.terminated) if spec.has_termination else sums.alive
-        return _Sums(step.next_z, alive, rewards, costs, local_cost), action
+        return _Sums(step.next_z, alive, rewards, costs, local_cost), None
 
-    n = len(z)
-    sums = _Sums(z, jnp.ones(n), jnp.zeros(n), jnp.zeros(n), jnp.zeros(n))
-    given = None if isinstance(actions, int) else actions
-    taken: Array
-    if horizon <= _MAX_UNROLLED:
-        rows = []
-        for t in range(horizon):
-            row = None if given is None else given[t]
-            sums, action = advance(sums, (row, gammas[t], cost_gammas[t], step_keys[t], act_keys[t]))
-            rows.append(action)
-        taken = jnp.stack(rows)
-    else:
-        steps = (given, gammas[:-1], cost_gammas[:-1], step_keys, act_keys)
-        sums, taken = jax.lax.scan(advance, sums, steps)
-    tails, cost_tail = _terminal(model, params, sums, taken[-1], value_key, members, with_cost)
-    return Unrolled(
-        actions=taken,
-        rewards=sums.rewards,
-        tails=gammas[-1] * tails,
-        cost_value=sums.costs + cost_gammas[-1] * cost_tail,
-        local_cost=sums.local_cost,
-    )
+    zero = jnp.zeros(n)
+    start = _Sums(jnp.broadcast_to(z[None], (n, *z.shape)), jnp.ones(n), zero, zero, zero)
+    sums, _ = loop(advance, start, (actions, gammas[:-1], cost_gammas[:-1], keys[1:]))
+    tail, cost_tail = _terminal(model, params, sums, actions[-1], keys[0], members, with_cost)
+    parts = sums.rewards + gammas[-1] * tail, sums.costs + cost_gammas[-1] * cost_tail, sums.local_cost
+    return Estimate(*(jnp.nan_to_num(part) for part in parts))
 
 
 def _terminal(
@@ -155,52 +138,19 @@ def _terminal(
     key: Array,
     members: Array | None,
     with_cost: bool,
-) -> tuple[Float[Array, "K N"], Float[Array, " N"]]:
-    """What the critics expect after the horizon; no heads, and a cost of 0, without critics."""
+) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+    """What the critics expect after the horizon; 0 without critics."""
     action = last_action
     if model.policy is not None:
         action = _bounded(model.policy(params, sums.z, key, deterministic=False))
-    tails = jnp.zeros((0, len(last_action)))
-    cost_tail = jnp.zeros(len(last_action))
+    tail = cost_tail = jnp.zeros(len(last_action))
     if model.value is not None:
-        tails = sums.alive[None] * model.value(params, sums.z, action, members)
+        tail = sums.alive * jnp.mean(model.value(params, sums.z, action, members), axis=0)
     if with_cost and model.cost_value is not None:
         cost_tail = sums.alive * jnp.mean(model.cost_value(params, sums.z, action, None), axis=0)
-    return tails, cost_tail
+    return tail, cost_tail
 
 
 def _bounded(action: Array) -> Array:
     """Clip to [-1, 1] with NaN as 0, so that a policy that diverged does not spoil everything."""
     return jnp.clip(jnp.nan_to_num(action), -1.0, 1.0)
-
-
-def estimate(
-    model: Model,
-    params: Params,
-    z: Latent,
-    actions: Float[Array, "H N A"],
-    key: Array,
-    *,
-    with_cost: bool,
-    cost_aggregation: CostAggregation = "mean",
-) -> Estimate:
-    """Estimate action sequences that start at one latent, with two heads of the critic drawn for all of them.
-
-    The arguments are those of ``unroll``, but ``z`` is one latent, and ``key`` draws the pair of heads too.
-    """
-    heads_key, unroll_key = jax.random.split(key)
-    return unroll(
-        model,
-        params,
-        repeat_latent(z, actions.shape[1]),
-        actions,
-        unroll_key,
-        members=draw_heads(heads_key, model.spec.n_values),
-        with_cost=with_cost,
-        cost_aggregation=cost_aggregation,
-    ).estimate()
-
-
-def repeat_latent(z: Latent, n: int) -> Shaped[Array, " N *Z"]:
-    """Repeat a latent ``n`` times."""
-    return jnp.broadcast_to(z[None], (n, *z.shape))

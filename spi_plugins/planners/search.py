@@ -16,10 +16,9 @@ from spi_plugins.planners.config import SearchConfig
 from spi_plugins.planners.estimate import (
     CostAggregation,
     Estimate,
-    Unrolled,
     draw_pairs,
-    repeat_latent,
-    unroll,
+    estimate,
+    policy_sequences,
 )
 from spi_plugins.planners.planner import Decision, Latent, PlanMetrics, Planner
 from spi_plugins.planners.refit import Selection, elite_weights, sample_sequences, shift, weighted_moments
@@ -68,32 +67,37 @@ def make_search_planner(recipe: Recipe) -> Planner:
     ) -> Decision:
         keys = jax.random.split(key, 3 * (1 + config.iterations))
         prior_key, noise_key, heads_key = keys[:3]
-        sample_keys, unroll_keys, choice_keys = keys[3:].reshape(3, config.iterations)
+        draws = keys[3:].reshape(3, config.iterations)
         pairs = draw_pairs(heads_key, model.spec.n_values, config.iterations)
         mean = shift(state.mean)
-
-        def unrolled(n: int, actions: Array | int, key: Array, members: Array | None) -> Unrolled:
-            start, costs, how = repeat_latent(z, n), recipe.with_cost, recipe.cost_aggregation
-            return unroll(
-                model, params, start, actions, key, members=members, with_cost=costs, cost_aggregation=how
-            )
-
-        # The prior keeps all heads of the critic, so that each iteration can average its own two.
-        prior = unrolled(config.num_prior, len(mean), prior_key, None) if config.num_prior else None
         n = config.num_samples - config.num_prior
+        prior = jnp.zeros((len(mean), 0, mean.shape[1]))
+        if config.num_prior:
+            start_z = jnp.broadcast_to(z[None], (config.num_prior, *z.shape))
+            prior = policy_sequences(model, params, start_z, len(mean), prior_key)
 
         def iterate(
             progress: _Progress, draws: tuple[Array, Array, Array, Array | None]
         ) -> tuple[_Progress, PlanMetrics]:
-            sample_key, unroll_key, choice_key, members = draws
-            actions = sample_sequences(progress.mean, progress.std, n, sample_key)
-            sampled = unrolled(n, actions, unroll_key, members)
-            actions, estimate = _candidates(prior, sampled, members)
-            return _refit(recipe, progress, actions, estimate, choice_key)
+            sample_key, estimate_key, choice_key, members = draws
+            sampled = sample_sequences(progress.mean, progress.std, n, sample_key)
+            # The prior is estimated anew, as in the published code: one product for all sequences.
+            actions = jnp.concatenate([prior, sampled], axis=1)
+            estimated = estimate(
+                model,
+                params,
+                z,
+                actions,
+                estimate_key,
+                members=members,
+                with_cost=recipe.with_cost,
+                cost_aggregation=recipe.cost_aggregation,
+            )
+            return _refit(recipe, progress, actions, estimated, choice_key)
 
         zero = jnp.zeros(())
         start = _Progress(mean, jnp.full_like(mean, config.max_std), mean[0], zero, zero)
-        end, metrics = jax.lax.scan(iterate, start, (sample_keys, unroll_keys, choice_keys, pairs))
+        end, metrics = jax.lax.scan(iterate, start, (*draws, pairs))
         action = end.action
         if not deterministic:
             action = action + end.std[0] * jax.random.normal(noise_key, action.shape)
@@ -107,30 +111,19 @@ def make_search_planner(recipe: Recipe) -> Planner:
     return Planner(recipe.name, frozenset(part for part, used in parts.items() if used), init, plan)
 
 
-def _candidates(
-    prior: Unrolled | None, sampled: Unrolled, members: Array | None
-) -> tuple[Float[Array, "H N A"], Estimate]:
-    """The prior followed by the sampled sequences, all estimated by the same heads of the critic."""
-    if prior is None:
-        return sampled.actions, sampled.estimate()
-    both = zip(prior.estimate(members), sampled.estimate(), strict=True)
-    actions = jnp.concatenate([prior.actions, sampled.actions], axis=1)
-    return actions, Estimate(*(jnp.concatenate(pair) for pair in both))
-
-
 def _refit(
-    recipe: Recipe, progress: _Progress, actions: Float[Array, "H N A"], estimate: Estimate, key: Array
+    recipe: Recipe, progress: _Progress, actions: Float[Array, "H N A"], estimated: Estimate, key: Array
 ) -> tuple[_Progress, PlanMetrics]:
     """Fit the distribution to the elites and choose the action."""
     config = recipe.config
-    selection = recipe.select(estimate)
+    selection = recipe.select(estimated)
     weights = elite_weights(selection, config.temperature)
     mean, std = weighted_moments(actions, weights)
     mean = config.momentum * progress.mean + (1.0 - config.momentum) * mean
     std = jnp.clip(std, config.min_std, config.max_std)
     if recipe.executes == "mean":
-        value, cost_value = (jnp.sum(weights * part) for part in (estimate.value, estimate.cost_value))
+        value, cost_value = (jnp.sum(weights * part) for part in (estimated.value, estimated.cost_value))
         return _Progress(mean, std, mean[0], value, cost_value), selection.metrics
     index = jax.random.categorical(key, jnp.log(weights))
-    chosen = _Progress(mean, std, actions[0, index], estimate.value[index], estimate.cost_value[index])
+    chosen = _Progress(mean, std, actions[0, index], estimated.value[index], estimated.cost_value[index])
     return chosen, selection.metrics

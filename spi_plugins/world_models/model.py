@@ -51,6 +51,15 @@ class Step(NamedTuple):
     terminated: Float[Array, " N"]  # probability that next_z is terminal
 
 
+class Heads(NamedTuple):
+    """Everything that a model expects of actions, by each of its heads."""
+
+    reward: Float[Array, " N"]
+    cost: Float[Array, "E N"]  # E is 0 without costs
+    value: Float[Array, "K N"]
+    cost_value: Float[Array, "E N"]
+
+
 class Model(NamedTuple):
     """Pure functions; ``None`` for a part that the model lacks.
 
@@ -62,6 +71,7 @@ class Model(NamedTuple):
             indices ``int32 [K]`` of the heads to compute, ``None`` for all.
         cost_value: the same for costs, in units of the cost.
         policy: ``(params, z, key, *, deterministic) -> [N, A]``.
+        heads: ``(params, z, action) -> Heads``, for all that ``step``, ``value`` and ``cost_value`` tell in one call.
         decode: ``(params, z) -> [N, *obs]``, a Box's observation in its own units, float32.
         uncertainty: ``(params, z, action) -> [N]``, the disagreement between the model's members; at least 0.
     """
@@ -74,6 +84,7 @@ class Model(NamedTuple):
     policy: Callable[..., Array] | None = None
     decode: Callable[[Params, Array], Array] | None = None
     uncertainty: Callable[[Params, Array, Array], Array] | None = None
+    heads: Callable[[Params, Array, Array], Heads] | None = None
 
     @property
     def parts(self) -> frozenset[str]:

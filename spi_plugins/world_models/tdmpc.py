@@ -16,16 +16,21 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from spi_plugins.backend import loop
 from spi_plugins.distributions import Bins, TanhNormal
 from spi_plugins.hyperparameters import Config, check_below, hyperparameter
 from spi_plugins.networks.encoders import ConvLayers, flat_size, flatten, make_extractor
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.normed_mlp import NormedMLP
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
-from spi_plugins.world_models.model import Model, ModelSpec, Step
+from spi_plugins.world_models.model import Heads, Model, ModelSpec, Step
+
+# The networks on latents and actions whose output are bins, in the order in which they are merged into one ensemble.
+HEADS = ("reward", "cost", "value", "cost_value")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,9 +74,9 @@ class Prediction(NamedTuple):
     """Logits of every head for latents and actions in training, with dropout where the model has it."""
 
     reward: Float[Array, "N K"]
-    cost: Float[Array, "E N K"] | None
+    cost: Float[Array, "C N K"]  # C is 0 without costs
     value: Float[Array, "E N K"]
-    cost_value: Float[Array, "E N K"] | None
+    cost_value: Float[Array, "C N K"]
 
 
 class _Encoder(nnx.Module):
@@ -120,6 +125,21 @@ def _networks(observations: ObservationSpec, action_size: int, config: TDMPCConf
     return networks
 
 
+def _all_heads(action_size: int, config: TDMPCConfig) -> Network:
+    """Reward, costs, critics and cost critics as the members of one ensemble, in this order."""
+    rates = (
+        0.0,
+        *[config.cost_dropout] * config.n_costs,
+        *[config.dropout] * (config.n_values + config.n_costs),
+    )
+    joint = config.latent_dim + action_size
+    return functional(
+        lambda rngs: NormedMLP(
+            joint, config.hidden, config.n_bins, members=len(rates), dropout=rates, rngs=rngs
+        )
+    )
+
+
 class TDMPC:
     """The networks as pure functions of the parameters.
 
@@ -135,6 +155,9 @@ class TDMPC:
         """Build the networks; ``make_tdmpc`` checks the arguments."""
         self.observations, self.config = observations, config
         self._networks = _networks(observations, action_size, config)
+        self._heads = _all_heads(action_size, config)
+        sizes = (1, config.n_costs, config.n_values, config.n_costs)
+        self._members = dict(zip(HEADS, sizes, strict=True))
         self.bins = Bins(config.n_bins, config.bin_min, config.bin_max)
         self._actor = TanhNormal(config.log_std_min, config.log_std_max, config.official_log_prob)
         self.decode: Callable[[Params, Array], Array] | None = None
@@ -161,11 +184,46 @@ class TDMPC:
     def _step(self, params: Params, z: Array, action: Array, key: Array | None) -> Step:
         del key  # deterministic
         x, zeros = _joint(z, action), jnp.zeros(z.shape[0])
-        cost = jnp.zeros((0, z.shape[0]))
+        heads = self._decoded_heads(self._ensemble(params, "reward", "cost"), x)
+        return Step(self.forward("dynamics", params, x), heads[0], heads[1:], zeros)
+
+    def _ensemble(self, params: Params, *names: str) -> Params:
+        """Networks that follow one another in ``HEADS`` as one ensemble, of parameters that are merged or not."""
+        names = tuple(name for name in names if self._members[name])
+        if "heads" not in params:
+            return _stacked([params[name] for name in names])
+        start = sum(self._members[name] for name in HEADS[: HEADS.index(names[0])])
+        end = start + sum(self._members[name] for name in names)
+        return jax.tree.map(lambda p: p[start:end], params["heads"])
+
+    def _decoded_heads(self, ensemble: Params, x: Array, key: Array | None = None) -> Float[Array, "K N"]:
+        return self.bins.decode(self._networks["value"].apply(ensemble, x, key))
+
+    def merged(self, params: Params) -> Params:
+        """The same parameters with all heads as the members of one ensemble, ``heads``; without the policy's.
+
+        All functions of the model take these, too, except for the policy.
+        """
+        rest = {name: tree for name, tree in params.items() if name not in (*HEADS, "policy")}
+        return {**rest, "heads": self._ensemble(params, *HEADS)}
+
+    def unmerged(self, merged: Params) -> Params:
+        """The parameters by the names of the networks, as ``init`` makes them, but without the policy's."""
+        rest = {name: tree for name, tree in merged.items() if name != "heads"}
+        heads = {name: self._ensemble(merged, name) for name in HEADS if self._members[name]}
+        return {**rest, **heads, "reward": jax.tree.map(lambda p: p[0], heads["reward"])}
+
+    def critics_of(self, params: Params) -> Params:
+        """Both critics as one ensemble: what has slow copies as targets."""
+        return self._ensemble(params, "value", "cost_value")
+
+    def critics_by_name(self, ensemble: Params) -> Params:
+        """The critics of ``critics_of``, by the names of the networks."""
+        n = self.config.n_values
+        by_name = {"value": jax.tree.map(lambda p: p[:n], ensemble)}
         if self.config.n_costs:
-            cost = self.bins.decode(self.forward("cost", params, x))
-        reward = self.bins.decode(self.forward("reward", params, x))
-        return Step(self.forward("dynamics", params, x), reward, cost, zeros)
+            by_name["cost_value"] = jax.tree.map(lambda p: p[n:], ensemble)
+        return by_name
 
     def rollout(
         self,
@@ -176,48 +234,53 @@ class TDMPC:
         target: Float[Array, "H B Z"],
     ) -> Float[Array, "H+1 B Z"]:
         """Latents under the actions; where not ``valid``, the target, which starts a new episode, comes next."""
-        z = [self.forward("encoder", params, obs)]
-        # Unrolled: a window has few steps, and a loop would keep XLA from fusing across them.
-        for t in range(action.shape[0]):
-            predicted = self.forward("dynamics", params, _joint(z[-1], action[t]))
-            z.append(jnp.where(valid[t][:, None], predicted, target[t]))
-        return jnp.stack(z)
+        first = self.forward("encoder", params, obs)
+
+        # In the backward pass a step is computed again: keeping all of its results would take more memory and kernels.
+        @jax.checkpoint
+        def advance(z: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+            action, valid, target = step
+            predicted = self.forward("dynamics", params, _joint(z, action))
+            z = jnp.where(valid[:, None], predicted, target)
+            return z, z
+
+        _, following = loop(advance, first, (action, valid, target))
+        return jnp.concatenate([first[None], following])
 
     def heads(self, params: Params, z: Array, action: Array, key: PRNGKeyArray) -> Prediction:
         """The logits for the losses."""
-        x = _joint(z, action)
-        value_key, cost_key, cost_value_key = jax.random.split(key, 3)
-        costs = self.config.n_costs > 0
-        return Prediction(
-            reward=self.forward("reward", params, x),
-            cost=self.forward("cost", params, x, cost_key) if costs else None,
-            value=self.forward("value", params, x, value_key),
-            cost_value=self.forward("cost_value", params, x, cost_value_key) if costs else None,
-        )
+        logits = self._heads.apply(self._ensemble(params, *HEADS), _joint(z, action), key)
+        return Prediction(*self._by_head(logits))
+
+    def _by_head(self, rows: Float[Array, "M N *K"]) -> tuple[Array, Array, Array, Array]:
+        """The rows of all heads, by network."""
+        n_costs, n_values = self.config.n_costs, self.config.n_values
+        reward, cost, value, cost_value = jnp.split(rows, np.cumsum([1, n_costs, n_values]))
+        return reward[0], cost, value, cost_value
 
     def _critic(
-        self,
-        name: str,
-        params: Params,
-        z: Array,
-        action: Array,
-        members: Array | None,
-        key: Array | None = None,
+        self, name: str, params: Params, z: Array, action: Array, members: Array | None
     ) -> Float[Array, "K N"]:
-        chosen = params[name]
-        if members is not None:
-            chosen = jax.tree.map(lambda p: jnp.take(p, members, axis=0), chosen)
-        return self.bins.decode(self._networks[name].apply(chosen, _joint(z, action), key))
+        return self._decoded_heads(_members(self._ensemble(params, name), members), _joint(z, action))
 
     def critics(
-        self, params: Params, z: Array, action: Array, members: Array | None, key: Array
+        self, ensemble: Params, z: Array, action: Array, members: Array | None, key: Array | None = None
     ) -> tuple[Float[Array, "K N"], Float[Array, "E N"]]:
-        """Values by the heads ``members`` (``None`` for all), and costs, with dropout: for the policy's loss."""
-        value_key, cost_key = jax.random.split(key)
-        value = self._critic("value", params, z, action, members, value_key)
-        if not self.config.n_costs:
-            return value, jnp.zeros((0, z.shape[0]))
-        return value, self._critic("cost_value", params, z, action, None, cost_key)
+        """Values by the heads ``members`` (``None`` for all), and costs; with dropout if there is a key.
+
+        The ensemble is one of ``critics_of``.
+        """
+        n_values = self.config.n_values
+        if members is not None:
+            every = jnp.concatenate([members, n_values + jnp.arange(self.config.n_costs)])
+            ensemble, n_values = _members(ensemble, every), len(members)
+        both = self._decoded_heads(ensemble, _joint(z, action), key)
+        return both[:n_values], both[n_values:]
+
+    def _all_heads(self, params: Params, z: Array, action: Array) -> Heads:
+        """Reward, costs and both critics by all heads."""
+        decoded = self._decoded_heads(self._ensemble(params, *HEADS), _joint(z, action))
+        return Heads(*self._by_head(decoded))
 
     def _disagreement(self, params: Params, z: Array, action: Array) -> Float[Array, " N"]:
         return jnp.std(self._critic("value", params, z, action, None), axis=0)
@@ -233,10 +296,6 @@ class TDMPC:
     def _decoded(self, params: Params, z: Array) -> Float[Array, " N *O"]:
         assert isinstance(self.observations, ArraySpec)
         return self.forward("decoder", params, z).reshape(-1, *self.observations.shape)
-
-    def targets(self, params: Params) -> Params:
-        """The part of the parameters that has slow copies as targets."""
-        return {name: params[name] for name in ("value", "cost_value") if name in params}
 
     def _model(self, action_size: int) -> Model:
         config, observations = self.config, self.observations
@@ -259,10 +318,30 @@ class TDMPC:
             step=self._step,
             value=functools.partial(self._critic, "value"),
             cost_value=functools.partial(self._critic, "cost_value") if config.n_costs else None,
+            heads=self._all_heads,
             policy=self._policy,
             decode=self._decoded if decodes else None,
             uncertainty=self._disagreement if config.n_values > 1 else None,
         )
+
+
+def _members(ensemble: Params, members: Array | None) -> Params:
+    """Some of an ensemble, or all."""
+    if members is None:
+        return ensemble
+    return jax.tree.map(lambda p: p.at[members].get(mode="promise_in_bounds"), ensemble)
+
+
+def _stacked(networks: list[Params]) -> Params:
+    """Networks and ensembles of the same layers as one ensemble: a third of the products, each of them larger."""
+
+    def join(*parts: Array) -> Array:
+        rank = max(part.ndim for part in parts)
+        return jnp.concatenate([part if part.ndim == rank else part[None] for part in parts])
+
+    if len(networks) == 1 and networks[0]["kernel0"].ndim == 2:
+        return jax.tree.map(lambda p: p[None], networks[0])
+    return jax.tree.map(join, *networks)
 
 
 def _joint(z: Array, action: Array) -> Array:

@@ -12,6 +12,7 @@ from spi_plugins.agents.spowl.config import Aggregation, SPOWLConfig
 from spi_plugins.buffers import Windows
 from spi_plugins.losses.lagrangian import augmented_lagrangian
 from spi_plugins.losses.tdmpc import consistency, imbalance_weights, over_window, td_target
+from spi_plugins.planners.estimate import draw_heads
 from spi_plugins.returns import masked_mean
 from spi_plugins.types import Params
 from spi_plugins.world_models.tdmpc import TDMPC
@@ -34,11 +35,6 @@ class SPOWLParts(NamedTuple):
     world: TDMPC
 
 
-def random_pair(n_heads: int, key: Array) -> Array | None:
-    """Draw two heads for a whole batch, as TD-MPC2 does; ``None``, for all, if there are no more."""
-    return jax.random.choice(key, n_heads, (2,), replace=False) if n_heads > 2 else None
-
-
 def aggregate(kind: Aggregation, heads: Float[Array, " E *s"]) -> Float[Array, "*s"]:
     """Combine the values of the heads."""
     return _AGGREGATE[kind](heads, axis=0)
@@ -52,22 +48,20 @@ def _rows(x: Array) -> Array:
 def targets_of(parts: SPOWLParts, params: Params, slow: Params, windows: Windows, key: Array) -> Targets:
     """Targets of a batch: the least of two slow critics, and the aggregate of the slow cost critics.
 
-    The key is for the policy's actions and the pair of critics.
+    ``slow`` is an ensemble of ``TDMPC.critics_of``. The key is for the policy's actions and the pair of critics.
     """
     config, world = parts
     action_key, pair_key = jax.random.split(key)
     shape = windows.reward.shape
     z = world.model.encode(params, jax.tree.map(lambda x: _rows(x[1:]), windows.obs))
     action = world.act(params, z, action_key)[0]
-    slow = {**params, **slow}
-    assert world.model.value is not None
-    pair = random_pair(world.config.n_values, pair_key)
-    next_value = jnp.min(world.model.value(slow, z, action, pair), axis=0).reshape(shape)
+    pair = draw_heads(pair_key, world.config.n_values)
+    values, costs = world.critics(slow, z, action, pair)
+    next_value = jnp.min(values, axis=0).reshape(shape)
     value = td_target(windows.reward, windows.terminated, next_value, world.config.gamma)
     cost_value = jnp.zeros(shape)
-    if world.model.cost_value is not None:
-        heads = world.model.cost_value(slow, z, action, None)
-        next_cost = aggregate(config.cost_value_target, heads).reshape(shape)
+    if world.config.n_costs:
+        next_cost = aggregate(config.cost_value_target, costs).reshape(shape)
         cost_value = td_target(windows.cost, windows.terminated, next_cost, world.config.cost_gamma)
     return Targets(z.reshape(*shape, -1), value, cost_value)
 
@@ -83,9 +77,9 @@ def world_model_objective(
     # All steps at once: the heads are most of the work, and larger products run faster.
     logits = world.heads(params, _rows(z[:-1]), _rows(windows.action), key)
 
-    def loss(logits: Array | None, target: Array, weights: Array | None = None) -> Float[Array, ""]:
+    def loss(logits: Array, target: Array, weights: Array | None = None) -> Float[Array, ""]:
         """Cross-entropy over windows, averaged over the members of an ensemble; 0 without such a head."""
-        if logits is None:
+        if not len(logits):
             return jnp.zeros(())
         rows = logits.reshape(-1, *shape, logits.shape[-1])
         entropies = jnp.mean(
@@ -141,8 +135,8 @@ def policy_objective(
     action_key, pair_key, dropout_key = jax.random.split(key, 3)
     shape = z.shape[:2]
     action, log_prob = world.act({"policy": policy}, _rows(z), action_key)
-    pair = random_pair(world.config.n_values, pair_key)
-    value, cost_value = world.critics(model, _rows(z), action, pair, dropout_key)
+    pair = draw_heads(pair_key, world.config.n_values)
+    value, cost_value = world.critics(world.critics_of(model), _rows(z), action, pair, dropout_key)
     q = jnp.mean(value, axis=0).reshape(shape)
     scale = _follow(state.scale, q[0], config)
     valid = jnp.ones(shape, bool) if config.official_boundaries else ~done

@@ -6,67 +6,77 @@ TD-MPC2 (arXiv:2310.16828). ``docs/spowl.md`` numbers the deviations from the pu
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from spi_plugins.agents.compact import compact
 from spi_plugins.agents.gradient_steps import move, replayed_update
 from spi_plugins.agents.optimizer import OptimizerConfig, make_optimizer
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.agents.spowl.config import SPOWLConfig
+from spi_plugins.agents.spowl.layout import Layout, Optimizers, grouped
 from spi_plugins.agents.spowl.loss import SPOWLParts, policy_objective, targets_of, world_model_objective
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
 from spi_plugins.planners.batch import batch_planner, init_plans
 from spi_plugins.planners.planner import Planner, check_parts
-from spi_plugins.types import ActionSpec, ObservationSpec, Params
+from spi_plugins.types import ActionSpec, ObservationSpec, PyTree
 from spi_plugins.world_models.tdmpc import make_tdmpc
 
 
-def _split(params: Params) -> tuple[Params, Params]:
-    """Split parameters into the model's and the policy's."""
-    return {k: v for k, v in params.items() if k != "policy"}, params["policy"]
-
-
 def _make_step(
-    parts: SPOWLParts, optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation]
+    parts: SPOWLParts, layout: Layout, optimizers: Optimizers
 ) -> Callable[..., tuple[SPOWLState, SPOWLMetrics]]:
-    (config, world), (model_optimizer, policy_optimizer) = parts, optimizers
+    """The gradient step on a state of long arrays."""
+    config, world = parts
 
     def step(
         state: SPOWLState, windows: Windows, learning_rate: Array, key: Array
     ) -> tuple[SPOWLState, SPOWLMetrics]:
         """One gradient step on the model, then one on the policy, then the slow critics and the multipliers."""
         target_key, model_key, policy_key = jax.random.split(key, 3)
-        targets = targets_of(parts, state.params, state.targets, windows, target_key)
-        model, policy = _split(state.params)
+        groups, joined_policy = state.params
+        model, policy = layout.merged(groups), layout.policy(joined_policy)
+        slow = layout.critics(state.targets)
+        targets = targets_of(parts, {**model, "policy": policy}, slow, windows, target_key)
 
-        (model_loss, (losses, z)), gradient = jax.value_and_grad(world_model_objective, has_aux=True)(
+        (model_loss, (losses, z)), gradients = jax.value_and_grad(world_model_objective, has_aux=True)(
             model, parts, windows, targets, model_key
         )
-        changes, model_opt = model_optimizer.update(gradient, state.opt_state[0])
-        rates = {**dict.fromkeys(model, learning_rate), "encoder": learning_rate * config.encoder_lr_scale}
-        model = {name: move(model[name], changes[name], rates[name]) for name in model}
+        gradient = grouped(gradients)
+        changes, model_opt = optimizers.model.update(gradient, state.opt_state[0])
+        rates = {"encoder": learning_rate * config.encoder_lr_scale, "others": learning_rate}
+        groups = {name: move(groups[name], changes[name], rates[name]) for name in groups}
+        model = layout.merged(groups)
 
         latents = jax.lax.stop_gradient(z)
-        (_, metrics), policy_gradient = jax.value_and_grad(policy_objective, has_aux=True)(
+        (_, metrics), policy_gradients = jax.value_and_grad(policy_objective, has_aux=True)(
             policy, parts, model, state, latents, windows.done, policy_key
         )
-        changes, policy_opt = policy_optimizer.update(policy_gradient, state.opt_state[1])
-        policy = move(policy, changes, learning_rate)
+        policy_gradient = compact(policy_gradients)
+        changes, policy_opt = optimizers.policy.update(policy_gradient, state.opt_state[1])
+        joined_policy = move(joined_policy, changes, learning_rate)
 
         multipliers = state.multipliers
         if config.uses_lagrangian:
             multipliers = raise_multipliers(
                 metrics["cost_gap"], multipliers, config.penalty_rate, config.multiplier_max
             )
-        params = {**model, "policy": policy}
-        slow = jax.tree.map(
-            lambda old, new: old + config.tau * (new - old), state.targets, world.targets(params)
+        followed = jax.tree.map(
+            lambda old, new: old + config.tau * (new - old), state.targets, compact(world.critics_of(model))
         )
-        new = SPOWLState(params, slow, (model_opt, policy_opt), multipliers, metrics["scale"], state.key)
+        new = SPOWLState(
+            params=(groups, joined_policy),
+            targets=followed,
+            opt_state=(model_opt, policy_opt),
+            multipliers=multipliers,
+            scale=metrics["scale"],
+            key=state.key,
+        )
         return new, SPOWLMetrics(
             model_loss=model_loss,
             **losses,
@@ -91,28 +101,32 @@ def make_spowl(
     """
     world = make_tdmpc(observations, actions, config.model)
     check_parts(planner, world.model)
-    # Of the model (all but the policy) and of the policy.
-    optimizers = (
-        make_optimizer(config.max_grad_norm, OptimizerConfig(eps=1e-8)),
-        make_optimizer(config.max_grad_norm),
+    optimizers = Optimizers(
+        model=make_optimizer(config.max_grad_norm, OptimizerConfig(eps=1e-8)),
+        policy=make_optimizer(config.max_grad_norm),
     )
+
+    layout = Layout(world, optimizers)
 
     def init(key: Array) -> SPOWLState:
         model_key, run_key = jax.random.split(key)
         params = world.init(model_key)
-        model, policy = _split(params)
+        groups, policy = layout.join_params(params)
         return SPOWLState(
-            params=params,
-            targets=jax.tree.map(jnp.copy, world.targets(params)),
-            opt_state=(optimizers[0].init(model), optimizers[1].init(policy)),
+            params=(groups, policy),
+            targets=compact(world.critics_of(params)),
+            opt_state=(optimizers.model.init(groups), optimizers.policy.init(policy)),
             multipliers=Multipliers(jnp.float32(config.multiplier_init), jnp.float32(config.penalty_init)),
             scale=jnp.ones(()),
             key=run_key,
         )
 
-    step = _make_step(SPOWLParts(config, world), optimizers)
-    zeros = SPOWLMetrics(*(jnp.zeros(()) for _ in SPOWLMetrics._fields))
-    run = replayed_update(step, zeros, config.batch_size, config.model.horizon)
+    step = _make_step(SPOWLParts(config, world), layout, optimizers)
+    run = replayed_update(step, config.batch_size, config.model.horizon)
+    plan = batch_planner(planner, world.model)
+
+    def act(params: PyTree, *inputs: Any, deterministic: bool) -> tuple[Array, PyTree, dict[str, Array]]:
+        return plan(layout.params(params), *inputs, deterministic=deterministic)
 
     def update(
         state: SPOWLState, data: Buffer | Windows, n_updates: Array, learning_rate: Array
@@ -126,7 +140,9 @@ def make_spowl(
         planner=planner,
         init=init,
         init_plan=functools.partial(init_plans, planner, world.spec),
-        act=batch_planner(planner, world.model),
+        act=act,
         step=step,
         update=update,
+        named=layout.named,
+        joined=layout.joined,
     )

@@ -39,7 +39,7 @@ def test_nothing_moves_from_the_step_on_whose_kl_is_too_large():
 
 
 class Counter(typing.NamedTuple):
-    total: jax.Array
+    params: jax.Array
     key: jax.Array
 
 
@@ -47,7 +47,7 @@ class Counter(typing.NamedTuple):
 def test_replayed_updates_take_their_windows_in_turn_and_average_the_metrics(n_updates):
     def add(state, windows, learning_rate, key):
         reward = jnp.sum(windows.reward)
-        return state._replace(total=state.total + learning_rate * reward), {"reward": reward}
+        return state._replace(params=state.params + learning_rate * reward), {"reward": reward}
 
     zeros = jnp.zeros((3, 1, 1))
     reward = jnp.asarray([1.0, 2.0, 6.0]).reshape(3, 1, 1)
@@ -55,27 +55,27 @@ def test_replayed_updates_take_their_windows_in_turn_and_average_the_metrics(n_u
     windows = Windows(
         jnp.zeros((3, 2, 1)), zeros[..., None], reward, zeros, flags, ~flags, jnp.zeros((3, 2, 1), bool)
     )
-    update = jax.jit(replayed_update(add, {"reward": jnp.zeros(())}, batch_size=1, horizon=1))
+    update = jax.jit(replayed_update(add, batch_size=1, horizon=1))
     start = Counter(jnp.zeros(()), jax.random.key(0))
     state, means = update(start, windows, jnp.int32(n_updates), jnp.float32(10.0))
-    assert state.total == 10.0 * np.sum(reward[:n_updates])
+    assert state.params == 10.0 * np.sum(reward[:n_updates])
     np.testing.assert_allclose(means["reward"], np.mean(reward[:n_updates]) if n_updates else 0.0)
     assert state.key == jax.random.split(start.key)[0]
 
 
 def test_replayed_updates_that_are_not_finite_are_not_made():
     def diverge(state, windows, learning_rate, key):
-        return state._replace(total=state.total + learning_rate), {"reward": jnp.zeros(())}
+        return state._replace(params=state.params + learning_rate), {"reward": jnp.zeros(())}
 
     zeros = jnp.zeros((1, 1, 1))
     flags = zeros.astype(bool)
     windows = Windows(
         jnp.zeros((1, 2, 1)), zeros[..., None], zeros, zeros, flags, ~flags, jnp.zeros((1, 2, 1), bool)
     )
-    update = jax.jit(replayed_update(diverge, {"reward": jnp.zeros(())}, batch_size=1, horizon=1))
+    update = jax.jit(replayed_update(diverge, batch_size=1, horizon=1))
     start = Counter(jnp.ones(()), jax.random.key(0))
     state, means = update(start, windows, jnp.int32(1), jnp.float32(jnp.inf))
-    assert state.total == 1.0
+    assert state.params == 1.0
     assert jnp.isnan(means["reward"])  # by which the host knows
 
 

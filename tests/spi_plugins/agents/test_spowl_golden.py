@@ -68,12 +68,13 @@ def shaped(params, like):
 
 @pytest.fixture(scope="module")
 def state(golden, agent):
-    start = agent.init(jax.random.key(0))
-    return start._replace(
+    start = agent.named(agent.init(jax.random.key(0)))
+    named = start._replace(
         params=shaped(parameters(golden, PARTS), start.params),
         targets=shaped(parameters(golden, TARGETS), start.targets),
         multipliers=Multipliers(jnp.float32(0.5), jnp.float32(0.01)),
     )
+    return named
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,8 @@ def stepped(golden, agent, state):
         valid=jnp.asarray(~done[:-1]),
         done=jnp.asarray(done),
     )
-    return jax.jit(agent.step)(state, windows, jnp.float32(3e-4), jax.random.key(1))
+    after, metrics = jax.jit(agent.step)(agent.joined(state), windows, jnp.float32(3e-4), jax.random.key(1))
+    return agent.named(after), metrics
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spi_plugins.networks.hashed_bits import draw_seed, hashed_bits
+from spi_plugins.networks.hashed_bits import draw_seed, hashed_bits, hashed_key
 
 N = 200_000
 
@@ -33,3 +33,16 @@ def test_the_same_key_gives_the_same_words_eager_and_jitted():
     jitted = jax.jit(hashed_bits, static_argnums=1)(seed, (5, 7))
     np.testing.assert_array_equal(jitted, hashed_bits(seed, (5, 7)))
     assert jitted.dtype == jnp.uint32
+
+
+def test_hashed_keys_draw_split_and_fold_like_any_key():
+    key = hashed_key(jax.random.key(0))
+    keys = jnp.concatenate(
+        [jax.random.split(key, 3), jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(3))]
+    )
+    drawn = np.asarray(jax.vmap(lambda key: jax.random.normal(key, (N,)))(keys), np.float64)
+    # Five standard deviations of a mean, of a standard deviation and of a correlation.
+    np.testing.assert_allclose(drawn.mean(axis=1), 0.0, atol=5 / N**0.5)
+    np.testing.assert_allclose(drawn.std(axis=1), 1.0, atol=5 / (2 * N) ** 0.5)
+    assert np.abs(np.corrcoef(drawn) - np.eye(6)).max() < 5 / N**0.5
+    np.testing.assert_array_equal(drawn[0], jax.random.normal(jax.random.split(key, 3)[0], (N,)))

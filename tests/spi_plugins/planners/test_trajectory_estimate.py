@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spi_plugins.planners.estimate import draw_heads, estimate, unroll
+from spi_plugins.planners.estimate import draw_heads, estimate, policy_sequences
 from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 COST_HEADS = np.array([0.5, 1.0, 3.0], np.float32)
@@ -94,7 +94,7 @@ def some_actions(horizon):
     return jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (horizon, 4, 2)), jnp.float32)
 
 
-@pytest.mark.parametrize("horizon", [1, 3, 11])  # 11 is a loop, not unrolled
+@pytest.mark.parametrize("horizon", [1, 3, 11])
 @pytest.mark.parametrize("aggregation", ["mean", "max"])
 def test_an_estimate_is_the_sum_that_its_formula_says(horizon, aggregation):
     model, actions = make_model(), some_actions(horizon)
@@ -147,24 +147,20 @@ def test_nan_counts_as_nothing_and_infinity_stays_finite():
     assert value[2] < -1e38
 
 
-def test_the_policys_sequences_are_estimated_while_they_are_rolled_out():
-    model, z, members = make_model(), jnp.broadcast_to(Z[None], (4, 2)), jnp.array([1, 3])
-
-    @jax.jit
-    def both(key):
-        own = unroll(model, {}, z, 3, key, with_cost=True)
-        again = unroll(model, {}, z, own.actions, key, members=members, with_cost=True)
-        return own.estimate(members), again.estimate()
-
-    for left, right in zip(*both(jax.random.key(0)), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-6)
+def test_the_policys_sequences_follow_the_models_predictions():
+    model = make_model()
+    taken = jax.jit(lambda z, key: policy_sequences(model, {}, z, 3, key))(Z[None], jax.random.key(0))
+    state = np.asarray(Z)
+    for action in np.asarray(taken)[:, 0]:
+        np.testing.assert_allclose(action, 0.1 * state, rtol=1e-6)
+        state = 0.9 * state + action
 
 
 def test_the_actions_of_a_policy_that_went_wrong_do_not_spread():
     model = make_model()._replace(
         policy=lambda params, z, key, *, deterministic: jnp.full(z.shape, jnp.nan).at[:, 1].set(7.0)
     )
-    own = jax.jit(lambda key: unroll(model, {}, jnp.zeros((4, 2)), 3, key, with_cost=True).actions)
+    own = jax.jit(lambda key: policy_sequences(model, {}, jnp.zeros((4, 2)), 3, key))
     np.testing.assert_array_equal(own(jax.random.key(0)), np.broadcast_to([0.0, 1.0], (3, 4, 2)))
 
 

@@ -85,7 +85,7 @@ def windows(reset, done=None, spoil=0.0):
 
 def losses(world, params, batch):
     parts = SPOWLParts(CONFIG, world)
-    targets = targets_of(parts, params, world.targets(params), batch, KEY)
+    targets = targets_of(parts, params, world.critics_of(params), batch, KEY)
     return world_model_objective(params, parts, batch, targets, KEY)[1]
 
 
@@ -102,14 +102,14 @@ def test_a_step_into_a_new_episode_teaches_nothing_and_the_latent_begins_anew(wo
 
 def test_targets_are_the_least_of_two_slow_critics_and_the_mean_of_the_cost_critics(world, params):
     params = jax.tree.map(lambda p: 0.3 * jax.random.normal(KEY, p.shape), params)
-    slow = jax.tree.map(lambda p: p + 0.1, world.targets(params))
+    slow = {name: jax.tree.map(lambda p: p + 0.1, params[name]) for name in ("value", "cost_value")}
     two = dataclasses.replace(TINY, n_values=2)  # then both are drawn
     world = make_tdmpc(OBSERVATIONS, ACTIONS, two)
     cut = {**params, "value": jax.tree.map(lambda p: p[:2], params["value"])}
     slow = {**slow, "value": jax.tree.map(lambda p: p[:2], slow["value"])}
     batch = windows(False)._replace(terminated=jnp.zeros((3, 2), bool).at[0, 1].set(True))
     config = dataclasses.replace(CONFIG, model=two)
-    got = targets_of(SPOWLParts(config, world), cut, slow, batch, KEY)
+    got = targets_of(SPOWLParts(config, world), cut, world.critics_of(slow), batch, KEY)
     z = world.model.encode(cut, batch.obs[1:].reshape(6, 3))
     action = world.act(cut, z, jax.random.split(KEY)[0])[0]
     alive = 1.0 - batch.terminated.astype(jnp.float32)
