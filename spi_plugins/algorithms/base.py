@@ -79,7 +79,7 @@ class JaxAlgorithm(StoredAlgorithm):
             )
         values |= self._policy_defaults(policy, values)
         for name, declaration in self.hyperparameters.items():
-            if name in self.schedules:
+            if name in self.schedules and values[name] is not None:
                 values[name] = as_schedule(name, values[name])
             if name not in _NOT_STORED:
                 setattr(self, name, dict(values[name] or {}) if declaration.is_mapping else values[name])

@@ -24,6 +24,7 @@ from spi_plugins.archive import Archive
 from spi_plugins.arrays import flatten_arrays
 from spi_plugins.hyperparameters import Range, by_policy, declared
 from spi_plugins.losses.deep_spi import Auxiliary
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 
 # In the order of agents.slices.SLICES.
@@ -126,25 +127,24 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
             file = file._replace(arrays=rest | own)
         super()._restore(file)
 
-    def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, Any]:
-        """The four learning rates and two clip ranges for the update after ``num_timesteps``, float32.
+    def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, ClipRanges]:
+        """The four learning rates and the clip ranges for the update after ``num_timesteps``, float32.
 
         They depend on environment steps, however many gradient steps an update takes.
         """
         remaining = remaining_progress(num_timesteps, total_timesteps)
 
-        def at(names: tuple[str, ...]) -> np.ndarray[Any, Any]:
-            values = [scheduled(name, getattr(self, name), remaining) for name in names]
-            return np.asarray(values, np.float32)
-
-        return at(_LEARNING_RATES), at(_CLIP_RANGES)
+        learning_rates = [scheduled(name, getattr(self, name), remaining) for name in _LEARNING_RATES]
+        return np.asarray(learning_rates, np.float32), self._clip_ranges(remaining, *_CLIP_RANGES)
 
     def _log_update(self, metrics: DreamSPIMetrics) -> None:
         record = self.logger.record
-        rates = self.rates(self.num_timesteps, self._total_timesteps)
-        for names, values in zip((_LEARNING_RATES, _CLIP_RANGES), rates, strict=True):
-            for name, value in zip(names, values, strict=True):
-                record(f"train/{name}", float(value))
+        learning_rates, clip_range = self.rates(self.num_timesteps, self._total_timesteps)
+        for name, value in zip(_LEARNING_RATES, learning_rates, strict=True):
+            record(f"train/{name}", float(value))
+        for name, value in zip(_CLIP_RANGES, clip_range.ratio, strict=True):
+            record(f"train/{name}", float(value))
+        self._record_value_clip(clip_range)
         self._record_metrics(metrics.real._replace(loss=metrics.loss))
         for name in _LOGGED:
             record(f"dream/{name}", float(getattr(metrics.dreams, name)))

@@ -22,6 +22,7 @@ from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.algorithms.world_model_export import given_observations, last_observations, save_world
 from spi_plugins.archive import PathOrFile
 from spi_plugins.fitting.deep_mdp import world_params
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.types import Observation, PyTree
 from spi_plugins.world_models.model import WorldModel
 
@@ -41,6 +42,7 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     batch_size: int
     compiled: bool | None
     clip_range: Any
+    clip_range_vf: Any
 
     def _setup_model(self) -> None:
         # Within an iteration: what a save stores instead of the present, or the time step that the environments
@@ -223,18 +225,29 @@ class OnPolicyAlgorithm(JaxAlgorithm):
                     self._update_info_buffer(infos, done)
                 self.num_timesteps, self._iteration_end = self._iteration_end, None
 
-    def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, Any]:
-        """Learning rate and clip range for the update after ``num_timesteps``, float32."""
+    def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, ClipRanges]:
+        """Learning rate and clip ranges for the update after ``num_timesteps``, float32."""
         remaining = remaining_progress(num_timesteps, total_timesteps)
         learning_rate = scheduled("learning_rate", self.lr_schedule, remaining)
-        return np.float32(learning_rate), np.float32(scheduled("clip_range", self.clip_range, remaining))
+        return np.float32(learning_rate), self._clip_ranges(remaining, "clip_range")
+
+    def _clip_ranges(self, remaining: float, *names: str) -> ClipRanges:
+        """That of the critic, and those of these names: a scalar, or an array of several."""
+        ratios = [scheduled(name, getattr(self, name), remaining) for name in names]
+        bounded = self.clip_range_vf is not None
+        value = np.float32(scheduled("clip_range_vf", self.clip_range_vf, remaining)) if bounded else None
+        return ClipRanges(np.asarray(ratios if len(names) > 1 else ratios[0], np.float32), value)
 
     def _log_update(self, metrics: Any) -> None:
         learning_rate, clip_range = self.rates(self.num_timesteps, self._total_timesteps)
-        record = self.logger.record
-        record("train/learning_rate", float(learning_rate))
-        record("train/clip_range", float(clip_range))
+        self.logger.record("train/learning_rate", float(learning_rate))
+        self.logger.record("train/clip_range", float(clip_range.ratio))
+        self._record_value_clip(clip_range)
         self._record_metrics(metrics)
+
+    def _record_value_clip(self, clip_range: ClipRanges) -> None:
+        if clip_range.value is not None:
+            self.logger.record("train/clip_range_vf", float(clip_range.value))
 
     def _record_metrics(self, metrics: DeepSPIMetrics) -> None:
         record = self.logger.record

@@ -12,13 +12,14 @@ Schedule: TypeAlias = Callable[[float], float]
 _LINEAR = "lin_"  # rl_zoo3's prefix
 
 
-class Constant(float, ConstantSchedule):
+class Constant(float, FloatSchedule, ConstantSchedule):
     """A number that is also SB3's schedule of it."""
 
     def __new__(cls, val: float) -> "Constant":
         """Make the number and the schedule."""
         made = super().__new__(cls, val)
         made.val = float(val)
+        made.value_schedule = ConstantSchedule(made.val)
         return made
 
     def __init__(self, val: float) -> None:
@@ -28,13 +29,14 @@ class Constant(float, ConstantSchedule):
         return Constant, (self.val,)
 
 
-class Linear(float, LinearSchedule):
+class Linear(float, FloatSchedule, LinearSchedule):
     """SB3's linear schedule that is also the number it starts from, as which TensorBoard's ``HParam`` logs it."""
 
     def __new__(cls, start: float, end: float, end_fraction: float) -> "Linear":
         """Make the number and the schedule."""
         made = super().__new__(cls, start)
         made.start, made.end, made.end_fraction = start, end, end_fraction
+        made.value_schedule = LinearSchedule(start, end, end_fraction)
         return made
 
     def __init__(self, start: float, end: float, end_fraction: float) -> None:
@@ -73,7 +75,7 @@ def as_schedule(name: str, value: Any) -> Schedule:
         return Constant(value.val)
     if type(value).__name__ == "SimpleLinearSchedule":  # rl_zoo3's
         return Linear(value.initial_value, 0.0, 1.0)
-    return value if callable(value) else Constant(value)
+    return FloatSchedule(value) if callable(value) else Constant(value)
 
 
 def _parsed(name: str, text: str) -> Linear:
@@ -112,11 +114,13 @@ def scheduled(name: str, value: Any, remaining: float) -> float:
 
 
 def encode_schedule(name: str, value: Any, remaining: float) -> Any:
-    """JSON form of a schedule.
+    """JSON form of a schedule, ``None`` of none.
 
     Only the present value of a custom function is stored: storing the function itself would mean running code from a
     file. A function that fails now is stored as 0, so that the model is not lost.
     """
+    if value is None:
+        return None
     schedule = as_schedule(name, value)
     if isinstance(schedule, Constant):
         return schedule.val
@@ -134,8 +138,10 @@ def encode_schedule(name: str, value: Any, remaining: float) -> Any:
     return {"schedule": "custom", "current": current}
 
 
-def decode_schedule(name: str, stored: Any) -> Schedule:
+def decode_schedule(name: str, stored: Any) -> Schedule | None:
     """The schedule that ``encode_schedule`` stored."""
+    if stored is None:
+        return None
     if not isinstance(stored, dict):
         return Constant(check_scheduled(name, float(stored)))
     if stored["schedule"] == "linear":

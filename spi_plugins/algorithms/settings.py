@@ -63,6 +63,12 @@ class RolloutSettings:
         above=0,
         source="arXiv:1707.06347, Eq. 7",
     )
+    clip_range_vf: float | str | Schedule | None = hyperparameter(
+        None,
+        "Bound on the critic's change in an update, in return units, or a function of the remaining progress; `None` "
+        "for no bound",
+        above=0,
+    )
     use_sde: bool = hyperparameter(
         False,
         "Explore by noise that depends on the state (gSDE), for actions in a Box",

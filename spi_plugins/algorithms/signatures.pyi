@@ -20,12 +20,12 @@ class PPO(Signature):
         n_steps: Steps of each environment in a rollout; by default 2048 / `n_envs`, but at least 16, with `CnnPolicy` 1024 / `n_envs`.
         batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`; by default 64, or half of `n_envs` if that is more, with `CnnPolicy` a quarter of the rollout.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7); by default `0.2`, with `CnnPolicy` `0.1`.
+        clip_range_vf: Bound on the critic's change in an update, in return units, or a function of the remaining progress; `None` for no bound.
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
         n_epochs: Passes over a rollout; by default `10`, with `CnnPolicy` `4`.
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
-        clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
         normalize_advantage: Standardize the advantages of each minibatch.
         ent_coef: Weight of the entropy bonus; by default `0.0`, with `CnnPolicy` `0.01`.
         vf_coef: Weight of the value loss.
@@ -47,12 +47,12 @@ class PPO(Signature):
     n_steps: int
     batch_size: int
     clip_range: float | str | Schedule
+    clip_range_vf: float | str | Schedule | None
     use_sde: bool
     compiled: bool | None
     n_epochs: int
     gamma: float
     gae_lambda: float
-    clip_range_vf: float | None
     normalize_advantage: bool
     ent_coef: float
     vf_coef: float
@@ -70,7 +70,7 @@ class PPO(Signature):
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
         clip_range: float | str | Schedule | None = None,
-        clip_range_vf: float | None = None,
+        clip_range_vf: float | str | Schedule | None = None,
         normalize_advantage: bool = True,
         ent_coef: float | None = None,
         vf_coef: float = 0.5,
@@ -106,12 +106,12 @@ class DeepSPI(Signature):
         n_steps: Steps of each environment in a rollout; by default 2048 / `n_envs`, but at least 16, with `CnnPolicy` 1024 / `n_envs`.
         batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`; by default 64, or half of `n_envs` if that is more, with `CnnPolicy` a quarter of the rollout.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7); by default `0.2`, with `CnnPolicy` `0.1`.
+        clip_range_vf: Bound on the critic's change in an update, in return units, or a function of the remaining progress; `None` for no bound.
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
         n_epochs: Passes over a rollout; by default `10`, with `CnnPolicy` `4`.
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
-        clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
         normalize_advantage: Standardize the advantages of each minibatch.
         ent_coef: Weight of the entropy bonus; by default `0.0`, with `CnnPolicy` `0.01`.
         vf_coef: Weight of the value loss.
@@ -143,12 +143,12 @@ class DeepSPI(Signature):
     n_steps: int
     batch_size: int
     clip_range: float | str | Schedule
+    clip_range_vf: float | str | Schedule | None
     use_sde: bool
     compiled: bool | None
     n_epochs: int
     gamma: float
     gae_lambda: float
-    clip_range_vf: float | None
     normalize_advantage: bool
     ent_coef: float
     vf_coef: float
@@ -176,7 +176,7 @@ class DeepSPI(Signature):
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
         clip_range: float | str | Schedule | None = None,
-        clip_range_vf: float | None = None,
+        clip_range_vf: float | str | Schedule | None = None,
         normalize_advantage: bool = True,
         ent_coef: float | None = None,
         vf_coef: float = 0.5,
@@ -230,12 +230,12 @@ class DreamSPI(Signature):
         n_steps: Steps of each environment in a rollout; by default 1024 / `n_envs`, with `CnnPolicy` 1024 / `n_envs`.
         batch_size: Transitions in a minibatch; the last one is smaller if this does not divide `n_steps * n_envs`; by default a quarter of the rollout, with `CnnPolicy` a quarter of the rollout.
         clip_range: Allowed change of the probability ratio: a number or a function of the remaining progress (arXiv:1707.06347, Eq. 7); by default `0.2`, with `CnnPolicy` `0.1`.
+        clip_range_vf: Bound on the critic's change in an update, in return units, or a function of the remaining progress; `None` for no bound.
         use_sde: Explore by noise that depends on the state (gSDE), for actions in a Box (arXiv:2005.05719).
         compiled: Run rollout and update as one program: `None` if possible, `True` to insist, `False` to step in Python.
         n_epochs: Passes over a rollout; by default `8`, with `CnnPolicy` `4`.
         gamma: Discount per environment step.
         gae_lambda: Advantage estimate between one-step differences (0) and Monte Carlo returns (1) (arXiv:1506.02438).
-        clip_range_vf: Bound on the critic's change in an update, in return units; `None` for no bound.
         normalize_advantage: Standardize the advantages of each minibatch.
         ent_coef: Weight of the entropy bonus; by default `0.0`, with `CnnPolicy` `0.01`.
         vf_coef: Weight of the value loss.
@@ -280,12 +280,12 @@ class DreamSPI(Signature):
     n_steps: int
     batch_size: int
     clip_range: float | str | Schedule
+    clip_range_vf: float | str | Schedule | None
     use_sde: bool
     compiled: bool | None
     n_epochs: int
     gamma: float
     gae_lambda: float
-    clip_range_vf: float | None
     normalize_advantage: bool
     ent_coef: float
     vf_coef: float
@@ -323,12 +323,12 @@ class DreamSPI(Signature):
         n_steps: int | None = None,
         batch_size: int | None = None,
         clip_range: float | str | Schedule | None = None,
+        clip_range_vf: float | str | Schedule | None = None,
         use_sde: bool = False,
         compiled: bool | None = None,
         n_epochs: int | None = None,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
-        clip_range_vf: float | None = None,
         normalize_advantage: bool = True,
         ent_coef: float | None = None,
         vf_coef: float = 0.5,

@@ -1,7 +1,16 @@
 """The clipped surrogate and other losses of PPO, per sample, so that a caller can mask and average."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+
+class ClipRanges(NamedTuple):
+    """How far an update may go from the policy and the critic that collected the rollout."""
+
+    ratio: Float[Array, "*p"]  # of the probability ratio; with several phases, one for each
+    value: Float[Array, ""] | None = None  # of the critic's values; ``None`` for no bound
 
 
 def clipped_surrogate(
@@ -41,7 +50,7 @@ def value_loss(
     value: Float[Array, " B"],
     old_value: Float[Array, " B"],
     target: Float[Array, " B"],
-    clip_range_vf: float | None,
+    clip_range_vf: Float[Array, ""] | float | None,
 ) -> Float[Array, " B"]:
     """Half the squared error of the critic; with ``clip_range_vf``, of a value kept near the old one (as SB3)."""
     if clip_range_vf is not None:

@@ -26,9 +26,6 @@ class PPOConfig(Config):
         high=1,
         source="arXiv:1506.02438",
     )
-    clip_range_vf: float | None = hyperparameter(
-        None, "Bound on the critic's change in an update, in return units; `None` for no bound", above=0
-    )
     normalize_advantage: bool = hyperparameter(True, "Standardize the advantages of each minibatch")
     ent_coef: float = hyperparameter(0.01, "Weight of the entropy bonus", low=0)
     vf_coef: float = hyperparameter(0.5, "Weight of the value loss", low=0)

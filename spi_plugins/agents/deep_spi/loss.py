@@ -13,7 +13,7 @@ from spi_plugins.agents.on_policy import Parts
 from spi_plugins.distributions import masked
 from spi_plugins.losses.deep_mdp import termination_cross_entropy
 from spi_plugins.losses.deep_spi import auxiliary_loss, utility
-from spi_plugins.losses.ppo import approximate_kl, clipped_surrogate, drift_surrogate, value_loss
+from spi_plugins.losses.ppo import ClipRanges, approximate_kl, clipped_surrogate, drift_surrogate, value_loss
 from spi_plugins.losses.ratios import ratio_diagnostics
 from spi_plugins.networks.actor_critic import Evaluation
 from spi_plugins.returns import masked_mean, normalize
@@ -32,7 +32,7 @@ class Terms(NamedTuple):
 
 
 def objective(
-    params: Params, parts: Parts, batch: Minibatch, clip_range: Array, key: Array
+    params: Params, parts: Parts, batch: Minibatch, clip_range: ClipRanges, key: Array
 ) -> tuple[Array, dict[str, Array]]:
     """The loss of one minibatch, minimized, and the metrics that ``DeepSPIMetrics`` takes from it."""
     config, valid = parts.config, batch.valid
@@ -45,12 +45,10 @@ def objective(
     )
     advantage = normalize(batch.advantage, valid) if config.normalize_advantage else batch.advantage
     surrogate = _surrogate(
-        config, terms, utility(advantage, _subtracted(config, model_loss, batch)), clip_range
+        config, terms, utility(advantage, _subtracted(config, model_loss, batch)), clip_range.ratio
     )
     policy_loss = masked_mean(surrogate if batch.weight is None else batch.weight * surrogate, valid)
-    critic_loss = masked_mean(
-        value_loss(terms.out.value, batch.value, batch.target, config.clip_range_vf), valid
-    )
+    critic_loss = masked_mean(value_loss(terms.out.value, batch.value, batch.target, clip_range.value), valid)
     entropy = masked_mean(parts.distribution.entropy(terms.out.parameters), valid)
     loss = policy_loss + config.vf_coef * critic_loss - config.ent_coef * entropy
     if config.auxiliary == "additive":
@@ -58,7 +56,11 @@ def objective(
     if parts.world_model is not None:
         loss = loss + parts.world_model.config.gradient_penalty_coef * terms.penalty
     losses = {"loss": loss, "policy_gradient_loss": policy_loss, "value_loss": critic_loss}
-    return loss, {**losses, "entropy_loss": -entropy, **_metrics(params, parts, batch, terms, clip_range)}
+    return loss, {
+        **losses,
+        "entropy_loss": -entropy,
+        **_metrics(params, parts, batch, terms, clip_range.ratio),
+    }
 
 
 def _surrogate(config: DeepSPIConfig, terms: Terms, utility: Array, clip_range: Array) -> Float[Array, " B"]:

@@ -23,6 +23,7 @@ from spi_plugins.agents.gradient_steps import Descent, TrainState, accept, desce
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.agents.optimizer import make_optimizer
 from spi_plugins.distributions import action_distribution
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
 from spi_plugins.world_models.deep_mdp import make_deep_mdp
@@ -41,7 +42,7 @@ class DeepSPIState(NamedTuple):
 
 
 def learn(
-    state: TrainState, descent: Descent, parts: Parts, data: FlatRollout, clip_range: Array, keys: Array
+    state: TrainState, descent: Descent, parts: Parts, data: FlatRollout, clip_range: ClipRanges, keys: Array
 ) -> tuple[TrainState, DeepSPIMetrics]:
     """Train on all minibatches of all epochs; the two keys are of the rows' order and of the losses."""
     config, n_rows = parts.config, data.rows.reward.shape[0]
@@ -64,7 +65,7 @@ def _make_update(
         state: DeepSPIState,
         rollout: Rollout,
         learning_rate: Array,
-        clip_range: Array,
+        clip_range: ClipRanges,
         learnable: Array | None = None,
     ) -> tuple[DeepSPIState, DeepSPIMetrics]:
         """All epochs and minibatches on one rollout."""

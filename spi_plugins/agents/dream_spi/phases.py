@@ -13,11 +13,12 @@ from spi_plugins.agents.dream_spi.replay import Ring, corrected_rows, draw
 from spi_plugins.agents.dream_spi.slices import Training, train_slices
 from spi_plugins.agents.gradient_steps import TrainState
 from spi_plugins.agents.on_policy import Parts
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.types import Observation, Params
 
 
 def learn_slices(
-    state: TrainState, training: Training, parts: Parts, data: FlatRollout, clip_range: Array, key: Array
+    state: TrainState, training: Training, parts: Parts, data: FlatRollout, clip_range: ClipRanges, key: Array
 ) -> tuple[TrainState, DeepSPIMetrics]:
     """``deep_spi.update.learn`` for some of the slices; ``state`` is that of all."""
     keys = jax.random.split(key)
@@ -42,7 +43,7 @@ def replay(
     state: TrainState,
     training: Training,
     ring: Ring,
-    clip_range: Array,
+    clip_range: ClipRanges,
     key: Array,
 ) -> tuple[TrainState, DeepSPIMetrics]:
     """Draw past rollouts, each as large as the new one, and learn from them in the same way."""
@@ -80,7 +81,7 @@ def dream(
     state: TrainState,
     training: Training,
     data: FlatRollout,
-    clip_range: Array,
+    clip_range: ClipRanges,
     key: Array,
 ) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
     """Imagine from every state of a rollout, and learn from that."""

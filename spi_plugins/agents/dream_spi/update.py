@@ -28,6 +28,7 @@ from spi_plugins.agents.gradient_steps import TrainState, accept
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, make_agent
 from spi_plugins.agents.optimizer import make_optimizer
 from spi_plugins.distributions import action_distribution
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
 from spi_plugins.world_models.deep_mdp import make_deep_mdp
@@ -65,24 +66,23 @@ def _make_update(
         state: DreamSPIState,
         rollout: Rollout,
         learning_rate: Float[Array, "4"],
-        clip_range: Float[Array, "2"],
+        clip_range: ClipRanges,
         learnable: Array | None = None,
     ) -> tuple[DreamSPIState, DreamSPIMetrics]:
-        """All phases. Learning rates are in the order of ``SLICES``; clip ranges are of real steps and of dreams."""
+        """All phases. Learning rates are in the order of ``SLICES``; the two ratios are of real steps and of dreams."""
+        clip_real, clip_dreams = (clip_range._replace(ratio=clip_range.ratio[phase]) for phase in (0, 1))
         next_key, real_key, dream_key = jax.random.split(state.key, 3)
         data = flatten_rollout(rollout, config.real.gamma, config.real.gae_lambda)
         on_real, in_dreams = (Training(optimizer, slices, learning_rate) for slices in (real_slices, _POLICY))
         learner = start = TrainState(state.params, state.opt_state)
-        learner, real = learn_slices(learner, on_real, parts, data, clip_range[0], real_key)
+        learner, real = learn_slices(learner, on_real, parts, data, clip_real, real_key)
         ring, replayed = state.replay, None
         if config.replay is not None:
             assert isinstance(ring, Ring)
             ring = add_rollout(ring, rollout, learnable)
             replay_key = jax.random.fold_in(real_key, 1)
-            learner, replayed = replay(
-                parts, config.replay, learner, on_real, ring, clip_range[0], replay_key
-            )
-        learner, (dreams, imagined) = dream(parts, config, learner, in_dreams, data, clip_range[1], dream_key)
+            learner, replayed = replay(parts, config.replay, learner, on_real, ring, clip_real, replay_key)
+        learner, (dreams, imagined) = dream(parts, config, learner, in_dreams, data, clip_dreams, dream_key)
         phases = [real, dreams, *([] if replayed is None else [replayed])]
         loss = sum((phase.loss for phase in phases), jnp.zeros(()))
         learner, loss = accept(learner, start, loss, learnable)
@@ -108,8 +108,8 @@ def make_dream_spi(
 ) -> OnPolicyAgent:
     """Bind networks, world model and losses into an agent.
 
-    Its ``update`` takes four learning rates, in the order of ``slices.SLICES``, and two clip ranges, of real steps and
-    of dreams.
+    Its ``update`` takes four learning rates, in the order of ``slices.SLICES``, and a clip range of the
+    ratio for real steps and one for dreams.
 
     Raises:
         ValueError: a critic that reads the observation, or a model that does not predict termination.

@@ -8,6 +8,7 @@ import pytest
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.minibatches import flatten_rollout, take_minibatch
 from spi_plugins.agents.deep_spi.update import make_deep_spi
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
@@ -45,7 +46,9 @@ def make_rollout(seed=0, *, same_step=False, n_steps=T):
 
 def run_update(agent, rollout, seed=0, learning_rate=1e-3, clip_range=0.1):
     state = agent.init(jax.random.key(seed))
-    return jax.jit(agent.update)(state, rollout, jnp.float32(learning_rate), jnp.float32(clip_range))
+    return jax.jit(agent.update)(
+        state, rollout, jnp.float32(learning_rate), ClipRanges(jnp.float32(clip_range))
+    )
 
 
 def leaves(tree):
@@ -214,7 +217,7 @@ def test_update_is_traced_once():
     update = jax.jit(agent.update, donate_argnums=0)
     state = agent.init(jax.random.key(0))
     for seed in range(3):
-        state, _ = update(state, make_rollout(seed), jnp.float32(1e-3), jnp.float32(0.1))
+        state, _ = update(state, make_rollout(seed), jnp.float32(1e-3), ClipRanges(jnp.float32(0.1)))
     assert update._cache_size() == 1
 
 
@@ -240,7 +243,7 @@ def test_every_action_kind_and_density_updates(spec, density):
         make_rollout().obs[:-1], jax.random.split(jax.random.key(1), T)
     )
     rollout = make_rollout()._replace(action=act.action, log_prob=act.log_prob)
-    state, metrics = jax.jit(agent.update)(state, rollout, jnp.float32(1e-3), jnp.float32(0.1))
+    state, metrics = jax.jit(agent.update)(state, rollout, jnp.float32(1e-3), ClipRanges(jnp.float32(0.1)))
     assert np.isfinite(metrics.loss)
     assert metrics.transition_loss > 0
     assert all(np.isfinite(leaf).all() for leaf in leaves(state.params))
@@ -253,3 +256,21 @@ def test_a_categorical_latent_updates():
     _, metrics = run_update(agent, make_rollout())
     assert np.isfinite(metrics.loss)
     assert metrics.transition_loss > 0
+
+
+def test_a_value_beyond_its_clip_range_has_no_gradient():
+    agent, rollout = make_agent(auxiliary="none", ent_coef=0.0), make_rollout()
+    state, update = agent.init(jax.random.key(0)), jax.jit(agent.update)
+
+    def critic_moves(bound):
+        # The values of the rollout are not the critic's, so that a narrow bound is left from the start.
+        ranges = ClipRanges(jnp.float32(0.1), bound)
+        after = update(state, rollout, jnp.float32(1e-3), ranges)[0].params["policy"]["critic"]
+        return any(
+            (a != b).any()
+            for a, b in zip(leaves(state.params["policy"]["critic"]), leaves(after), strict=True)
+        )
+
+    assert critic_moves(None)
+    assert critic_moves(jnp.float32(100.0))
+    assert not critic_moves(jnp.float32(1e-6))

@@ -10,6 +10,7 @@ from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
 from spi_plugins.agents.dream_spi.slices import split
 from spi_plugins.agents.dream_spi.update import make_dream_spi
 from spi_plugins.agents.packed import pack
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.types import ActionSpec, ArraySpec, Rollout
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
@@ -53,7 +54,7 @@ def make_rollout(agent, seed=0, *, same_step=False):
 
 def run_update(agent, rollout, rates=ALL, clip_range=(0.1, 0.2), seed=0):
     state = agent.init(jax.random.key(seed))
-    return jax.jit(agent.update)(state, rollout, jnp.asarray(rates), jnp.asarray(clip_range))
+    return jax.jit(agent.update)(state, rollout, jnp.asarray(rates), ClipRanges(jnp.asarray(clip_range)))
 
 
 def assert_same(one, other):
@@ -174,7 +175,9 @@ def test_update_is_traced_once():
     update = jax.jit(agent.update, donate_argnums=0)
     state = agent.init(jax.random.key(0))
     for seed in range(3):
-        state, _ = update(state, make_rollout(agent, seed), jnp.asarray(ALL), jnp.asarray([0.1, 0.1]))
+        state, _ = update(
+            state, make_rollout(agent, seed), jnp.asarray(ALL), ClipRanges(jnp.asarray([0.1, 0.1]))
+        )
     assert update._cache_size() == 1
 
 
@@ -192,7 +195,7 @@ def test_past_rollouts_are_learned_from_as_the_present_one_is():
     state = jax.jit(agent.init)(jax.random.key(0))
     for seed in range(4):
         rollout = make_rollout(agent, seed)
-        state, metrics = update(state, rollout, jnp.asarray(ALL), jnp.asarray([0.1, 0.1]))
+        state, metrics = update(state, rollout, jnp.asarray(ALL), ClipRanges(jnp.asarray([0.1, 0.1])))
         assert state.replay.size == min(B * (seed + 1), 3 * B)
     assert update._cache_size() == 1
     # In each update one rollout and two replays of two epochs; of dreams 3 * 16 / 16 steps.

@@ -13,6 +13,7 @@ from spi_plugins.agents.deep_spi.minibatches import take_minibatch
 from spi_plugins.agents.dream_spi.replay import LOG_RATIO_BOUND, Sequences, corrected_rows
 from spi_plugins.agents.on_policy import Parts
 from spi_plugins.distributions import action_distribution
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.types import ActionSpec, ArraySpec
 
@@ -113,7 +114,7 @@ def test_the_weighted_surrogate_is_the_official_one_of_ratios_to_the_policy_that
     rng = np.random.default_rng(1)
     new = jax.tree.map(lambda x: x + 0.3 * jnp.asarray(rng.normal(size=x.shape), jnp.float32), PARAMS)
     run = functools.partial(
-        objective, parts=PARTS, batch=rows, clip_range=jnp.asarray(0.1), key=jax.random.key(0)
+        objective, parts=PARTS, batch=rows, clip_range=ClipRanges(jnp.asarray(0.1)), key=jax.random.key(0)
     )
     _, metrics = run(new)
     features = POLICY.features(new["policy"], rows.obs)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from stable_baselines3.common.logger import configure
@@ -42,7 +43,7 @@ def test_the_official_rates_and_horizon_are_the_defaults_for_images():
     model = DreamSPI("CnnPolicy", None, _init_setup_model=False)
     rates, clip_ranges = model.rates(0, 100)
     np.testing.assert_allclose(rates, [2e-4, 2e-4, 2.75e-5, 2.75e-5], rtol=1e-6)
-    np.testing.assert_allclose(clip_ranges, [0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(clip_ranges.ratio, [0.1, 0.1], rtol=1e-6)
     assert (model.imagination_horizon, model.imagination_epochs, model.n_imagination_rollouts) == (8, 1, 1)
     assert not model.dyna
     assert not model.soft_termination
@@ -57,7 +58,7 @@ def test_rates_fall_with_the_steps_made_and_never_below_their_end():
         imagination_epochs=7,  # gradient steps do not count
     )
     np.testing.assert_allclose(model.rates(25, 100)[0][:3], [0.75, 1.5, 0.5])
-    np.testing.assert_allclose(model.rates(25, 100)[1], [0.85, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(model.rates(25, 100)[1].ratio, [0.85, 0.1], rtol=1e-6)
     # The last rollout may end after the total.
     np.testing.assert_array_equal(model.rates(104, 100)[0][:3], [0.0, 0.0, 0.5])
 
@@ -194,7 +195,7 @@ def test_a_loaded_model_has_all_its_arguments(tmp_path):
         if name not in DreamSPI.schedules and name != "policy_kwargs":
             assert getattr(loaded, name) == getattr(model, name), name
     for mine, theirs in zip(model.rates(3, 10), loaded.rates(3, 10), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+        jax.tree.map(np.testing.assert_array_equal, mine, theirs)
 
 
 def test_sizes_that_were_left_open_are_chosen_by_the_number_of_copies(tmp_path):

@@ -131,6 +131,7 @@ def test_schedules_follow_the_remaining_progress(tmp_path, log_to, path):
     schedules = {
         "learning_rate": LinearSchedule(0.1, 0.0, 0.5),
         "clip_range": lambda remaining: 0.1 + remaining,
+        "clip_range_vf": "lin_1.0",
     }
     model = tiny_ppo(path, **schedules)
     log_to(model, tmp_path)
@@ -141,6 +142,7 @@ def test_schedules_follow_the_remaining_progress(tmp_path, log_to, path):
         [0.06, 0.02, 0, 0], abs=1e-7
     )
     assert [float(line["train/clip_range"]) for line in lines] == pytest.approx([0.9, 0.7, 0.5, 0.3])
+    assert [float(line["train/clip_range_vf"]) for line in lines] == pytest.approx([0.8, 0.6, 0.4, 0.2])
 
 
 def test_a_learning_rate_of_zero_changes_no_parameter():

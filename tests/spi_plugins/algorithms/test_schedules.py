@@ -103,7 +103,20 @@ def test_schedules_are_functions_and_numbers_after_construction():
     model.learning_rate = 0.5
     model._setup_lr_schedule()
     model.clip_range = lambda remaining: 0.3
-    assert model.rates(0, 100) == (pytest.approx(0.5), pytest.approx(0.3))
+    assert model.rates(0, 100) == (pytest.approx(0.5), (pytest.approx(0.3), None))
+    model.clip_range_vf = 0.2
+    assert model.rates(0, 100)[1].value == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("given", "at_half"), [(None, None), (0.2, 0.2), ("lin_0.2", 0.1), (lambda p: p, 0.5)]
+)
+def test_the_clip_range_of_values_is_a_schedule_that_files_keep(tmp_path, given, at_half):
+    model = tiny_ppo(clip_range_vf=given)
+    if not callable(given):
+        model.save(tmp_path / "model")
+        model = PPO.load(tmp_path / "model")
+    assert model.rates(50, 100)[1].value == (None if at_half is None else pytest.approx(at_half))
 
 
 @pytest.mark.parametrize("rate", [None, LinearSchedule(1e-3, 0.0, 1.0), "lin_0.001", 1e-3])
