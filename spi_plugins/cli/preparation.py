@@ -88,7 +88,9 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
         model.load_replay_buffer(folder.replay)
     missing = config.n_timesteps - model.num_timesteps
     n_timesteps = args.n_timesteps or missing
-    if n_timesteps <= 0:
+    if n_timesteps <= 0 and folder.awaits_evaluation(config):
+        n_timesteps = 0
+    elif n_timesteps <= 0:
         raise CommandError(
             f"{path} has taken all of its {config.n_timesteps} steps; say how many more with -n."
         )

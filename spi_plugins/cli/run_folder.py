@@ -151,6 +151,13 @@ class RunFolder:
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise CommandError(f"{self.best} is not an evaluation: {describe(error)}") from error
 
+    def awaits_evaluation(self, config: RunConfig) -> bool:
+        """Whether the run was killed before the evaluation at its end: there is none of the present model."""
+        if not config.eval_episodes:
+            return False
+        done = self.evaluation.stat().st_mtime_ns if self.evaluation.is_file() else 0
+        return _newest_model(self).stat().st_mtime_ns > done
+
     def append_command(self, words: Sequence[str]) -> None:
         """Record the command that starts or continues the run."""
         with (self.path / "command.txt").open("a") as file:

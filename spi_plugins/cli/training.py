@@ -87,17 +87,14 @@ def train(args: argparse.Namespace) -> int:
     with faults.collect(f"Starting {config.track}"):
         tracker = _tracker(run)
     faults.raise_if_any()
-    copies = f"{config.n_envs} environment{'s' if config.n_envs > 1 else ''}"
-    _say(f"Training {config.algorithm} on {config.env}: {run.n_timesteps:,} steps in {copies}.")
-    _say(f"The run's folder is {folder.path}")
-
-    start, before, interrupted = time.monotonic(), model.num_timesteps, False
-    with faults.collect("Training"):
-        interrupted = _learn(run, show_progress=args.progress, profile=args.profile)
+    interrupted = False
+    if run.n_timesteps:
+        with faults.collect("Training"):
+            interrupted = _learn(run, show_progress=args.progress, profile=args.profile)
+    else:
+        _say(f"{folder.path} has taken all of its {config.n_timesteps:,} steps; its evaluation is missing.")
     stopped = interrupted or bool(faults.sentences)
-    seconds, steps = time.monotonic() - start, model.num_timesteps - before
     _save(run, faults)
-    _say(f"{'Stopped after' if stopped else 'Trained'} {steps:,} steps in {seconds:.1f} s.")
     if not stopped and config.eval_episodes and not faults.sentences:
         with faults.collect("The evaluation"):
             result = evaluate_run(folder, config)
@@ -112,18 +109,28 @@ def train(args: argparse.Namespace) -> int:
 
 def _learn(run: Preparation, *, show_progress: bool, profile: bool) -> bool:
     """Train; return whether Ctrl-C ended it."""
+    config = run.config
+    copies = f"{config.n_envs} environment{'s' if config.n_envs > 1 else ''}"
+    _say(f"Training {config.algorithm} on {config.env}: {run.n_timesteps:,} steps in {copies}.")
+    _say(f"The run's folder is {run.folder.path}")
+    start, before, completed = time.monotonic(), run.model.num_timesteps, False
     stopper = StopBetweenRollouts()
     profiles = [Profile(run.folder.profile)] if profile else []
     callbacks: BaseCallback = CallbackList(
         [*_evaluations(run, stopper), stopper, *_callbacks(run), *profiles]
     )
-    with stopper.listen(), added_progress_bar(callbacks, shown=show_progress) as callbacks:
-        try:
-            run.model.learn(
-                run.n_timesteps, callback=callbacks, log_interval=1, reset_num_timesteps=not run.resumed
-            )
-        except TrainingInterrupted:
-            callbacks.on_training_end()
+    try:
+        with stopper.listen(), added_progress_bar(callbacks, shown=show_progress) as callbacks:
+            try:
+                run.model.learn(
+                    run.n_timesteps, callback=callbacks, log_interval=1, reset_num_timesteps=not run.resumed
+                )
+            except TrainingInterrupted:
+                callbacks.on_training_end()
+        completed = not stopper.requested
+    finally:
+        seconds, steps = time.monotonic() - start, run.model.num_timesteps - before
+        _say(f"{'Trained' if completed else 'Stopped after'} {steps:,} steps in {seconds:.1f} s.")
     return stopper.requested
 
 

@@ -95,7 +95,8 @@ def _progress(job: Job, path: pathlib.Path) -> Progress:
     except CommandError:
         return Progress(job, path, "start", job.n_timesteps)
     if taken >= job.n_timesteps and folder.model.is_file():
-        return Progress(job, path, "finished", 0)
+        missing = folder.awaits_evaluation(folder.read_config())
+        return Progress(job, path, "resume" if missing else "finished", 0)
     return Progress(job, path, "resume", max(job.n_timesteps - taken, 1))
 
 

@@ -42,7 +42,9 @@ def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
     def write(seed, **kwargs):
         return write_run(tmp_path / "mine", "ppo", "envpool:Pong-v5", seed, **{**PROTOCOL, **kwargs})
 
-    (write(0, hyperparameters={"n_steps": 8}) / "model.zip").touch()  # set by a preset
+    finished = write(0, hyperparameters={"n_steps": 8})  # set by a preset
+    for name in ("model.zip", "evaluation.json"):
+        (finished / name).touch()
     stopped = write(1, taken=400)
     (stopped / "checkpoints").mkdir()
     (stopped / "checkpoints/ppo_400_steps.zip").touch()
@@ -62,6 +64,8 @@ def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
     assert shown[1] == "resume            600  spi train --resume mine/ppo/envpool-Pong-v5_2"
     assert shown[-1] == "4 runs: 1 finished, 1 to resume, 2 to start; 2,600 steps to take."
     assert [row["state"] for row in plan(spi, *words, "-p", "gamma=0.9")] == ["start"] * 4
+    (finished / "evaluation.json").unlink()  # killed in its evaluation
+    assert next((row["state"], row["steps"]) for row in plan(spi, *words)) == ("resume", 0)
 
 
 def test_runs_whose_actions_are_not_repeated_do_not_count_for_spowl(spi, tmp_path):

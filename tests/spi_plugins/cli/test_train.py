@@ -66,6 +66,19 @@ def test_the_printed_command_goes_on_in_the_same_folder(train):
     assert json.loads((RUN / "evaluation.json").read_text())["num_timesteps"] == 256
 
 
+def test_a_run_that_was_killed_in_its_evaluation_is_evaluated_when_it_is_resumed(train):
+    train(*TRAIN, "-n", 64)
+    (RUN / "evaluation.json").unlink()
+    done = train(*RESUME, RUN)
+    assert done.code == 0, done.err
+    assert "its evaluation is missing" in done.out
+    assert json.loads((RUN / "evaluation.json").read_text())["num_timesteps"] == 64
+    assert steps_of(RUN) == [64]
+    again = train(*RESUME, RUN)
+    assert again.code == 2
+    assert "has taken all of its 64 steps" in again.err
+
+
 def test_going_on_from_a_checkpoint_drops_the_rows_that_came_after_it(train):
     train(*TRAIN, "-n", 256, "--save-freq", 128)
     done = train(*RESUME, RUN / "checkpoints" / "sb3_ppo_128_steps.zip", "-n", 64)
