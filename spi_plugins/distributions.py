@@ -4,6 +4,7 @@ The actor returns ``parameters [B, P]``: logits for discrete actions (those of a
 MultiDiscrete), mean and log standard deviation for continuous ones.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,9 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from spi_plugins.actions import executed_action, executed_by_model
 from spi_plugins.types import ActionSpec
 
 _LOWEST = float(np.finfo(np.float32).min)
+# SB3's numbers: where the inverse of tanh is cut off, and what keeps the logarithm of tanh's slope finite.
+_SQUASHED_LIMIT = 1.0 - float(np.finfo(np.float32).eps)
+_SLOPE_EPSILON = 1e-6
 
 
 class ActionDistribution(NamedTuple):
@@ -26,14 +31,30 @@ class ActionDistribution(NamedTuple):
     mode: Callable[[Array], Array]  # ``(parameters) -> action``, the most likely one
     # ``(parameters, action) -> [B]``, summed over the entries of an action
     log_prob: Callable[[Array, Array], Array]
-    entropy: Callable[[Array], Array]  # ``(parameters) -> [B]``, in nats
+    entropy: Callable[[Array], Array] | None  # ``(parameters) -> [B]``, in nats; ``None`` without a formula
+    executed: Callable[[Array], Array]  # ``(action) -> `` what the environment gets
+    # ``(parameters, noise [B, A]) -> action``: the mean of a ``Box`` and noise that was drawn elsewhere
+    around: Callable[[Array, Array], Array] | None = None
 
 
-def action_distribution(spec: ActionSpec) -> ActionDistribution:
-    """The distribution that fits an action space: categorical, product of categoricals or diagonal Gaussian."""
+def action_distribution(spec: ActionSpec, *, squash: bool = False) -> ActionDistribution:
+    """The distribution that fits an action space: categorical, product of categoricals or diagonal Gaussian.
+
+    Args:
+        spec: the action space.
+        squash: map the Gaussian into the bounds by tanh instead of clipping it.
+    """
     if spec.kind == "box":
-        return _gaussian(math.prod(spec.shape), spec.shape)
-    return _categoricals(spec.nvec, spec.shape)
+        gaussian = _gaussian(spec)
+        return _squashed(gaussian, spec) if squash else gaussian
+    return _categoricals(spec)
+
+
+def entropy_or_estimate(
+    distribution: ActionDistribution, parameters: Float[Array, "B P"], log_prob: Float[Array, " B"]
+) -> Float[Array, " B"]:
+    """The entropy; where it has no formula, the estimate from one sample of this log-probability."""
+    return -log_prob if distribution.entropy is None else distribution.entropy(parameters)
 
 
 def masked(logits: Float[Array, "B P"], masks: Bool[Array, "B P"] | None) -> Float[Array, "B P"]:
@@ -44,7 +65,8 @@ def masked(logits: Float[Array, "B P"], masks: Bool[Array, "B P"] | None) -> Flo
     return logits if masks is None else jnp.where(masks, logits, _LOWEST)
 
 
-def _categoricals(nvec: tuple[int, ...], shape: tuple[int, ...]) -> ActionDistribution:
+def _categoricals(spec: ActionSpec) -> ActionDistribution:
+    nvec, shape = spec.nvec, spec.shape
     ends = [sum(nvec[: i + 1]) for i in range(len(nvec))]
 
     def split(logits: Float[Array, "B P"]) -> list[Array]:
@@ -72,19 +94,23 @@ def _categoricals(nvec: tuple[int, ...], shape: tuple[int, ...]) -> ActionDistri
         log_ps = [jax.nn.log_softmax(part) for part in split(logits)]
         return jnp.sum(jnp.stack([-jnp.sum(jnp.exp(log_p) * log_p, axis=-1) for log_p in log_ps]), axis=0)
 
-    return ActionDistribution(sum(nvec), sample, mode, log_prob, entropy)
+    executed = functools.partial(executed_action, spec)
+    return ActionDistribution(sum(nvec), sample, mode, log_prob, entropy, executed)
 
 
-def _gaussian(size: int, shape: tuple[int, ...]) -> ActionDistribution:
+def _gaussian(spec: ActionSpec) -> ActionDistribution:
     """Diagonal Gaussian without squashing: actions are clipped for the environment only, as in SB3's PPO."""
+    size, shape = math.prod(spec.shape), spec.shape
 
     def moments(parameters: Array) -> tuple[Array, Array]:
         return parameters[:, :size], parameters[:, size:]
 
+    def around(parameters: Array, noise: Array) -> Array:
+        return (moments(parameters)[0] + noise).reshape(-1, *shape)
+
     def sample(parameters: Array, key: Array) -> Array:
         mean, log_std = moments(parameters)
-        action = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
-        return action.reshape(-1, *shape)
+        return around(parameters, jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype))
 
     def mode(parameters: Array) -> Array:
         return moments(parameters)[0].reshape(-1, *shape)
@@ -97,7 +123,29 @@ def _gaussian(size: int, shape: tuple[int, ...]) -> ActionDistribution:
     def entropy(parameters: Array) -> Array:
         return jnp.sum(moments(parameters)[1] + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
 
-    return ActionDistribution(2 * size, sample, mode, log_prob, entropy)
+    executed = functools.partial(executed_action, spec)
+    return ActionDistribution(2 * size, sample, mode, log_prob, entropy, executed, around)
+
+
+def _squashed(gaussian: ActionDistribution, spec: ActionSpec) -> ActionDistribution:
+    """The Gaussian through tanh: actions are in [-1, 1], and scaled to the bounds for the environment."""
+    around = gaussian.around
+    assert around is not None
+
+    def log_prob(parameters: Array, action: Array) -> Array:
+        inside = jnp.clip(action, -_SQUASHED_LIMIT, _SQUASHED_LIMIT)
+        before = 0.5 * (jnp.log1p(inside) - jnp.log1p(-inside))
+        log_slope = jnp.log(1.0 - jnp.tanh(before) ** 2 + _SLOPE_EPSILON)
+        return gaussian.log_prob(parameters, before) - jnp.sum(log_slope.reshape(len(action), -1), axis=-1)
+
+    return gaussian._replace(
+        sample=lambda parameters, key: jnp.tanh(gaussian.sample(parameters, key)),
+        mode=lambda parameters: jnp.tanh(gaussian.mode(parameters)),
+        log_prob=log_prob,
+        entropy=None,
+        executed=functools.partial(executed_by_model, spec),
+        around=lambda parameters, noise: jnp.tanh(around(parameters, noise)),
+    )
 
 
 def symlog(x: Float[Array, "*s"]) -> Float[Array, "*s"]:

@@ -5,9 +5,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Bool, Float
 
-from spi_plugins.actions import executed_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
-from spi_plugins.distributions import ActionDistribution, masked
+from spi_plugins.distributions import ActionDistribution, entropy_or_estimate, masked
 from spi_plugins.networks import state_noise
 from spi_plugins.networks.actor_critic import ActorCritic, Evaluation
 from spi_plugins.types import ActionSpec, Observation, Params, PyTree
@@ -50,7 +49,7 @@ class Act(NamedTuple):
     """One decision for each of ``B`` observations."""
 
     action: Array  # as sampled; the log-probability is of this one
-    env_action: Array  # what the environment gets: clipped to the bounds of a Box
+    env_action: Array  # what the environment gets, within the bounds of a Box
     log_prob: Float[Array, " B"]
     value: Float[Array, " B"]
 
@@ -109,7 +108,7 @@ def make_agent(
     parts: Parts, init: Callable[[Array], Any], update: Callable[..., tuple[Any, Any]]
 ) -> OnPolicyAgent:
     """Add decisions and values to the functions that an on-policy algorithm differs by."""
-    distribution, actions = parts.distribution, parts.actions
+    distribution = parts.distribution
 
     def act(
         params: Params, obs: Observation, key: Array, noise: Array | None = None, masks: Masks = None
@@ -119,11 +118,11 @@ def make_agent(
         if noise is None or out.hidden is None:
             action = distribution.sample(parameters, key)
         else:
-            mean = distribution.mode(parameters)
-            action = mean + state_noise.noise(out.hidden, noise).reshape(mean.shape)
+            assert distribution.around is not None
+            action = distribution.around(parameters, state_noise.noise(out.hidden, noise))
         return Act(
             action=action,
-            env_action=executed_action(actions, action),
+            env_action=distribution.executed(action),
             log_prob=distribution.log_prob(parameters, action),
             value=out.value,
         )
@@ -133,7 +132,7 @@ def make_agent(
     ) -> Array:
         parameters = masked(evaluate(parts, params, obs).parameters, masks)
         action = distribution.mode(parameters) if deterministic else distribution.sample(parameters, key)
-        return executed_action(actions, action)
+        return distribution.executed(action)
 
     def value(params: Params, obs: Observation) -> Array:
         return parts.policy.value(params["policy"], obs)
@@ -143,7 +142,8 @@ def make_agent(
     ) -> tuple[Array, Array, Array]:
         out = evaluate(parts, params, obs)
         parameters = masked(out.parameters, masks)
-        return out.value, distribution.log_prob(parameters, action), distribution.entropy(parameters)
+        log_prob = distribution.log_prob(parameters, action)
+        return out.value, log_prob, entropy_or_estimate(distribution, parameters, log_prob)
 
     return OnPolicyAgent(
         init,

@@ -233,10 +233,12 @@ class OnPolicyAlgorithm(JaxAlgorithm):
 
     def _clip_ranges(self, remaining: float, *names: str) -> ClipRanges:
         """That of the critic, and those of these names: a scalar, or an array of several."""
-        ratios = [scheduled(name, getattr(self, name), remaining) for name in names]
-        bounded = self.clip_range_vf is not None
-        value = np.float32(scheduled("clip_range_vf", self.clip_range_vf, remaining)) if bounded else None
-        return ClipRanges(np.asarray(ratios if len(names) > 1 else ratios[0], np.float32), value)
+        values = [scheduled(name, getattr(self, name), remaining) for name in names]
+        ratio: Any = np.asarray(values if len(names) > 1 else values[0], np.float32)
+        if self.clip_range_vf is None:
+            return ClipRanges(ratio)
+        value: Any = np.float32(scheduled("clip_range_vf", self.clip_range_vf, remaining))
+        return ClipRanges(ratio, value)
 
     def _log_update(self, metrics: Any) -> None:
         learning_rate, clip_range = self.rates(self.num_timesteps, self._total_timesteps)

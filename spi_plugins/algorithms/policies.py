@@ -42,7 +42,6 @@ class Policy:
     encoder: ClassVar[EncoderKind]
     default_net_arch: ClassVar[Any]
     default_activation: ClassVar[str]
-    squash_output = False
 
     def __init__(
         self,
@@ -152,6 +151,11 @@ class Policy:
         return self.model
 
     @property
+    def squash_output(self) -> bool:
+        """Whether actions are mapped into their bounds by tanh."""
+        return self.model is not None and bool(self.model.policy_kwargs.get("squash_output", False))
+
+    @property
     def device(self) -> jax.Device:
         """Where the arrays live."""
         device: jax.Device = self._owner().jax_device
@@ -189,7 +193,8 @@ class Policy:
 
         Args:
             observation: one or a batch, as ``predict`` takes them.
-            actions: one for each observation, in the action space or, for a ``Box``, before clipping.
+            actions: one for each observation, in the action space or, for a ``Box``, before clipping; with
+                ``squash_output`` in [-1, 1].
             action_masks: as ``predict`` takes them; of an action that is not allowed the log-probability is huge and
                 negative.
         """

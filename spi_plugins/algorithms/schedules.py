@@ -19,11 +19,15 @@ class Constant(float, FloatSchedule, ConstantSchedule):
         """Make the number and the schedule."""
         made = super().__new__(cls, val)
         made.val = float(val)
-        made.value_schedule = ConstantSchedule(made.val)
         return made
 
     def __init__(self, val: float) -> None:
         pass
+
+    @property
+    def value_schedule(self) -> Schedule:  # type: ignore[override]
+        """The schedule alone, as SB3's ``FloatSchedule`` has it."""
+        return ConstantSchedule(self.val)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Constant, (self.val,)
@@ -36,11 +40,15 @@ class Linear(float, FloatSchedule, LinearSchedule):
         """Make the number and the schedule."""
         made = super().__new__(cls, start)
         made.start, made.end, made.end_fraction = start, end, end_fraction
-        made.value_schedule = LinearSchedule(start, end, end_fraction)
         return made
 
     def __init__(self, start: float, end: float, end_fraction: float) -> None:
         pass
+
+    @property
+    def value_schedule(self) -> Schedule:  # type: ignore[override]
+        """The schedule alone, as SB3's ``FloatSchedule`` has it."""
+        return LinearSchedule(self.start, self.end, self.end_fraction)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Linear, (self.start, self.end, self.end_fraction)

@@ -7,6 +7,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins.algorithms.action_masks import with_masks
 from spi_plugins.algorithms.named_envs import default_policy
 from spi_plugins.cli.arguments import CommandError, RunError
 from spi_plugins.cli.evaluation import load_model, open_env_of
@@ -48,10 +49,13 @@ def _play(model: BaseAlgorithm, env: VecEnv, n_steps: int, deterministic: bool |
         deterministic = default_policy(env) != "CnnPolicy"
     observations: Any = env.reset()
     state, starts = None, np.ones(1, dtype=bool)
+    actor = with_masks(model, env)
     totals, costs, cost, length = [], [], 0.0, 0
     total = 0.0
     for _ in range(n_steps):
-        actions, state = model.predict(observations, state, starts, deterministic=deterministic)
+        actions, state = actor.predict(
+            observations, state=state, episode_start=starts, deterministic=deterministic
+        )
         observations, rewards, starts, infos = env.step(actions)
         total, length, cost = total + float(rewards[0]), length + 1, cost + float(infos[0].get("cost", 0.0))
         if starts[0]:

@@ -45,6 +45,9 @@ class ActorCriticConfig(Config):
     use_sde: bool = False  # explore by state-dependent noise, see ``networks.state_noise``
     full_std: bool = hyperparameter(True, "With `use_sde`, a deviation for each feature and action")
     use_expln: bool = hyperparameter(False, "With `use_sde`, deviations that cannot grow exponentially")
+    squash_output: bool = hyperparameter(
+        False, "With `use_sde`, map actions into their bounds by tanh instead of clipping them"
+    )
     ortho_init: bool = hyperparameter(True, "Orthogonal kernels of the dense layers; `False`: LeCun-normal")
     log_std_init: float = hyperparameter(0.0, "First log standard deviation of actions", low=-20, high=20)
     share_features_extractor: bool = hyperparameter(True, "Let the critic read the actor's convolutions")
@@ -227,6 +230,8 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
         )
     if config.use_sde and actions.kind != "box":
         raise ValueError(f"use_sde=True needs actions in a Box, got {actions.kind} actions.")
+    if config.squash_output and not config.use_sde:
+        raise ValueError("squash_output=True needs use_sde=True, as in Stable-Baselines3.")
     parts, latent_shape = _build_parts(spec, actions, config)
     networks = {name: part for name, part in parts._asdict().items() if part is not None}
 

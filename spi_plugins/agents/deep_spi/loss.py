@@ -10,7 +10,7 @@ from spi_plugins.actions import model_action
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.minibatches import Minibatch
 from spi_plugins.agents.on_policy import Parts
-from spi_plugins.distributions import masked
+from spi_plugins.distributions import entropy_or_estimate, masked
 from spi_plugins.losses.deep_mdp import termination_cross_entropy
 from spi_plugins.losses.deep_spi import auxiliary_loss, utility
 from spi_plugins.losses.ppo import ClipRanges, approximate_kl, clipped_surrogate, drift_surrogate, value_loss
@@ -27,6 +27,7 @@ class Terms(NamedTuple):
     out: Evaluation
     z: Float[Array, " B *z"]
     log_ratio: Float[Array, " B"]
+    entropy: Float[Array, " B"]
     losses: ModelLosses  # 0 without a world model, like the penalty
     penalty: Float[Array, ""]
 
@@ -49,7 +50,7 @@ def objective(
     )
     policy_loss = masked_mean(surrogate if batch.weight is None else batch.weight * surrogate, valid)
     critic_loss = masked_mean(value_loss(terms.out.value, batch.value, batch.target, clip_range.value), valid)
-    entropy = masked_mean(parts.distribution.entropy(terms.out.parameters), valid)
+    entropy = masked_mean(terms.entropy, valid)
     loss = policy_loss + config.vf_coef * critic_loss - config.ent_coef * entropy
     if config.auxiliary == "additive":
         loss = loss + masked_mean(model_loss, valid)
@@ -89,10 +90,10 @@ def _evaluate(params: Params, parts: Parts, batch: Minibatch, key: Array) -> Ter
     z = parts.policy.latent(params["policy"], features)
     out = parts.policy.evaluate(params["policy"], batch.obs, features[:n], z[:n])
     out = out._replace(parameters=masked(out.parameters, batch.action_masks))
-    log_ratio = jnp.where(
-        batch.valid, parts.distribution.log_prob(out.parameters, batch.action) - batch.log_prob, 0.0
-    )
-    return Terms(out, z[:n], log_ratio, *_model_losses(parts, params, batch, z, key))
+    log_prob = parts.distribution.log_prob(out.parameters, batch.action)
+    log_ratio = jnp.where(batch.valid, log_prob - batch.log_prob, 0.0)
+    entropy = entropy_or_estimate(parts.distribution, out.parameters, log_prob)
+    return Terms(out, z[:n], log_ratio, entropy, *_model_losses(parts, params, batch, z, key))
 
 
 def _model_losses(
@@ -105,7 +106,7 @@ def _model_losses(
         zeros = jnp.zeros((n,))
         return ModelLosses(zeros, zeros, zeros), jnp.zeros(())
     loss_key, penalty_key = jax.random.split(key)
-    action = model_action(parts.actions, batch.action)
+    action = model_action(parts.actions, parts.distribution.executed(batch.action))
     losses = model.losses(
         params["world_model"], z[:n], action, batch.reward, z[n:], batch.terminated, loss_key
     )

@@ -80,7 +80,9 @@ def _make_update(
         end, metrics = learn(start, Descent(step), parts, data, clip_range, keys[1:])
         previous = None
         if parts.config.neighborhood == "strict":
-            params, walk = walk_back(parts, state.previous, start.params, end.params, data.rows, clip_range)
+            params, walk = walk_back(
+                parts, state.previous, start.params, end.params, data.rows, clip_range.ratio
+            )
             end, metrics = end._replace(params=params), metrics._replace(**walk._asdict())
             previous = start.params["policy"]
         end, loss = accept(end, start, metrics.loss, learnable)
@@ -110,7 +112,8 @@ def make_deep_spi(
     model = (
         make_deep_mdp(policy.latent_shape, actions, world_model_config) if config.uses_world_model else None
     )
-    parts = Parts(config, actions, policy, action_distribution(actions), model)
+    distribution = action_distribution(actions, squash=policy_config.squash_output)
+    parts = Parts(config, actions, policy, distribution, model)
     optimizer = make_optimizer(config.max_grad_norm, config.optimizer)
 
     def init(key: Array) -> DeepSPIState:

@@ -53,7 +53,7 @@ def imagine(
         action_key, model_key, end_key = jax.random.split(key, 3)
         out = judge(params["policy"], z)
         action = parts.distribution.sample(out.parameters, action_key)
-        taken = model_action(parts.actions, action)
+        taken = model_action(parts.actions, parts.distribution.executed(action))
         next_z = model.predict(params["world_model"], z, taken, model_key)
         ended = terminal(params["world_model"], next_z)
         if not soft_termination:

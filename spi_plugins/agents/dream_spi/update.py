@@ -123,7 +123,8 @@ def make_dream_spi(
     if not world_model_config.termination:
         raise ValueError("termination=False leaves dreams without an end; the world model must predict it.")
     model = make_deep_mdp(policy.latent_shape, actions, world_model_config)
-    parts = Parts(config.real, actions, policy, action_distribution(actions), model)
+    distribution = action_distribution(actions, squash=policy_config.squash_output)
+    parts = Parts(config.real, actions, policy, distribution, model)
     optimizer = make_optimizer(config.real.max_grad_norm, config.real.optimizer)
 
     def init(key: Array) -> DreamSPIState:

@@ -15,6 +15,7 @@ from spi_plugins.algorithms.vec_envs.flat import flat_env, flat_vec_env
 from spi_plugins.algorithms.vec_envs.functional import FunctionalVecEnv
 from spi_plugins.algorithms.vec_envs.gymnasium_vector import GymVectorEnvAdapter
 from spi_plugins.algorithms.vec_envs.last_observation import OneProcessVecEnv
+from spi_plugins.algorithms.vec_envs.workers import ForkedVecEnv
 from spi_plugins.checks import check_integer
 from spi_plugins.envs.base import FunctionalEnv
 
@@ -78,7 +79,8 @@ def reporting(monitored: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
 
 def _wrap(env: Any, for_step_rows: bool) -> VecEnv:
     if isinstance(env, VecEnv):
-        OneProcessVecEnv.adopt(env.unwrapped)
+        for kind in (OneProcessVecEnv, ForkedVecEnv):
+            kind.adopt(env.unwrapped)
         return flat_vec_env(env)
     # Before the others: EnvPool's classes are both VectorEnv and Env, or neither.
     if is_envpool(env):

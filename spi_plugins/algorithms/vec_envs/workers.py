@@ -1,10 +1,44 @@
 """Worker processes of vector environments: which of them died."""
 
+import multiprocessing.connection
+import multiprocessing.context
 from typing import Any
+
+from stable_baselines3.common.vec_env import SubprocVecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 
 class WorkerDiedError(RuntimeError):
     """A process of a vector environment is gone; the message names it."""
+
+
+_FORKED: Any = getattr(multiprocessing.context, "ForkProcess", ())  # Windows has none
+
+
+class ForkedVecEnv(SubprocVecEnv):
+    """A ``SubprocVecEnv`` of forked processes that notices when one of them dies in a step.
+
+    Forked processes hold copies of each other's pipes, so a pipe does not end with its process, and SB3 would wait for
+    an answer forever.
+    """
+
+    @classmethod
+    def adopt(cls, env: Any) -> None:
+        """Make a user's ``SubprocVecEnv`` one of these, in place, for other objects hold it."""
+        if type(env) is SubprocVecEnv and all(isinstance(each, _FORKED) for each in env.processes):
+            env.__class__ = cls
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step all environments.
+
+        Raises:
+            EOFError: a process died.
+        """
+        for remote, process in zip(self.remotes, self.processes, strict=True):
+            if remote not in multiprocessing.connection.wait([remote, process.sentinel]):
+                self.waiting = False  # or close() would wait
+                raise EOFError("a worker process died")
+        return super().step_wait()
 
 
 class NamingDeadWorkers:

@@ -1,5 +1,6 @@
 """What users of sb3-contrib's MaskablePPO expect: how masks are found, passed, switched off and evaluated."""
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -12,7 +13,7 @@ from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack
 
 import spi_integrations.stable_baselines3 as ours
 
@@ -62,6 +63,20 @@ def test_masks_are_found_in_wrappers_and_kept_to(space):
 
 def test_masks_of_stacked_and_vectorized_environments():
     build("ppo", VecFrameStack(make_vec_env(masked, 2), 2)).learn(8, callback=Once())
+
+
+@pytest.mark.filterwarnings("ignore:.*os.fork.*:RuntimeWarning")
+@pytest.mark.parametrize(
+    "vectorized",
+    [
+        lambda: SubprocVecEnv([masked] * 2, start_method="fork"),
+        lambda: gymnasium.vector.AsyncVectorEnv([masked] * 2),
+    ],
+    ids=["sb3", "gymnasium"],
+)
+def test_masks_come_out_of_worker_processes(vectorized):
+    model = build("ppo", vectorized()).learn(8, callback=Once())
+    model.get_env().close()
 
 
 def test_masking_can_be_switched_off():

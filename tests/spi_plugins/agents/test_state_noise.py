@@ -2,13 +2,17 @@
 
 import functools
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import StateDependentNoiseDistribution
+from stable_baselines3.common.env_util import make_vec_env
 from tiny_models import CARTPOLE, N_ENVS, POINT_GOAL, SMALL
+from toy_envs import ToyEnv
 
 from spi_plugins import PPO, DeepSPI, DreamSPI
 from spi_plugins.agents.rollout import act_into, init_storage
@@ -103,6 +107,54 @@ def test_both_rollout_paths_and_a_resumed_run_learn_the_same(tmp_path):
 def test_agents_with_a_world_model_explore_in_the_same_way(cls):
     model = run(cls, total=8, compiled=False)
     assert model.get_parameters()["policy"]["actor/log_std"].ndim == 2
+
+
+SQUASHED = {"squash_output": True, "net_arch": [8]}
+
+
+def test_squashed_log_probabilities_are_sb3s():
+    rng = np.random.default_rng(0)
+    mean, hidden = (rng.normal(size=(BATCH, size)).astype(np.float32) for size in (ACTIONS, HIDDEN))
+    action = np.tanh(rng.normal(size=(BATCH, ACTIONS))).astype(np.float32)
+    log_std = rng.normal(size=(HIDDEN, ACTIONS)).astype(np.float32)
+    theirs = StateDependentNoiseDistribution(ACTIONS, squash_output=True)
+    theirs.proba_distribution_net(HIDDEN, latent_sde_dim=HIDDEN)
+    theirs.proba_distribution(*map(torch.tensor, (mean, log_std, hidden)))
+    std = state_noise.deviations(jnp.asarray(log_std), ACTIONS, use_expln=False)
+    parameters = jnp.concatenate([mean, state_noise.action_log_std(jnp.asarray(hidden), std)], axis=1)
+    ours = action_distribution(SPEC, squash=True)
+    expected = theirs.log_prob(torch.tensor(action))
+    np.testing.assert_allclose(ours.log_prob(parameters, jnp.asarray(action)), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours.mode(parameters), theirs.mode(), rtol=1e-5)
+    assert np.isfinite(ours.log_prob(parameters, jnp.ones((BATCH, ACTIONS)))).all()  # what tanh rounds to
+
+
+@pytest.mark.parametrize("cls", [PPO, DeepSPI])
+def test_squashed_actions_reach_the_whole_space_and_stay_in_it(tmp_path, cls):
+    seen = []
+
+    class Watch(BaseCallback):
+        def _on_step(self):
+            seen.append((self.locals["actions"], self.locals["clipped_actions"]))
+            return True
+
+    wide = gymnasium.spaces.Box(np.float32([-1, 5]), np.float32([3, 9]))
+    env = make_vec_env(lambda: ToyEnv(action_space=wide), 2)
+    model = cls("MlpPolicy", env, **{**SDE, "n_envs": None, "policy_kwargs": SQUASHED}).learn(16, Watch())
+    sampled, executed = (np.concatenate(part) for part in zip(*seen, strict=True))
+    assert np.abs(sampled).max() <= 1
+    np.testing.assert_allclose(executed, wide.low + (sampled + 1) / 2 * (wide.high - wide.low), rtol=1e-5)
+    assert model.policy.squash_output
+    model.save(tmp_path / "model")
+    obs = env.observation_space.sample()
+    action, _ = cls.load(tmp_path / "model").predict(obs, deterministic=True)
+    np.testing.assert_array_equal(action, model.predict(obs, deterministic=True)[0])
+    assert wide.contains(action)
+
+
+def test_squashing_without_state_dependent_noise_is_refused():
+    with pytest.raises(ValueError, match="squash_output=True needs use_sde=True"):
+        PPO("MlpPolicy", POINT_GOAL, policy_kwargs=SQUASHED, n_envs=2)
 
 
 def test_it_is_for_actions_in_a_box():

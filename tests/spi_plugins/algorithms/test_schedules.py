@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import HParam
@@ -93,6 +94,16 @@ def test_a_rollout_past_the_total_leaves_progress_at_zero(cls, rate):
     model.learn(3 * ROLLOUT - 3)
     assert model.num_timesteps > 3 * ROLLOUT - 3 or cls is TDMPC2
     assert model._current_progress_remaining == 0.0
+
+
+@pytest.mark.parametrize(
+    "given", [0.2, "lin_0.2", LinearSchedule(0.2, 0.0, 1.0), lambda remaining: np.float64(0.2)]
+)
+def test_schedules_are_float_schedules_of_sb3(given):
+    schedule = as_schedule("clip_range", given)
+    assert isinstance(schedule, FloatSchedule)
+    assert type(schedule(1.0)) is float
+    assert schedule.value_schedule(1.0) == 0.2
 
 
 def test_schedules_are_functions_and_numbers_after_construction():

@@ -67,10 +67,11 @@ def test_one_number_is_a_cost_in_any_type():
 @pytest.mark.filterwarnings(
     "ignore:.*os.fork.*:RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
-@pytest.mark.parametrize("library", ["sb3", "gymnasium"])
+@pytest.mark.parametrize("library", ["sb3", "sb3_fork", "gymnasium"])
 def test_a_worker_that_died_is_named(library):
-    if library == "sb3":
-        env = SubprocVecEnv([lambda: gym.make("CartPole-v1")] * 2)
+    if library != "gymnasium":
+        start_method = "fork" if library == "sb3_fork" else None
+        env = SubprocVecEnv([lambda: gym.make("CartPole-v1")] * 2, start_method=start_method)
     else:
         env = gym.make_vec("CartPole-v1", 2, vectorization_mode="async", vector_kwargs={"context": "spawn"})
     model = PPO("MlpPolicy", env, **SMALL).learn(8)
@@ -78,6 +79,8 @@ def test_a_worker_that_died_is_named(library):
     env.processes[1].join()
     with pytest.raises(WorkerDiedError, match=r"died: environment 1 \(exit code -9\)"):
         model.learn(8, reset_num_timesteps=False)
+    if library == "sb3_fork":
+        env.close()
     env.processes[0].terminate()
     env.closed = True
 
