@@ -13,11 +13,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from spi_plugins.networks.fusion import materialized
 from spi_plugins.networks.spectral import dense_norm_bound
 
 lecun_normal: Callable[..., Array] = jax.nn.initializers.lecun_normal()
 
 
+@jax.custom_vjp
 def group_sort(x: Float[Array, " *batch C"]) -> Float[Array, " *batch C"]:
     """Sort pairs of features: GroupSort of size 2 (Anil et al., 2019, arXiv:1811.05381).
 
@@ -25,9 +27,31 @@ def group_sort(x: Float[Array, " *batch C"]) -> Float[Array, " *batch C"]:
     function up to a permutation of the features, but with strided access. With an odd ``C`` the last feature is left
     alone. The map permutes its input, so it is 1-Lipschitz and preserves the norm.
     """
+    return _group_sort_forward(x)[0]
+
+
+def _halves(x: Array) -> tuple[Array, Array, Array]:
     half = x.shape[-1] // 2
-    left, right, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return jnp.concatenate([jnp.minimum(left, right), jnp.maximum(left, right), rest], axis=-1)
+    return x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+
+
+def _group_sort_forward(x: Array) -> tuple[Array, Array]:
+    left, right, rest = _halves(x)
+    return jnp.concatenate([jnp.minimum(left, right), jnp.maximum(left, right), rest], axis=-1), x
+
+
+def _group_sort_backward(x: Array, cotangent: Array) -> tuple[Array]:
+    """The gradient; XLA's own would pad and add halves, at ten times the cost on a CPU."""
+    left, right, _ = _halves(x)
+    of_least, of_largest, of_rest = _halves(materialized(cotangent))
+    # As in ``jnp.minimum``, equal features share it.
+    share = jnp.where(left == right, 0.5, (left < right).astype(x.dtype))
+    to_left = of_largest + share * (of_least - of_largest)
+    to_right = of_least + share * (of_largest - of_least)
+    return (jnp.concatenate([to_left, to_right, of_rest], axis=-1),)
+
+
+group_sort.defvjp(_group_sort_forward, _group_sort_backward)
 
 
 class DenseTrunk(nnx.Module):

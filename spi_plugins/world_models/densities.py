@@ -6,6 +6,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt32
 
 from spi_plugins.networks.blocks import DensityOutputs, LipschitzOutputs, in_blocks
+from spi_plugins.networks.fusion import materialized
 from spi_plugins.networks.hashed_bits import draw_seed, hashed_bits
 
 SCALE_FLOOR = 1e-6
@@ -84,7 +85,8 @@ def _noisy_blend(
 ) -> Float[Array, "B G C M"]:
     """The first slice, plus the weighted sum of deviations whose scales are the other slices.
 
-    It has its own gradient because XLA's would store the noise and pad the slices, at several times the cost.
+    It has its own gradient because XLA's would pad the slices, at several times the cost. The noise is drawn once: the
+    hash costs more than the memory.
     """
     return _noisy_blend_forward(blocks, weights, seed)[0]
 
@@ -96,21 +98,21 @@ def _first_slice(blocks: Float[Array, "B G S C M"]) -> Bool[Array, "1 1 S 1 1"]:
 def _noisy_blend_forward(
     blocks: Float[Array, "B G S C M"], weights: Float[Array, "b 1 K 1 m"], seed: UInt32[Array, "2"]
 ) -> tuple[Float[Array, "B G C M"], tuple[Array, ...]]:
-    deviation = standard_deviation(blocks) * clipped_noise(seed, blocks.shape)
+    noise = materialized(clipped_noise(seed, blocks.shape))
+    deviation = standard_deviation(blocks) * noise
     blend = blocks[:, :, 0]
     for i in range(1, blocks.shape[2]):
         blend = blend + weights[:, :, i - 1] * deviation[:, :, i]
-    return _materialized(blend, seed), (blocks, weights, seed, deviation)
+    return materialized(blend), (blocks, weights, noise, deviation)
 
 
 def _noisy_blend_backward(
     saved: tuple[Array, ...], cotangent: Float[Array, "B G C M"]
 ) -> tuple[Float[Array, "B G S C M"], Float[Array, "b 1 K 1 m"], None]:
-    blocks, weights, seed, deviation = saved
-    cotangent = _materialized(cotangent, seed)
-    slope = jax.nn.sigmoid(blocks) * clipped_noise(seed, blocks.shape)
-    slope = jnp.where(_first_slice(blocks), 1.0, slope)
-    factors = jnp.concatenate([jnp.ones_like(weights[:, :, :1]), weights], axis=2)
+    blocks, weights, noise, deviation = saved
+    cotangent = materialized(cotangent)
+    slope = jnp.where(_first_slice(blocks), 1.0, jax.nn.sigmoid(blocks) * noise)
+    factors = materialized(jnp.concatenate([jnp.ones_like(weights[:, :, :1]), weights], axis=2))
     to_blocks = factors * slope * cotangent[:, :, None]
     if weights.shape[-1] == 1:
         by_slice = [
@@ -122,21 +124,6 @@ def _noisy_blend_backward(
         to_weights = jnp.sum(by_entry, axis=(1, 3), keepdims=True)
     missing = tuple(i for i in range(5) if weights.shape[i] == 1)
     return to_blocks, jnp.sum(to_weights, axis=missing, keepdims=True), None
-
-
-def _materialized(x: Float[Array, " *any"], seed: UInt32[Array, "2"]) -> Float[Array, " *any"]:
-    """``x``, computed only once on the CPU.
-
-    XLA would compute it again for each slice that it is multiplied by. Only a branch whose condition XLA cannot predict
-    prevents that.
-    """
-
-    def on_cpu(x: Array) -> Array:
-        once: Array = lax.cond((seed[0] | 1) != 0, lambda y: y, lambda y: -y, x)
-        return once
-
-    chosen: Array = lax.platform_dependent(x, cpu=on_cpu, default=lambda y: y)
-    return chosen
 
 
 _noisy_blend.defvjp(_noisy_blend_forward, _noisy_blend_backward)

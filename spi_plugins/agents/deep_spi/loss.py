@@ -16,6 +16,7 @@ from spi_plugins.losses.deep_spi import auxiliary_loss, utility
 from spi_plugins.losses.ppo import ClipRanges, approximate_kl, clipped_surrogate, drift_surrogate, value_loss
 from spi_plugins.losses.ratios import ratio_diagnostics
 from spi_plugins.networks.actor_critic import Evaluation
+from spi_plugins.networks.fusion import materialized_gradient
 from spi_plugins.returns import masked_mean, normalize
 from spi_plugins.types import Params
 from spi_plugins.world_models.deep_mdp import ModelLosses
@@ -115,7 +116,8 @@ def _model_losses(
         ended = termination_cross_entropy(probability, batch.terminated.astype(jnp.float32))
         losses = losses._replace(termination=ended)
     penalty = model.penalty(params["world_model"], z[:n], action, penalty_key)
-    return ModelLosses(*(jnp.where(batch.valid, loss, 0.0) for loss in losses)), penalty
+    kept = (jnp.where(batch.valid, materialized_gradient(loss), 0.0) for loss in losses)
+    return ModelLosses(*kept), penalty
 
 
 def _metrics(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from spi_plugins.agents.deep_spi.shuffling import shuffled_range
 from spi_plugins.returns import generalized_advantages
 from spi_plugins.types import Observation, PyTree, Rollout
 
@@ -74,7 +75,7 @@ def shuffled(key: Array, n_rows: int, n_epochs: int, batch_size: int) -> Int[Arr
     If ``B``, the batch size, does not divide ``n_rows``, the last minibatch of an epoch is filled up with rows that do
     not count, whose numbers are ``n_rows`` too large. There are ``M = n_epochs * ceil(n_rows / B)`` minibatches.
     """
-    orders = jax.vmap(lambda key: jax.random.permutation(key, n_rows))(jax.random.split(key, n_epochs))
+    orders = jax.vmap(lambda key: shuffled_range(key, n_rows))(jax.random.split(key, n_epochs))
     if n_rows % batch_size:
         orders = jnp.concatenate([orders, n_rows + orders[:, : -n_rows % batch_size]], axis=1)
     return orders.reshape(-1, batch_size)
