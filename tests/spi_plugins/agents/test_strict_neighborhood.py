@@ -15,6 +15,7 @@ from spi_plugins.certificates import finite
 from spi_plugins.certificates.tabular import ratios
 from spi_plugins.envs.confounding_grid import make_confounding_grid
 from spi_plugins.envs.confounding_grid_exact import exact_model, start_value
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.types import Rollout
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
@@ -110,13 +111,13 @@ def test_strict_updates_with_exact_advantages_improve_monotonically():
         return np.asarray(jax.nn.softmax(logits), np.float64)
 
     update = jax.jit(agent.update)
-    state, rng = agent.init(jax.random.key(0)), np.random.default_rng(0)
+    state, rng = jax.jit(agent.init)(jax.random.key(0)), np.random.default_rng(0)
     policy = policy_of(state.params)
     policy /= policy.sum(axis=1, keepdims=True)
     first = last = start_value(tables, policy)
     walked = 0
     for _ in range(40):
-        state, metrics = update(state, exact_rollout(tables, policy, rng), 0.1, 0.1)
+        state, metrics = update(state, exact_rollout(tables, policy, rng), 0.1, ClipRanges(0.1))
         new = policy_of(state.params)
         new /= new.sum(axis=1, keepdims=True)
         walked += int(metrics.walked_back)
