@@ -36,7 +36,7 @@ class Updates(NamedTuple):
 
     policy: np.ndarray  # [S, A], float64, rows sum to 1
     latent: np.ndarray  # [S, Z]
-    # Of the latent model: where each action leads, as frequencies of the state whose latent is nearest to the drawn one.
+    # Of the latent model: where each action leads, as frequencies of the state whose latent is nearest to what is drawn
     transition: np.ndarray | None  # [S, A, S]
     reward: np.ndarray | None  # [S, A]
 

@@ -98,6 +98,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=pathlib.Path, help="JSON file to write; runs that it has are kept")
+    parser.add_argument(
+        "--runs", type=int, help="stop after so many settings of a method; the next call goes on"
+    )
     parser.add_argument("--table", type=pathlib.Path, help="print the table of a JSON file instead")
     args = parser.parse_args()
     if args.table:
@@ -123,6 +126,9 @@ def main() -> None:
             sys.stdout.flush()
             if args.out:
                 args.out.write_text(json.dumps(results))
+            args.runs = args.runs and args.runs - 1
+            if args.runs == 0:
+                return
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ class ActorCritic(NamedTuple):
         latent: ``(params, features) -> z``, ``[B, *latent_shape]``.
         evaluate: ``(params, obs, features, z) -> Evaluation``.
         value: ``(params, obs) -> [B]``, the critic alone.
+        actor: ``(params, z) -> parameters``, the actor alone.
         judge: ``(params, z) -> Evaluation`` from latent states; ``None`` if the critic needs the observation.
         draw_noise: ``(params, key, n_envs) -> [n_envs, H, A]``, matrices of state-dependent noise; ``None`` without.
     """
@@ -102,6 +103,7 @@ class ActorCritic(NamedTuple):
     latent: Callable[[Params, Array], Array]
     evaluate: Callable[[Params, Observation, Array, Array], Evaluation]
     value: Callable[[Params, Observation], Array]
+    actor: Callable[[Params, Array], Array]
     latent_shape: tuple[int, ...]
     judge: Callable[[Params, Array], Evaluation] | None
     draw_noise: Callable[[Params, Array, int], Array] | None = None
@@ -258,6 +260,9 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
             x = parts.vf_extractor.apply(params["vf_extractor"], obs)
         return parts.vf.apply(params["vf"], _rows(x))
 
+    def actor(params: Params, z: Array) -> Array:
+        return parts.actor.apply(params["actor"], parts.pi.apply(params["pi"], _rows(z)))
+
     def evaluate(params: Params, obs: Observation, x: Array, z: Array) -> Evaluation:
         hidden = parts.pi.apply(params["pi"], _rows(z))
         critic_in = hidden if parts.vf is None else critic_hidden(params, obs, x, z)
@@ -285,6 +290,7 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
         latent,
         evaluate,
         value,
+        actor,
         latent_shape,
         judge=None if needs_obs else judge,
         draw_noise=draw_noise if config.use_sde else None,

@@ -10,6 +10,8 @@
 The result handles terminal observations and time limits correctly, and reports the unclipped, unshaped return of
 whole episodes without a ``Monitor``.
 
+``SafeguardCallback`` rolls back what made a policy worse.
+
 Everything else is for environments with ``info["cost"]``: statistics, callbacks, evaluation, and wrappers of any
 ``VecEnv``.
 """
@@ -22,6 +24,7 @@ from spi_integrations.stable_baselines3.evaluation import (
     evaluate_policy,
     evaluate_policy_with_cost,
 )
+from spi_integrations.stable_baselines3.safeguard import SafeguardCallback
 from spi_plugins.algorithms.vec_envs import (
     EnvPoolVecEnv,
     FunctionalVecEnv,
@@ -41,6 +44,7 @@ __all__ = [
     "LagrangianCallback",
     "NativeVecEnv",
     "Rows",
+    "SafeguardCallback",
     "StopOnCost",
     "VecCostMonitor",
     "VecLagrangianReward",

@@ -45,7 +45,7 @@ def make_parts(actions=ACTIONS, *, end_at=3.0, p_end=1.0):
         penalty=nothing,
         config=DeepMDPConfig(termination=True),
     )
-    policy = ActorCritic(*[nothing] * 5, latent_shape=(1,), judge=judge)
+    policy = ActorCritic(*[nothing] * 6, latent_shape=(1,), judge=judge)
     return Parts(CONFIG, actions, policy, action_distribution(actions), model)
 
 
