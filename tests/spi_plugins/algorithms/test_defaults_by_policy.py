@@ -62,7 +62,7 @@ def test_images_have_the_papers_numbers(cls, policy):
 def test_dream_spi_has_rates_of_its_own():
     model = DreamSPI("MlpPolicy", None, _init_setup_model=False)
     assert model.rates(0, 100)[0] == pytest.approx([1e-3] * 4)
-    assert model.rates(0, 100)[1] == pytest.approx([0.2, 0.2])
+    assert model.rates(0, 100)[1].ratio == pytest.approx([0.2, 0.2])
     assert (model.reward_loss_coef, model.transition_loss_coef, model.lipschitz) == (1.0, 100.0, False)
     assert (model.transition_density, model.world_model_kwargs) == ("deterministic", {"residual": True})
     assert (model.n_epochs, model.imagination_horizon, model.ent_coef) == (8, 16, 0.0)
