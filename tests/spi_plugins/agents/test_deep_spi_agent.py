@@ -19,6 +19,7 @@ POLICY = ActorCriticConfig(encoder="mlp", pi=(8,), vf=(8,))
 T, B = 4, 4
 
 
+@functools.cache  # tests that share an agent share its programs
 def make_agent(**kwargs):
     defaults = {"n_epochs": 1, "batch_size": T * B}
     return make_deep_spi(OBS, ACTIONS, POLICY, DeepSPIConfig(**{**defaults, **kwargs}), DeepMDPConfig())
@@ -45,7 +46,7 @@ def make_rollout(seed=0, *, same_step=False, n_steps=T):
 
 
 def run_update(agent, rollout, seed=0, learning_rate=1e-3, clip_range=0.1):
-    state = agent.init(jax.random.key(seed))
+    state = jax.jit(agent.init)(jax.random.key(seed))
     return jax.jit(agent.update)(
         state, rollout, jnp.float32(learning_rate), ClipRanges(jnp.float32(clip_range))
     )
@@ -96,7 +97,7 @@ def numpy_gae(rollout, gamma=0.99, lam=0.95):
 
 def test_the_objective_equals_an_independent_numpy_version():
     agent, rollout = make_agent(auxiliary="none"), make_rollout()
-    params = agent.init(jax.random.key(0)).params["policy"]
+    params = jax.jit(agent.init)(jax.random.key(0)).params["policy"]
     _, metrics = run_update(agent, rollout)
     log_p, value = numpy_forward(params, np.asarray(rollout.obs[:-1]).reshape(-1, 3))
     action = np.asarray(rollout.action).reshape(-1)
@@ -128,7 +129,7 @@ def test_the_utility_enters_as_advantage_minus_weighted_model_losses():
     """With ratio 1 everywhere the surrogate is minus the mean utility: minus mean advantage (0) plus the losses."""
     agent = make_agent(reward_loss_coef=0.3, transition_loss_coef=0.02)
     rollout = make_rollout()
-    params = agent.init(jax.random.key(0)).params["policy"]
+    params = jax.jit(agent.init)(jax.random.key(0)).params["policy"]
     log_p, _ = numpy_forward(params, np.asarray(rollout.obs[:-1]).reshape(-1, 3))
     chosen = log_p[np.arange(T * B), np.asarray(rollout.action).reshape(-1)].reshape(T, B)
     _, metrics = run_update(agent, rollout._replace(log_prob=jnp.asarray(chosen)))
@@ -186,7 +187,7 @@ def test_the_drift_form_with_coefficient_one_gives_the_same_update():
 
 def test_target_kl_stops_the_update():
     rollout = make_rollout()
-    start = make_agent(auxiliary="none", target_kl=1e-6).init(jax.random.key(0))
+    start = jax.jit(make_agent(auxiliary="none", target_kl=1e-6).init)(jax.random.key(0))
     state, metrics = run_update(make_agent(auxiliary="none", target_kl=1e-6, n_epochs=3), rollout)
     assert metrics.n_updates == 0
     for a, b in zip(leaves(start.params), leaves(state.params), strict=True):
@@ -206,7 +207,7 @@ def test_every_row_is_visited_once_an_epoch():
 
 def test_the_gradient_norm_is_bounded_over_policy_and_world_model_together():
     agent = make_agent(max_grad_norm=0.5)
-    state = agent.init(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     _, metrics = run_update(agent, make_rollout()._replace(reward=100.0 * make_rollout().reward))
     assert metrics.grad_norm > 0.5  # as computed, before the bound
     assert "world_model" in state.params
@@ -215,7 +216,7 @@ def test_the_gradient_norm_is_bounded_over_policy_and_world_model_together():
 def test_update_is_traced_once():
     agent = make_agent()
     update = jax.jit(agent.update, donate_argnums=0)
-    state = agent.init(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     for seed in range(3):
         state, _ = update(state, make_rollout(seed), jnp.float32(1e-3), ClipRanges(jnp.float32(0.1)))
     assert update._cache_size() == 1
@@ -238,7 +239,7 @@ def test_every_action_kind_and_density_updates(spec, density):
         DeepSPIConfig(n_epochs=1, batch_size=T * B),
         DeepMDPConfig(transition_density=density),
     )
-    state = agent.init(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     act = jax.vmap(functools.partial(agent.act, state.params))(
         make_rollout().obs[:-1], jax.random.split(jax.random.key(1), T)
     )
@@ -260,7 +261,7 @@ def test_a_categorical_latent_updates():
 
 def test_a_value_beyond_its_clip_range_has_no_gradient():
     agent, rollout = make_agent(auxiliary="none", ent_coef=0.0), make_rollout()
-    state, update = agent.init(jax.random.key(0)), jax.jit(agent.update)
+    state, update = jax.jit(agent.init)(jax.random.key(0)), jax.jit(agent.update)
 
     def critic_moves(bound):
         # The values of the rollout are not the critic's, so that a narrow bound is left from the start.

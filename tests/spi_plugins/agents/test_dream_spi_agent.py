@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,18 +26,24 @@ ALL = (1e-3, 1e-3, 1e-3, 1e-3)
 REPLAY = ReplayConfig(replay_size=3 * T * B, n_steps=T, n_envs=B, n_replays=2)
 
 
+@functools.cache  # tests that share an agent share its programs
 def make_agent(actions=ACTIONS, policy=POLICY, model=MODEL, *, n_epochs=1, batch_size=T * B, **kwargs):
     real = DeepSPIConfig(n_epochs=n_epochs, batch_size=batch_size, reward_loss_coef=0.5)
     defaults = {"imagination_horizon": 3, "imagination_batch_size": T * B}
     return make_dream_spi(OBS, actions, policy, DreamSPIConfig(real=real, **{**defaults, **kwargs}), model)
 
 
+@functools.cache
+def acting(agent):
+    return jax.jit(jax.vmap(agent.act, in_axes=(None, 0, 0)))
+
+
 def make_rollout(agent, seed=0, *, same_step=False):
     """Random observations, and what the agent did on them; an end, a limit and, with next-step resets, reset rows."""
     rng = np.random.default_rng(seed)
     obs = jnp.asarray(rng.normal(size=(T + 1, B, 3)), jnp.float32)
-    params = agent.init(jax.random.key(seed)).params
-    act = jax.vmap(agent.act, in_axes=(None, 0, 0))(params, obs[:-1], jax.random.split(jax.random.key(9), T))
+    params = jax.jit(agent.init)(jax.random.key(seed)).params
+    act = acting(agent)(params, obs[:-1], jax.random.split(jax.random.key(9), T))
     valid = jnp.ones((T, B), bool)
     return Rollout(
         obs=obs,
@@ -53,7 +60,7 @@ def make_rollout(agent, seed=0, *, same_step=False):
 
 
 def run_update(agent, rollout, rates=ALL, clip_range=(0.1, 0.2), seed=0):
-    state = agent.init(jax.random.key(seed))
+    state = jax.jit(agent.init)(jax.random.key(seed))
     return jax.jit(agent.update)(state, rollout, jnp.asarray(rates), ClipRanges(jnp.asarray(clip_range)))
 
 
@@ -73,7 +80,7 @@ def test_real_steps_train_encoder_and_model_and_dreams_train_actor_and_critic():
     expected = {"representation": 4, "world_model": 4, "actor": 18, "critic": 18}
     assert steps_taken(state) == expected
     assert metrics.n_updates == 4 + 18
-    before = split(agent.init(jax.random.key(0)).params)
+    before = split(jax.jit(agent.init)(jax.random.key(0)).params)
     for name, after in split(state.params).items():
         moved = max(
             np.abs(np.asarray(a - b)).max()
@@ -112,7 +119,7 @@ def test_dreams_begin_in_the_latents_of_the_encoder_that_has_just_learned():
     values = [np.asarray(agent.value(state.params, rollout.obs[t])) for t in range(T)]
     mean = np.stack(values)[np.asarray(rollout.valid)].mean()
     np.testing.assert_allclose(metrics.imagined.mean_value, mean, rtol=1e-4)
-    start = agent.init(jax.random.key(0)).params
+    start = jax.jit(agent.init)(jax.random.key(0)).params
     old = np.stack([np.asarray(agent.value(start, rollout.obs[t])) for t in range(T)])
     assert abs(old[np.asarray(rollout.valid)].mean() - mean) > 1e-2
 
@@ -140,7 +147,7 @@ def test_a_terminal_successor_is_labelled_as_an_end_and_nothing_else_is(same_ste
     agent = make_agent()
     rollout = make_rollout(agent, same_step=same_step)
     _, metrics = run_update(agent, rollout, (0.0,) * 4)
-    params = agent.init(jax.random.key(0)).params
+    params = jax.jit(agent.init)(jax.random.key(0)).params
     successors = (rollout.final_obs if same_step else rollout.obs[1:]).reshape(-1, 3)
     z = agent.policy.latent(params["policy"], agent.policy.features(params["policy"], successors))
     p = np.asarray(agent.world_model.termination(params["world_model"], z), np.float64)
@@ -173,7 +180,7 @@ def test_each_phase_has_a_clip_range_of_its_own():
 def test_update_is_traced_once():
     agent = make_agent()
     update = jax.jit(agent.update, donate_argnums=0)
-    state = agent.init(jax.random.key(0))
+    state = jax.jit(agent.init)(jax.random.key(0))
     for seed in range(3):
         state, _ = update(
             state, make_rollout(agent, seed), jnp.asarray(ALL), ClipRanges(jnp.asarray([0.1, 0.1]))
