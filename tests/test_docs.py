@@ -18,9 +18,11 @@ import pytest
 import spi_integrations.envpool
 import spi_plugins
 from spi_plugins import plugins
+from spi_plugins.algorithms import environments
 from spi_plugins.algorithms.clipped import ClippedAlgorithm
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.planning import PlanningAlgorithm
+from spi_plugins.algorithms.vec_envs.functional import FunctionalVecEnv
 from spi_plugins.cli.dispatch import Parser
 from spi_plugins.testing import plugin_sandbox
 
@@ -52,8 +54,9 @@ def pages_with(*languages):
 def small(monkeypatch, tmp_path, own_dreams):
     """Pages say what people should type: 128 games, millions of steps. Here sizes are cut, and nothing else.
 
-    Learning stops after at most 256 steps, default rollouts have 64 transitions, pools of
-    games at most 4 copies, episodes of Point Goal 10 steps. Files are written into an empty folder.
+    Learning stops after at most 256 steps, rollouts have 16 steps and default ones 64 transitions, updates 2 epochs,
+    functional environments 8 copies, pools of games 4, and episodes of Point Goal 10 steps. Files are written into an
+    empty folder.
     """
     make_vec, make_env = spi_integrations.envpool.make_vec, spi_plugins.make_env
 
@@ -62,6 +65,20 @@ def small(monkeypatch, tmp_path, own_dreams):
             return learn(self, min(total_timesteps or 256, 256), *args, **kwargs)
 
         return learn_instead
+
+    def choose_little(choose):
+        def choose_instead(self):
+            self.n_epochs = min(self.n_epochs, 2)
+            if self.n_steps is not None:
+                self.n_steps = min(self.n_steps, 16)
+                if self.batch_size is not None:
+                    self.batch_size = min(self.batch_size, self.n_steps * self.n_envs)
+            choose(self)
+
+        return choose_instead
+
+    def few_copies(env, n_envs, **kwargs):
+        return FunctionalVecEnv(env, min(n_envs, 8), **kwargs)
 
     def small_sizes(rule):
         def rule_instead(self, name):
@@ -79,6 +96,8 @@ def small(monkeypatch, tmp_path, own_dreams):
     monkeypatch.chdir(tmp_path)
     for base in (OnPolicyAlgorithm, PlanningAlgorithm):
         monkeypatch.setattr(base, "learn", learn_little(base.learn))
+    monkeypatch.setattr(ClippedAlgorithm, "_choose_batches", choose_little(ClippedAlgorithm._choose_batches))
+    monkeypatch.setattr(environments, "FunctionalVecEnv", few_copies)
     monkeypatch.setattr(ClippedAlgorithm, "_rule", small_sizes(ClippedAlgorithm._rule))
     monkeypatch.setattr(spi_integrations.envpool, "make_vec", make_few)
     monkeypatch.setattr(spi_plugins, "make_env", make_short)
