@@ -46,7 +46,7 @@ class Preset(NamedTuple):
         env_wrapper: wrappers around each copy, the first innermost: a registered name or ``"module:Class"``, and its
             arguments.
         hyperparameters: arguments of the algorithm.
-        results: what was measured, see ``benchmarks/presets.py``; ``None`` if it was not run.
+        results: what was measured, see ``benchmarks/presets.py``; ``None`` if it was not measured.
         source: where the numbers are from, and figures published with them.
         entries: all of it but the last two, under the keys of the file.
     """

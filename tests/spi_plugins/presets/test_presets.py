@@ -1,5 +1,7 @@
 """Presets: found as ``spi train`` finds them, every entry checked against the declarations; nothing is built."""
 
+import json
+import pathlib
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ from spi_plugins.cli.train_options.hyperparameters import POLICIES
 from spi_plugins.plugins import registry
 from spi_plugins.presets import files
 
+RECORD = pathlib.Path(__file__).parents[3] / "docs" / "results" / "presets.jsonl"
 ENTRIES = [presets.read(name)[key] for name in presets.known() for key in presets.read(name)]
 
 
@@ -50,6 +53,17 @@ def test_every_environment_exists_and_every_result_is_whole(preset):
     if preset.results is not None:
         assert {*preset.results} - {"costs", "command"} == {"returns", "episodes", "minutes"}
         assert len(preset.results["returns"]) >= 3
+
+
+def test_results_are_those_of_the_record_with_the_same_settings():
+    record = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    for preset in ENTRIES:
+        if preset.results is None or "command" in preset.results:
+            continue
+        rows = [row for row in record if (row["algorithm"], row["env"]) == (preset.algorithm, preset.env)]
+        rows.sort(key=lambda row: row["seed"])
+        assert [row["mean_return"] for row in rows] == pytest.approx(preset.results["returns"], rel=1e-3)
+        assert all(row["settings"] == json.loads(json.dumps(preset.entries)) for row in rows)
 
 
 def test_an_environment_is_found_by_its_id_and_games_share_one():
