@@ -95,18 +95,15 @@ def test_both_rollout_paths_take_the_same_actions_and_learn_the_same():
     for group in ("policy", "world_model"):
         for name, value in one[group].items():
             np.testing.assert_allclose(value, two[group][name], atol=1e-5, err_msg=f"{group}/{name}")
+    # Programs are compiled once.
+    for model, entry in zip(runs, ("_run", "_update"), strict=True):
+        model.learn(2 * ROLLOUT, reset_num_timesteps=False)
+        model.set_parameters(model.get_parameters())
+        model.learn(2 * ROLLOUT)
+        assert getattr(model._collector, entry)._cache_size() == 1
 
 
-@pytest.mark.parametrize(("path", "entry"), [("compiled", "_run"), ("stepped", "_update")])
-def test_a_training_compiles_once(path, entry):
-    model = tiny_dream_spi(path).learn(3 * ROLLOUT)
-    model.learn(2 * ROLLOUT, reset_num_timesteps=False)
-    model.set_parameters(model.get_parameters())
-    model.learn(2 * ROLLOUT)
-    assert getattr(model._collector, entry)._cache_size() == 1
-
-
-@pytest.mark.parametrize("path", ["compiled", "stepped"])
+@pytest.mark.parametrize("path", [pytest.param("compiled", marks=pytest.mark.slow), "stepped"])
 def test_past_rollouts_are_replayed_and_logged(tmp_path, path):
     model = tiny_dream_spi(path, **REPLAY, n_replays=2)
     model.set_logger(configure(str(tmp_path), []))
@@ -218,8 +215,8 @@ def test_pixels_are_dreamed_of_as_feature_maps():
 
 @pytest.mark.parametrize(("latent_arch", "bound"), [([6], 1.0), ([], np.inf)])
 def test_the_world_that_it_has_learned_is_stored_like_deep_spis(tmp_path, latent_arch, bound):
-    model = tiny_dream_spi(policy_kwargs={"net_arch": [8], "latent_arch": latent_arch}).learn(ROLLOUT)
-    model.save_world_model(tmp_path / "world")
+    model = tiny_dream_spi(policy_kwargs={"net_arch": [8], "latent_arch": latent_arch})
+    model.save_world_model(tmp_path / "world", np.zeros((2, 4), np.float32))
     spec = load_world_model(tmp_path / "world").fitted.model.spec
     assert spec.has_termination
     # The activation bounds a layer's latents; nothing bounds an observation.
