@@ -14,6 +14,7 @@ from spi_plugins.agents.rollout import EnvStep, Runner, collect
 from spi_plugins.envs import autoreset
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.envs.confounding_grid_exact import all_observations
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
@@ -81,7 +82,7 @@ def _train(
 
     def one(runner: Runner, _: None) -> tuple[Runner, Updates]:
         found = collect(agent, env_step, N_STEPS, runner)
-        state, _metrics = agent.update(found.runner.state, found.rollout, rate, clip, None)
+        state, _metrics = agent.update(found.runner.state, found.rollout, rate, ClipRanges(clip), None)
         return found.runner._replace(state=state), _look(agent, observations, state.params, state.key)
 
     def seed(key: jax.Array) -> Updates:

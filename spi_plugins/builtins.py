@@ -72,6 +72,7 @@ _COMMANDS = (
     ("demo", "demo:configure", "Learn from pixels in two minutes, draw the curve and a video"),
     ("train", "train:configure", "Train an algorithm, or continue a run"),
     ("eval", "evaluate:configure", "Evaluate a saved model"),
+    ("certify", "certify:configure", "Say what is guaranteed of an update, what is only measured, and why"),
     ("enjoy", "enjoy:configure", "Watch a run's policy at play, with rl_zoo3's options"),
     ("video", "video:configure", "Record a policy, and the dream of its world model next to it"),
     ("export", "export:configure", "Write a policy as ONNX or jax.export, to run it without this package"),

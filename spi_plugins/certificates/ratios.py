@@ -97,7 +97,7 @@ def summarize_ratios(extremes: Extremes, constant: float, gamma: float) -> Ratio
     return RatioSummary(
         supremum=float(highest.max()),
         infimum=float(lowest.min()),
-        quantiles=tuple(np.quantile(highest, QUANTILES).tolist()),
+        quantiles=tuple(np.quantile(highest, QUANTILES, method="inverted_cdf").tolist()),
         outside=share_outside(constant),
         outside_theorem=share_outside(1 / gamma if gamma > 0 else math.inf),
     )

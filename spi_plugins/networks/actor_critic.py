@@ -107,6 +107,7 @@ class ActorCritic(NamedTuple):
     latent_shape: tuple[int, ...]
     judge: Callable[[Params, Array], Evaluation] | None
     draw_noise: Callable[[Params, Array, int], Array] | None = None
+    activation: str = "identity"  # after every dense layer
 
 
 class _ActorHead(nnx.Module):
@@ -294,4 +295,5 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
         latent_shape,
         judge=None if needs_obs else judge,
         draw_noise=draw_noise if config.use_sde else None,
+        activation=config.activation,
     )

@@ -10,7 +10,7 @@
 The result handles terminal observations and time limits correctly, and reports the unclipped, unshaped return of
 whole episodes without a ``Monitor``.
 
-``SafeguardCallback`` rolls back what made a policy worse.
+``SafeguardCallback`` rolls back what made a policy worse; ``SPICallback`` logs what can be said of updates.
 
 Everything else is for environments with ``info["cost"]``: statistics, callbacks, evaluation, and wrappers of any
 ``VecEnv``.
@@ -25,6 +25,7 @@ from spi_integrations.stable_baselines3.evaluation import (
     evaluate_policy_with_cost,
 )
 from spi_integrations.stable_baselines3.safeguard import SafeguardCallback
+from spi_integrations.stable_baselines3.spi_callback import SPICallback
 from spi_plugins.algorithms.vec_envs import (
     EnvPoolVecEnv,
     FunctionalVecEnv,
@@ -44,6 +45,7 @@ __all__ = [
     "LagrangianCallback",
     "NativeVecEnv",
     "Rows",
+    "SPICallback",
     "SafeguardCallback",
     "StopOnCost",
     "VecCostMonitor",

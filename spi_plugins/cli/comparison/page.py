@@ -4,13 +4,16 @@ import base64
 import datetime
 import html
 import importlib.resources
+import json
 import string
 from collections.abc import Iterable, Mapping, Sequence
 
 from spi_plugins import __version__
+from spi_plugins.cli.certify import remark
 from spi_plugins.cli.comparison.results import Cell, Results
 from spi_plugins.cli.comparison.table import HEADINGS, aggregate_rows, cell_rows, improvement_rows, summary
 from spi_plugins.cli.comparison.theme import DARK, LIGHT, Picture, to_svg
+from spi_plugins.cli.run_folder import RunFolder
 
 _TEMPLATE = importlib.resources.files("spi_plugins.cli.comparison") / "page.html"
 
@@ -20,6 +23,7 @@ def to_html(results: Results, pictures: Sequence[Picture], *, title: str, comman
     sections = [
         ("Results", _results(results)),
         *((picture.title, _figure(picture)) for picture in pictures),
+        *_certificates(results),
         ("Settings", _settings(results)),
         ("To repeat this", _commands(results, command)),
     ]
@@ -111,6 +115,26 @@ def _settings(results: Results) -> str:
               "ENVIRONMENT'S ARGUMENTS", "VERSION")  # fmt: skip
     rows = [(", ".join(places), *row) for row, places in tasks.items()]
     return _table(header, rows, settings=(0, 7, 8))
+
+
+def _certificates(results: Results) -> list[tuple[str, str]]:
+    """What ``spi certify`` found last of each run that it was called for; no section if there is none."""
+    parts = []
+    for run in (run for _, cell in _ordered(results) for run in cell.runs):
+        try:
+            found = json.loads(RunFolder(run.path).certificate.read_text("utf-8"))
+            rows = [
+                (entry["kind"], entry["title"], f"{entry['value']:.4g}", remark(entry))
+                for entry in found["entries"]
+            ]
+        except (OSError, ValueError, TypeError, LookupError):
+            continue
+        parts.append(
+            f'<p class="soft">{html.escape(str(run.path))}, from {html.escape(str(found["baseline"]))}. Diagnostics '
+            "are measured on samples and guarantee nothing.</p>"
+            + _table(("KIND", "QUANTITY", "VALUE", "REMARK"), rows, settings=(3,))
+        )
+    return [("What is guaranteed", "\n".join(parts))] if parts else []
 
 
 def _pairs(values: Mapping[str, object]) -> str:

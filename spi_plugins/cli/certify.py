@@ -1,0 +1,166 @@
+"""``spi certify``: what can be said of the step from one model to a later one."""
+
+import argparse
+import importlib
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from spi_plugins.archive import write_atomically
+from spi_plugins.cli import played
+from spi_plugins.cli.arguments import CommandError, add_pairs, positive, seed, to_json
+from spi_plugins.cli.requests import check_model_file
+from spi_plugins.cli.run_folder import RunFolder
+
+
+def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """Add the arguments of ``spi certify``."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL_ZIP_OR_RUN",
+        type=pathlib.Path,
+        help="the later model: a run's folder or a file",
+    )
+    parser.add_argument(
+        "--baseline",
+        type=pathlib.Path,
+        metavar="MODEL_ZIP",
+        help="the earlier model, which plays (default: the run's newest checkpoint before the model)",
+    )
+    parser.add_argument(
+        "--n-episodes",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="episodes of the earlier model (default: 100)",
+    )
+    parser.add_argument(
+        "--return-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="bounds of an episode's discounted return; without them nothing is a certificate",
+    )
+    parser.add_argument(
+        "--error",
+        type=float,
+        default=0.05,
+        metavar="P",
+        help="probability that a bound fails (default: 0.05)",
+    )
+    parser.add_argument("--algo", metavar="ALGO", help="algorithm of a model file outside a run")
+    parser.add_argument("--env", metavar="ID", help="environment (default: the run's)")
+    add_pairs(
+        parser, "--env-kwargs", help="arguments of the environment, Python literals (default: the run's)"
+    )
+    parser.add_argument(
+        "--seed", type=seed, metavar="S", help="seed of the environment (default: far from training's)"
+    )
+    parser.add_argument(
+        "--trust-imports", action="store_true", help="import the modules that the run's env names"
+    )
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.set_defaults(best=False, deterministic=False)
+    return run
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play the earlier model, measure the later one on its episodes, and print what follows and what does not.
+
+    Raises:
+        CommandError: there is no such model, or no earlier one, or its algorithm has no update to measure.
+    """
+    if not 0 < args.error < 1:
+        raise CommandError(f"--error must be above 0 and below 1, got {args.error:g}.")
+    if args.return_range is not None and not args.return_range[0] < args.return_range[1]:
+        raise CommandError("--return-range needs a LOW below its HIGH.")
+    if args.n_episodes < 2:
+        raise CommandError(f"--n-episodes must be at least 2, got {args.n_episodes}.")
+    algorithm, path, folder, task, trusted = played.read(args)
+    baseline = args.baseline or _earlier(path, folder)
+    check_model_file(algorithm, baseline)
+
+    entries = _measure(algorithm, baseline, path, task, trusted, args)
+    text = to_json({"model": str(path), "baseline": str(baseline), "entries": entries})
+    if folder is not None:
+        write_atomically(folder.certificate, f"{text}\n".encode())
+    sys.stdout.write(text + "\n" if args.json else _table(path, baseline, entries))
+    return 0
+
+
+def _measure(
+    algorithm: str,
+    baseline: pathlib.Path,
+    path: pathlib.Path,
+    task: Any,
+    trusted: bool,
+    args: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    from spi_plugins.algorithms.compile_notice import announcing_compilation
+    from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
+    from spi_plugins.cli.evaluation import load_model, open_env_of
+
+    reports = importlib.import_module("spi_integrations.stable_baselines3.update_report")
+    with announcing_compilation():
+        old, new = (load_model(algorithm, each, trusted=trusted) for each in (baseline, path))
+        if not isinstance(new, OnPolicyAlgorithm):
+            raise CommandError(
+                f"spi certify measures deep_spi, deep_mdp, ppo and dream_spi, not {algorithm}."
+            )
+        env = open_env_of(old, baseline, task)
+        try:
+            found = reports.report(
+                new,
+                reports.current_parameters(old),
+                reports.current_parameters(new),
+                env,
+                n_episodes=args.n_episodes,
+                seed=task.seed,
+                return_range=None if args.return_range is None else tuple(args.return_range),
+                error=args.error,
+            )
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        finally:
+            env.close()
+    entries: list[dict[str, Any]] = reports.told(found)
+    return entries
+
+
+def _earlier(path: pathlib.Path, folder: RunFolder | None) -> pathlib.Path:
+    """The newest checkpoint that is older than a model."""
+    checkpoints = (
+        [] if folder is None else sorted(folder.checkpoints.glob("*.zip"), key=lambda p: p.stat().st_mtime_ns)
+    )
+    before = [each for each in checkpoints if each.stat().st_mtime_ns < path.stat().st_mtime_ns]
+    if not before:
+        raise CommandError(
+            f"There is no checkpoint before {path}: name the earlier model with --baseline, or train with "
+            "--save-freq N."
+        )
+    return before[-1]
+
+
+def _table(path: pathlib.Path, baseline: pathlib.Path, entries: list[dict[str, Any]]) -> str:
+    lines = [f"From {baseline} to {path}:", ""]
+    for kind, heading in (
+        ("certificate", "CERTIFICATES: hold with the stated confidence under their assumptions"),
+        ("diagnostic", "DIAGNOSTICS: measured on samples, guarantee nothing"),
+    ):
+        chosen = [entry for entry in entries if entry["kind"] == kind]
+        lines.append(heading if chosen else f"{heading.partition(':')[0]}: none")
+        width = max((len(entry["title"]) for entry in chosen), default=0)
+        lines += [f"  {e['title']:<{width}}  {e['value']:>10.4g}  {remark(e)}" for e in chosen]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def remark(entry: dict[str, Any]) -> str:
+    """What a number's reader must know."""
+    if entry["kind"] == "diagnostic":
+        return str(entry["caveat"])
+    if entry["void"]:
+        return f"void: {entry['void']}"
+    vacuous = " (vacuous)" if (entry["vacuity"] or 0) >= 1 else ""
+    return f"confidence {entry['confidence']:g}{vacuous}; if {', '.join(entry['assumptions'])}"
