@@ -71,13 +71,17 @@ class SPICallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         """Between two updates: the parameters are those of the next rollout."""
-        if self._old is not None:
-            self._measure(self._old)
-            self._old = None
+        assert isinstance(self.model, OnPolicyAlgorithm)
+        start, old = time.perf_counter(), self._old
+        self._old = None
         self._updates += 1
+        if old is not None:
+            self._measure(old)
         if self._due():
-            assert isinstance(self.model, OnPolicyAlgorithm)
             self._old = current_parameters(self.model)
+        # What the first measurement compiles is not counted against those that follow.
+        first = old is not None and self._measured == 1
+        self._spent += 0.0 if first else time.perf_counter() - start
 
     def _due(self) -> bool:
         if self.every is not None:
@@ -86,17 +90,18 @@ class SPICallback(BaseCallback):
         return self._updates > 1 and self._spent <= self.max_share * (time.perf_counter() - self._began)
 
     def _measure(self, old: Params) -> None:
-        start = time.perf_counter()
         assert isinstance(self.model, OnPolicyAlgorithm)
         if self.model.get_vec_normalize_env() is not None:
             sync_envs_normalization(self.training_env, self.eval_env)
         self.last = report(
-            self.model, old, current_parameters(self.model), self.eval_env, n_episodes=self.n_episodes,
-            seed=self.num_timesteps, return_range=self.return_range,
-        )  # fmt: skip
+            self.model,
+            old,
+            current_parameters(self.model),
+            self.eval_env,
+            n_episodes=self.n_episodes,
+            seed=self.num_timesteps,
+            return_range=self.return_range,
+        )
         for name, value in self.last.values().items():
             self.logger.record(f"spi/{name}", value)
-        spent = time.perf_counter() - start
-        # What the first measurement compiles is not counted against those that follow.
-        self._spent += spent if self._measured else 0.0
         self._measured += 1

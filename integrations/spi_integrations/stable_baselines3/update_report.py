@@ -1,5 +1,6 @@
 """What can be said of one update of an on-policy model, from fresh episodes of the policy before it."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_integrations.stable_baselines3.behavior import Behavior, Look, look, play
+from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.arrays import restore_arrays
 from spi_plugins.certificates import off_policy
@@ -37,12 +39,17 @@ class UpdateReport(NamedTuple):
 
 def current_parameters(model: OnPolicyAlgorithm) -> Params:
     """A copy of the parameters in the form that the agent takes."""
-    shapes = jax.eval_shape(model.agent.init, jax.random.key(0)).params
+    shapes = _shapes(model.agent)
     arrays = model.get_parameters()
     return {
         name: restore_arrays(shapes[name], arrays[name], what=f"The parameters of {name!r}")
         for name in shapes
     }
+
+
+@functools.lru_cache(maxsize=4)
+def _shapes(agent: OnPolicyAgent) -> Any:
+    return jax.eval_shape(agent.init, jax.random.key(0)).params
 
 
 def report(
