@@ -39,7 +39,7 @@ def run_of_checks(rng, draw, tolerance, n_checks=8, n=50, looks=2, error_rate=0.
 )
 def test_noise_rolls_back_no_more_often_than_promised(draw):
     rng = np.random.default_rng(0)
-    runs = [run_of_checks(rng, draw, tolerance=0.0, error_rate=0.1) for _ in range(400)]
+    runs = [run_of_checks(rng, draw, tolerance=0.0, error_rate=0.1) for _ in range(200)]
     assert np.mean(["worse" in run for run in runs]) <= 0.1
 
 

@@ -187,6 +187,6 @@ def _measured(
 def told(report: UpdateReport) -> list[dict[str, Any]]:
     """The report as JSON."""
     return [
-        {"name": name, "kind": type(entry).__name__.lower(), **entry._asdict(), "title": entry.name}
+        {**entry._asdict(), "title": entry.name, "name": name, "kind": type(entry).__name__.lower()}
         for name, entry in report.entries.items()
     ]

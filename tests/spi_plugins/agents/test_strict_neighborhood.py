@@ -33,7 +33,7 @@ STRICT = {
 }
 
 
-@pytest.mark.parametrize("path", ["compiled", "stepped"])
+@pytest.mark.parametrize("path", ["compiled", pytest.param("stepped", marks=pytest.mark.slow)])
 def test_no_ratio_of_the_batch_leaves_the_band_and_a_run_resumes(path, tmp_path):
     model = tiny_deep_spi(path, **STRICT)
     kept = []
