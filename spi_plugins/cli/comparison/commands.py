@@ -87,7 +87,9 @@ def run_plot(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(to_json(band_rows(groups, keys)) + "\n")
         return 0
-    theme.save([learning_curves(groups, keys, limits_of(groups, args.cost_limit))], args.output)
+    curves = learning_curves(groups, keys, limits_of(groups, args.cost_limit))
+    assert curves is not None  # _check_keys has found a column
+    theme.save([curves], args.output)
     _write_notes(groups.notes)
     sys.stdout.write(f"Learning curves of {count(groups.runs, 'run')}: {args.output}\n")
     return 0
@@ -161,10 +163,8 @@ def write_report(results: "Results", path: pathlib.Path, *, title: str | None, w
     from spi_plugins.cli.comparison.page import to_html
     from spi_plugins.cli.comparison.score_figures import score_pictures
 
-    pictures = [
-        learning_curves(results.groups, (RETURN, COST), results.limits),
-        *score_pictures(results).values(),
-    ]
+    curves = learning_curves(results.groups, (RETURN, COST), results.limits)
+    pictures = [*([] if curves is None else [curves]), *score_pictures(results).values()]
     page = to_html(
         results, pictures, title=title or _title(results.groups), command=shlex.join(["spi", *words])
     )

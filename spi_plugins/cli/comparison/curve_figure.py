@@ -13,9 +13,14 @@ from spi_plugins.statistics import band
 AXIS_NAMES = {RETURN: "return of recent episodes", COST: "cost of recent episodes"}
 
 
-def learning_curves(groups: Groups, keys: Sequence[str], limits: Mapping[str, float]) -> Picture:
-    """A column of panels for each environment, in rows of up to three; a row for each key that any run has."""
+def learning_curves(groups: Groups, keys: Sequence[str], limits: Mapping[str, float]) -> Picture | None:
+    """A column of panels for each environment, in rows of up to three; a row for each key that any run has.
+
+    ``None`` if no run has any: no episode has ended.
+    """
     shown = [key for key in keys if any(key in run.curves for run in groups.runs)]
+    if not shown:
+        return None
     columns = min(len(groups.tasks), 3)
     rows = math.ceil(len(groups.tasks) / columns) * len(shown)
     return Picture(

@@ -218,6 +218,19 @@ def test_runs_without_a_log_are_left_out(spi, classic, tmp_path):
     assert "runs/ppo/CartPole-v1_4 has no progress.csv: it ended before its first iteration." in alone.err
 
 
+def test_a_report_on_runs_without_a_finished_episode_has_no_curves(spi, tmp_path):
+    run = write_run(tmp_path / "runs", "ppo", cost=3.0)
+    (run / "progress.csv").write_text("time/total_timesteps\n100\n200\n")
+    done = spi("report", "runs")
+    assert done.code == 0, done.err
+    page = pathlib.Path("report.html").read_text()
+    assert '<h2 id="cost-and-return">' in page
+    assert '<h2 id="learning-curves">' not in page
+    refused = spi("plot", "runs")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "No episode has ended in" in refused.err
+
+
 @pytest.mark.parametrize("command", ["plot", "compare", "report"])
 def test_without_matplotlib_the_message_installs_it(spi, classic, monkeypatch, command):
     find = importlib.util.find_spec
