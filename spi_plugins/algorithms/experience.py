@@ -61,8 +61,9 @@ class Gathered(NamedTuple):
         return Buffer(slots, counts % capacity, counts)
 
     def observations(self) -> tuple[Observation, NDArray[np.bool_]]:
-        """All observations ``[S, ...]``, and which of them begin an episode."""
-        mask = np.arange(self.slots.valid.shape[1])[None] < self.sizes[:, None]
+        """All observations ``[S, ...]`` but terminal ones, and which of them begin an episode."""
+        filled = np.arange(self.slots.valid.shape[1])[None] < self.sizes[:, None]
+        mask = filled & ~np.asarray(self.slots.terminated)
         return jax.tree.map(lambda x: x[mask], self.slots.obs), ~np.asarray(self.slots.valid)[mask]
 
 

@@ -22,9 +22,10 @@ from spi_plugins.dreams.file import Experience, StoredWorldModel, store_world_mo
 from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.fitting.fit import fit, require_learner
 from spi_plugins.fitting.open_loop import open_loop
+from spi_plugins.fitting.randomness import find_randomness
 from spi_plugins.spaces import action_spec, observation_spec
 from spi_plugins.types import ActionSpec, Params
-from spi_plugins.world_models.model import WorldModel
+from spi_plugins.world_models.model import FittedModel, WorldModel
 
 # A report's longest prediction, in steps, and the windows that it averages over.
 _REPORT_STEPS = 15
@@ -68,11 +69,13 @@ def fit_world_model(
             episodes.
         seed: of environment, actions, networks and the order of a dataset's episodes.
         progress_bar: show one; needs ``spi-plugins[cli]``.
-        **settings: of the kind, for example ``n_members=3``.
+        **settings: of the kind, for example ``n_members=3``. Of an ensemble, ``transition_density`` says how the
+            next state is drawn: ``"categorical"`` for discrete observations (their default), ``"mixture"`` for numbers
+            in a world with chance, ``"normal"``, or ``"deterministic"`` (the default for numbers).
 
     Returns:
-        The model, ready for dreams and for ``save``. Its ``report`` has the last losses, and the errors of
-        predictions 1 to 15 steps ahead on the held-out steps.
+        The model, ready for dreams and for ``save``. Its ``report`` has the last losses, the errors of predictions 1
+        to 15 steps ahead on the held-out steps, and whether the world looks random and the model's draws show it.
 
     Raises:
         UnknownPluginError: the kind is not registered.
@@ -122,6 +125,8 @@ def fit_world_model(
         )
     with announcing():
         errors = held_out_errors(world, params, actions, rest, seed)
+        fitted = FittedModel(world.model, params, observation_spec(seen.spaces[0]), actions)
+        randomness = find_randomness(fitted, train, rest, seed)
     returns = seen.steps.episode_returns
     report = {
         **seen.origin,
@@ -132,6 +137,7 @@ def fit_world_model(
         "learning_rate": learning_rate,
         "losses": losses,
         "held_out": errors,
+        "randomness": None if randomness is None else randomness._asdict(),
     }
     return store_world_model(world, params, seen.spaces, Experience(*seen.steps.observations()), report)
 

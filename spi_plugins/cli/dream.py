@@ -60,6 +60,11 @@ def _configure_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-updates", type=positive, default=5_000, metavar="N", help="(default: 5000)")
     parser.add_argument("--n-envs", type=copies, metavar="N", help="copies of the environment")
     parser.add_argument("--kind", default="ensemble", metavar="KIND", help="(default: ensemble)")
+    parser.add_argument(
+        "--transition-density",
+        choices=("auto", "deterministic", "normal", "mixture", "categorical"),
+        help="how an ensemble draws the next state (default: auto, categorical for discrete observations)",
+    )
     add_pairs(parser, "-p", "--params", help="settings of the kind, Python literals")
     parser.add_argument("--progress", action="store_true", help="show a progress bar")
     parser.set_defaults(action=_fit)
@@ -95,6 +100,8 @@ def _fit(args: argparse.Namespace) -> int:
     source = _check_source(args)
     plugins.registry("world_models").get(args.kind)
     settings = parse_pairs("--params", args.params)
+    if args.transition_density is not None:
+        settings["transition_density"] = args.transition_density
     check_target("PATH", args.path)
     if args.progress:
         require_package("rich", "Progress bars")
@@ -152,6 +159,7 @@ def _check_source(args: argparse.Namespace) -> dream_source.Source | None:
 
 
 def _told(path: pathlib.Path, report: Mapping[str, Any]) -> str:
+    from spi_plugins.fitting import randomness
     from spi_plugins.fitting.open_loop import in_words
 
     if "dataset" in report:
@@ -167,6 +175,8 @@ def _told(path: pathlib.Path, report: Mapping[str, Any]) -> str:
     ]
     if report["held_out"] is not None:
         lines.append(f"On steps that were held out: {in_words(report['held_out'])}")
+    if report["randomness"] is not None and (words := randomness.in_words(report["randomness"])):
+        lines.append(words)
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -46,8 +46,8 @@ class DreamConfig(Config):
     )
     stochastic: bool = hyperparameter(
         True,
-        "Sample the next latent and termination; otherwise take the model's mean, and terminate where the probability "
-        "is above one half",
+        "Sample the next latent and termination; otherwise take the model's mean or most likely outcome, and terminate "
+        "where the probability is above one half",
     )
     termination: Termination = hyperparameter("model", '`"model"`: as predicted; `"none"`: never')
     uncertainty_penalty: float = hyperparameter(0.0, "Reward lost per unit of the model's uncertainty", low=0)

@@ -15,7 +15,7 @@ from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.spaces import float32_bounds
 from spi_plugins.world_models.model import FittedModel
 
-Start = Literal["buffer", "initial", "fixed"]
+Start = Literal["buffer", "distinct", "initial", "fixed"]
 
 
 def find_world_model(model: str | os.PathLike[str]) -> StoredWorldModel:
@@ -35,8 +35,9 @@ def open_dream(
 
     Args:
         model: the path of a file, the name of a registered dream, or a loaded file.
-        start: where episodes begin: ``"buffer"`` in any real state of the file, ``"initial"`` in those that began an
-            episode, ``"fixed"`` always in the first of these.
+        start: where episodes begin: ``"buffer"`` in any real state of the file, as often as it was visited,
+            ``"distinct"`` in each of them equally often, ``"initial"`` in those that began an episode, ``"fixed"``
+            always in the first of these.
         **options: fields of ``spi_plugins.dreams.env.DreamConfig``, except the bounds of the latent, which the file
             sets.
 
@@ -64,6 +65,8 @@ def _choose_starts(stored: StoredWorldModel, start: str) -> NDArray[np.float32]:
     check_choice("start", start, get_args(Start))
     if start == "buffer":
         return stored.starts
+    if start == "distinct":
+        return np.unique(stored.starts, axis=0)
     if not stored.first.any():
         raise ValueError(f"start={start!r} needs a state that began an episode; the file has none.")
     beginnings: NDArray[np.float32] = stored.starts[stored.first]

@@ -11,11 +11,12 @@ from spi_plugins.actions import restored_action
 from spi_plugins.agents.gradient_steps import move, replayed_update
 from spi_plugins.agents.optimizer import OptimizerConfig, make_optimizer
 from spi_plugins.buffers import Buffer, Windows
-from spi_plugins.losses.deep_mdp import smooth_l1, termination_cross_entropy
 from spi_plugins.returns import masked_mean
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec, Params, PyTree
 from spi_plugins.world_models import ensemble
 from spi_plugins.world_models.ensemble import EnsembleConfig, EnsembleParts
+from spi_plugins.world_models.members import Steps
+from spi_plugins.world_models.mixture import is_number
 from spi_plugins.world_models.model import Learner, WorldModel, frozen_settings
 
 _DEVIATION_FLOOR = 1e-3
@@ -47,12 +48,14 @@ def _statistics(parts: EnsembleParts, params: Params, buffer: Buffer) -> Params:
         numbers = ensemble.flat_numbers(parts.observations, obs)
         mask = filled.reshape(-1)[:, None]
         mean, deviation = jax.vmap(lambda x: moments(x, mask[:, 0]), in_axes=1)(numbers)
+        standardized = is_number(parts.layout)[0]
+        mean, deviation = jnp.where(standardized, mean, 0.0), jnp.where(standardized, deviation, 1.0)
         statistics |= {"mean": mean, "deviation": deviation}
     return statistics
 
 
 def _objective(
-    trained: Params, parts: EnsembleParts, statistics: Params, windows: Windows, key: Array
+    trained: Params, parts: EnsembleParts, statistics: Params, windows: Windows
 ) -> tuple[Array, dict[str, Array]]:
     """Mean losses of the members, each on its own rows, and of the decoder."""
     params, config = {**trained, "statistics": statistics}, parts.config
@@ -65,23 +68,13 @@ def _objective(
     def split(x: Array) -> Array:
         return x.reshape(config.n_members, -1, *x.shape[1:])
 
-    def member(p: Params, rows: tuple[Array, ...], key: Array) -> dict[str, Array]:
-        z, action, reward, next_z, terminated, cost, valid = rows
-        losses = parts.deep_mdp.losses(p, z, action, reward, next_z, terminated, key)
-        assert parts.deep_mdp.termination is not None
-        ended = termination_cross_entropy(
-            parts.deep_mdp.termination(p, next_z), terminated.astype(jnp.float32)
-        )
-        losses = losses._replace(termination=ended)
-        named = {f"{name}_loss": masked_mean(loss, valid) for name, loss in losses._asdict().items()}
-        if parts.cost is not None:
-            named["cost_loss"] = masked_mean(smooth_l1(parts.cost.apply(p["cost"], z, action) - cost), valid)
-        return named
+    def member(p: Params, steps: Steps, valid: Array) -> dict[str, Array]:
+        losses = parts.member.losses(p, steps)
+        return {f"{name}_loss": masked_mean(loss, valid) for name, loss in losses.items()}
 
     shaped = action.reshape(-1, *parts.actions.shape) if parts.actions.kind == "box" else action
-    rows = (z, shaped, reward, next_z, windows.terminated[0], windows.cost[0], windows.valid[0])
-    keys = jax.random.split(key, config.n_members)
-    by_member = jax.vmap(member)(trained["members"], tuple(map(split, rows)), keys)
+    steps = Steps(z, shaped, reward, next_z, windows.terminated[0], windows.cost[0])
+    by_member = jax.vmap(member)(trained["members"], *jax.tree.map(split, (steps, windows.valid[0])))
     losses = {name: jnp.mean(values) for name, values in by_member.items()}
     if parts.decoder is not None:
         assert isinstance(parts.observations, ArraySpec)
@@ -106,7 +99,8 @@ def _make_learner(parts: EnsembleParts) -> Learner:
     ) -> tuple[_FitState, dict[str, Array]]:
         statistics = state.params["statistics"]
         trained = {name: tree for name, tree in state.params.items() if name != "statistics"}
-        gradient, losses = jax.grad(_objective, has_aux=True)(trained, parts, statistics, windows, key)
+        del key
+        gradient, losses = jax.grad(_objective, has_aux=True)(trained, parts, statistics, windows)
         changes, opt_state = optimizer.update(gradient, state.opt_state)
         trained = move(trained, changes, learning_rate)
         return _FitState({**trained, "statistics": statistics}, opt_state, state.key), losses
@@ -128,7 +122,7 @@ def make_ensemble_world(observations: ObservationSpec, actions: ActionSpec, **se
     parts = ensemble.make_parts(observations, actions, config)
     return WorldModel(
         kind="ensemble",
-        settings=dataclasses.asdict(config),
+        settings=dataclasses.asdict(parts.config),
         model=ensemble.make_model(parts),
         init=lambda key: ensemble.init(parts, key),
         learner=_make_learner(parts),

@@ -1,9 +1,9 @@
-"""An ensemble of ``DeepMDP`` on one encoder, and a decoder: a latent model of an environment, fitted without an agent.
+"""An ensemble on one encoder, and a decoder: a latent model of an environment, fitted without an agent.
 
-The latent of numbers is the numbers themselves, standardized by the data. Images go through convolutions, and the
-decoder's loss keeps their latents from collapsing. The members share the latents and see different batches. A step of
-the model follows one of them, drawn anew for each row, as in MBPO (Janner et al., 2019), and their disagreement is the
-model's uncertainty.
+The latent of numbers is the numbers themselves, standardized by the data; that of discrete values is their one-hots.
+Images go through convolutions, and the decoder's loss keeps their latents from collapsing. The members share the
+latents and see different batches. A step of the model follows one of them, drawn anew for each row, as in MBPO (Janner
+et al., 2019), and their disagreement is the model's uncertainty.
 
 The parameters are a dict with ``members`` (leading axis ``E``), ``statistics``, and for images ``encoder`` and
 ``decoder``.
@@ -11,7 +11,7 @@ The parameters are a dict with ``members`` (leading axis ``E``), ``statistics``,
 
 import dataclasses
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,9 @@ from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.networks.encoders import ConvExtractor, ConvLayers, conv_output_shape, flat_size, flatten
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.normed_mlp import NormedMLP
-from spi_plugins.networks.reward import RewardNet
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
-from spi_plugins.world_models.deep_mdp import DeepMDP, make_deep_mdp
-from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
+from spi_plugins.world_models.members import Member, MemberShape, make_member
+from spi_plugins.world_models.mixture import Layout, layout_of, numbers
 from spi_plugins.world_models.model import Model, ModelSpec, Step
 
 
@@ -36,10 +35,16 @@ class EnsembleConfig(Config):
     hidden: tuple[int, ...] = hyperparameter((128, 128), "Widths of transition, reward, cost and termination")
     n_members: int = hyperparameter(5, "Models in the ensemble", low=1)
     n_costs: int = hyperparameter(0, "1 to learn the cost as well, 0 for none", low=0, high=1)
-    transition_density: Literal["deterministic", "normal"] = hyperparameter(
-        "deterministic", "Distribution of the next latent"
+    transition_density: Literal["auto", "deterministic", "normal", "mixture", "categorical"] = hyperparameter(
+        "auto",
+        'Distribution of the next latent: `"categorical"` for discrete observations, `"mixture"` of normals (and of '
+        'categorical distributions, if some entries are discrete), `"normal"`, or `"deterministic"`; `"auto"` is '
+        '`"categorical"` or `"mixture"` if all or some entries of an observation are discrete, else `"deterministic"`',
     )
-    residual: bool = hyperparameter(True, "Learn the change of the latent instead of the next one")
+    n_components: int = hyperparameter(
+        5, "Components of a mixture, also of a categorical one of several variables", low=1
+    )
+    residual: bool = hyperparameter(True, "Learn the change of numbers instead of the next ones")
     conv_layers: ConvLayers | None = hyperparameter(
         None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
     )
@@ -54,8 +59,8 @@ class EnsembleParts(NamedTuple):
     config: EnsembleConfig
     observations: ObservationSpec
     actions: ActionSpec
-    deep_mdp: DeepMDP
-    cost: Network | None
+    layout: Layout  # of a latent
+    member: Member
     encoder: Network | None  # of images
     decoder: Network | None  # of images
     latent_dim: int
@@ -105,41 +110,49 @@ def make_parts(observations: ObservationSpec, actions: ActionSpec, config: Ensem
         latent_dim = config.latent_dim
     else:
         latent_dim = _n_numbers(observations)
-    deep_mdp = make_deep_mdp(
-        (latent_dim,),
-        actions,
-        DeepMDPConfig(
-            transition_density=config.transition_density,
-            lipschitz=False,
-            residual=config.residual,
-            transition_hidden=config.hidden,
-            reward_hidden=config.hidden,
-            feature_group_size=None,
-            termination=True,
-            termination_hidden=config.hidden,
-        ),
+    density = _resolved(observations, config.transition_density)
+    config = dataclasses.replace(config, transition_density=density)
+    drawn = encoder is None and density in ("mixture", "categorical")
+    layout = layout_of(observations) if drawn else numbers(latent_dim)
+    shape = MemberShape(
+        layout=layout,
+        density=density,
+        n_components=config.n_components,
+        hidden=config.hidden,
+        residual=config.residual,
+        with_cost=config.n_costs > 0,
     )
-    cost = None
-    if config.n_costs:
-        cost = functional(
-            lambda rngs: RewardNet(
-                (latent_dim,), actions, hidden_sizes=config.hidden, lipschitz=False, rngs=rngs
-            )
+    return EnsembleParts(
+        config, observations, actions, layout, make_member(actions, shape), encoder, decoder, latent_dim
+    )
+
+
+def _resolved(observations: ObservationSpec, density: str) -> Any:
+    """The density that ``"auto"`` means for these observations.
+
+    Raises:
+        ValueError: ``"categorical"``, and some entries are not discrete.
+    """
+    specs = [observations] if isinstance(observations, ArraySpec) else [part for _, part in observations]
+    discrete = [spec.kind in ("discrete", "multi_discrete", "multi_binary") for spec in specs]
+    if density == "categorical" and not all(discrete):
+        raise ValueError(
+            "transition_density='categorical' needs observations that are all discrete; use 'mixture' for these, or "
+            "'auto'."
         )
-    return EnsembleParts(config, observations, actions, deep_mdp, cost, encoder, decoder, latent_dim)
+    if density in ("auto", "mixture") and all(discrete):
+        return "categorical"
+    if density == "auto":
+        return "mixture" if any(discrete) else "deterministic"
+    return density
 
 
 def init(parts: EnsembleParts, key: Array) -> Params:
     """Draw initial parameters, with the statistics of standardized data."""
     member_key, encoder_key, decoder_key = jax.random.split(key, 3)
 
-    def member(key: Array) -> Params:
-        model_key, cost_key = jax.random.split(key)
-        params = parts.deep_mdp.init(model_key)
-        return params if parts.cost is None else {**params, "cost": parts.cost.init(cost_key)}
-
     params = {
-        "members": jax.vmap(member)(jax.random.split(member_key, parts.config.n_members)),
+        "members": jax.vmap(parts.member.init)(jax.random.split(member_key, parts.config.n_members)),
         "statistics": {
             "mean": jnp.zeros(parts.latent_dim),
             "deviation": jnp.ones(parts.latent_dim),
@@ -175,43 +188,57 @@ def decode(parts: EnsembleParts, params: Params, z: Float[Array, "N Z"]) -> Floa
 
 def make_model(parts: EnsembleParts) -> Model:
     """Make the model that planners and dreams see; the cost of a step has a head for each member."""
-    config, deep_mdp = parts.config, parts.deep_mdp
-    termination = deep_mdp.termination
-    assert termination is not None
+    config, member = parts.config, parts.member
     decodes = isinstance(parts.observations, ArraySpec) and parts.observations.kind in ("box", "image")
 
     def shaped(action: Array) -> Array:
         return action.reshape(-1, *parts.actions.shape) if parts.actions.kind == "box" else action
 
-    def next_latents(params: Params, z: Array, action: Array, key: Array | None) -> Float[Array, "E N Z"]:
-        if key is None:
-            return jax.vmap(lambda p: deep_mdp.predict(p, z, action, None))(params["members"])
-        keys = jax.random.split(key, config.n_members)
-        return jax.vmap(lambda p, k: deep_mdp.predict(p, z, action, k))(params["members"], keys)
+    def expected(members: Params, z: Array, action: Array) -> Float[Array, "E N Z"]:
+        return jax.vmap(lambda p: member.mean(p, z, action))(members)
+
+    def likeliest(members: Params, z: Array, action: Array) -> Float[Array, "N Z"]:
+        """Of the members' modes, that which all together find the most likely."""
+        modes = jax.vmap(lambda p: member.mode(p, z, action))(members)
+        score = jax.vmap(
+            lambda next_z: jax.nn.logsumexp(
+                jax.vmap(lambda p: member.log_prob(p, z, action, next_z))(members), axis=0
+            )
+        )(modes)
+        return jnp.take_along_axis(modes, jnp.argmax(score, axis=0)[None, :, None], axis=0)[0]
+
+    def drawn(members: Params, z: Array, action: Array, key: Array) -> Float[Array, "N Z"]:
+        member_key, draw_key = jax.random.split(key)
+        keys = jax.random.split(draw_key, config.n_members)
+        outcomes = jax.vmap(lambda p, k: member.draw(p, z, action, k))(members, keys)
+        chosen = jax.random.randint(member_key, (len(z),), 0, config.n_members)
+        return jnp.take_along_axis(outcomes, chosen[None, :, None], axis=0)[0]
 
     def step(params: Params, z: Float[Array, "N Z"], action: Array, key: Array | None) -> Step:
         action, members, statistics = shaped(action), params["members"], params["statistics"]
-        if key is None:
-            next_z = jnp.mean(next_latents(params, z, action, None), axis=0)
+        if key is not None:
+            next_z = drawn(members, z, action, key)
+        elif config.transition_density in ("mixture", "categorical"):
+            next_z = likeliest(members, z, action)
         else:
-            member_key, draw_key = jax.random.split(key)
-            drawn = next_latents(params, z, action, draw_key)
-            chosen = jax.random.randint(member_key, (len(z),), 0, config.n_members)
-            next_z = jnp.take_along_axis(drawn, chosen[None, :, None], axis=0)[0]
-        reward = jnp.mean(jax.vmap(lambda p: deep_mdp.reward(p, z, action))(members), axis=0)
+            next_z = jnp.mean(expected(members, z, action), axis=0)
+        reward = jnp.mean(jax.vmap(lambda p: member.reward(p, z, action, next_z))(members), axis=0)
         cost = jnp.zeros((0, len(z)))
-        if parts.cost is not None:
-            net = parts.cost
-            cost = jax.vmap(lambda p: net.apply(p, z, action))(members["cost"])
-        ended = jnp.mean(jax.vmap(lambda p: termination(p, next_z))(members), axis=0)
+        if member.cost is not None:
+            of_step = member.cost
+            cost = jax.vmap(lambda p: of_step(p, z, action, next_z))(members)
+        ended = jnp.mean(jax.vmap(lambda p: member.termination(p, next_z))(members), axis=0)
         reward = reward * statistics["reward_deviation"] + statistics["reward_mean"]
         return Step(next_z, reward, cost, ended)
 
     def uncertainty(params: Params, z: Float[Array, "N Z"], action: Array) -> Float[Array, " N"]:
-        spread = jnp.std(next_latents(params, z, shaped(action), None), axis=0)
+        spread = jnp.std(expected(params["members"], z, shaped(action)), axis=0)
         return jnp.sqrt(jnp.mean(spread**2, axis=-1))
 
-    bound = 1.0 if parts.encoder is not None and not config.residual else math.inf
+    bounded = parts.encoder is not None and not config.residual
+    low, high = (-1.0, 1.0) if bounded else (-math.inf, math.inf)
+    if all(run.values for run in parts.layout):
+        low, high = 0.0, 1.0
     spec = ModelSpec(
         latent_shape=(parts.latent_dim,),
         action_size=parts.actions.size,
@@ -220,8 +247,8 @@ def make_model(parts: EnsembleParts) -> Model:
         n_costs=config.n_members if config.n_costs else 0,
         has_termination=True,
         continuous=parts.actions.kind == "box",
-        latent_low=-bound,
-        latent_high=bound,
+        latent_low=low,
+        latent_high=high,
     )
     return Model(
         spec=spec,

@@ -66,7 +66,8 @@ class Model(NamedTuple):
     Attributes:
         spec: sizes and constants.
         encode: ``(params, obs) -> z``, ``[N, *obs]`` to ``[N, *Z]``.
-        step: ``(params, z, action, key) -> Step``; with ``None`` for the key nothing is drawn and means are returned.
+        step: ``(params, z, action, key) -> Step``; with ``None`` for the key nothing is drawn: the result is the mean,
+            or the most likely outcome where a mean may not be a state.
         value: ``(params, z, action, members) -> [K, N]``, discounted return by each head; ``members`` are the
             indices ``int32 [K]`` of the heads to compute, ``None`` for all.
         cost_value: the same for costs, in units of the cost.

@@ -50,6 +50,8 @@ def test_steps_are_gathered_as_they_came():
         assert not slots.valid[row, following].any()
         assert (np.abs(slots.obs[row, following]) <= 0.05).all()
         assert (np.abs(slots.obs[row, ends, 2]) > 0.2).all()
+    # Dreams begin in all of them but terminal ones, where nothing follows.
+    assert len(gathered.observations()[0]) == filled.sum() - slots.terminated[filled].sum()
     assert not gathered.has_costs
     assert all(8 <= total <= 11 for total in gathered.episode_returns)
     states, starts, deterministic = zip(*policy.asked, strict=True)

@@ -108,7 +108,12 @@ def test_info_has_cost_uncertainty_and_step(path):
 
 def test_where_episodes_begin(path):
     stored = spi_plugins.load_world_model(path)
-    beginnings = {"buffer": stored.starts, "initial": stored.starts[stored.first], "fixed": stored.starts[:1]}
+    beginnings = {
+        "buffer": stored.starts,
+        "distinct": stored.starts,
+        "initial": stored.starts[stored.first],
+        "fixed": stored.starts[:1],
+    }
     for start, allowed in beginnings.items():
         env = make(path, start=start)
         seen = {tuple(env.reset(seed=seed)[0].tolist()) for seed in range(40)}
@@ -221,7 +226,7 @@ def test_pictures(path):
     [
         ({"horizon": 0}, ValueError, "horizon must be an integer of at least 1"),
         ({"observation": "frames"}, ValueError, "observation must be one of"),
-        ({"start": "anywhere"}, ValueError, "start must be one of 'buffer', 'initial', 'fixed'"),
+        ({"start": "anywhere"}, ValueError, "start must be one of 'buffer', 'distinct', 'initial', 'fixed'"),
         ({"speed": 3}, TypeError, "speed"),
         ({"render_mode": "human_eye"}, ValueError, "render_mode"),
     ],

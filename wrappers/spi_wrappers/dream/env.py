@@ -57,9 +57,9 @@ class DreamEnv(DreamFace, FunctionalGymEnv):
         model: path of a world model's file, or the name of a registered dream.
         render_mode: ``None`` or ``"rgb_array"``: the latent as a grid of colors from blue (low) to red (high), the
             decoded image if there is one, and bars of reward (blue) and cost (red) of the last 64 steps.
-        **options: ``horizon=15``; ``observation="latent"`` or ``"decoded"``; ``start="buffer"``, ``"initial"`` or
-            ``"fixed"``; ``stochastic=True``; ``termination="model"`` or ``"none"``; ``uncertainty_penalty=0.0``;
-            ``cost=True``: see ``spi_plugins.open_dream``.
+        **options: ``horizon=15``; ``observation="latent"`` or ``"decoded"``; ``start="buffer"``, ``"distinct"``,
+            ``"initial"`` or ``"fixed"``; ``stochastic=True``; ``termination="model"`` or ``"none"``;
+            ``uncertainty_penalty=0.0``; ``cost=True``: see ``spi_plugins.open_dream``.
 
     Raises:
         FileNotFoundError: there is no such file or name.
