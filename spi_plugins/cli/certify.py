@@ -10,6 +10,7 @@ from typing import Any
 from spi_plugins.archive import write_atomically
 from spi_plugins.cli import played
 from spi_plugins.cli.arguments import CommandError, add_pairs, positive, seed, to_json
+from spi_plugins.cli.env_recipe import EvaluationTask
 from spi_plugins.cli.requests import check_model_file
 from spi_plugins.cli.run_folder import RunFolder
 
@@ -78,10 +79,11 @@ def run(args: argparse.Namespace) -> int:
     if args.n_episodes < 2:
         raise CommandError(f"--n-episodes must be at least 2, got {args.n_episodes}.")
     algorithm, path, folder, task, trusted = played.read(args)
-    baseline = args.baseline or _earlier(path, folder)
-    check_model_file(algorithm, baseline)
+    candidates = [args.baseline] if args.baseline else _earlier(path, folder)
+    for each in candidates:
+        check_model_file(algorithm, each)
 
-    entries = _measure(algorithm, baseline, path, task, trusted, args)
+    baseline, entries = _measure(algorithm, candidates, path, task, trusted, args)
     text = to_json({"model": str(path), "baseline": str(baseline), "entries": entries})
     if folder is not None:
         write_atomically(folder.certificate, f"{text}\n".encode())
@@ -91,23 +93,31 @@ def run(args: argparse.Namespace) -> int:
 
 def _measure(
     algorithm: str,
-    baseline: pathlib.Path,
+    candidates: list[pathlib.Path],
     path: pathlib.Path,
-    task: Any,
+    task: EvaluationTask,
     trusted: bool,
     args: argparse.Namespace,
-) -> list[dict[str, Any]]:
+) -> tuple[pathlib.Path, list[dict[str, Any]]]:
+    """The earlier model that was chosen, and what was found."""
     from spi_plugins.algorithms.compile_notice import announcing_compilation
     from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
     from spi_plugins.cli.evaluation import load_model, open_env_of
 
     reports = importlib.import_module("spi_integrations.stable_baselines3.update_report")
     with announcing_compilation():
-        old, new = (load_model(algorithm, each, trusted=trusted) for each in (baseline, path))
+        new = load_model(algorithm, path, trusted=trusted)
         if not isinstance(new, OnPolicyAlgorithm):
             raise CommandError(
                 f"spi certify measures deep_spi, deep_mdp, ppo and dream_spi, not {algorithm}."
             )
+        for baseline in candidates:
+            old = load_model(algorithm, baseline, trusted=trusted)
+            # The last checkpoint may be the model itself.
+            if args.baseline or old.num_timesteps < new.num_timesteps:
+                break
+        else:
+            raise _nothing_earlier(path)
         env = open_env_of(old, baseline, task)
         try:
             found = reports.report(
@@ -124,22 +134,23 @@ def _measure(
             raise CommandError(str(error)) from error
         finally:
             env.close()
-    entries: list[dict[str, Any]] = reports.told(found)
-    return entries
+    return baseline, reports.told(found)
 
 
-def _earlier(path: pathlib.Path, folder: RunFolder | None) -> pathlib.Path:
-    """The newest checkpoint that is older than a model."""
-    checkpoints = (
-        [] if folder is None else sorted(folder.checkpoints.glob("*.zip"), key=lambda p: p.stat().st_mtime_ns)
-    )
-    before = [each for each in checkpoints if each.stat().st_mtime_ns < path.stat().st_mtime_ns]
+def _earlier(path: pathlib.Path, folder: RunFolder | None) -> list[pathlib.Path]:
+    """The checkpoints that were written before a model, the newest first."""
+    checkpoints = [] if folder is None else folder.checkpoints.glob("*.zip")
+    written = path.stat().st_mtime_ns
+    before = [each for each in checkpoints if each.stat().st_mtime_ns < written]
     if not before:
-        raise CommandError(
-            f"There is no checkpoint before {path}: name the earlier model with --baseline, or train with "
-            "--save-freq N."
-        )
-    return before[-1]
+        raise _nothing_earlier(path)
+    return sorted(before, key=lambda each: each.stat().st_mtime_ns, reverse=True)
+
+
+def _nothing_earlier(path: pathlib.Path) -> CommandError:
+    return CommandError(
+        f"There is no checkpoint before {path}: name the earlier model with --baseline, or train with --save-freq N."
+    )
 
 
 def _table(path: pathlib.Path, baseline: pathlib.Path, entries: list[dict[str, Any]]) -> str:

@@ -17,7 +17,7 @@ def test_certify_tells_certificates_from_diagnostics_and_the_report_shows_them(s
     done = spi("certify", RUN, "--n-episodes", 4, "--return-range", 0, 100, "--json")
     assert done.code == 0, done.err
     found = json.loads(done.out)
-    assert "checkpoints" in found["baseline"]
+    assert "_160_steps" in found["baseline"]  # that of 320 steps is the model itself
     kinds = {entry["name"]: entry["kind"] for entry in found["entries"]}
     assert kinds["old_return"] == kinds["new_return"] == "certificate"
     assert {name for name, kind in kinds.items() if kind == "certificate"} == {"old_return", "new_return"}
