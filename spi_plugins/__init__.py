@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
     from spi_plugins.algorithms.dream_spi import DreamSPI
     from spi_plugins.algorithms.fit_world_model import fit_world_model
+    from spi_plugins.algorithms.joint_training import learn_together
     from spi_plugins.algorithms.planner_policy import PlannerPolicy
     from spi_plugins.algorithms.policy_export import export_policy
     from spi_plugins.algorithms.spowl import SPOWL, TDMPC2
@@ -48,6 +49,7 @@ __all__ = [
     "get_world_model",
     "get_wrapper",
     "hookimpl",
+    "learn_together",
     "list_algorithms",
     "list_envs",
     "list_planners",
@@ -70,6 +72,7 @@ _LAZY = {
     "TDMPC2": "spi_plugins.algorithms.spowl",
     "export_policy": "spi_plugins.algorithms.policy_export",
     "fit_world_model": "spi_plugins.algorithms.fit_world_model",
+    "learn_together": "spi_plugins.algorithms.joint_training",
     "load_world_model": "spi_plugins.dreams.file",
     "open_dream": "spi_plugins.dreams.opening",
 }

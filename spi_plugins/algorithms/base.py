@@ -282,7 +282,9 @@ class JaxAlgorithm(StoredAlgorithm):
                 collected. ``None`` takes ``default_total_timesteps``.
             callback: SB3 callbacks; a rollout is what happens between two updates. Where rollout and update
                 are one program, ``on_step`` is called for every step, but after the iteration: callbacks then
-                see the parameters of its end, and one that stops the training leaves the model there.
+                see the parameters of its end, and one that stops the training leaves the model there. Iterations in
+                which no callback has to see a step run several in one call; SB3's own callbacks keep their
+                frequencies, and one of yours is asked for ``quiet_steps()``, see ``algorithms.quiet_steps``.
             log_interval: rollouts between two dumps of the log, ``None`` for none.
             tb_log_name: name of the run for tensorboard, by default the class's.
             reset_num_timesteps: start counting (and new episodes) from zero; a replay buffer stays. False
@@ -337,11 +339,21 @@ class JaxAlgorithm(StoredAlgorithm):
             while self.num_timesteps < total_timesteps:
                 look_again()
                 before_iteration()
+                passed = self._iterate_quietly(callbacks, total_timesteps, iteration, log_interval)
+                if passed:
+                    iteration += passed
+                    continue
                 iteration += 1
                 due = log_interval is not None and iteration % log_interval == 0
                 if not self._iterate(callbacks, total_timesteps, iteration, due):
                     break
             callbacks.on_training_end()
+
+    def _iterate_quietly(
+        self, callbacks: BaseCallback, total: int, iteration: int, log_interval: int | None
+    ) -> int:
+        """Make several iterations at once, in none of which a callback has to see a step; return their number."""
+        return 0
 
     def _start(self, collector: Any) -> None:
         """Start the collector at the present observations."""

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from spi_plugins.agents.packed import Packed, update_packed
 from spi_plugins.agents.rollout import Collected, Runner, collect
 from spi_plugins.algorithms.action_masks import no_action
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
+from spi_plugins.algorithms.compiled_chunks import Chunk, ChunkedRun, Iteration, reduce_steps
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.step_collector import loss_fault
 from spi_plugins.algorithms.stepping import check_observations
@@ -74,6 +75,14 @@ class _Replay(NamedTuple):
     action_masks: NDArray[np.bool_] | None  # [T, B, P]
 
 
+class UpdatedMany(NamedTuple):
+    """The result of several iterations; the old state was donated."""
+
+    chunk: Chunk
+    fault: Exception | None  # of the last iteration, whose update was not made
+    last_done: NDArray[np.bool_]
+
+
 class CompiledCollector:
     """Rollout and update as one program on the device; SB3's hooks are replayed from its output.
 
@@ -103,6 +112,7 @@ class CompiledCollector:
         self._update = jax.jit(self._updated, donate_argnums=0)
         self._collect_is_compiled = False
         self._replay: _Replay | None = None
+        self.chunked: ChunkedRun | None = None
 
     def _collected(self, runner: Runner, env_params: PyTree) -> Collected:
         step, masks = functools.partial(self.env.step, env_params), None
@@ -142,8 +152,7 @@ class CompiledCollector:
     def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:
         """Roll out and update, and keep the steps for ``rows``."""
         iterate = self._run if self.env.repeatable else self._run_apart
-        runner = Runner(state, self.env.state, self._runner_obs)
-        run = iterate(runner, self.env.params, learning_rate, clip_range)
+        run = iterate(self.runner(state), self.env.params, learning_rate, clip_range)
         runner = run.runner
         self._runner_obs = runner.obs
         self.env.finish(runner.env_state)
@@ -156,6 +165,38 @@ class CompiledCollector:
             or loss_fault(metrics, end)
         )
         return Updated(runner.state, metrics, fault, runner.obs, rows.done[-1])
+
+    @property
+    def runs_chunks(self) -> bool:
+        """Whether ``update_many`` is possible: nothing of the host enters between two iterations."""
+        return self.env.runs_chunks and self._action_masks is None
+
+    def iterate(
+        self, runner: Runner, window: int, env_params: PyTree, *rates: Any
+    ) -> tuple[Runner, Iteration]:
+        """Roll out and update, and forget the steps; pure. Of the episodes, the last ``window`` are kept."""
+        run = self._run_at_once(runner, env_params, *rates)
+        return run.runner, reduce_steps(run.steps, run.packed, run.finite, window)
+
+    def update_many(
+        self, state: OnPolicyState, rates: Sequence[PyTree], end: int, window: int
+    ) -> UpdatedMany:
+        """Roll out and update up to ``len(rates)`` times; ``end`` is that of the first. Keeps no steps."""
+        if self.chunked is None:
+            self.chunked = ChunkedRun(lambda runner, *inputs: self.iterate(runner, window, *inputs))
+        return self.take(self.chunked(self.runner(state), self.env.params, rates).chunk(), end)
+
+    def runner(self, state: OnPolicyState) -> Runner:
+        """What an iteration begins with."""
+        return Runner(state, self.env.state, self._runner_obs)
+
+    def take(self, chunk: Chunk, end: int) -> UpdatedMany:
+        """Stand where iterations have ended, the first of them at ``end``."""
+        self._runner_obs = chunk.runner.obs
+        self.env.finish(chunk.runner.env_state)
+        size = self.n_steps * self.env.vec_env.num_envs
+        fault = chunk_fault(chunk, end + (len(chunk.metrics) - 1) * size)
+        return UpdatedMany(chunk, fault, np.asarray(chunk.last.done))
 
     def rows(self, state: OnPolicyState, num_timesteps: int) -> Iterator[Row]:
         """Replay the steps that ``update`` made."""
@@ -209,6 +250,15 @@ def rollout_fault(reward: NDArray[np.float32], finite: NDArray[np.bool_], end: i
                 "model is left as it was before this rollout."
             )
     return None
+
+
+def chunk_fault(chunk: Chunk, end: int) -> Exception | None:
+    """The error of a chunk's last iteration, which ends at ``end``."""
+    if not chunk.has_failed:
+        return None
+    # ``rollout_fault`` names the first reward that is not finite.
+    reward = np.where(np.asarray(chunk.last.rewards_finite), np.float32(0), np.float32(np.nan))
+    return rollout_fault(reward, np.asarray(chunk.last.finite), end) or loss_fault(chunk.metrics[-1], end)
 
 
 def mask_fault(choosable: jax.Array | None, end: int) -> ValueError | None:

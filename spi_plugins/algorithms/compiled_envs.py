@@ -30,14 +30,20 @@ class CompiledEnv(ABC):
 
     Attributes:
         repeatable: ``step`` is the same program in the next process, so that a cached compilation is reused.
+        runs_chunks: nothing of the host enters between two iterations, and ``EnvStep.info`` has the episodes.
         action_masks: ``(params, state) -> bool [B, P]``, pure, if the environments have action masks.
     """
 
     vec_env: Any
     repeatable: bool = True
+    runs_chunks: bool = False
     action_masks: Callable[[PyTree, PyTree], jax.Array] | None = None
-    params: PyTree
     state: PyTree
+
+    @property
+    @abstractmethod
+    def params(self) -> PyTree:
+        """What ``step`` reads besides the state, as it is now."""
 
     @abstractmethod
     def start(self, device: jax.Device) -> None:
@@ -78,13 +84,18 @@ def compiled_env(env: Any) -> CompiledEnv:
 class _FunctionalEnv(CompiledEnv):
     def __init__(self, vec_env: FunctionalVecEnv):
         self.vec_env = vec_env
-        self.params = vec_env.params
+        self.runs_chunks = vec_env.runs_chunks
+        self._device: jax.Device | None = None
         if vec_env.functional.action_masks is not None:
             self.action_masks = functools.partial(autoreset.action_masks, vec_env.functional)
         self.state: PyTree = None
 
+    @property
+    def params(self) -> PyTree:
+        return jax.device_put(self.vec_env.current_params(), self._device)
+
     def start(self, device: jax.Device) -> None:
-        self.params = jax.device_put(self.vec_env.params, device)
+        self._device = device
         self.state = jax.device_put(jax.tree.map(jnp.copy, self.vec_env.get_state()), device)
 
     def finish(self, state: PyTree) -> None:
@@ -118,7 +129,11 @@ class _FunctionalEnv(CompiledEnv):
                 rows[i]["episode"] = {key: value[t, i].item() for key, value in episode.items()}
             return rows
 
-        return HostRows(reward, done, infos, [np.flatnonzero(row) for row in done])
+        reporting = [np.flatnonzero(row) for row in done]
+        for t, ended in enumerate(reporting):
+            if len(ended):
+                self.vec_env.on_episodes(episode["c"][t, ended])
+        return HostRows(reward, done, infos, reporting)
 
 
 class _EnvPoolEnv(CompiledEnv):
@@ -126,9 +141,12 @@ class _EnvPoolEnv(CompiledEnv):
 
     def __init__(self, vec_env: EnvPoolVecEnv):
         self.vec_env = vec_env
-        self.params = ()
         self.functions = vec_env.xla_functions()
         self.state: PyTree = None
+
+    @property
+    def params(self) -> PyTree:
+        return ()
 
     def start(self, device: jax.Device) -> None:
         self.state = jax.device_put(self.functions.handle(), device)

@@ -13,9 +13,11 @@ from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolic
 from spi_plugins.algorithms.action_masks import offers_masks
 from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collector import RolloutCollector
-from spi_plugins.algorithms.compiled_collector import CompiledCollector, compiled_reason
+from spi_plugins.algorithms.compiled_chunks import MOST_ITERATIONS, WORTH_COMPILING, Chunk
+from spi_plugins.algorithms.compiled_collector import CompiledCollector, UpdatedMany, compiled_reason
 from spi_plugins.algorithms.copies import copied_arrays
 from spi_plugins.algorithms.policies import Policy
+from spi_plugins.algorithms.quiet_steps import pass_steps, quiet_steps
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import remaining_progress, scheduled
 from spi_plugins.algorithms.step_collector import StepCollector
@@ -164,6 +166,86 @@ class OnPolicyAlgorithm(JaxAlgorithm):
             self._settle()
         self._log_update(metrics)
         return True
+
+    def _iterate_quietly(
+        self, callbacks: BaseCallback, total: int, iteration: int, log_interval: int | None
+    ) -> int:
+        collector, rollout = self._collector, self.n_steps * self.n_envs
+        if not isinstance(collector, CompiledCollector) or not collector.runs_chunks:
+            return 0
+        n = self.quiet_iterations(callbacks, total)
+        if n < (1 if collector.chunked else WORTH_COMPILING):
+            return 0
+        callbacks.on_rollout_start()
+        rates = self.next_rates(n, total)
+        with self._exchange:  # until all is counted: no handler and no other thread sees half of it
+            updated = collector.update_many(
+                self._agent_state, rates, self.num_timesteps + rollout, self._stats_window_size
+            )
+            self.take_iterations(callbacks, total, iteration, log_interval, updated)
+        return len(updated.chunk.metrics)
+
+    def quiet_iterations(self, callbacks: BaseCallback, total: int) -> int:
+        """Iterations ahead, at most as many as fit into a call, in none of which a callback has to see a step."""
+        left = -(-(total - self.num_timesteps) // (self.n_steps * self.n_envs))
+        return min(left, quiet_steps(callbacks, self.n_envs) // self.n_steps)
+
+    def next_rates(self, n: int, total: int) -> list[tuple[Any, ClipRanges]]:
+        """``rates`` of the next iterations, at most as many as fit into a call."""
+        rollout = self.n_steps * self.n_envs
+        ends = [self.num_timesteps + rollout * (i + 1) for i in range(min(n, MOST_ITERATIONS))]
+        return [self.rates(end, total) for end in ends]
+
+    def take_iterations(
+        self,
+        callbacks: BaseCallback,
+        total: int,
+        iteration: int,
+        log_interval: int | None,
+        updated: UpdatedMany,
+    ) -> None:
+        """Stand at the end of iterations that have run, after ``iteration`` others: count, log, call their hooks."""
+        runner = updated.chunk.runner
+        self._agent_state = runner.state
+        self._last_obs, self._last_episode_starts = runner.obs, updated.last_done
+        self._replay_quietly(callbacks, total, iteration, log_interval, updated.chunk)
+        if updated.fault is not None:
+            self._last_obs = None  # the environments are further than the model: begin new episodes
+            raise updated.fault
+
+    def _replay_quietly(
+        self, callbacks: BaseCallback, total: int, iteration: int, log_interval: int | None, chunk: Chunk
+    ) -> None:
+        """Count and log iterations, and call the hooks of their rollouts; an error there leaves all counted."""
+
+        def count(i: int) -> None:
+            self._n_updates += int(chunk.metrics[i].n_updates)
+            self.num_timesteps += self.n_steps * self.n_envs
+            infos: Any = [{"episode": episode} for episode in chunk.episodes[i]]
+            self._update_info_buffer(infos, np.ones(len(infos), bool))
+
+        def log(i: int) -> None:
+            self._update_current_progress_remaining(self.num_timesteps, total)
+            if log_interval is not None and (iteration + i + 1) % log_interval == 0:
+                self.dump_logs(iteration + i + 1)
+            self._log_update(chunk.metrics[i])
+
+        counted = logged = 0
+        try:
+            for i in range(chunk.n_good):
+                if i:
+                    callbacks.on_rollout_start()
+                count(i)
+                counted += 1
+                pass_steps(callbacks, self.n_steps, self.n_envs, chunk.n_episodes[i])
+                callbacks.on_rollout_end()
+                log(i)
+                logged += 1
+        finally:
+            for i in range(logged, chunk.n_good):
+                if i >= counted:
+                    count(i)
+                log(i)
 
     def _take_rows(self, collector: RolloutCollector, callbacks: BaseCallback) -> bool:
         """Call the hooks of every step; false if one asked to stop."""

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 
+from spi_plugins.algorithms.quiet_steps import FOREVER
 from spi_plugins.errors import MissingDependencyError
 
 # Reports from which the pace is measured, at most one a second.
@@ -109,6 +110,10 @@ class ProgressBarCallback(BaseCallback):
             self._n_rollouts += 1
             if self._n_rollouts > 1:
                 self._bar.report(self.model.num_timesteps - self._before, recent_episodes(self.model))
+
+    def quiet_steps(self) -> int:
+        """It may show many steps at once."""
+        return FOREVER
 
     def _on_step(self) -> bool:
         if self._bar is not None:

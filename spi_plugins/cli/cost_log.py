@@ -3,6 +3,8 @@
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
+from spi_plugins.algorithms.quiet_steps import FOREVER
+
 
 class LogCosts(BaseCallback):
     """Logs ``rollout/ep_cost_mean``, ``ep_cost_std``, ``cost_rate`` and, with a limit, ``violation_rate``.
@@ -15,6 +17,10 @@ class LogCosts(BaseCallback):
     def __init__(self, limit: float | None) -> None:
         super().__init__()
         self._limit = limit
+
+    def quiet_steps(self) -> int:
+        """It looks at the ends of rollouts only."""
+        return FOREVER
 
     def _on_step(self) -> bool:
         return True

@@ -9,6 +9,8 @@ from types import FrameType
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from spi_plugins.algorithms.quiet_steps import FOREVER
+
 
 class TrainingInterrupted(Exception):  # noqa: N818 - nothing went wrong
     """Raised to leave ``learn`` after Ctrl-C, between an update and the next rollout."""
@@ -50,6 +52,10 @@ class StopBetweenRollouts(BaseCallback):
     def _on_rollout_start(self) -> None:
         if self.requested:
             raise TrainingInterrupted
+
+    def quiet_steps(self) -> int:
+        """It looks between rollouts only."""
+        return FOREVER
 
     def _on_step(self) -> bool:
         return True

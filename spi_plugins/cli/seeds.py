@@ -1,4 +1,4 @@
-"""``spi train --seeds N``: the same run with several seeds, one after the other, in one folder."""
+"""``spi train --seeds N``: the same run with several seeds, in one program or one after the other, in one folder."""
 
 import argparse
 import contextlib
@@ -8,17 +8,26 @@ import pathlib
 import shlex
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from spi_plugins.algorithms.joint_training import separate_reason
 from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.dispatch import INTERRUPTED
+from spi_plugins.cli.preparation import Preparation, prepare
 from spi_plugins.cli.progress_rows import read_progress
 from spi_plugins.cli.requests import DEFAULT_FOLDER
 from spi_plugins.cli.run_folder import RunFolder, new_run_folder
 from spi_plugins.cli.seeds_folder import SeedsFolder
-from spi_plugins.cli.training import evaluate_run, program, train, words_of_trust
+from spi_plugins.cli.training import (
+    evaluate_run,
+    program,
+    train,
+    train_prepared,
+    train_together,
+    words_of_trust,
+)
 from spi_plugins.plugins.registry import describe
 from spi_plugins.statistics import estimate, mean
 
@@ -37,13 +46,18 @@ def train_seeds(args: argparse.Namespace, stored: SeedsFolder | None) -> int:
     """
     group = stored or _new(args)
     try:
+        code, ready = (0, None) if stored is not None else _train_together(args, group)
+        if code == INTERRUPTED:
+            _say_how_to_go_on(group)
+            return INTERRUPTED
         for number, seed in enumerate(group.seeds, 1):
             done = group.finished.get(seed)
             state = f"finished with {_words(done)}" if done else f"{number} of {len(group.seeds)}"
             _say(f"Seed {seed}: {state}.")
-            if done is None and _train_one(args, group, seed) == INTERRUPTED:
+            if done is None and _train_one(args, group, seed, ready) == INTERRUPTED:
                 _say_how_to_go_on(group)
                 return INTERRUPTED
+            ready = None
     except BaseException:
         _abandon_or_keep(group)
         raise
@@ -57,22 +71,51 @@ def _new(args: argparse.Namespace) -> SeedsFolder:
     return SeedsFolder(folder.path, tuple(range(first, first + args.seeds)))
 
 
-def _train_one(args: argparse.Namespace, group: SeedsFolder, seed: int) -> int:
-    """Start or continue one run, and write down what it came to."""
-    folder, own = group.run(seed), copy.copy(args)
+def _of_seed(args: argparse.Namespace, group: SeedsFolder, seed: int) -> argparse.Namespace:
+    own = copy.copy(args)
     own.seed, own.group, own.resume = seed, group, None
+    return own
+
+
+def _train_together(args: argparse.Namespace, group: SeedsFolder) -> tuple[int, Preparation | None]:
+    """Train all runs in one program, if they are of a kind that can be.
+
+    Returns:
+        130 if Ctrl-C ended them, else 0; and the first run, if each has to be trained alone.
+    """
+    if args.profile or args.callback or args.seeds == 1:
+        return 0, None
+    own = [_of_seed(args, group, seed) for seed in group.seeds]
+    first = prepare(own[0])
+    if separate_reason([first.model]) is not None:
+        return 0, first
+    codes = train_together([first, *map(prepare, own[1:])], own[0])
+    return _close(group, max(codes), group.seeds), None
+
+
+def _close(group: SeedsFolder, code: int, seeds: Sequence[int]) -> int:
+    """Write down what runs came to, if they were not interrupted."""
+    if code == 0:
+        for seed in seeds:
+            group.finished[seed] = _result(group.run(seed))
+        group.write()
+    return code
+
+
+def _train_one(args: argparse.Namespace, group: SeedsFolder, seed: int, ready: Preparation | None) -> int:
+    """Start or continue one run, which may be ready, and write down what it came to."""
+    folder, own = group.run(seed), _of_seed(args, group, seed)
     code = 0
-    if not (folder.model.is_file() or any(folder.checkpoints.glob("*.zip"))):
+    if ready is not None:
+        code = train_prepared(ready, own)
+    elif not (folder.model.is_file() or any(folder.checkpoints.glob("*.zip"))):
         code = train(own)
     elif steps_taken(folder) < folder.read_config().n_timesteps:
         own.resume, own.n_timesteps = folder.path, None
         code = train(own)
     elif folder.read_config().eval_episodes:  # it was stopped in its evaluation
         evaluate_run(folder, folder.read_config())
-    if code == 0:
-        group.finished[seed] = _result(folder)
-        group.write()
-    return code
+    return _close(group, code, [seed])
 
 
 def steps_taken(folder: RunFolder) -> int:

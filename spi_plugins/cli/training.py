@@ -9,13 +9,16 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
 from stable_baselines3.common.logger import HumanOutputFormat, KVWriter, Logger, TensorBoardOutputFormat
 
+from spi_plugins.algorithms.joint_training import learn_together
 from spi_plugins.algorithms.progress_bar import added_progress_bar
+from spi_plugins.algorithms.quiet_steps import before_multiple
 from spi_plugins.algorithms.stored_algorithm import StoredAlgorithm
 from spi_plugins.archive import write_atomically
 from spi_plugins.cli.arguments import CommandError, RunError, to_json
@@ -76,9 +79,57 @@ def train(args: argparse.Namespace) -> int:
         SPIError: an argument is wrong.
         RunError: the run failed; what could be saved is saved.
     """
-    run = prepare(args)
+    return train_prepared(prepare(args), args)
+
+
+def train_prepared(run: Preparation, args: argparse.Namespace) -> int:
+    """``train``, of a run that is ready."""
+    begun = _begin(run, args)
+    interrupted = False
+    if run.n_timesteps:
+        with begun.faults.collect("Training"):
+            interrupted = _learn(run, show_progress=args.progress, profile=args.profile)
+    else:
+        config = run.config
+        _say(
+            f"{run.folder.path} has taken all of its {config.n_timesteps:,} steps; its evaluation is missing."
+        )
+    return _finish(run, begun, interrupted, go_on=args.group is None)
+
+
+def train_together(runs: Sequence[Preparation], args: argparse.Namespace) -> list[int]:
+    """``train`` of runs that differ in their seed alone, all in one program; return the code of each.
+
+    Raises:
+        RunError: one failed; what could be saved of each is saved.
+    """
+    begun = [_begin(run, args) for run in runs]
+    interrupted = False
+    with begun[0].faults.collect("Training"):
+        interrupted = _learn_together(runs, show_progress=args.progress)
+    for others in begun[1:]:
+        others.faults.sentences += begun[0].faults.sentences
+    codes, error = [], None
+    for run, each in zip(runs, begun, strict=True):
+        try:
+            codes.append(_finish(run, each, interrupted, go_on=False))
+        except RunError as found:  # the others are to be saved, too
+            error = error or found
+    if error is not None:
+        raise error
+    return codes
+
+
+class _Begun(NamedTuple):
+    """A run whose folder is written."""
+
+    faults: _Faults
+    tracker: Tracker | None
+
+
+def _begin(run: Preparation, args: argparse.Namespace) -> _Begun:
     model, folder, config = run.model, run.folder, run.config
-    faults = _Faults(folder)
+    faults, tracker = _Faults(folder), None
     with faults.collect("Writing the run's folder"):
         folder.write_config(config)
         folder.append_command(args.words)
@@ -87,12 +138,13 @@ def train(args: argparse.Namespace) -> int:
     with faults.collect(f"Starting {config.track}"):
         tracker = _tracker(run)
     faults.raise_if_any()
-    interrupted = False
-    if run.n_timesteps:
-        with faults.collect("Training"):
-            interrupted = _learn(run, show_progress=args.progress, profile=args.profile)
-    else:
-        _say(f"{folder.path} has taken all of its {config.n_timesteps:,} steps; its evaluation is missing.")
+    return _Begun(faults, tracker)
+
+
+def _finish(run: Preparation, begun: _Begun, interrupted: bool, *, go_on: bool) -> int:
+    """Save, evaluate and report."""
+    model, folder, config = run.model, run.folder, run.config
+    faults, tracker = begun
     stopped = interrupted or bool(faults.sentences)
     _save(run, faults)
     if not stopped and config.eval_episodes and not faults.sentences:
@@ -102,9 +154,31 @@ def train(args: argparse.Namespace) -> int:
                 tracker.conclude(result._asdict(), model.num_timesteps)
     with faults.collect("Closing the log"):
         model.logger.close()
-    _report(run, go_on=args.group is None)
+    _report(run, go_on=go_on)
     faults.raise_if_any()
     return INTERRUPTED if interrupted else 0
+
+
+def _learn_together(runs: Sequence[Preparation], *, show_progress: bool) -> bool:
+    """Train all; return whether Ctrl-C ended it."""
+    first, stopper = runs[0], StopBetweenRollouts()
+    seeds = ", ".join(str(run.config.seed) for run in runs)
+    _say(
+        f"Training {first.config.algorithm} on {first.config.env}: {first.n_timesteps:,} steps in "
+        f"{first.config.n_envs} environments for each of the seeds {seeds}, in one program."
+    )
+    callbacks: list[Any] = [[*_evaluations(run, stopper), stopper, *_callbacks(run)] for run in runs]
+    start = time.monotonic()
+    try:
+        with stopper.listen(), added_progress_bar(callbacks[0], shown=show_progress) as callbacks[0]:
+            learn_together([run.model for run in runs], first.n_timesteps, callbacks)  # type: ignore[type-var]
+    except TrainingInterrupted:
+        pass
+    finally:
+        steps = sum(run.model.num_timesteps for run in runs)
+        done = "Stopped after" if stopper.requested else "Trained"
+        _say(f"{done} {steps:,} steps in {time.monotonic() - start:.1f} s.")
+    return stopper.requested
 
 
 def _learn(run: Preparation, *, show_progress: bool, profile: bool) -> bool:
@@ -166,6 +240,10 @@ class _ReplayCheckpoint(BaseCallback):
     def __init__(self, every: int, folder: RunFolder):
         super().__init__()
         self.every, self.folder = every, folder
+
+    def quiet_steps(self) -> int:
+        """The steps before the next one that is stored."""
+        return before_multiple(self.n_calls, self.every)
 
     def _on_step(self) -> bool:
         if self.n_calls % self.every == 0:

@@ -53,6 +53,11 @@ class EvaluateInTraining(BaseCallback):
     def _on_training_end(self) -> None:
         self._evaluate_if_due()
 
+    def quiet_steps(self) -> int:
+        """The steps before the next multiple of ``plan.every``: the model is to be seen there."""
+        every = self._plan.every
+        return (every - self.model.num_timesteps % every - 1) // self.model.n_envs
+
     def _on_step(self) -> bool:
         return True
 

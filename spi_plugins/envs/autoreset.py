@@ -24,7 +24,7 @@ class VectorState(NamedTuple):
     env: PyTree  # the environments' own states, each leaf with a leading axis ``B``
     key: Key[Array, " B"]  # typed PRNG keys, one chain per environment
     elapsed: Int32[Array, " B"]  # steps since the last reset
-    episode_return: Float[Array, " B"]  # undiscounted sum of the episode's rewards so far
+    episode_return: Float[Array, " B"]  # undiscounted sum of the episode's (own) rewards so far
     episode_cost: Float[Array, " B"]  # undiscounted sum of the episode's costs so far
 
 
@@ -149,8 +149,11 @@ def _advance(
     reward = jnp.asarray(env.reward(state.env, action, inner, params), jnp.float32)
     cost = jnp.asarray(env.cost(state.env, action, inner, params), jnp.float32)
     terminated = jnp.asarray(env.terminal(inner, params), bool)
+    own = reward
+    if env.own_reward is not None:
+        own = jnp.asarray(env.own_reward(state.env, action, inner, params), jnp.float32)
     after = VectorState(
-        inner, chain, state.elapsed + 1, state.episode_return + reward, state.episode_cost + cost
+        inner, chain, state.elapsed + 1, state.episode_return + own, state.episode_cost + cost
     )
     limit = env.max_episode_steps
     out_of_time = jnp.asarray(False) if limit is None else after.elapsed >= limit

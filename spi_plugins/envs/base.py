@@ -38,6 +38,8 @@ class FunctionalEnv(NamedTuple):
         info_dtypes: ``(name, NumPy dtype on the host)`` of each info.
         action_masks: ``(state, params) -> bool [action_spec.size]``, which values are allowed in the state, those of
             all discrete entries concatenated; ``None`` if all always are.
+        own_reward: like ``reward``, which a wrapper has changed: what returns of episodes sum up; ``None`` for
+            ``reward``.
     """
 
     observation_spec: ObservationSpec
@@ -55,6 +57,7 @@ class FunctionalEnv(NamedTuple):
     info: Callable[[PyTree, PyTree], dict[str, jax.Array]] | None = None
     info_dtypes: tuple[tuple[str, str], ...] = ()
     action_masks: Callable[[PyTree, PyTree], jax.Array] | None = None
+    own_reward: Callable[[PyTree, jax.Array, PyTree, PyTree], jax.Array] | None = None
 
 
 def no_cost(_state: PyTree, _action: jax.Array, _after: PyTree, _params: PyTree) -> Scalar:

@@ -5,7 +5,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
-from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 
 from spi_integrations.stable_baselines3.account_env import (
@@ -14,7 +13,15 @@ from spi_integrations.stable_baselines3.account_env import (
     VecLagrangianReward,
     VecSauteBudget,
 )
+from spi_integrations.stable_baselines3.constrained_envs import (
+    BudgetedVecEnv,
+    LimitedVecEnv,
+    PricedVecEnv,
+    unconstrained,
+)
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
+from spi_plugins.agents.on_policy import OnPolicyMetrics
+from spi_plugins.algorithms.collector import RolloutCollector
 from spi_plugins.algorithms.deep_spi import PPO
 from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.policies import Policy
@@ -28,7 +35,10 @@ _Wrapper = TypeVar("_Wrapper", bound=VecEnvWrapper)
 
 
 class WrappingPPO(PPO):
-    """PPO on an environment that it wraps; a subclass defines how."""
+    """PPO on an environment that it wraps; a subclass defines how.
+
+    A functional environment stays one, so that rollouts and updates are compiled as ``PPO``'s.
+    """
 
     def __init__(
         self,
@@ -126,12 +136,21 @@ class PPOLag(WrappingPPO):
 
     def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv:
         # An environment that another model has wrapped has that model's λ.
+        env = unconstrained(env)
+        if isinstance(env, FunctionalVecEnv):
+            return PricedVecEnv(env, self.multiplier, normalize=self.lagrange_normalize)
         env = _monitored(_without(env, VecLagrangianReward))
         return VecLagrangianReward(env, multiplier=self.multiplier, normalize=self.lagrange_normalize)
 
+    def _update(self, collector: RolloutCollector, end: int, total: int) -> OnPolicyMetrics:
+        with self._exchange:  # a file has either both updates or none
+            metrics = super()._update(collector, end, total)
+            self.multiplier.update()
+        return metrics
+
     def _log_update(self, metrics: DeepSPIMetrics) -> None:
         super()._log_update(metrics)
-        self.logger.record("train/lagrange_multiplier", self.multiplier.update())
+        self.logger.record("train/lagrange_multiplier", self.multiplier.value)
 
 
 class PPOPID(PPOLag):
@@ -219,12 +238,15 @@ class PPOSaute(WrappingPPO):
 
     @classmethod
     def _adapt_loaded_env(cls, env: VecEnv, arguments: Mapping[str, Any]) -> VecEnv:
-        return VecSauteBudget(
-            _monitored(_without(env, VecSauteBudget)),
-            budget=arguments["cost_limit"],
-            gamma=arguments["saute_gamma"],
-            unsafe_reward=arguments["unsafe_reward"],
-        )
+        how = {
+            "budget": arguments["cost_limit"],
+            "gamma": arguments["saute_gamma"],
+            "unsafe_reward": arguments["unsafe_reward"],
+        }
+        env = unconstrained(env)
+        if isinstance(env, FunctionalVecEnv):
+            return BudgetedVecEnv(env, **how)
+        return VecSauteBudget(_monitored(_without(env, VecSauteBudget)), **how)
 
 
 class PPOEarly(WrappingPPO):
@@ -261,8 +283,9 @@ class PPOEarly(WrappingPPO):
         super().__init__(policy, env, **kwargs)
 
     def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv:
-        if isinstance(env, _LimitedVecEnv):
-            env = env.source
+        env = env.source if isinstance(env, _LimitedVecEnv) else unconstrained(env)
+        if isinstance(env, FunctionalVecEnv):
+            return LimitedVecEnv(env, limit=self.cost_limit, reward=self.limit_reward)
         limited = _limit_rows(env, {"limit": self.cost_limit, "reward": self.limit_reward})
         if seed is not None:
             limited.seed(seed)
@@ -279,12 +302,6 @@ class _LimitedVecEnv(VecCostMonitor):
 
 def _limit_rows(env: VecEnv, how: Mapping[str, Any]) -> VecEnv:
     """A ``VecEnv`` of the same copies whose episodes end above the limit."""
-    vector: VectorEnv[Any, Any, Any]
-    if isinstance(env, FunctionalVecEnv):
-        from spi_wrappers.functional import FunctionalVectorEnv
-
-        vector = FunctionalVectorEnv(env.num_envs, env.functional)
-        return as_vec_env(VectorCostLimit(vector, **how))
     if isinstance(env, GymVectorEnvAdapter):
         return as_vec_env(VectorCostLimit(env.env, **how))
     if isinstance(env, DummyVecEnv):

@@ -41,11 +41,15 @@ class FunctionalVecEnv(NativeVecEnv):
         functional: the environment.
         params: its parameters, ``functional.params`` at first. Assign others of the same shapes to swap a
             world model's weights without a new compilation.
+        first_seed: of the first reset.
+        runs_chunks: whether compiled training may make many iterations before ``on_episodes`` hears of their episodes.
 
     Raises:
         TypeError: ``functional`` is not a ``FunctionalEnv``.
         ValueError: ``num_envs`` is not positive.
     """
+
+    runs_chunks: bool = True
 
     def __init__(self, functional: FunctionalEnv, num_envs: int, seed: int | None = None) -> None:
         if not isinstance(functional, FunctionalEnv):
@@ -58,7 +62,7 @@ class FunctionalVecEnv(NativeVecEnv):
         self._state: VectorState | None = None
         self._next_obs: Observation = None
         self._start = time.time()
-        self._first_seed = int(np.random.randint(2**31)) if seed is None else seed  # noqa: NPY002 - SB3's
+        self.first_seed = int(np.random.randint(2**31)) if seed is None else seed  # noqa: NPY002 - SB3's
         super().__init__(
             num_envs, observation_space(functional.observation_spec), action_space(functional.action_spec)
         )
@@ -100,6 +104,13 @@ class FunctionalVecEnv(NativeVecEnv):
         self._state = state
         self._started = True
 
+    def current_params(self) -> PyTree:
+        """The parameters of the next steps; compiled training reads them before each iteration."""
+        return self.params
+
+    def on_episodes(self, costs: NDArray[np.float32]) -> None:
+        """Hear of the costs of episodes that ended in the same step; for subclasses."""
+
     def _keys(self, seed: int) -> jax.Array:
         return jax.random.split(jax.random.key(seed), self.num_envs)
 
@@ -110,14 +121,14 @@ class FunctionalVecEnv(NativeVecEnv):
         if seed is None and self._state is not None:
             keys = self._state.key
         else:
-            keys = self._keys(self._first_seed if seed is None else seed)
-        self._state, obs = _reset(self._static, self.params, keys)
+            keys = self._keys(self.first_seed if seed is None else seed)
+        self._state, obs = _reset(self._static, self.current_params(), keys)
         return to_host(self.observation_space, obs), [{} for _ in range(self.num_envs)]
 
     def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         dtype = np.float32 if self.functional.action_spec.kind == "box" else np.int32
         action = jnp.asarray(actions, dtype)
-        self._state, out = _step(self._static, self.params, self.get_state(), action)
+        self._state, out = _step(self._static, self.current_params(), self.get_state(), action)
         # Where nothing ended, the next observation is the one reached: only one of the two is copied.
         self._next_obs = out.obs
         reward, terminated, truncated = map(np.array, (out.reward, out.terminated, out.truncated))
@@ -137,6 +148,7 @@ class FunctionalVecEnv(NativeVecEnv):
 
     def _report(self, out: VectorStep, ended: NDArray[np.intp], infos: Infos) -> None:
         sums = [np.asarray(x) for x in (out.episode_return, out.episode_length, out.episode_cost)]
+        self.on_episodes(sums[2][ended])
         elapsed = round(time.time() - self._start, 6)
         for i in ended:
             total, length, cost = (x[i].item() for x in sums)
@@ -176,7 +188,7 @@ class FunctionalVecEnv(NativeVecEnv):
         if method_name != "action_masks":
             raise AttributeError(f"{self._name()} has no method {method_name!r}.")
         self._require_masks()
-        masks = np.asarray(_masks(self._static, self.params, self.get_state()))
+        masks = np.asarray(_masks(self._static, self.current_params(), self.get_state()))
         return [masks[i] for i in self._select(indices)]
 
     def _require_masks(self) -> None:

@@ -101,3 +101,31 @@ def test_what_several_seeds_have_in_common_cannot_be_changed(spi, words, message
     done = spi(*words)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert message in done.err
+
+
+def test_seeds_on_a_functional_environment_train_in_one_program_and_have_a_run_each(train):
+    short = (
+        "-p",
+        "n_steps=4",
+        "batch_size=4",
+        "n_epochs=2",
+        "policy_kwargs={'net_arch': [8]}",
+        "device='cpu'",
+    )
+    task = ("train", "ppo", "--env", "spi/CartPole-v0", "--n-envs", 2, "--eval-episodes", 1, *short)
+    done = train(*task, "-n", 48, "--seeds", 2)
+    assert done.code == 0, done.err
+    assert "48 steps in 2 environments for each of the seeds 0, 1, in one program." in done.out
+    group = pathlib.Path("runs/ppo/spi-CartPole-v0_1")
+    for seed in (0, 1):
+        run = RunFolder(group / f"seed_{seed}")
+        assert steps_taken(run) == 48
+        assert [int(row["time/total_timesteps"]) for row in read_progress(run.progress)] == list(
+            range(8, 49, 8)
+        )
+        assert run.read_config().seed == seed
+        assert run.evaluation.is_file()
+        assert len(list(run.checkpoints.glob("*.zip"))) > 5
+    assert json.loads((group / "seeds.json").read_text())["finished"].keys() == {"0", "1"}
+    more = train("train", "--resume", group)
+    assert "Seed 1: finished with" in more.out
