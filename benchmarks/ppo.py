@@ -1,4 +1,4 @@
-"""PPO and DeepSPI against Stable-Baselines3 and SBX: environment steps per CPU-second and per wall-clock second.
+"""PPO and DeepSPI against Stable-Baselines3, SBX and rejax: environment steps per CPU-second and per second.
 
 Every measurement runs in a fresh process, and the libraries take turns, so a machine whose speed drifts treats them
 alike. Compilation and the first iterations are not counted. Ratios are to SB3 in the same round; the tables show
@@ -6,6 +6,8 @@ medians over the rounds.
 
     make bench                                        # everything, about half an hour on two cores
     .venv-bench/bin/python benchmarks/ppo.py --setting cartpole-8 --rounds 3
+    .venv-bench/bin/python benchmarks/ppo.py --setting cartpole-64 --setting cartpole-2048 \
+        --before FOLDER    # next to another checkout of this repository, in the same rounds
 """
 
 import argparse
@@ -29,12 +31,14 @@ class Setting(NamedTuple):
     libraries: tuple[str, ...]
 
 
+COMPILED = ("rejax", "ppo-compiled", "deep_spi-compiled")
 MLP = ("sb3", "sbx", "ppo", "ppo-compiled", "deep_spi", "deep_spi-compiled")
 CNN = ("sb3", "sbx", "ppo", "ppo-compiled", "deep_spi-compiled")
 SETTINGS = {
     # SB3's default batch.
     "cartpole-8": Setting("CartPole-v1", 8, 256, 64, 10, 20_480, MLP),
-    "cartpole-64": Setting("CartPole-v1", 64, 128, 2048, 4, 81_920, MLP),
+    "cartpole-64": Setting("CartPole-v1", 64, 128, 2048, 4, 81_920, (*MLP, "rejax")),
+    "cartpole-2048": Setting("CartPole-v1", 2048, 32, 16_384, 4, 196_608, COMPILED),
     "breakout-32": Setting("Breakout-v5", 32, 32, 256, 4, 4_096, CNN),
     "breakout-128": Setting("Breakout-v5", 128, 8, 256, 4, 4_096, CNN),
 }
@@ -77,6 +81,8 @@ def build(library: str, setting: Setting) -> Any:
 
 def measure(library: str, setting: Setting, threads: int | None) -> dict[str, float]:
     """Measure in this process, after two iterations of warm-up."""
+    if library == "rejax":
+        return measure_rejax(setting)
     if library.startswith("sb3") and threads:
         import torch
 
@@ -89,11 +95,36 @@ def measure(library: str, setting: Setting, threads: int | None) -> dict[str, fl
     return {"cpu": done / (time.process_time() - cpu), "wall": done / (time.perf_counter() - wall)}
 
 
+def measure_rejax(setting: Setting) -> dict[str, float]:
+    """Its whole training is one program, which runs once to compile and once to be measured."""
+    import jax
+    import rejax
+
+    algorithm = rejax.PPO.create(
+        env=setting.env, num_envs=setting.n_envs, num_steps=setting.n_steps, num_epochs=setting.n_epochs,
+        num_minibatches=setting.n_envs * setting.n_steps // setting.batch_size, learning_rate=2.5e-4,
+        clip_eps=0.1, ent_coef=0.01, total_timesteps=setting.steps, eval_freq=setting.steps,
+        skip_initial_evaluation=True, agent_kwargs={"activation": "tanh", "hidden_layer_sizes": (64, 64)},
+    )  # fmt: skip
+    algorithm = algorithm.replace(eval_callback=lambda *_: ())
+    train = jax.jit(algorithm.train)
+    jax.block_until_ready(train(jax.random.key(0)))
+    cpu, wall = time.process_time(), time.perf_counter()
+    jax.block_until_ready(train(jax.random.key(1)))
+    return {
+        "cpu": setting.steps / (time.process_time() - cpu),
+        "wall": setting.steps / (time.perf_counter() - wall),
+    }
+
+
 def run_child(library: str, name: str, cores: int, first: int) -> dict[str, float] | None:
     """Measure once in a fresh process, pinned to ``cores`` processors."""
+    library, _, before = library.partition("@")
     command = [sys.executable, __file__, "--child", library, "--setting", name, "--cores", str(cores)]
     command += ["--first-core", str(first)]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    if before:
+        environment["PYTHONPATH"] = os.pathsep.join([before, f"{before}/wrappers", f"{before}/integrations"])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip() or "no message").splitlines()[-1]
@@ -108,15 +139,18 @@ def report(name: str, setting: Setting, rounds: int, cores: int, first: int) -> 
           f"{setting.n_epochs} epochs, {cores} core(s)\n", flush=True)  # fmt: skip
     results: dict[str, list[dict[str, float]]] = {library: [] for library in setting.libraries}
     ratios: dict[str, list[tuple[float, float]]] = {library: [] for library in setting.libraries}
+    base_name = "SB3" if "sb3" in results else "rejax"
     for _ in range(rounds):
         one = {library: run_child(library, name, cores, first) for library in setting.libraries}
-        base = one["sb3"]
+        base = one.get("sb3") or one.get("rejax")
         for library, result in one.items():
             if result is not None:
                 results[library].append(result)
                 if base is not None:
                     ratios[library].append((result["cpu"] / base["cpu"], result["wall"] / base["wall"]))
-    print("| | steps / CPU-s | steps / s | x SB3 by CPU-s | x SB3 by wall |\n|---|---|---|---|---|")
+    print(
+        f"| | steps / CPU-s | steps / s | x {base_name} by CPU-s | x {base_name} by wall |\n|---|---|---|---|---|"
+    )
     for library, rows in results.items():
         if rows:
             cpu, wall = (statistics.median(row[key] for row in rows) for key in ("cpu", "wall"))
@@ -132,6 +166,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=1, help="processors to pin each process to")
     parser.add_argument("--first-core", type=int, default=0)
+    parser.add_argument("--library", action="append", help="only these")
+    parser.add_argument("--before", help="another checkout, whose compiled PPO and DeepSPI are measured, too")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -141,7 +177,10 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, "
           f"Python {platform.python_version()}")  # fmt: skip
     for name in args.setting or SETTINGS:
-        report(name, SETTINGS[name], args.rounds, args.cores, args.first_core)
+        libraries = tuple(x for x in SETTINGS[name].libraries if not args.library or x in args.library)
+        if args.before:
+            libraries += tuple(f"{x}@{args.before}" for x in libraries if x.endswith("-compiled"))
+        report(name, SETTINGS[name]._replace(libraries=libraries), args.rounds, args.cores, args.first_core)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from spi_plugins.losses.deep_mdp import (
 )
 from spi_plugins.losses.gradient_penalty import gradient_penalty
 from spi_plugins.networks.blocks import DensityOutputs, from_blocks
+from spi_plugins.networks.fusion import materialized_gradient
 from spi_plugins.networks.heads import action_features
 from spi_plugins.types import ActionSpec, Params
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig, make_networks
@@ -109,7 +110,8 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
             return networks.transition.apply(params["transition"], z, action, key)
         outputs: Any = networks.transition.apply(params["transition"], z, action)
         if config.lipschitz:
-            return from_blocks(lipschitz_sample(outputs, key, config.lipschitz_constant), latent_shape)
+            drawn = from_blocks(lipschitz_sample(outputs, key, config.lipschitz_constant), latent_shape)
+            return materialized_gradient(drawn)  # or what is transposed would be computed entry by entry
         drawn = from_blocks(sample(outputs, key), latent_shape)
         return z + drawn if config.residual else drawn
 

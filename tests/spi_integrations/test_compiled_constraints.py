@@ -53,18 +53,18 @@ def test_compiled_training_has_the_numbers_of_the_wrappers(name):
         assert compiled.multiplier.value > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_training_goes_on_exactly_with_the_multiplier_and_the_budgets(name, tmp_path):
+@pytest.mark.parametrize(("name", "compiled"), [*((name, None) for name in NAMES), ("ppo_lag", False)])
+def test_training_goes_on_exactly_with_the_multiplier_and_the_budgets(name, compiled, tmp_path):
     class Save(BaseCallback):
         def _on_step(self):
             if self.num_timesteps == 42:
                 self.model.save(tmp_path / "model")
             return True
 
-    whole = make(name).learn(STEPS, callback=Save())
+    whole = make(name, compiled=compiled).learn(STEPS, callback=Save())
     loaded = type(whole).load(tmp_path / "model", env=ENV)
-    assert loaded.num_timesteps == 48  # the iteration's end
-    loaded.learn(16, reset_num_timesteps=False)
+    assert loaded.num_timesteps == (48 if compiled is None else 32)  # the iteration's end, or its start
+    loaded.learn(STEPS - loaded.num_timesteps, reset_num_timesteps=False)
     assert_alike(loaded, whole)
     if hasattr(whole, "multiplier"):
         assert loaded.lagrange_state == whole.lagrange_state

@@ -127,8 +127,9 @@ class PPOLag(WrappingPPO):
 
     @property
     def lagrange_state(self) -> dict[str, Any]:
-        """The state of the multiplier."""
-        return self.multiplier.state_dict()
+        """The state of the multiplier; within a rollout that a file will begin again, the one at its start."""
+        state = self.multiplier.state_dict()
+        return state if getattr(self, "_rollout_start", None) is None else {**state, "pending": []}
 
     def _new_multiplier(self, limit: float, **rule: Any) -> Multiplier:
         rule = rule or {"lr": self.lagrange_lr}
