@@ -19,7 +19,7 @@ from spi_plugins.types import PyTree
 class Packed:
     """A tree of scalars that passes through ``jit`` as one array."""
 
-    values: Float[Array, " N"]  # the leaves, float32
+    values: Float[Array, "*seeds N"]  # the leaves, float32
     structure: Any  # the tree's, which ``jit`` keeps apart from the arrays
 
     def unpack(self) -> PyTree:
