@@ -16,6 +16,7 @@ from spi_plugins.algorithms.compiled_collector import CompiledCollector
 from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.envs import autoreset
 from spi_plugins.envs.base import FunctionalEnv
+from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.types import ActionSpec, ArraySpec
 
 ENTRY_POINTS = {
@@ -135,11 +136,12 @@ def test_1024_atari_environments_need_half_as_much_memory_again_as_their_rollout
     env_state, obs = jax.eval_shape(lambda keys: autoreset.reset(model.env.functional, (), keys), keys)
     state = jax.eval_shape(lambda: model._agent_state)
     rate = jax.ShapeDtypeStruct((), jnp.float32)
+    rates = (rate, ClipRanges(rate))
     runner = Runner(state, env_state, obs)
     assert (
         held(
             CompiledCollector(model.env, model.agent, N_STEPS, model.jax_device)._run.lower(
-                runner, (), rate, rate
+                runner, (), *rates
             )
         )
         < 1.5 * ROLLOUT_BYTES
@@ -153,4 +155,4 @@ def test_1024_atari_environments_need_half_as_much_memory_again_as_their_rollout
     assert held(stepping._close.lower(state.params, storage, obs)) < 1.5 * ROLLOUT_BYTES
     rollout = stepping._rollout(storage)
     assert rollout.final_obs is None
-    assert held(stepping._update.lower(state, rollout, rate, rate)) < 1.5 * ROLLOUT_BYTES
+    assert held(stepping._update.lower(state, rollout, *rates)) < 1.5 * ROLLOUT_BYTES

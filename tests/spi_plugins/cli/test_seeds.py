@@ -6,6 +6,7 @@ import pathlib
 import pytest
 from tiny_models import ROLLOUT, tiny_ppo
 
+from spi_plugins.cli import seeds
 from spi_plugins.cli.progress_rows import read_progress
 from spi_plugins.cli.run_folder import RunFolder
 from spi_plugins.cli.seeds import steps_taken
@@ -103,7 +104,8 @@ def test_what_several_seeds_have_in_common_cannot_be_changed(spi, words, message
     assert message in done.err
 
 
-def test_seeds_on_a_functional_environment_train_in_one_program_and_have_a_run_each(train):
+def test_where_it_pays_seeds_train_in_one_program_and_have_a_run_each(train, monkeypatch):
+    monkeypatch.setattr(seeds, "_pays", lambda model: True)  # as on a GPU
     short = (
         "-p",
         "n_steps=4",
