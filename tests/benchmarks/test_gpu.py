@@ -1,0 +1,31 @@
+"""The script for GPUs runs dry on a CPU, so that no GPU minute is lost to a typo."""
+
+import json
+
+import gpu
+import numpy as np
+import pytest
+
+
+def test_a_part_runs_in_its_own_process_and_its_figures_are_written(tmp_path):
+    results = gpu.main(["--tiny", "--parts", "matmul", "--out", str(tmp_path)])
+    assert results["parts"]["matmul"]["ended"] == "done"
+    assert json.loads((tmp_path / "gpu.json").read_text()) == results
+    assert "| matmul | product of 64, bfloat16 |" in (tmp_path / "gpu.md").read_text()
+
+
+def test_a_part_is_cut_at_its_limit():
+    assert gpu.finish_part(gpu.start_part("matmul", tiny=True, cache="0"), 0.0)["ended"] == "cut at its limit"
+
+
+@pytest.mark.parametrize("part", ["spowl", "seeds"])
+def test_parts_run_dry(part):
+    figures = list(gpu.CORE[part].measure(True))
+    assert all(np.isfinite(figure.value) for figure in figures if "not available" not in figure.what)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["cartpole", "atari", *gpu.LONG])
+def test_other_parts_run_dry(part):
+    figures = list((gpu.CORE | gpu.LONG)[part].measure(True))
+    assert all(np.isfinite(figure.value) for figure in figures if "not installed" not in figure.what)
