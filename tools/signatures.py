@@ -74,7 +74,7 @@ GROUPS = {
     **dict.fromkeys(WORLD_MODEL_HYPERPARAMETERS, "world model"),
     **dict.fromkeys(declared(DreamSettings) | declared(DreamSPIConfig) | declared(ReplayConfig), "dreams"),
     **dict.fromkeys(
-        declared(PlanningSettings, without=("learning_rate", "batch_size")), "planning and replay"
+        declared(PlanningSettings, without=("learning_rate", "batch_size", "compiled")), "planning and replay"
     ),
     "horizon": "planning and replay",
     **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "pid"), "costs"),

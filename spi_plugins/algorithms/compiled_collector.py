@@ -233,15 +233,23 @@ def _learnable(rollout: Rollout, finite: jax.Array) -> jax.Array:
     return jnp.all(finite) & jnp.all(jnp.isfinite(rollout.reward))
 
 
-def rollout_fault(reward: NDArray[np.float32], finite: NDArray[np.bool_], end: int) -> NotFiniteError | None:
-    """The error of an iteration whose observations or rewards are not finite, naming environment and step.
+def rollout_fault(
+    reward: NDArray[np.float32],
+    finite: NDArray[np.bool_],
+    end: int,
+    cost: NDArray[np.float32] | None = None,
+) -> NotFiniteError | None:
+    """The error of an iteration whose observations, rewards or costs are not finite, naming environment and step.
 
     Args:
         reward: ``[T, B]``.
         finite: ``[T, B]``, whether the observation that the step reached is finite.
         end: time steps at the iteration's end.
+        cost: ``[T, B]``, of an agent that learns them.
     """
-    for what, good in (("observation", finite), ("reward", np.isfinite(reward))):
+    parts = [("observation", finite), ("reward", np.isfinite(reward))]
+    parts += [] if cost is None else [("cost", np.isfinite(cost))]
+    for what, good in parts:
         if not good.all():
             t, i = divmod(int(np.argmin(good)), good.shape[1])
             at = end - (len(good) - t - 1) * good.shape[1]

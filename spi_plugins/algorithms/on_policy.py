@@ -1,6 +1,5 @@
 """The on-policy training loop: SB3's order of hooks around a collector and an agent's update."""
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -11,13 +10,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
 from spi_plugins.algorithms.action_masks import offers_masks
-from spi_plugins.algorithms.base import JaxAlgorithm
 from spi_plugins.algorithms.collector import RolloutCollector
 from spi_plugins.algorithms.compiled_chunks import MOST_ITERATIONS, WORTH_COMPILING, Chunk
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, UpdatedMany, compiled_reason
 from spi_plugins.algorithms.copies import copied_arrays
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.quiet_steps import pass_steps, quiet_steps
+from spi_plugins.algorithms.replayed_hooks import ReplayedHooks
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import remaining_progress, scheduled
 from spi_plugins.algorithms.step_collector import StepCollector
@@ -29,7 +28,7 @@ from spi_plugins.types import Observation, PyTree
 from spi_plugins.world_models.model import WorldModel
 
 
-class OnPolicyAlgorithm(JaxAlgorithm):
+class OnPolicyAlgorithm(ReplayedHooks):
     """Trains agents that update on fresh rollouts. Subclasses build the agent in ``_make_agent``."""
 
     default_total_timesteps: ClassVar[int] = 10_000_000
@@ -47,11 +46,8 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     clip_range_vf: Any
 
     def _setup_model(self) -> None:
-        # Within an iteration: what a save stores instead of the present, or the time step that the environments
-        # have reached while hooks are replayed; and the rows counted so far.
+        # What a save within an iteration stores instead of the present.
         self._rollout_start: ResumePoint | None = None
-        self._iteration_end: int | None = None
-        self._n_counted = 0
         self._use_masking = True
         super()._setup_model()
         self._jitted_value = jax.jit(self.agent.value)
@@ -282,30 +278,12 @@ class OnPolicyAlgorithm(JaxAlgorithm):
     def _resume_point(self) -> ResumePoint:
         if self._rollout_start is not None:
             return self._rollout_start
-        point = super()._resume_point()
-        if self._iteration_end is None:
-            return point
-        collector: Any = self._collector
-        ep_info, ep_success = (
-            deque(buffer, maxlen=self._stats_window_size) for buffer in (point.ep_info, point.ep_success)
-        )
-        for infos, done in collector.episodes(self._n_counted):
-            ep_info.extend(info["episode"] for info in infos if "episode" in info)
-            ended = (info for info, ends in zip(infos, done, strict=True) if ends)
-            ep_success.extend(info["is_success"] for info in ended if "is_success" in info)
-        return point._replace(
-            num_timesteps=self._iteration_end, ep_info=list(ep_info), ep_success=list(ep_success)
-        )
+        return super()._resume_point()
 
     def _settle(self) -> None:
-        """Leave an iteration with everything counted, even if the replay of its hooks was cut short."""
         with self._exchange:
             self._rollout_start = None
-            if self._iteration_end is not None:
-                collector: Any = self._collector
-                for infos, done in collector.episodes(self._n_counted):
-                    self._update_info_buffer(infos, done)
-                self.num_timesteps, self._iteration_end = self._iteration_end, None
+            super()._settle()
 
     def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, ClipRanges]:
         """Learning rate and clip ranges for the update after ``num_timesteps``, float32."""

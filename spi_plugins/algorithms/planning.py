@@ -1,6 +1,7 @@
 """The training loop of agents that plan in a world model: collect, remember, update."""
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -12,10 +13,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import executed_by_model
+from spi_plugins.agents.interaction import CHUNK
 from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
-from spi_plugins.algorithms.base import JaxAlgorithm
-from spi_plugins.algorithms.collector import Start
+from spi_plugins.algorithms.collector import Row, Start
+from spi_plugins.algorithms.compiled_replay_collector import CompiledReplayCollector, Due, replay_refusal
+from spi_plugins.algorithms.planning_metrics import checked, shown
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.replay_collector import (
@@ -25,8 +28,9 @@ from spi_plugins.algorithms.replay_collector import (
     restore_standing,
 )
 from spi_plugins.algorithms.replay_file import read_replay_file, write_replay_file
-from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, training_data
-from spi_plugins.algorithms.schedules import scheduled
+from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, lives_on_host, training_data
+from spi_plugins.algorithms.replayed_hooks import ReplayedHooks
+from spi_plugins.algorithms.schedules import remaining_progress, scheduled
 from spi_plugins.algorithms.world_model_export import given_observations, remembered_observations, save_world
 from spi_plugins.archive import Archive, PathOrFile, describing
 from spi_plugins.arrays import flatten_arrays
@@ -36,18 +40,9 @@ from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.types import Observation, PyTree
 from spi_plugins.world_models.model import FittedModel
 
-# Gradient steps that run as one program; an interrupt waits for no more than these.
-_CHUNK = 50
-_COST_METRICS = ("cost_loss", "cost_value_loss", "cost_value_target")
-_LAGRANGIAN_METRICS = ("lagrangian", "cost_gap", "multiplier", "penalty")
 
-
-class PlanningAlgorithm(JaxAlgorithm):
-    """Trains agents that update on a replay buffer. Subclasses build the agent in ``_make_agent``.
-
-    Attributes:
-        agent: the pure agent.
-    """
+class PlanningAlgorithm(ReplayedHooks):
+    """Trains agents that update on a replay buffer. Subclasses build the agent in ``_make_agent``."""
 
     policy_aliases: ClassVar[dict[str, Any]] = dict(PLANNING_POLICIES)
     default_total_timesteps: ClassVar[int] = 1_000_000
@@ -63,8 +58,9 @@ class PlanningAlgorithm(JaxAlgorithm):
     train_freq: int
     gradient_steps: int
     info_metrics: bool
+    compiled: bool | None
     _agent_state: SPOWLState
-    _collector: ReplayCollector | None
+    _collector: ReplayCollector | CompiledReplayCollector | None
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -75,7 +71,7 @@ class PlanningAlgorithm(JaxAlgorithm):
 
     @property
     def replay_buffer(self) -> Buffer | HostBuffer:
-        """The remembered steps; empty at first, and takes memory only once something reads or fills it."""
+        """The remembered steps; takes memory only once something reads or fills it."""
         if self._replay_buffer is None:
             self._replay_buffer = empty_buffer(self)
         return self._replay_buffer
@@ -103,12 +99,20 @@ class PlanningAlgorithm(JaxAlgorithm):
     def _decide(self, params: PyTree, inputs: tuple[Any, ...], key: jax.Array, deterministic: bool) -> PyTree:
         return self.agent.act(params, *inputs, key, deterministic=deterministic)[:2]
 
-    def _make_collector(self) -> ReplayCollector:
+    def _make_collector(self) -> ReplayCollector | CompiledReplayCollector:
         assert self.env is not None
         # The observation that follows the buffer's last step, if collecting can go on from there.
         self._remembered: Any = None
         self._standing = self._first_standing()
-        return ReplayCollector(self.env, self.agent, self.jax_device, self.learning_starts, self.info_metrics)
+        refusal = None if self.compiled is False else replay_refusal(self.env, on_host=lives_on_host(self))
+        if self.compiled is True and refusal:
+            raise ValueError(
+                f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
+            )
+        shared = self.env, self.agent, self.jax_device, self.learning_starts
+        if refusal or self.compiled is False:
+            return ReplayCollector(*shared, self.info_metrics)
+        return CompiledReplayCollector(*shared, self.train_freq, info_metrics=self.info_metrics)
 
     def _first_standing(self) -> Standing:
         return Standing(self.agent.init_plan(self.n_envs), np.ones(self.n_envs, bool), 0, 0.0, 0)
@@ -127,7 +131,7 @@ class PlanningAlgorithm(JaxAlgorithm):
             state._replace(params=params, targets=groups["targets"], opt_state=groups["optimizer"])
         )
 
-    def _start(self, collector: ReplayCollector) -> None:
+    def _start(self, collector: ReplayCollector | CompiledReplayCollector) -> None:
         if self.num_timesteps == 0:
             self._standing = self._first_standing()
         goes_on = self._last_obs is self._remembered
@@ -141,12 +145,21 @@ class PlanningAlgorithm(JaxAlgorithm):
 
     def _iterate(self, callbacks: BaseCallback, total: int, iteration: int, log: bool) -> bool:
         callbacks.on_rollout_start()
-        if not self._take_rows(callbacks, total):
-            return False
-        callbacks.on_rollout_end()
-        self._update_current_progress_remaining(self.num_timesteps, total)
-        if self._update_is_due():
-            self._train()
+        at_once, metrics = isinstance(self._collector, CompiledReplayCollector), None
+        self._n_counted = 0
+        try:
+            if at_once:
+                metrics = self._run_at_once(total)
+            if not self._take_rows(callbacks, total):
+                return False
+            callbacks.on_rollout_end()
+            self._update_current_progress_remaining(self.num_timesteps, total)
+            if not at_once and self._update_is_due():
+                metrics = self._train()
+        finally:
+            self._settle()
+        if metrics is not None:
+            self._log_update(metrics)
         if log:
             self.dump_logs(iteration)
         return True
@@ -155,15 +168,54 @@ class PlanningAlgorithm(JaxAlgorithm):
         """Step until the next update or the end of training; false if a callback asked to stop."""
         assert self._collector is not None
         for step in self._collector.rows(self._agent_state, self.num_timesteps):
-            self._remember(step)
-            callbacks.update_locals(step.row.local)
+            row = self._remember(step) if isinstance(step, ReplayRow) else self._recount(step)
+            callbacks.update_locals(row.local)
             if not callbacks.on_step():
                 return False
             if self._at_boundary() or self.num_timesteps >= total:
                 break
         return True
 
-    def _remember(self, step: ReplayRow) -> None:
+    def _recount(self, row: Row) -> Row:
+        """Count a step that was made and remembered within an iteration."""
+        with self._exchange:
+            self.num_timesteps += self.n_envs
+            self._count(row)
+            self._n_counted += 1
+        return row
+
+    def _run_at_once(self, total: int) -> SPOWLMetrics | None:
+        """All steps until the next update, and the update; store the results at once, and return its metrics."""
+        collector, buffer = self._collector, self.replay_buffer
+        assert isinstance(collector, CompiledReplayCollector)
+        assert isinstance(buffer, Buffer)
+        to_boundary = self.train_freq - (self.num_timesteps // self.n_envs) % self.train_freq
+        n_steps = min(to_boundary, -(-(total - self.num_timesteps) // self.n_envs))
+        end = self.num_timesteps + n_steps * self.n_envs
+        is_due = n_steps == to_boundary and end >= self.learning_starts
+        n_updates = self._gradient_steps(end) if is_due else 0
+        rate = self._learning_rate(end, total)
+        with self._exchange:
+            done = collector.run(self._agent_state, buffer, Due(n_steps, self.num_timesteps, n_updates, rate))
+            self._agent_state, self.replay_buffer = done.state, done.buffer
+            self._n_updates += int(done.trained.n_updates)
+            took = int(done.trained.n_updates + done.trained.tried) > 0
+            self._standing = self._standing._replace(
+                plan=done.plan,
+                episode_start=done.episode_start,
+                trained_at=end if took else self._standing.trained_at,
+                total_cost=functools.reduce(operator.add, done.costs, self._standing.total_cost),
+                total_steps=self._standing.total_steps + n_steps * self.n_envs,
+            )
+            self._last_obs, self._last_episode_starts = done.obs, done.episode_start
+            self._remembered = self._last_obs
+            self._iteration_end = None if done.fault else end
+        if done.fault is not None:
+            self._last_obs = None  # the environments are further than the model: begin new episodes
+            raise done.fault
+        return checked(done.trained.means, done.trained.last, end) if took else None
+
+    def _remember(self, step: ReplayRow) -> Row:
         """Store a step and everything that it changes before any callback sees it."""
         with self._exchange:
             for slot, written in step.slots:
@@ -177,6 +229,7 @@ class PlanningAlgorithm(JaxAlgorithm):
             )
             self._count(step.row)
             self._remembered = self._last_obs
+        return step.row
 
     def _write(self, slot: Slot, written: NDArray[np.bool_]) -> None:
         if isinstance(self.replay_buffer, HostBuffer):
@@ -195,20 +248,27 @@ class PlanningAlgorithm(JaxAlgorithm):
             and can_sample(self.replay_buffer, self.agent.config.model.horizon)
         )
 
-    def _train(self) -> None:
-        """All gradient steps that are due."""
-        n_updates = self.gradient_steps
-        if n_updates < 0:
-            n_updates = max(self.num_timesteps - self._standing.trained_at, 1)
-        learning_rate = np.float32(
-            scheduled("learning_rate", self.lr_schedule, self._current_progress_remaining)
-        )
+    def _gradient_steps(self, num_timesteps: int) -> int:
+        """How many are due after ``num_timesteps``."""
+        if self.gradient_steps > 0:
+            return self.gradient_steps
+        return max(num_timesteps - self._standing.trained_at, 1)
+
+    def _learning_rate(self, num_timesteps: int, total: int) -> np.float32:
+        remaining = remaining_progress(num_timesteps, total)
+        return np.float32(scheduled("learning_rate", self.lr_schedule, remaining))
+
+    def _train(self) -> SPOWLMetrics:
+        """All gradient steps that are due, and their metrics."""
+        n_updates = self._gradient_steps(self.num_timesteps)
+        learning_rate = self._learning_rate(self.num_timesteps, self._total_timesteps)
         totals = np.zeros(len(SPOWLMetrics._fields))
         config = self.agent.config
-        for done in range(0, n_updates, _CHUNK):
-            count = min(_CHUNK, n_updates - done)
+        # An interrupt waits for no more than the steps of a chunk.
+        for done in range(0, n_updates, CHUNK):
+            count = min(CHUNK, n_updates - done)
             data = training_data(
-                self.replay_buffer, self._agent_state.key, _CHUNK, config.batch_size, config.model.horizon
+                self.replay_buffer, self._agent_state.key, CHUNK, config.batch_size, config.model.horizon
             )
             with self._exchange:
                 self._agent_state, packed = self._update(
@@ -221,19 +281,7 @@ class PlanningAlgorithm(JaxAlgorithm):
             if not finite:
                 break
         self._standing = self._standing._replace(trained_at=self.num_timesteps)
-        last = SPOWLMetrics(*row)
-        metrics = (
-            SPOWLMetrics(*totals)
-            ._replace(multiplier=last.multiplier, penalty=last.penalty, scale=last.scale)
-            ._asdict()
-        )
-        if not np.isfinite(totals).all():
-            bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-            raise FloatingPointError(
-                f"{', '.join(bad)} became infinite or NaN at {self.num_timesteps} steps: learning_rate is too high, or "
-                "rewards or costs are too large. The model is left as it was before these gradient steps."
-            )
-        self._log_update(metrics, float(learning_rate))
+        return checked(SPOWLMetrics(*totals), SPOWLMetrics(*row), self.num_timesteps)
 
     def _record_more(self) -> None:
         """The planner's reports as means since the last dump, and what all steps of the training cost."""
@@ -245,18 +293,12 @@ class PlanningAlgorithm(JaxAlgorithm):
             rate = self._standing.total_cost / self._standing.total_steps
             self.logger.record("rollout/training_cost_rate", rate)
 
-    def _log_update(self, metrics: dict[str, float], learning_rate: float) -> None:
-        config = self.agent.config
-        skipped = set() if config.model.decoder else {"decoder_loss"}
-        if not config.model.n_costs:
-            skipped |= set(_COST_METRICS)
-        if not config.uses_lagrangian:
-            skipped |= set(_LAGRANGIAN_METRICS)
-        self.logger.record("train/learning_rate", learning_rate)
+    def _log_update(self, metrics: SPOWLMetrics) -> None:
+        learning_rate = self._learning_rate(self.num_timesteps, self._total_timesteps)
+        self.logger.record("train/learning_rate", float(learning_rate))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, value in metrics.items():
-            if name not in skipped:
-                self.logger.record(f"train/{name}", float(value))
+        for name, value in shown(metrics, self.agent.config).items():
+            self.logger.record(f"train/{name}", value)
 
     def save_replay_buffer(self, path: PathOrFile) -> None:
         """Write the replay buffer, atomically: arrays only, what is filled of it.

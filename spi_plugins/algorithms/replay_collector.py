@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.actions import scale_action
+from spi_plugins.agents.interaction import decide, explore
 from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.algorithms.collector import Row, Start
 from spi_plugins.algorithms.stepping import Stepped, advance, check_observations, check_step, has_reset_rows
@@ -65,6 +65,40 @@ class ReplayRow(NamedTuple):
     n_valid: int  # environments that made a transition
 
 
+class Reports:
+    """What the planner reports at each step, summed up for the log."""
+
+    def __init__(self, agent: PlanningAgent, info_metrics: bool):
+        self._agent, self._info_metrics = agent, info_metrics
+        self._names: tuple[str, ...] | None = None
+        self._sums: dict[str, float] = {}
+        self._n_planned = 0
+
+    def name(self, inputs: tuple[Any, ...]) -> None:
+        """Find the reports' names by the arguments of ``agent.act``, once."""
+        if self._names is None:
+            act = functools.partial(self._agent.act, deterministic=False)
+            self._names = tuple(sorted(jax.eval_shape(act, *inputs)[2]))
+
+    def add(self, rows: NDArray[np.float32] | None, infos: Infos) -> None:
+        """Add the reports ``[M, B]`` of a step; there are none of a step that was explored."""
+        if rows is None:
+            return
+        assert self._names is not None
+        self._n_planned += 1
+        for name, values in zip(self._names, rows, strict=True):
+            self._sums[name] = self._sums.get(name, 0.0) + float(values.mean())
+        if self._info_metrics:
+            for i, info in enumerate(infos):
+                info["plan"] = {name: float(row[i]) for name, row in zip(self._names, rows, strict=True)}
+
+    def take(self) -> dict[str, float]:
+        """Means since the last call."""
+        means = {name: total / self._n_planned for name, total in self._sums.items()}
+        self._sums, self._n_planned = {}, 0
+        return means
+
+
 class ReplayCollector:
     """Plans, explores and steps; the model remembers."""
 
@@ -80,18 +114,15 @@ class ReplayCollector:
         self.agent = agent
         self.device = device
         self.learning_starts = learning_starts
-        self.info_metrics = info_metrics
         self.has_reset_rows = has_reset_rows(env)
         self.action_size = agent.world.spec.action_size
-        self._act = jax.jit(functools.partial(_act, agent))
-        self._explore = jax.jit(functools.partial(_explore, (env.num_envs, self.action_size)))
-        self._reported: tuple[str, ...] | None = None  # names of what the planner reports
+        self._act = jax.jit(functools.partial(decide, agent))
+        self._explore = jax.jit(functools.partial(explore, (env.num_envs, self.action_size)))
         self._obs: Observation = None
         self._plan: PyTree = None
         self._episode_start = np.ones(env.num_envs, bool)
         self._episode_cost = np.zeros(env.num_envs)
-        self._sums: dict[str, float] = {}
-        self._n_planned = 0
+        self._reports = Reports(agent, info_metrics)
 
     def start(self, start: Start) -> None:
         """Begin from the present observations and plans."""
@@ -127,7 +158,7 @@ class ReplayCollector:
             self._obs, self._plan, self._episode_start = stepped.next_obs, plan, stepped.done
             if stepped.restarted.any():
                 slots.append((self.first_slot(), stepped.restarted))
-            self._report(reported, stepped.infos)
+            self._reports.add(reported, stepped.infos)
             self._sum_costs(cost, stepped.done, stepped.infos)
             local = {"env": env, "new_obs": stepped.raw_obs, "rewards": stepped.reward,
                      "dones": stepped.done, "infos": stepped.infos, "actions": env_action}  # fmt: skip
@@ -138,28 +169,15 @@ class ReplayCollector:
 
     def _decide(
         self, state: Any, num_timesteps: int
-    ) -> tuple[NDArray[np.float32], PyTree, dict[str, NDArray[Any]]]:
-        """Actions ``[B, A]`` in [-1, 1], the plans, and the planner's reports for each environment."""
+    ) -> tuple[NDArray[np.float32], PyTree, NDArray[np.float32] | None]:
+        """Actions ``[B, A]`` in [-1, 1], the plans, and the planner's reports ``[M, B]``, if there was a plan."""
         count = np.uint32(num_timesteps % 2**32)
         if num_timesteps < self.learning_starts:
-            return np.asarray(self._explore(state.key, count)), self._plan, {}
+            return np.asarray(self._explore(state.key, count)), self._plan, None
         inputs = state.params, self._obs, self._plan, self._episode_start, state.key
-        if self._reported is None:
-            act = functools.partial(self.agent.act, deterministic=False)
-            self._reported = tuple(sorted(jax.eval_shape(act, *inputs)[2]))
+        self._reports.name(inputs)
         action, plan, rows = self._act(*inputs, count)
-        reported = dict(zip(self._reported, np.asarray(rows), strict=True))
-        return np.asarray(action), plan, reported
-
-    def _report(self, reported: dict[str, NDArray[Any]], infos: Infos) -> None:
-        if not reported:
-            return
-        self._n_planned += 1
-        for name, values in reported.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(values.mean())
-        if self.info_metrics:
-            for i, info in enumerate(infos):
-                info["plan"] = {name: float(values[i]) for name, values in reported.items()}
+        return np.asarray(action), plan, np.asarray(rows)
 
     def _sum_costs(self, cost: NDArray[np.float32], dones: NDArray[np.bool_], infos: Infos) -> None:
         """Give ended episodes their cost where the environment's monitor, like SB3's, has none."""
@@ -171,9 +189,7 @@ class ReplayCollector:
 
     def take_metrics(self) -> dict[str, float]:
         """Means of the planner's reports since the last call."""
-        means = {name: total / self._n_planned for name, total in self._sums.items()}
-        self._sums, self._n_planned = {}, 0
-        return means
+        return self._reports.take()
 
     def _costs(self, stepped: Stepped, num_timesteps: int) -> NDArray[np.float32]:
         """The costs of a step, which must be there if the agent learns costs.
@@ -198,23 +214,3 @@ class ReplayCollector:
                 )
         check_finite(f"at time step {num_timesteps}: the cost", values)
         return values
-
-
-# Streams of random numbers out of one key, apart from what ``split`` gives.
-_ACT, _EXPLORE = 2**31, 2**31 + 1
-
-
-def _act(
-    agent: PlanningAgent, params: PyTree, obs: Observation, plan: PyTree, starts: Any, key: Any, count: Any
-) -> tuple[jax.Array, PyTree, jax.Array]:
-    """``agent.act`` with its reports stacked ``[M, B]``, sorted by name: one transfer instead of ten."""
-    key = jax.random.fold_in(jax.random.fold_in(key, _ACT), count)
-    action, plan, reports = agent.act(params, obs, plan, starts, key, deterministic=False)
-    rows = [jnp.asarray(reports[name], jnp.float32) for name in sorted(reports)]
-    return action, plan, jnp.stack(rows) if rows else jnp.zeros((0, len(starts)))
-
-
-def _explore(shape: tuple[int, int], key: jax.Array, count: jax.Array) -> jax.Array:
-    """Uniform actions."""
-    key = jax.random.fold_in(jax.random.fold_in(key, _EXPLORE), count)
-    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)

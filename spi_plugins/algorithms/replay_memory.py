@@ -17,15 +17,28 @@ if TYPE_CHECKING:
 _SHARE = 0.5
 
 
+def _capacity(model: "PlanningAlgorithm") -> int:
+    """Slots of each environment."""
+    return max(model.buffer_size // model.n_envs, 1)
+
+
+def _total_bytes(model: "PlanningAlgorithm") -> int:
+    observations, actions = model._specs()
+    return buffers.slot_bytes(observations, actions.size) * _capacity(model) * model.n_envs
+
+
+def lives_on_host(model: "PlanningAlgorithm") -> bool:
+    """Whether the model's buffer is, or would be, in mapped files."""
+    return model.buffer_device == "host" or (
+        model.buffer_device == "auto" and _total_bytes(model) > _SHARE * device_bytes(model.jax_device)
+    )
+
+
 def empty_buffer(model: "PlanningAlgorithm") -> Buffer | HostBuffer:
     """The buffer that the model's arguments ask for."""
     observations, actions = model._specs()
-    capacity = max(model.buffer_size // model.n_envs, 1)
-    total = buffers.slot_bytes(observations, actions.size) * capacity * model.n_envs
-    on_host = model.buffer_device == "host" or (
-        model.buffer_device == "auto" and total > _SHARE * device_bytes(model.jax_device)
-    )
-    if on_host:
+    capacity, total = _capacity(model), _total_bytes(model)
+    if lives_on_host(model):
         return host_buffers.init(observations, actions.size, model.n_envs, capacity)
     if total > device_bytes(model.jax_device):
         raise ValueError(

@@ -202,6 +202,14 @@ class PlanningSettings:
     )
     loss_kwargs: dict[str, Any] | None = hyperparameter(None, "Further fields of `SPOWLConfig`")
     official: bool = hyperparameter(False, "Reproduce the published code's errors, see `docs/spowl.md`")
+    precision: Literal["highest", "tf32", "bf16"] = hyperparameter(
+        "highest",
+        'Of matrix products on an accelerator: `"highest"` for float32, `"tf32"` or `"bf16"` for speed',
+    )
     info_metrics: bool = hyperparameter(
         False, 'Put reports of the planner into `info["plan"]`, for callbacks'
+    )
+    compiled: bool | None = hyperparameter(
+        None,
+        "Run steps and gradient steps as one program: `None` if possible, `True` to insist, `False` to step in Python",
     )

@@ -385,7 +385,9 @@ class TDMPC2(Signature):
         model_size: The papers' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets.
         loss_kwargs: Further fields of `SPOWLConfig`.
         official: Reproduce the published code's errors, see `docs/spowl.md`.
+        precision: Of matrix products on an accelerator: `"highest"` for float32, `"tf32"` or `"bf16"` for speed.
         info_metrics: Put reports of the planner into `info["plan"]`, for callbacks.
+        compiled: Run steps and gradient steps as one program: `None` if possible, `True` to insist, `False` to step in Python.
         tau: Rate at which the slow critics follow.
         ent_coef: Weight of the policy's entropy.
         max_grad_norm: Bound on the gradient norm of model and policy each.
@@ -415,7 +417,9 @@ class TDMPC2(Signature):
     model_size: Literal["5m", "small"]
     loss_kwargs: dict[str, Any]
     official: bool
+    precision: Literal["highest", "tf32", "bf16"]
     info_metrics: bool
+    compiled: bool | None
     tau: float
     ent_coef: float
     max_grad_norm: float
@@ -441,7 +445,9 @@ class TDMPC2(Signature):
         model_size: Literal["5m", "small"] = "5m",
         loss_kwargs: dict[str, Any] | None = None,
         official: bool = False,
+        precision: Literal["highest", "tf32", "bf16"] = "highest",
         info_metrics: bool = False,
+        compiled: bool | None = None,
         ent_coef: float = 0.0001,
         max_grad_norm: float = 20.0,
         horizon: int = 3,
@@ -480,7 +486,9 @@ class SPOWL(Signature):
         model_size: The papers' `"5m"`, for a GPU, or `"small"`; `policy_kwargs` and `planner_kwargs` override what it sets.
         loss_kwargs: Further fields of `SPOWLConfig`.
         official: Reproduce the published code's errors, see `docs/spowl.md`.
+        precision: Of matrix products on an accelerator: `"highest"` for float32, `"tf32"` or `"bf16"` for speed.
         info_metrics: Put reports of the planner into `info["plan"]`, for callbacks.
+        compiled: Run steps and gradient steps as one program: `None` if possible, `True` to insist, `False` to step in Python.
         tau: Rate at which the slow critics follow.
         ent_coef: Weight of the policy's entropy.
         max_grad_norm: Bound on the gradient norm of model and policy each.
@@ -513,7 +521,9 @@ class SPOWL(Signature):
     model_size: Literal["5m", "small"]
     loss_kwargs: dict[str, Any]
     official: bool
+    precision: Literal["highest", "tf32", "bf16"]
     info_metrics: bool
+    compiled: bool | None
     tau: float
     ent_coef: float
     max_grad_norm: float
@@ -542,7 +552,9 @@ class SPOWL(Signature):
         model_size: Literal["5m", "small"] = "5m",
         loss_kwargs: dict[str, Any] | None = None,
         official: bool = False,
+        precision: Literal["highest", "tf32", "bf16"] = "highest",
         info_metrics: bool = False,
+        compiled: bool | None = None,
         ent_coef: float = 0.0001,
         max_grad_norm: float = 20.0,
         horizon: int = 3,

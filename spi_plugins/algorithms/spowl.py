@@ -10,6 +10,7 @@ from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.planning import PlanningAlgorithm
 from spi_plugins.algorithms.settings import PlanningSettings, ShellSettings
+from spi_plugins.backend import at_precision
 from spi_plugins.hyperparameters import configured, declared
 from spi_plugins.planners.decision import adaptive
 from spi_plugins.planners.planner import Planner
@@ -48,6 +49,7 @@ class _Planning(PlanningAlgorithm):
     model_size: Literal["5m", "small"]
     loss_kwargs: dict[str, Any]
     official: bool
+    precision: Literal["highest", "tf32", "bf16"]
 
     def _check_arguments(self) -> None:
         if not isinstance(self.planner, str | Planner):
@@ -101,7 +103,9 @@ class _Planning(PlanningAlgorithm):
             raise ValueError(
                 f"{type(self).__name__} needs actions in a Box, got {self.action_space}; DeepSPI and PPO take others."
             )
-        return make_spowl(observations, actions, self._config(), self._make_planner())
+        agent = make_spowl(observations, actions, self._config(), self._make_planner())
+        parts = ("act", "step", "update")
+        return agent._replace(**{name: at_precision(getattr(agent, name), self.precision) for name in parts})
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """See ``PlanningAlgorithm.learn``. Warns if the papers' size is trained on a CPU."""

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from spi_plugins.agents.planning import SPOWLState
@@ -48,5 +50,7 @@ def make_tdmpc_world(observations: ObservationSpec, actions: ActionSpec, **setti
         state, metrics = agent.update(state, buffer, n_updates, learning_rate)
         return state, {name: x for name, x in metrics._asdict().items() if name.endswith("_loss")}
 
-    learner = Learner(init=init, update=update, params=lambda state: agent.named(state).params)
+    learner = Learner(
+        init=init, update=update, params=lambda state: jax.tree.map(jnp.asarray, agent.named(state).params)
+    )
     return tdmpc_world(make_tdmpc(observations, actions, config), learner)
