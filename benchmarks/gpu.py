@@ -135,12 +135,22 @@ def cartpole(tiny: bool) -> Iterator[Measured]:
 
 def seeds(tiny: bool) -> Iterator[Measured]:
     """P16: eight seeds in one program."""
-    if importlib.util.find_spec("spi_plugins.algorithms.seeds") is None:
-        yield Measured("eight seeds by vmap: not available", float("nan"), "")
-        return
-    from spi_plugins.algorithms import seeds as vmapped
+    from spi_plugins import PPO
+    from spi_plugins.algorithms.joint_training import learn_together
+    from spi_plugins.envs.cartpole import make_cartpole
 
-    yield from (Measured(*row) for row in vmapped.measured(tiny))
+    copies, n_steps = (2, 4) if tiny else (128, 32)
+    shared = {"n_envs": copies, "n_steps": n_steps, "batch_size": copies * n_steps // 4, "n_epochs": 4}
+    rollout, many = copies * n_steps, 1 if tiny else 60
+    times = []
+    for count in (1, 2 if tiny else 8):
+        models = [PPO("MlpPolicy", make_cartpole(), seed=seed, **shared) for seed in range(count)]
+        learn_together(models, rollout * many, log_interval=None)  # compiles
+        start = time.perf_counter()
+        learn_together(models, rollout * many, log_interval=None)
+        times.append(time.perf_counter() - start)
+        yield Measured(f"PPO on CartPole, {count} seed(s): {rollout * many} steps each", times[-1], "s")
+    yield Measured("time of all seeds to that of one", times[1] / times[0], "", "2.5")
 
 
 def atari(tiny: bool) -> Iterator[Measured]:
