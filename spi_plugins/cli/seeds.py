@@ -96,7 +96,7 @@ def _train_together(args: argparse.Namespace, group: SeedsFolder) -> tuple[int, 
 
 
 def _pays(model: BaseAlgorithm) -> bool:
-    """Whether one program for all seeds is faster: not on a CPU, where one after the other takes half the time."""
+    """Whether one program for all seeds is faster: not on a CPU."""
     device: Any = getattr(model, "jax_device", None)
     return device is not None and device.platform != "cpu"
 
