@@ -139,10 +139,10 @@ def report(name: str, setting: Setting, rounds: int, cores: int, first: int) -> 
           f"{setting.n_epochs} epochs, {cores} core(s)\n", flush=True)  # fmt: skip
     results: dict[str, list[dict[str, float]]] = {library: [] for library in setting.libraries}
     ratios: dict[str, list[tuple[float, float]]] = {library: [] for library in setting.libraries}
-    base_name = "SB3" if "sb3" in results else "rejax"
+    base_name = setting.libraries[0]  # what ratios are to
     for _ in range(rounds):
         one = {library: run_child(library, name, cores, first) for library in setting.libraries}
-        base = one.get("sb3") or one.get("rejax")
+        base = one[base_name]
         for library, result in one.items():
             if result is not None:
                 results[library].append(result)
