@@ -163,7 +163,7 @@ class Outcome(NamedTuple):
     learned: float
     score: float
     cpu_seconds: float
-    curve: list[tuple[int, float]]  # dream steps and exact real return
+    curve: list[tuple[int, float]]  # dream steps and exact real return, where it is finite
 
 
 def run(name: str, seed: int, density: str = "auto", dream_steps: int = DREAM_STEPS) -> Outcome:
@@ -180,9 +180,10 @@ def run(name: str, seed: int, density: str = "auto", dream_steps: int = DREAM_ST
     for _ in range(10):
         agent.learn(dream_steps // 10, reset_num_timesteps=False)
         learned = np.eye(4)[agent.predict(seen, deterministic=True)[0]]
-        curve.append((agent.num_timesteps, expected_return(world.mdp, learned)))
+        reached = expected_return(world.mdp, learned)
+        if np.isfinite(reached):
+            curve.append((agent.num_timesteps, reached))
     uniform, optimum = expected_return(world.mdp, np.full_like(learned, 0.25)), optimal_return(world.mdp)
-    reached = curve[-1][1]
     score = reached / optimum if optimum > 0 else (reached - uniform) / (optimum - uniform)
     return Outcome(name, seed, density, uniform, optimum, reached, score, time.process_time() - cpu, curve)
 

@@ -67,7 +67,7 @@ TASKS = {
         {**SHARED, "gamma": 0.95, "learning_rate": 1e-3, "ent_coef": 0.0}, bound=-500.0, limit=20.0, dream_limit=5.0,
     ),
     "grid": Task(
-        grid, 20_000, {"n_updates": 3000}, {"horizon": 20}, 200_000,
+        grid, 20_000, {"n_updates": 3000, "transition_density": "deterministic"}, {"horizon": 20}, 200_000,
         {**SHARED, "gamma": 0.99, "ent_coef": 0.01}, bound=4.5,
     ),
 }  # fmt: skip

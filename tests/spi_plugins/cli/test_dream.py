@@ -26,8 +26,9 @@ def world(tmp_path):
 def test_a_model_is_fitted_checked_and_drawn(spi, tmp_path):
     path = str(tmp_path / "world.zip")
     fit = ("dream", "fit", path, "--env", "CartPole-v1", "-n", "120", "--n-updates", "5", "--n-envs", "2")
-    done = spi(*fit, "-p", "hidden=[8]", "n_members=2", "batch_size=16")
+    done = spi(*fit, "--transition-density", "normal", "-p", "hidden=[8]", "n_members=2", "batch_size=16")
     assert done.code == 0, done.err
+    assert load_world_model(path).settings["transition_density"] == "normal"
     assert f"Wrote {path}, fitted to 120 steps of uniform actions, " in done.out
     assert "On steps that were held out: Predictions are " in done.out
     png = tmp_path / "check.png"
