@@ -69,6 +69,7 @@ def test_both_paths_learn_the_same(compiled, stepped):
     assert isinstance(compiled[0]._collector, CompiledReplayCollector)
     assert_same(compiled[0], stepped[0])
     assert compiled[0]._n_updates == stepped[0]._n_updates > 0
+    assert compiled[0]._collector._run._cache_size() == 1
 
 
 def test_hooks_see_the_same_steps_in_both(compiled, stepped):

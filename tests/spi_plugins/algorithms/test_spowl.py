@@ -113,7 +113,7 @@ def test_nothing_is_learned_before_learning_starts():
 
 
 def test_each_program_is_compiled_once_though_the_buffer_fills_and_numbers_of_updates_differ():
-    model = tiny_spowl(buffer_size=24).learn(44)
+    model = tiny_spowl(buffer_size=24, compiled=False).learn(44)
     model.learn(20, reset_num_timesteps=False)
     collector = model._collector
     assert int(model.replay_buffer.size.min()) == 12
