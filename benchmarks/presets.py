@@ -77,7 +77,7 @@ def results(outcomes: Iterable[Outcome]) -> str:
     """``results`` of a preset as its file has them."""
     rows = sorted(outcomes, key=lambda row: row.seed)
     found = f"returns: {_numbers(row.mean_return for row in rows)}"
-    if any(row.mean_cost for row in rows):
+    if any(row.mean_cost for row in rows) or "cost_limit" in rows[0].settings:
         found += f", costs: {_numbers(row.mean_cost or 0.0 for row in rows)}"
     minutes = np.mean([row.minutes for row in rows])
     return f"{{{found}, episodes: {rows[0].episodes}, minutes: {minutes:.1f}}}"
