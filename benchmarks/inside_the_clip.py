@@ -125,7 +125,7 @@ def main() -> None:
             sys.stdout.write(f"{name}: {method} {mean:.3f}, {spent:.0f} CPU-s\n")
             sys.stdout.flush()
             if args.out:
-                args.out.write_text(json.dumps(results))
+                args.out.write_text(json.dumps(results) + "\n")
             args.runs = args.runs and args.runs - 1
             if args.runs == 0:
                 return

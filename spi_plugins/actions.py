@@ -50,7 +50,8 @@ def model_action(spec: ActionSpec, action: Array) -> Array:
     if spec.kind != "box":
         return action
     middle, half = _scale(*_bounds(spec))
-    half = np.where(half.astype(np.float32) > 0, half, 1.0).astype(np.float32)
+    # XLA takes numbers below the smallest normal one for 0.
+    half = np.where(half.astype(np.float32) >= np.finfo(np.float32).tiny, half, 1.0).astype(np.float32)
     scaled = (executed_action(spec, action) - middle.astype(np.float32)) / half
     return jnp.clip(scaled, -1.0, 1.0).reshape(-1, spec.size)
 

@@ -311,16 +311,25 @@ class JaxAlgorithm(StoredAlgorithm):
             added_progress_bar(callback, shown=progress_bar) as given,
             self._announcing_compilation(shown=shown),
         ):
-            with NamingDeadWorkers(self.env):
-                total_timesteps, callbacks = self._setup_learn(
-                    total_timesteps, given, reset_num_timesteps, name
-                )
+            total_timesteps, callbacks = self._begin(total_timesteps, given, reset_num_timesteps, name)
             try:
                 self._train_until(total_timesteps, callbacks, log_interval, statistics.keep)
             except NotFiniteError as error:
                 self._last_obs = None  # not a place to go on from: the next ``learn`` begins new episodes
                 raise statistics.put_back(error) from error.__cause__
         return self
+
+    @property
+    def _window(self) -> int:
+        """Episodes over which the logged means are taken."""
+        return self._stats_window_size
+
+    def _begin(
+        self, total_timesteps: int, callback: Any, reset_num_timesteps: bool, name: str
+    ) -> tuple[int, BaseCallback]:
+        """Reset environments and counters; the step count at which training ends, and the callbacks as one."""
+        with NamingDeadWorkers(self.env):
+            return self._setup_learn(total_timesteps, callback, reset_num_timesteps, name)
 
     def _train_until(
         self,

@@ -110,10 +110,10 @@ class _Joint:
         self.models = models
         self.callbacks: list[BaseCallback] = []
         for model, callback in zip(models, given, strict=True):
-            self.total, ready = model._setup_learn(total, callback, reset_num_timesteps, type(model).__name__)
+            self.total, ready = model._begin(total, callback, reset_num_timesteps, type(model).__name__)
             self.callbacks.append(ready)
         self.collectors: list[CompiledCollector] = [_collector(model) for model in models]
-        first, window = self.collectors[0], models[0]._stats_window_size
+        first, window = self.collectors[0], models[0]._window
 
         def iterate(runners: Runner, env_params: PyTree, *rates: Any) -> tuple[Runner, Iteration]:
             def one(runner: Runner, params: PyTree) -> tuple[Runner, Iteration]:

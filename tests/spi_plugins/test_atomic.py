@@ -16,7 +16,8 @@ from spi_plugins.archive import write_atomically
 from spi_plugins.atomic import replacing
 
 WRITER = """
-import pathlib, time
+import pathlib, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 from spi_plugins.atomic import replacing
 with replacing(pathlib.Path("{path}")) as file:
     file.write(b"half")

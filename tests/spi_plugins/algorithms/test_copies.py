@@ -55,7 +55,7 @@ def test_a_copy_keeps_what_files_do_not_hold():
     twin = cloudpickle.loads(cloudpickle.dumps(model))
     assert type(twin.policy).__name__ == "OwnPolicy"
     assert twin.learning_rate(0.5) == 5e-4
-    assert copy.deepcopy(model).learning_rate is schedule
+    assert copy.deepcopy(model).learning_rate.value_schedule is schedule
 
 
 def test_world_models_and_planner_policies_are_copied(tmp_path):

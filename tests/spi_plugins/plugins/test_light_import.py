@@ -72,7 +72,15 @@ def test_an_attribute_that_does_not_exist_is_an_attribute_error():
 def test_all_is_what_is_public():
     public = {name for name in vars(spi_plugins) if not name.startswith("_")}
     submodules = {name for name in public if f"spi_plugins.{name}" in sys.modules}
-    imports = {"annotations", "TYPE_CHECKING", "Any", "gymnasium", "importlib", "register_remembered_dreams"}
+    imports = {
+        "annotations",
+        "TYPE_CHECKING",
+        "Any",
+        "gymnasium",
+        "importlib",
+        "inspect",
+        "register_remembered_dreams",
+    }
     lazy = {
         *("DeepMDP", "DeepSPI", "DreamSPI", "PPO", "PlannerPolicy", "SPOWL", "TDMPC2"),
         *("fit_world_model", "load_world_model", "open_dream"),
