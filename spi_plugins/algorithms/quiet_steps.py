@@ -1,6 +1,6 @@
 """How long callbacks do without ``on_step``: for so long, iterations can run in one call of the device.
 
-A callback of one's own is asked at every step unless it has a method ``quiet_steps() -> int``: the number of steps of
+A user's callback is asked at every step unless it has a method ``quiet_steps() -> int``: the number of steps of
 all environments, from now on, that may pass at once. It then sees ``on_step`` once for them all.
 """
 
@@ -42,7 +42,7 @@ def quiet_steps(callback: BaseCallback, n_envs: int) -> int:
 
 
 def before_multiple(count: int, frequency: int) -> int:
-    """How many times one can count on from ``count`` without reaching a multiple; 0 or less is no frequency."""
+    """How many times one can count on from ``count`` without reaching a multiple; 0 or less means never."""
     return frequency - count % frequency - 1 if frequency > 0 else FOREVER
 
 
