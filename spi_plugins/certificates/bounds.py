@@ -1,7 +1,7 @@
 """The paper's kinds of bounds as formulas: one-sided improvement, representation, and one without a model.
 
 All take exact numbers or bounds of them. Numbers that were measured in sampled states give diagnostics: a ratio or a
-Lipschitz constant there is no supremum. Proofs are in ``docs/certificates.md``.
+Lipschitz constant there is not a supremum. Proofs are in ``docs/certificates.md``.
 """
 
 import math

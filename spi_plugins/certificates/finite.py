@@ -1,7 +1,7 @@
 """Finite Markov decision processes and their abstractions: exact values, visits and distances, in float64.
 
 Arrays may have leading axes ``*N``, for many problems at once. Where the probabilities of a state and an action sum to
-less than 1, the rest ends the episode: the end is no state, and its value is 0.
+less than 1, the rest ends the episode: the end is not one of the states, and its value is 0.
 """
 
 from typing import NamedTuple

@@ -87,7 +87,7 @@ class RatioSummary(NamedTuple):
 
 
 def summarize_ratios(extremes: Extremes, constant: float, gamma: float) -> RatioSummary:
-    """The extremes of a batch in numbers. Of states that were sampled, they are no suprema over all states."""
+    """The extremes of a batch in numbers. Over sampled states, they are not suprema over all states."""
     highest = np.exp(np.asarray(extremes.largest, np.float64))
     lowest = np.exp(np.asarray(extremes.smallest, np.float64))
 
