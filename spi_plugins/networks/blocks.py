@@ -17,11 +17,17 @@ class DensityShape(NamedTuple):
     components: int  # mixture components ``K``; 1 without a mixture
     stochastic: bool  # whether each location comes with a scale
     mixture: bool  # whether the components come with weights
+    scale_of_latent: bool = True  # whether the scales depend on the latent, or on the action alone
+
+    @property
+    def predicted_scales(self) -> int:
+        """Scales for each entry of the latent that the net computes from the latent."""
+        return self.components if self.stochastic and self.scale_of_latent else 0
 
     @property
     def slices(self) -> int:
         """Outputs for each entry of the latent."""
-        return self.components * (2 if self.stochastic else 1)
+        return self.components + self.predicted_scales
 
 
 class DensityOutputs(NamedTuple):
@@ -38,14 +44,16 @@ class LipschitzOutputs(NamedTuple):
     """Outputs of a Lipschitz transition net, in the block layout.
 
     Attributes:
-        blocks: one location for all components, then the ``K`` scales before softplus (none for a deterministic
-            net). They are one array because gradients of separate parts would be padded and added, at several times
-            the cost.
+        blocks: one location for all components, then the ``K`` scales before softplus, if they depend on the latent.
+            They are one array because gradients of separate parts would be padded and added, at several times the
+            cost.
         log_weights: normalized log weights of the components; ``None`` without a mixture.
+        scale: the scales before softplus, if they depend on the action alone.
     """
 
-    blocks: Float[Array, "b G 1+K C M"]
+    blocks: Float[Array, "b G S C M"]
     log_weights: Float[Array, "B K"] | None
+    scale: Float[Array, "b G K C m"] | None = None
 
 
 def group_width(channels: int, group_size: int | None) -> int:

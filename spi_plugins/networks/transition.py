@@ -42,6 +42,9 @@ class _TransitionNet(nnx.Module):
     def _add_heads(self, n_in: int, n_out: int, rngs: nnx.Rngs) -> None:
         self.head_kernel = nnx.Param(_stacked_normal(rngs.params(), self.n_actions, self.groups, n_in, n_out))
         self.head_bias = nnx.Param(jnp.zeros((self.n_actions, self.groups, n_out)))
+        if self.density.stochastic and not self.density.scale_of_latent:
+            block = n_out // self.density.slices
+            self.scale = nnx.Param(jnp.zeros((self.n_actions, self.groups, self.density.components, block)))
 
     def _add_mixture(self, n_in: int, rngs: nnx.Rngs) -> None:
         components = self.density.components
@@ -93,15 +96,22 @@ class _TransitionNet(nnx.Module):
             logits = logits + heads.chosen_rows(jnp.einsum("bi,aik->bak", x, self.logit_kernel[...]), index)
         return jax.nn.log_softmax(logits)
 
+    def _scale(self, index: Array | None, batch: int, rows: int) -> Float[Array, "b G K C m"] | None:
+        """The scales of the chosen actions, if they depend on nothing else."""
+        if not self.density.stochastic or self.density.scale_of_latent:
+            return None
+        scale = heads.chosen(self.scale[...], index, batch)
+        return scale[..., None] if rows == batch else jnp.moveaxis(scale, 0, -1)[None]
+
     def _outputs(
-        self, raw: Float[Array, "b G O M"], log_weights: Float[Array, "B K"] | None, *, rectify: bool
+        self, raw: Float[Array, "b G O M"], x: Float[Array, "B I"], index: Array | None, *, rectify: bool
     ) -> DensityOutputs | LipschitzOutputs:
         """Turn the heads' outputs, ordered (location or scale, component, channel), into density parameters."""
-        components = self.density.components
-        slices = (1 if self.lipschitz else components) + (components if self.density.stochastic else 0)
+        components, log_weights = self.density.components, self._log_weights(x, index)
+        slices = (1 if self.lipschitz else components) + self.density.predicted_scales
         blocks = raw.reshape(*raw.shape[:2], slices, -1, raw.shape[-1])
         if self.lipschitz:
-            return LipschitzOutputs(blocks, log_weights)
+            return LipschitzOutputs(blocks, log_weights, self._scale(index, len(x), len(raw)))
         loc = blocks[:, :, :components]
         return DensityOutputs(
             loc=jax.nn.relu(loc) if rectify else loc,
@@ -185,7 +195,7 @@ class MapTransition(_TransitionNet):
         raw = heads.chosen_heads(plane_patches(planes, self.latent_shape[1]), *self._heads(), index)
         if shift is not None and not self.deep:
             raw = raw + shift[:, None, :, None]
-        return self._outputs(raw, self._log_weights(z.reshape(len(z), -1), index), rectify=True)
+        return self._outputs(raw, z.reshape(len(z), -1), index, rectify=True)
 
 
 class FlatTransition(_TransitionNet):
@@ -226,7 +236,7 @@ class FlatTransition(_TransitionNet):
         index, features = self._split_action(action)
         hidden = self.trunk(z, features)
         raw = heads.chosen_heads_batch_last(hidden.T.reshape(self.groups, -1, len(z)), *self._heads(), index)
-        return self._outputs(raw[None], self._log_weights(hidden, index), rectify=False)
+        return self._outputs(raw[None], hidden, index, rectify=False)
 
 
 def _stacked_normal(key: Array, actions: int, groups: int, n_in: int, n_out: int) -> Float[Array, "A G I O"]:

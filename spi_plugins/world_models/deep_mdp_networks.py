@@ -14,6 +14,7 @@ from spi_plugins.networks.transition import FlatTransition, MapTransition
 from spi_plugins.types import ActionSpec
 
 TransitionDensity = Literal["deterministic", "normal", "mixture", "categorical"]
+TransitionScale = Literal["latent", "action"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,12 @@ class DeepMDPConfig(Config):
         1.0,
         "Bound on the Lipschitz constant of transition and reward in the latent, with `lipschitz`",
         above=0,
+    )
+    transition_scale: TransitionScale = hyperparameter(
+        "latent",
+        'What the deviations of a `lipschitz` normal or mixture depend on: `"latent"` (and action), as published, '
+        "which leaves the mean half of `lipschitz_constant`, too little for states that stay where they are; or "
+        '`"action"` alone, if it is discrete, which leaves it all',
     )
     n_components: int = hyperparameter(5, "Components of the mixture", low=1)
     feature_group_size: int | None = hyperparameter(
@@ -76,6 +83,13 @@ class DeepMDPConfig(Config):
         if self.transition_density == "categorical" and self.lipschitz:
             raise ValueError(
                 "transition_density='categorical' has no Lipschitz networks; set lipschitz=False."
+            )
+        if self.transition_scale == "action" and not (
+            self.lipschitz and self.transition_density in ("normal", "mixture")
+        ):
+            raise ValueError(
+                "transition_scale='action' needs lipschitz=True and transition_density='normal' or 'mixture', got "
+                f"lipschitz={self.lipschitz} and transition_density={self.transition_density!r}."
             )
         if self.residual and (self.lipschitz or self.transition_density == "categorical"):
             raise ValueError("residual=True needs real latents and lipschitz=False.")
@@ -143,6 +157,7 @@ def _transition(
         components=config.n_components if mixture else 1,
         stochastic=config.transition_density != "deterministic",
         mixture=mixture,
+        scale_of_latent=config.transition_scale == "latent",
     )
     options: Any = {"lipschitz": config.lipschitz, "group_size": config.feature_group_size, "rngs": rngs}
     if len(latent_shape) == 3:

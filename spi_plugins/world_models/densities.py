@@ -60,23 +60,32 @@ def lipschitz_sample(
 ) -> Float[Array, "B G C M"]:
     """Sample next latents whose Lipschitz constant in the current latent is at most ``constant``, for fixed noise.
 
-    With ``K`` the constant, component k is ``K/2 loc_k + K/2 (softplus(s_k) + 1e-6) n_k`` with ``n_k`` clipped to [-1,
-    1]. The sample is the components' average with weights that do not depend on the latent, as in the published
-    "mixture", which does not sample one component either. Location and scale maps are each 1-Lipschitz in the norm of
-    the whole latent (their kernels are divided by ``networks.spectral`` bounds), softplus is 1-Lipschitz entry by
-    entry, and ``|n_k| <= 1``, so a component moves at most ``K/2 + K/2`` times as far as the latent, and so does an
-    average with fixed weights. Without a scale, the latent is ``K loc``. Without a key, it is the mean.
+    With ``K`` the constant, and scales of the latent, component k is ``K/2 loc_k + K/2 (softplus(s_k) + 1e-6) n_k``
+    with ``n_k`` clipped to [-1, 1]. The sample is the components' average with weights that do not depend on the
+    latent, as in the published "mixture", which does not sample one component either. Location and scale maps are each
+    1-Lipschitz in the norm of the whole latent (their kernels are divided by ``networks.spectral`` bounds), softplus is
+    1-Lipschitz entry by entry, and ``|n_k| <= 1``, so a component moves at most ``K/2 + K/2`` times as far as the
+    latent, and so does an average with fixed weights. Its mean moves at most half as far: such a model cannot represent
+    ``z' = z``.
+
+    Where the scales do not depend on the latent, neither does the noise, and the location has all of the constant:
+    component k is ``K loc_k + K/2 (softplus(s_k) + 1e-6) n_k``. Without a scale, the latent is ``K loc``. Without a
+    key, it is the mean.
     """
-    batch, slices = outputs.blocks.shape[0], outputs.blocks.shape[2]
-    if slices == 1:
-        return constant * outputs.blocks[:, :, 0]
-    if key is None:
-        return 0.5 * constant * outputs.blocks[:, :, 0]
+    batch, location = outputs.blocks.shape[0], outputs.blocks[:, :, 0]
+    share = 1.0 if outputs.blocks.shape[2] == 1 else 0.5
+    if key is None or (share == 1.0 and outputs.scale is None):
+        return share * constant * location
     weights = jnp.ones((1, 1, 1, 1, 1))
     if outputs.log_weights is not None:
         weights = in_blocks(jnp.exp(outputs.log_weights), batch)
     seed = draw_seed(key)
-    return 0.5 * constant * _noisy_blend(outputs.blocks, weights, seed)
+    if outputs.scale is None:
+        return 0.5 * constant * _noisy_blend(outputs.blocks, weights, seed)
+    components = outputs.scale.shape[2]
+    noise = clipped_noise(seed, (*location.shape[:2], components, *location.shape[2:]))
+    deviation = jnp.sum(weights * standard_deviation(outputs.scale) * noise, axis=2)
+    return constant * location + 0.5 * constant * deviation
 
 
 @jax.custom_vjp

@@ -112,13 +112,19 @@ def lipschitz_constants(model, spec, shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "spec", "density", "constant"),
-    [(MAP, DISCRETE, "mixture", 1.0), (FLAT, DISCRETE, "mixture", 1.0), (FLAT, BOX, "normal", 2.0)],
+    ("shape", "spec", "density", "scale", "constant"),
+    [
+        (MAP, DISCRETE, "mixture", "latent", 1.0),
+        (FLAT, DISCRETE, "mixture", "latent", 1.0),
+        (FLAT, BOX, "normal", "latent", 2.0),
+        (MAP, DISCRETE, "mixture", "action", 1.0),
+    ],
 )
 def test_lipschitz_models_are_bounded_at_first_and_after_a_thousand_updates_that_stretch_them(
-    shape, spec, density, constant
+    shape, spec, density, scale, constant
 ):
-    model = make_deep_mdp(shape, spec, small(transition_density=density, lipschitz_constant=constant))
+    config = small(transition_density=density, transition_scale=scale, lipschitz_constant=constant)
+    model = make_deep_mdp(shape, spec, config)
     params, key = random_params(model), jax.random.key(1)
     largest = lipschitz_constants(model, spec, shape)
     assert largest(params) <= constant
@@ -144,6 +150,34 @@ def test_lipschitz_models_are_bounded_at_first_and_after_a_thousand_updates_that
     params, values = run(params)
     assert values[-1] < 1.5 * values[0], "the updates must have stretched it"
     assert 0.5 * constant < largest(params) <= constant
+
+
+def test_only_scales_of_the_action_leave_enough_of_the_constant_for_states_that_stay():
+    # Two points at a distance d. A mean that moves half as far is off by d / 4 at each, in the best case, which costs
+    # (d / 4)^2 / 2 = spread^2 / 8, with the spread d / 2; noise only adds to it.
+    z, action, distance = jnp.array([[0.5, 0.0], [-0.5, 0.0]]), jnp.zeros(2, int), 1.0
+    optimizer, floor = optax.adam(3e-2), (distance / 2) ** 2 / 8
+
+    def fitted(scale):
+        model = make_deep_mdp((2,), DISCRETE, small(transition_density="normal", transition_scale=scale))
+        params = random_params(model)
+
+        def loss(params, key):
+            arguments = z, action, jnp.zeros(2), z, jnp.zeros(2, bool), key
+            return jnp.mean(model.losses(params, *arguments).transition)
+
+        def step(carry, key):
+            params, state = carry
+            changes, state = optimizer.update(jax.grad(loss)(params, key), state)
+            return (optax.apply_updates(params, changes), state), None
+
+        keys = jax.random.split(jax.random.key(0), 1500)
+        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), keys)
+        return loss(params, jax.random.key(1))
+
+    of_latent, of_action = (float(jax.jit(fitted, static_argnums=0)(scale)) for scale in ("latent", "action"))
+    assert floor <= of_latent < 1.5 * floor
+    assert of_action < 0.1 * floor
 
 
 def test_transition_and_reward_losses_are_those_of_the_predictions():
@@ -259,6 +293,8 @@ def test_parameters_are_few_and_work_at_the_published_size_is_as_the_docstrings_
         ((4, 4), {"transition_density": "categorical"}, "lipschitz"),
         ((4,), {"lipschitz_constant": 0.0}, "lipschitz_constant"),
         ((4,), {"n_components": 0}, "n_components"),
+        ((4,), {"transition_scale": "action", "lipschitz": False}, "transition_scale"),
+        ((4,), {"transition_scale": "action", "transition_density": "deterministic"}, "transition_scale"),
         ((4,), {"feature_group_size": 0}, "feature_group_size"),
         ((4,), {"reward_hidden": ()}, "reward_hidden"),
         ((4,), {"w_balancing": 1.5}, "w_balancing"),

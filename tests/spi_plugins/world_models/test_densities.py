@@ -70,7 +70,7 @@ def reference_sample(blocks, log_weights, key, constant):
 def test_lipschitz_mixture_samples_the_weighted_average_of_all_components():
     out, key = mixture(4), jax.random.key(7)
     np.testing.assert_allclose(
-        lipschitz_sample(out, key, 2.0), reference_sample(*out, key, 2.0), rtol=1e-4, atol=1e-5
+        lipschitz_sample(out, key, 2.0), reference_sample(*out[:2], key, 2.0), rtol=1e-4, atol=1e-5
     )
 
 
@@ -78,9 +78,12 @@ def test_gradient_of_a_lipschitz_sample_is_that_of_the_plain_formula():
     key, weights = jax.random.key(7), jax.random.normal(jax.random.key(2), (3, 2, 4, 5))
     ours, expected = (
         jax.grad(lambda out, f=f: jnp.sum(weights * f(out)))(mixture(4))
-        for f in (lambda out: lipschitz_sample(out, key, 3.0), lambda out: reference_sample(*out, key, 3.0))
+        for f in (
+            lambda out: lipschitz_sample(out, key, 3.0),
+            lambda out: reference_sample(*out[:2], key, 3.0),
+        )
     )
-    for got, want in zip(ours, expected, strict=True):
+    for got, want in zip(ours[:2], expected[:2], strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
@@ -90,6 +93,22 @@ def test_lipschitz_normal_is_half_location_and_half_clipped_deviation():
     assert draws.min() == pytest.approx(1.5 - 0.5 * np.log(2), abs=1e-5)
     assert draws.max() == pytest.approx(1.5 + 0.5 * np.log(2), abs=1e-5)
     assert draws.mean() == pytest.approx(1.5, abs=0.01)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_with_scales_of_the_action_the_location_has_all_of_the_constant(flat):
+    batch, places = (1, 5) if flat else (3, 5)
+    blocks = jax.random.normal(jax.random.key(0), (batch, 2, 1, 4, places))
+    scale = jax.random.normal(jax.random.key(1), (batch, 2, 3, 4, places if flat else 1))
+    logits = jax.random.normal(jax.random.key(2), (places if flat else batch, 3))
+    out, key = LipschitzOutputs(blocks, jax.nn.log_softmax(logits), scale), jax.random.key(7)
+    noise = clipped_noise(draw_seed(key), (batch, 2, 3, 4, places))
+    weights = jax.nn.softmax(logits)
+    weights = weights.T[None, None, :, None] if flat else weights[:, None, :, None, None]
+    deviation = jnp.sum(weights * (jnp.logaddexp(scale, 0.0) + 1e-6) * noise, axis=2)
+    expected = 3.0 * blocks[:, :, 0] + 1.5 * deviation
+    np.testing.assert_allclose(lipschitz_sample(out, key, 3.0), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(lipschitz_sample(out, None, 3.0), 3.0 * blocks[:, :, 0], rtol=1e-6)
 
 
 def test_plain_mixture_blends_unclipped_components():
