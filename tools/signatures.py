@@ -76,7 +76,7 @@ GROUPS = {
     **dict.fromkeys(
         declared(PlanningSettings, without=("learning_rate", "batch_size", "compiled")), "planning and replay"
     ),
-    "horizon": "planning and replay",
+    **dict.fromkeys(("horizon", "episodic"), "planning and replay"),
     **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "pid"), "costs"),
     **dict.fromkeys((f"lagrange_{name}" for name in ("init", "lr", "max", "normalize", "state")), "costs"),
     **dict.fromkeys(("saute_gamma", "unsafe_reward", "limit_reward"), "costs"),

@@ -33,6 +33,8 @@ class SPOWLMetrics(NamedTuple):
     value_loss: Float[Array, ""]
     cost_value_loss: Float[Array, ""]
     decoder_loss: Float[Array, ""]
+    termination_loss: Float[Array, ""]
+    termination_rate: Float[Array, ""]  # the share of steps that end an episode in a terminal state
     value_target: Float[Array, ""]
     cost_value_target: Float[Array, ""]
     policy_loss: Float[Array, ""]

@@ -1,11 +1,14 @@
 """The metrics of an update of an agent that plans: checked, and those of them that a log shows."""
 
+import warnings
+
 import numpy as np
 
 from spi_plugins.agents.planning import SPOWLMetrics
 from spi_plugins.agents.spowl.config import SPOWLConfig
 
 _COST_METRICS = ("cost_loss", "cost_value_loss", "cost_value_target")
+_TERMINATION_METRICS = ("termination_loss", "termination_rate")
 _LAGRANGIAN_METRICS = ("lagrangian", "cost_gap", "multiplier", "penalty")
 
 
@@ -25,8 +28,16 @@ def checked(means: SPOWLMetrics, last: SPOWLMetrics, num_timesteps: int) -> SPOW
 
 
 def shown(metrics: SPOWLMetrics, config: SPOWLConfig) -> dict[str, float]:
-    """The metrics of parts that the agent has."""
+    """The metrics of parts that the agent has. Warns if episodes end and plans do not know it."""
     skipped = set() if config.model.decoder else {"decoder_loss"}
+    if not config.model.episodic:
+        skipped |= set(_TERMINATION_METRICS)
+        if metrics.termination_rate > 0:
+            warnings.warn(
+                "Episodes of this environment end in terminal states, which the model does not predict, so plans go on "
+                "beyond them: episodic=True.",
+                stacklevel=2,
+            )
     if not config.model.n_costs:
         skipped |= set(_COST_METRICS)
     if not config.uses_lagrangian:

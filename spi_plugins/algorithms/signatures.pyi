@@ -393,6 +393,7 @@ class TDMPC2(Signature):
         max_grad_norm: Bound on the gradient norm of model and policy each.
         gamma: Discount of rewards per step.
         horizon: Steps of a training window, and of a plan by default.
+        episodic: Also predict whether an episode has ended; for environments with terminal states (TD-MPC2's code).
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -425,6 +426,7 @@ class TDMPC2(Signature):
     max_grad_norm: float
     gamma: float
     horizon: int
+    episodic: bool
     def __init__(
         self,
         policy: str | type[Policy],
@@ -451,6 +453,7 @@ class TDMPC2(Signature):
         ent_coef: float = 0.0001,
         max_grad_norm: float = 20.0,
         horizon: int = 3,
+        episodic: bool = False,
         n_envs: int | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -494,6 +497,7 @@ class SPOWL(Signature):
         max_grad_norm: Bound on the gradient norm of model and policy each.
         gamma: Discount of rewards per step.
         horizon: Steps of a training window, and of a plan by default.
+        episodic: Also predict whether an episode has ended; for environments with terminal states (TD-MPC2's code).
         cost_limit: Bound on the policy's mean cost value, the discounted sum of costs from a step on, not on an episode's cost; the published default allows almost none.
         use_lagrangian: Costs in the policy's loss; `False`: in plans only.
         cost_gamma: Discount of costs per step.
@@ -529,6 +533,7 @@ class SPOWL(Signature):
     max_grad_norm: float
     gamma: float
     horizon: int
+    episodic: bool
     cost_limit: float
     use_lagrangian: bool
     cost_gamma: float
@@ -558,6 +563,7 @@ class SPOWL(Signature):
         ent_coef: float = 0.0001,
         max_grad_norm: float = 20.0,
         horizon: int = 3,
+        episodic: bool = False,
         cost_limit: float = 0.1,
         use_lagrangian: bool = True,
         cost_gamma: float = 0.997,

@@ -30,7 +30,7 @@ _SIZED = ("mppi", "ccem", "safe_improvement")
 _HYPERPARAMETERS = (
     declared(PlanningSettings)
     | declared(SPOWLConfig, "tau", "ent_coef", "max_grad_norm")
-    | declared(TDMPCConfig, "gamma", "horizon")
+    | declared(TDMPCConfig, "gamma", "horizon", "episodic")
 )
 _SHELL = declared(ShellSettings)
 _SHELL["policy_kwargs"] = _SHELL["policy_kwargs"]._replace(

@@ -5,8 +5,11 @@ Every loss is a mean over the samples of each step, then a sum over the steps wi
 false there, and the step does not count.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+from spi_plugins.returns import masked_mean
 
 _EPSILON = 1e-9
 
@@ -38,6 +41,14 @@ def consistency(prediction: Float[Array, "H B Z"], target: Float[Array, "H B Z"]
 def imbalance_weights(cost: Float[Array, "H B"], minimal_cost: float, weight: float) -> Float[Array, "H B"]:
     """``weight`` for steps that cost more than ``minimal_cost``, 1 for others: unsafe steps are rare."""
     return jnp.where(cost > minimal_cost, weight, 1.0)
+
+
+def termination_loss(
+    logits: Float[Array, "H B"], terminated: Bool[Array, "H B"], valid: Bool[Array, "H B"]
+) -> Float[Array, ""]:
+    """Binary cross-entropy in nats, the mean over all valid steps without weights, as in TD-MPC2's code."""
+    entropies = jax.nn.softplus(logits) - jnp.where(terminated, logits, 0.0)
+    return masked_mean(entropies, valid)
 
 
 def td_target(

@@ -5,7 +5,7 @@ Rewards, costs and values are distributions over 101 bins of their symlog. Sourc
 Optimization via World Model Learning" (arXiv:2506.04828) and its code, TD-MPC2 (arXiv:2310.16828).
 
 The parameters are a dict with ``encoder``, ``dynamics``, ``reward``, ``value``, ``policy`` and, where the model has
-them, ``cost``, ``cost_value`` and ``decoder``.
+them, ``cost``, ``cost_value``, ``decoder`` and ``termination``.
 """
 
 import dataclasses
@@ -53,6 +53,11 @@ class TDMPCConfig(Config):
     horizon: int = hyperparameter(3, "Steps of a training window, and of a plan by default", low=1)
     gamma: float = hyperparameter(0.975, "Discount of rewards per step", low=0, high=1)
     cost_gamma: float = hyperparameter(0.997, "Discount of costs per step", low=0, high=1)
+    episodic: bool = hyperparameter(
+        False,
+        "Also predict whether an episode has ended; for environments with terminal states",
+        source="TD-MPC2's code",
+    )
     decoder: bool = hyperparameter(False, "Also learn to decode observations that are not images")
     conv_layers: ConvLayers | None = hyperparameter(
         None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
@@ -122,6 +127,8 @@ def _networks(observations: ObservationSpec, action_size: int, config: TDMPCConf
             raise ValueError("decoder=True decodes one array of numbers, neither images nor a Dict.")
         size, widths = flat_size(observations), config.encoder_hidden[::-1]
         networks["decoder"] = functional(lambda rngs: NormedMLP(latent, widths, size, rngs=rngs))
+    if config.episodic:
+        networks["termination"] = mlp(latent, 1)
     return networks
 
 
@@ -183,9 +190,12 @@ class TDMPC:
 
     def _step(self, params: Params, z: Array, action: Array, key: Array | None) -> Step:
         del key  # deterministic
-        x, zeros = _joint(z, action), jnp.zeros(z.shape[0])
+        x = _joint(z, action)
         heads = self._decoded_heads(self._ensemble(params, "reward", "cost"), x)
-        return Step(self.forward("dynamics", params, x), heads[0], heads[1:], zeros)
+        next_z, terminated = self.forward("dynamics", params, x), jnp.zeros(z.shape[0])
+        if self.config.episodic:
+            terminated = jax.nn.sigmoid(self.termination(params, next_z))
+        return Step(next_z, heads[0], heads[1:], terminated)
 
     def _ensemble(self, params: Params, *names: str) -> Params:
         """Networks that follow one another in ``HEADS`` as one ensemble, of parameters that are merged or not."""
@@ -198,6 +208,10 @@ class TDMPC:
 
     def _decoded_heads(self, ensemble: Params, x: Array, key: Array | None = None) -> Float[Array, "K N"]:
         return self.bins.decode(self._networks["value"].apply(ensemble, x, key))
+
+    def termination(self, params: Params, z: Array) -> Float[Array, " N"]:
+        """The logits of latents being terminal, in an ``episodic`` model."""
+        return self.forward("termination", params, z)[:, 0]
 
     def merged(self, params: Params) -> Params:
         """The same parameters with all heads as the members of one ensemble, ``heads``; without the policy's.
@@ -311,6 +325,7 @@ class TDMPC:
                 n_costs=config.n_costs,
                 n_values=config.n_values,
                 n_cost_values=config.n_costs,
+                has_termination=config.episodic,
                 latent_low=0.0,  # SimNorm's
                 latent_high=1.0,
             ),

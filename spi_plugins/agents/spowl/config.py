@@ -23,6 +23,12 @@ class SPOWLConfig(Config):
     cost_coef: float = hyperparameter(0.1, "Weight of the cost's loss", low=0)
     value_coef: float = hyperparameter(0.1, "Weight of the critics' loss", low=0)
     cost_value_coef: float = hyperparameter(0.1, "Weight of the cost critics' loss", low=0)
+    termination_coef: float = hyperparameter(
+        1.0,
+        "Weight of the loss of predicted ends, if the model is `episodic`",
+        low=0,
+        source="TD-MPC2's code",
+    )
     decoder_coef: float = hyperparameter(0.0, "Weight of the decoder's loss, if there is a decoder", low=0)
     cost_weight: float = hyperparameter(10.0, "Weight of steps that cost over `minimal_cost`", low=0)
     minimal_cost: float = hyperparameter(

@@ -11,7 +11,7 @@ from spi_plugins.agents.planning import SPOWLState
 from spi_plugins.agents.spowl.config import Aggregation, SPOWLConfig
 from spi_plugins.buffers import Windows
 from spi_plugins.losses.lagrangian import augmented_lagrangian
-from spi_plugins.losses.tdmpc import consistency, imbalance_weights, over_window, td_target
+from spi_plugins.losses.tdmpc import consistency, imbalance_weights, over_window, td_target, termination_loss
 from spi_plugins.planners.estimate import draw_heads
 from spi_plugins.returns import masked_mean
 from spi_plugins.types import Params
@@ -99,6 +99,7 @@ def world_model_objective(
         "value_loss": loss(logits.value, targets.value),
         "cost_value_loss": loss(logits.cost_value, targets.cost_value),
         "decoder_loss": _decoder_loss(params, world, windows, z),
+        "termination_loss": _termination_loss(params, world, windows, z),
     }
     total = (
         config.consistency_coef * losses["consistency_loss"]
@@ -107,6 +108,7 @@ def world_model_objective(
         + config.value_coef * losses["value_loss"]
         + config.cost_value_coef * losses["cost_value_loss"]
         + config.decoder_coef * losses["decoder_loss"]
+        + config.termination_coef * losses["termination_loss"]
     )
     return total, (losses, z)
 
@@ -115,6 +117,13 @@ def _decoder_loss(params: Params, world: TDMPC, windows: Windows, z: Array) -> F
     if world.decode is None or world.decoded_of is None:
         return jnp.zeros(())
     return jnp.mean((world.decode(params, _rows(z)) - world.decoded_of(_rows(windows.obs))) ** 2)
+
+
+def _termination_loss(params: Params, world: TDMPC, windows: Windows, z: Array) -> Float[Array, ""]:
+    if not world.config.episodic:
+        return jnp.zeros(())
+    logits = world.termination(params, _rows(z[1:])).reshape(windows.terminated.shape)
+    return termination_loss(logits, windows.terminated, windows.valid)
 
 
 def policy_objective(

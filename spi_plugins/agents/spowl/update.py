@@ -24,6 +24,7 @@ from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
 from spi_plugins.planners.batch import batch_planner, init_plans
 from spi_plugins.planners.planner import Planner, check_parts
+from spi_plugins.returns import masked_mean
 from spi_plugins.types import ActionSpec, ObservationSpec, PyTree
 from spi_plugins.world_models.tdmpc import make_tdmpc
 
@@ -81,6 +82,7 @@ def _make_step(
             model_loss=model_loss,
             **losses,
             **metrics,
+            termination_rate=masked_mean(windows.terminated.astype(jnp.float32), windows.valid),
             value_target=jnp.mean(targets.value),
             cost_value_target=jnp.mean(targets.cost_value),
             model_grad_norm=optax.tree.norm(gradient),
