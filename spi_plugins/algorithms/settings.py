@@ -27,8 +27,8 @@ class ShellSettings:
         None,
         "Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, "
         "`use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, "
-        "`image_features`, `categorical_latent`; `features_extractor_class` (a Flax NNX module) with "
-        "`features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` "
+        "`image_features`, `categorical_latent`, `actor_lipschitz`; `features_extractor_class` (a Flax NNX module) "
+        "with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` "
         "(`betas`, `eps`, `weight_decay`)",
     )
     verbose: int = hyperparameter(0, "0 for silent, 1 for information, 2 for debugging", low=0)

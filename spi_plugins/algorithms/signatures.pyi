@@ -35,7 +35,7 @@ class PPO(Signature):
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`, `actor_lipschitz`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
@@ -131,7 +131,7 @@ class DeepSPI(Signature):
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`, `actor_lipschitz`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
@@ -262,7 +262,7 @@ class DreamSPI(Signature):
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
-        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
+        policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`, `actor_lipschitz`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
         device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.

@@ -16,17 +16,22 @@ _SLOPE_1 = frozenset(
 )
 
 
-def head_constant(policy: Mapping[str, Any], activation: str) -> float:
+def head_constant(policy: Mapping[str, Any], activation: str, certified: float | None = None) -> float:
     """How fast a categorical policy changes with its latent, in total variation: a certified bound.
 
-    The product of the layers' norms bounds the logits. A change of the logits by δ moves the probabilities by
-    ``J δ`` with ``J = diag(p) - p p^T``, and ``|J δ|_1 <= std_p(δ) <= (max δ - min δ) / 2 <= |δ|_2 / sqrt(2)``, so the
-    total variation, half of it, by at most ``sqrt(2) / 4 |δ|_2``. Infinite for activations that are steeper than 1.
+    The product of the layers' norms bounds the logits; ``actor_lipschitz`` sets a bound beforehand, which training
+    cannot exceed. A change of the logits by δ moves the probabilities by ``J δ`` with ``J = diag(p) - p p^T``, and
+    ``|J δ|_1 <= std_p(δ) <= (max δ - min δ) / 2 <= |δ|_2 / sqrt(2)``, so the total variation, half of it, by at most
+    ``sqrt(2) / 4 |δ|_2``. The variances of independent entries of an action add up, so the same holds for several.
+    Infinite for activations that are steeper than 1.
 
     Args:
         policy: the policy's parameters, ``{"pi": ..., "actor": ...}``.
         activation: between the layers.
+        certified: the bound of the logits' constant that the policy was built with, if any.
     """
+    if certified is not None:
+        return math.sqrt(2) / 4 * certified
     layers = policy.get("pi", {})
     if layers and activation not in _SLOPE_1:
         return math.inf

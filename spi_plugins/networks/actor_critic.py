@@ -21,9 +21,11 @@ from jaxtyping import Array, Float
 
 from spi_plugins.hyperparameters import Config, hyperparameter
 from spi_plugins.networks.categorical import CategoricalLatent
+from spi_plugins.networks.dense import DenseTrunk
 from spi_plugins.networks.encoders import ConvLayers, CustomExtractor, Extractor, make_extractor
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.mlp import ACTIVATIONS, MLP, Dense
+from spi_plugins.networks.spectral import dense_norm_bound
 from spi_plugins.networks.state_noise import action_log_std, deviations, draw_matrices
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, Params
 
@@ -58,6 +60,13 @@ class ActorCriticConfig(Config):
     normalize_images: bool = hyperparameter(True, "Divide pixels by 255")
     categorical_latent: tuple[int, int] | None = hyperparameter(
         None, "`(categories, classes)` of a straight-through one-hot latent; `None` for a real one"
+    )
+    actor_lipschitz: float | None = hyperparameter(
+        None,
+        "Certified bound on how fast the logits of discrete actions change with the latent: the actor's layers on it "
+        "get norms of at most 1 and GroupSort instead of `activation_fn`, its head a norm of at most this; `None` for "
+        "free layers",
+        above=0,
     )
 
     @property
@@ -108,6 +117,7 @@ class ActorCritic(NamedTuple):
     judge: Callable[[Params, Array], Evaluation] | None
     draw_noise: Callable[[Params, Array, int], Array] | None = None
     activation: str = "identity"  # after every dense layer
+    lipschitz: float | None = None  # bound on the logits' Lipschitz constant in ``z``, if one was asked for
 
 
 class _ActorHead(nnx.Module):
@@ -117,12 +127,16 @@ class _ActorHead(nnx.Module):
         self.gaussian = spec.kind == "box"
         self.use_sde, self.use_expln = config.use_sde, config.use_expln
         n_out = math.prod(spec.shape) if self.gaussian else sum(spec.nvec)
-        self.dense = Dense(n_in, n_out, gain=0.01, rngs=rngs)
+        self.dense, self.lipschitz = Dense(n_in, n_out, gain=0.01, rngs=rngs), config.actor_lipschitz
         if self.gaussian:
             shape = (n_in, n_out if config.full_std else 1) if self.use_sde else (n_out,)
             self.log_std = nnx.Param(jnp.full(shape, config.log_std_init, jnp.float32))
 
     def __call__(self, hidden: Float[Array, "B I"]) -> Float[Array, "B P"]:
+        if self.lipschitz is not None:  # only scaled down: a policy may be less steep than its bound
+            kernel = self.dense.kernel[...]
+            share = jnp.minimum(1.0, self.lipschitz / dense_norm_bound(kernel))
+            return hidden @ (share * kernel) + self.dense.bias[...][None, :]
         out = self.dense(hidden)
         if not self.gaussian:
             return out
@@ -181,6 +195,9 @@ def _build_parts(
             lambda rngs: MLP(n_in, widths, activation=activation, orthogonal=orthogonal, rngs=rngs)
         )
 
+    def lipschitz(n_in: int, widths: tuple[int, ...]) -> Network:
+        return functional(lambda rngs: DenseTrunk(n_in, 0, widths, lipschitz=True, rngs=rngs))
+
     on_latent = config.latent is not None or config.encoder == "cnn"
     widths = (config.latent or ()) if on_latent else config.pi
     latent = mlp(n_features, widths)
@@ -205,7 +222,7 @@ def _build_parts(
     return _Parts(
         extractor=extractor,
         latent=latent,
-        pi=mlp(n_latent, pi_widths),
+        pi=mlp(n_latent, pi_widths) if config.actor_lipschitz is None else lipschitz(n_latent, pi_widths),
         vf_extractor=extractor if config.own_extractor else None,
         vf=None if config.vf is None else mlp(n_vf, config.vf),
         actor=functional(lambda rngs: _ActorHead(n_hidden, actions, config, rngs=rngs)),
@@ -235,6 +252,11 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
         raise ValueError(f"use_sde=True needs actions in a Box, got {actions.kind} actions.")
     if config.squash_output and not config.use_sde:
         raise ValueError("squash_output=True needs use_sde=True, as in Stable-Baselines3.")
+    if config.actor_lipschitz is not None and actions.kind == "box":
+        raise ValueError(
+            f"actor_lipschitz={config.actor_lipschitz:g} needs discrete actions, got a Box: for Gaussian policies "
+            "there is no theorem that could use it."
+        )
     parts, latent_shape = _build_parts(spec, actions, config)
     networks = {name: part for name, part in parts._asdict().items() if part is not None}
 
@@ -296,4 +318,5 @@ def make_actor_critic(spec: ObservationSpec, actions: ActionSpec, config: ActorC
         judge=None if needs_obs else judge,
         draw_noise=draw_noise if config.use_sde else None,
         activation=config.activation,
+        lipschitz=config.actor_lipschitz,
     )

@@ -1,5 +1,8 @@
 """``SPICallback``: what it logs, and that training does not notice."""
 
+from types import SimpleNamespace
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from stable_baselines3 import A2C
@@ -8,8 +11,12 @@ from tiny_models import CARTPOLE, tiny_deep_spi, tiny_ppo
 
 from spi_integrations.stable_baselines3 import SPICallback
 from spi_integrations.stable_baselines3.behavior import play
-from spi_integrations.stable_baselines3.update_report import current_parameters
+from spi_integrations.stable_baselines3.update_report import _unbounded, current_parameters
+from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.agents.deep_spi.update import make_deep_spi
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
+from spi_plugins.networks.actor_critic import ActorCriticConfig
+from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
 
 class Written(KVWriter):
@@ -62,3 +69,26 @@ def test_other_algorithms_are_refused():
         A2C("MlpPolicy", eval_env(), n_steps=2).learn(4, callback=SPICallback(eval_env()))
     with pytest.raises(ValueError, match="max_share must be above 0"):
         SPICallback(eval_env(), max_share=0.0)
+
+
+@pytest.mark.parametrize(
+    ("bound", "activation", "lipschitz", "reason"),
+    [
+        (None, "gelu", True, "gelu is steeper than 1"),
+        (1.0, "gelu", True, None),
+        (None, "tanh", True, None),
+        (1.0, "tanh", False, "lipschitz=False"),
+    ],
+)
+def test_constants_without_a_bound_say_why(bound, activation, lipschitz, reason):
+    agent = make_deep_spi(
+        CARTPOLE.observation_spec,
+        CARTPOLE.action_spec,
+        ActorCriticConfig(encoder="mlp", pi=(4,), vf=(4,), activation=activation, actor_lipschitz=bound),
+        DeepSPIConfig(),
+        DeepMDPConfig(lipschitz=lipschitz),
+    )
+    layer = {"kernel": jnp.eye(4)}
+    policy = {"pi": {"dense0": layer}, "actor": {"dense": layer}}
+    found = _unbounded(SimpleNamespace(agent=agent), {"policy": policy})
+    assert found is None if reason is None else reason in found

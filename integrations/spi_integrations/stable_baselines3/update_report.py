@@ -125,6 +125,7 @@ def _model(
 ) -> dict[str, Certificate | Diagnostic]:
     assert seen.latent_returns is not None
     reward, transition = _averaged_constants(model, new, seen, behavior)
+    known = _unbounded(model, new) or _ESTIMATE
     return {
         "L_R": Diagnostic("reward error, L1, upper bound", errors.reward.upper, _BOOTSTRAP),
         "L_P": Diagnostic("transition error, Euclidean, upper bound", errors.transition.upper, _BOOTSTRAP),
@@ -135,8 +136,8 @@ def _model(
         "episode_length": Diagnostic(
             "mean length of the old policy's episodes", errors.episode_length, "a mean"
         ),
-        "K_R": Diagnostic("reward constant, averaged over actions", reward, _ESTIMATE),
-        "K_P": Diagnostic("transition constant, averaged over actions", transition, _ESTIMATE),
+        "K_R": Diagnostic("reward constant, averaged over actions", reward, known),
+        "K_P": Diagnostic("transition constant, averaged over actions", transition, known),
         "model_return": Diagnostic(
             "new policy's return in its model", float(seen.latent_returns.mean()), "a mean of latent rollouts"
         ),
@@ -146,17 +147,36 @@ def _model(
 def _averaged_constants(
     model: OnPolicyAlgorithm, new: Params, seen: Look, behavior: Behavior
 ) -> tuple[float, float]:
-    """Constants averaged over the policy's actions; infinite if the model's layers have no certified one."""
+    """Constants averaged over the policy's actions; infinite where something has no bound, see ``_unbounded``."""
     world = model.agent.world_model
     assert world is not None
-    if not world.config.lipschitz or model.agent.policy.draw_noise is not None:
+    if _unbounded(model, new) is not None:
         return math.inf, math.inf
-    gaussian = "log_std" in new["policy"]["actor"]
-    head = math.inf if gaussian else head_constant(new["policy"], model.agent.policy.activation)
+    head = _head_constant(model, new)
     diameter = float(np.linalg.norm(np.ptp(seen.latents, axis=0)))
     constant = world.config.lipschitz_constant
     spread = float(np.ptp(behavior.reward))
     return policy_averaged(constant, spread, head), policy_averaged(constant, diameter, head)
+
+
+def _head_constant(model: OnPolicyAlgorithm, new: Params) -> float:
+    return head_constant(new["policy"], model.agent.policy.activation, model.agent.policy.lipschitz)
+
+
+def _unbounded(model: OnPolicyAlgorithm, new: Params) -> str | None:
+    """Why the averaged constants have no bound, if they have none."""
+    world, policy = model.agent.world_model, model.agent.policy
+    assert world is not None
+    if not world.config.lipschitz:
+        return "unbounded: with lipschitz=False the latent model's layers have no certified norms"
+    if policy.draw_noise is not None or "log_std" in new["policy"]["actor"]:
+        return "unbounded: no theorem covers Gaussian policies"
+    if math.isinf(_head_constant(model, new)):
+        return (
+            f"unbounded: {policy.activation} is steeper than 1, so the policy's layers have no certified constant; "
+            "policy_kwargs=dict(actor_lipschitz=...) sets one"
+        )
+    return None
 
 
 def _measured(

@@ -98,6 +98,14 @@ def test_a_policys_head_changes_no_faster_than_its_constant():
     steepest = (moved[apart > 0.01] / apart[apart > 0.01]).max()
     assert steepest <= bound <= 20 * steepest
     assert constants.head_constant(policy, "gelu") == math.inf
+    assert constants.head_constant(policy, "gelu", certified=2.0) == pytest.approx(math.sqrt(2) / 2)
+    # The same bound holds for an action of two independent entries.
+    first, second = (
+        np.asarray(jax.nn.softmax(x)) for x in np.split(hidden @ policy["actor"]["dense"]["kernel"], 2, 1)
+    )
+    joint = (first[:, :, None] * second[:, None, :]).reshape(len(z), -1)
+    moved = 0.5 * np.abs(joint[:, None] - joint[None]).sum(-1)
+    assert (moved[apart > 0.01] / apart[apart > 0.01]).max() <= bound
     estimate = constants.empirical_constant("policy", z, p)
     assert "estimate" in estimate.caveat
 

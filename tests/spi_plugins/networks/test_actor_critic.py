@@ -84,3 +84,30 @@ def test_a_critic_on_the_latent_has_no_extractor_of_its_own():
 def test_widths_of_the_latent_are_positive_integers():
     with pytest.raises(ValueError, match=r"latent_arch needs positive integers, got latent=\(8, 0\)"):
         ActorCriticConfig(encoder="mlp", pi=(5,), vf=(7,), latent=(8, 0))
+
+
+@pytest.mark.parametrize("layers", [(), (6,)])
+def test_a_lipschitz_actor_keeps_its_bound_whatever_its_weights(layers):
+    config = ActorCriticConfig(encoder="mlp", pi=layers, vf=(7,), latent=(), actor_lipschitz=0.5)
+    policy = make_actor_critic(NUMBERS, ActionSpec(kind="discrete", nvec=(4,)), config)
+    rng = np.random.default_rng(0)
+    z = jnp.asarray(rng.normal(size=(200, 3)), jnp.float32)
+    params = policy.init(jax.random.key(0))
+    steep = {**params, **{name: jax.tree.map(lambda x: 1e3 * x, params[name]) for name in ("pi", "actor")}}
+    logits = np.asarray(policy.actor(steep, z), np.float64)
+    apart = np.sqrt(((z[:, None] - z[None]) ** 2).sum(-1)) + np.eye(len(z))
+    slopes = np.sqrt(((logits[:, None] - logits[None]) ** 2).sum(-1)) / apart
+    assert 0.3 < slopes.max() <= 0.5 + 1e-5
+    assert policy.lipschitz == 0.5
+    if not layers:  # weights inside the bound stay as they are
+        np.testing.assert_allclose(
+            policy.actor(params, z), z @ params["actor"]["dense"]["kernel"], rtol=1e-5, atol=1e-7
+        )
+
+
+def test_a_lipschitz_actor_needs_discrete_actions():
+    box = ActionSpec(kind="box", shape=(2,), low=(-1.0, -1.0), high=(1.0, 1.0))
+    with pytest.raises(ValueError, match="actor_lipschitz=1 needs discrete actions, got a Box"):
+        make_actor_critic(
+            NUMBERS, box, ActorCriticConfig(encoder="mlp", pi=(5,), vf=(7,), actor_lipschitz=1.0)
+        )
