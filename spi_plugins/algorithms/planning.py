@@ -307,7 +307,7 @@ class PlanningAlgorithm(ReplayedHooks):
             path: ``.npz`` is the usual suffix; ``CheckpointCallback(save_replay_buffer=True)`` gives its own.
         """
         with self._exchange:
-            write_replay_file(path, self.replay_buffer, self.num_timesteps)
+            write_replay_file(path, self.replay_buffer, self._resume_point().num_timesteps)
 
     def load_replay_buffer(self, path: PathOrFile, truncate_last_traj: bool = True) -> None:
         """Take a replay buffer that ``save_replay_buffer`` wrote; nothing is unpickled.
@@ -321,7 +321,9 @@ class PlanningAlgorithm(ReplayedHooks):
             ModelFileError: it is damaged, or of other spaces or another number of environments.
         """
         del truncate_last_traj  # a first observation always marks a new episode
-        self.replay_buffer = read_replay_file(path, empty_buffer(self))
+        self.replay_buffer, saved_at = read_replay_file(path, empty_buffer(self))
+        if saved_at != self.num_timesteps:
+            self._remembered = None  # the next step does not follow the last one in the buffer
 
     def _extra_arrays(self) -> dict[str, NDArray[Any]]:
         if self._collector is None:

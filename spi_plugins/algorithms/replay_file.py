@@ -35,8 +35,8 @@ def write_replay_file(target: PathOrFile, buffer: Buffer | HostBuffer, num_times
     write_archive(target, _FORMAT, data, arrays)
 
 
-def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer | HostBuffer:
-    """Read a buffer into one like ``like``.
+def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> tuple[Buffer | HostBuffer, int]:
+    """Read a buffer into one like ``like``; also return the time step at which it was written.
 
     Args:
         source: what ``write_replay_file`` wrote.
@@ -53,6 +53,7 @@ def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer | 
         if file.data["format_version"] == 1:
             stored["slots/valid"] = ~stored.pop("slots/first")
         capacity, old_capacity = like.slots.reward.shape[1], int(file.data["capacity"])
+        saved_at = int(file.data["num_timesteps"])
         _, filled = stored["slots/reward"].shape
     if capacity != old_capacity == filled:
         raise ModelFileError(
@@ -78,9 +79,9 @@ def read_replay_file(source: PathOrFile, like: Buffer | HostBuffer) -> Buffer | 
     position = rows["position"] % capacity  # rings that were not full may be now
     if isinstance(like, HostBuffer):
         jax.tree.map(lambda ring, new: np.copyto(ring[:, :filled], new), like.slots, rows["slots"])
-        return HostBuffer(like.slots, position.astype(np.int64), rows["size"].astype(np.int64))
+        return HostBuffer(like.slots, position.astype(np.int64), rows["size"].astype(np.int64)), saved_at
     slots = jax.tree.map(lambda ring, new: ring.at[:, :filled].set(new), like.slots, rows["slots"])
-    return Buffer(slots, jnp.asarray(position), jnp.asarray(rows["size"]))
+    return Buffer(slots, jnp.asarray(position), jnp.asarray(rows["size"])), saved_at
 
 
 def _head(filled: int, ring: Any) -> np.ndarray[Any, Any]:

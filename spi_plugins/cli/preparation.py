@@ -20,7 +20,14 @@ from spi_plugins.cli.env_recipe import EnvRecipe
 from spi_plugins.cli.environments import around_copies, build_env
 from spi_plugins.cli.evaluation import cost_limit_of, find_algorithm, load_model, open_env
 from spi_plugins.cli.requests import DEFAULT_FOLDER
-from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder, statistics_of
+from spi_plugins.cli.run_folder import (
+    RunConfig,
+    RunFolder,
+    locate_model,
+    model_of_replay,
+    new_run_folder,
+    statistics_of,
+)
 from spi_plugins.cli.statistics_file import resume_statistics
 from spi_plugins.cli.train_options import environment
 from spi_plugins.errors import SPIError
@@ -78,6 +85,8 @@ def _prepare_new(args: argparse.Namespace) -> Preparation:
 
 def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFolder) -> Preparation:
     config = folder.read_config()
+    if args.resume.is_dir() and config.save_replay_buffer:
+        path = model_of_replay(folder, path)
     # Loaded twice: the environment's seed depends on the steps taken, or its first episodes would be repeated.
     trusted = args.trust_imports
     seed = (config.seed + load_model(config.algorithm, path, trusted=trusted).num_timesteps) % 2**31

@@ -1,11 +1,13 @@
 """The folder of one training run: its settings, its results, and all that is needed to repeat or continue it."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import platform
 import re
 import shlex
+import zipfile
 from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -264,10 +266,42 @@ def _best_model(run: RunFolder) -> pathlib.Path:
 
 def _newest_model(run: RunFolder) -> pathlib.Path:
     """The final model, or the newest checkpoint if the run was continued later and then killed."""
-    models = [path for path in (run.model, *run.checkpoints.glob("*.zip")) if path.is_file()]
+    models = _models(run)
     if not models:
         raise CommandError(f"{run.path} holds no model: it ended before the first checkpoint.")
-    return max(models, key=lambda path: path.stat().st_mtime_ns)
+    return models[0]
+
+
+def _models(run: RunFolder) -> list[pathlib.Path]:
+    """The newest first."""
+    models = [path for path in (run.model, *run.checkpoints.glob("*.zip")) if path.is_file()]
+    return sorted(models, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def model_of_replay(run: RunFolder, newest: pathlib.Path) -> pathlib.Path:
+    """The newest model that the replay buffer of a killed run belongs to; ``newest`` if there is none.
+
+    A model is written before its buffer, and a kill may come between the two.
+    """
+    with contextlib.suppress(CommandError):  # there is no buffer, or one that loading says more about
+        remembered = steps_at(run.replay)
+        return next((model for model in _models(run) if steps_at(model) == remembered), newest)
+    return newest
+
+
+def steps_at(file: pathlib.Path) -> int:
+    """The time steps that a model or a replay buffer was written at, read from its description alone.
+
+    Raises:
+        CommandError: the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            stored = json.loads(archive.read("data"))
+        # Our models count in one place; SB3's have all attributes side by side.
+        return int(stored.get("counters", stored)["num_timesteps"])
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+        raise CommandError(f"{file} cannot be read: {describe(error)}") from error
 
 
 def statistics_of(model: pathlib.Path) -> pathlib.Path:

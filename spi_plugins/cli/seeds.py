@@ -7,7 +7,6 @@ import json
 import pathlib
 import shlex
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +14,11 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from spi_plugins.algorithms.joint_training import separate_reason
-from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.dispatch import INTERRUPTED
 from spi_plugins.cli.preparation import Preparation, prepare
 from spi_plugins.cli.progress_rows import read_progress
 from spi_plugins.cli.requests import DEFAULT_FOLDER
-from spi_plugins.cli.run_folder import RunFolder, new_run_folder
+from spi_plugins.cli.run_folder import RunFolder, new_run_folder, steps_at
 from spi_plugins.cli.seeds_folder import SeedsFolder
 from spi_plugins.cli.training import (
     evaluate_run,
@@ -30,7 +28,6 @@ from spi_plugins.cli.training import (
     train_together,
     words_of_trust,
 )
-from spi_plugins.plugins.registry import describe
 from spi_plugins.statistics import estimate, mean
 
 _RETURN = "rollout/ep_rew_mean"
@@ -128,15 +125,7 @@ def _train_one(args: argparse.Namespace, group: SeedsFolder, seed: int, ready: P
 
 def steps_taken(folder: RunFolder) -> int:
     """Steps of the final model, read from its description without loading it."""
-    if not folder.model.is_file():
-        return 0
-    try:
-        with zipfile.ZipFile(folder.model) as archive:
-            stored = json.loads(archive.read("data"))
-        # Ours count in one place; SB3's have all attributes side by side.
-        return int(stored.get("counters", stored)["num_timesteps"])
-    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        raise CommandError(f"{folder.model} cannot be read: {describe(error)}") from error
+    return steps_at(folder.model) if folder.model.is_file() else 0
 
 
 def _result(folder: RunFolder) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from killed_training import train_until_killed
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     CheckpointCallback,
@@ -161,6 +162,18 @@ def test_an_interrupt_between_rollouts_leaves_a_whole_state_that_goes_on_exactly
     again = PPO.load(tmp_path / "model", CARTPOLE)
     again.learn(ITERATIONS * ROLLOUT - again.num_timesteps, reset_num_timesteps=False)
     assert_same(again, single[0])
+
+
+def test_a_run_that_is_killed_between_chunks_goes_on_exactly_from_its_checkpoint(
+    tmp_path, single, short_chunks
+):
+    train_until_killed(tmp_path, "tiny_ppo", steps=ITERATIONS * ROLLOUT, every=25, at=80)
+    (file,) = tmp_path.glob("*.zip")
+    model = PPO.load(file, CARTPOLE)
+    assert model.num_timesteps == 56  # 50 in the middle of an iteration
+    model.learn(ITERATIONS * ROLLOUT - 56, reset_num_timesteps=False)
+    assert model._collector.chunked.n_calls > 0
+    assert_same(model, single[0])
 
 
 def test_a_loss_that_is_not_finite_stops_within_a_chunk_as_alone():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from killed_training import train_until_killed
 from stable_baselines3.common.callbacks import BaseCallback
 from tiny_models import N_ENVS, POINT_GOAL, tiny_spowl, tiny_tdmpc2
 
@@ -19,11 +20,10 @@ STEPS, ITERATION = 40, 8
 
 
 class Watch(BaseCallback):
-    """Notes the steps and rewards that hooks see, saves within an iteration, and stops."""
+    """Notes the steps and rewards that hooks see."""
 
-    def __init__(self, folder=None, save_at=None, stop_at=None):
+    def __init__(self):
         super().__init__()
-        self.folder, self.save_at, self.stop_at = folder, save_at, stop_at
         self.seen, self.rollouts = [], 0
 
     def _on_rollout_end(self):
@@ -31,10 +31,7 @@ class Watch(BaseCallback):
 
     def _on_step(self):
         self.seen.append((self.num_timesteps, *self.locals["rewards"], *self.locals["actions"].ravel()))
-        if self.num_timesteps == self.save_at:
-            self.model.save(self.folder / "model.zip")
-            self.model.save_replay_buffer(self.folder / "replay.npz")
-        return self.num_timesteps != self.stop_at
+        return True
 
 
 def trained(**kwargs):
@@ -82,14 +79,11 @@ def test_hooks_see_the_same_steps_in_both(compiled, stepped):
     assert infos[0] == infos[1]
 
 
-def test_a_file_saved_within_an_iteration_goes_on_exactly_from_its_end(compiled, tmp_path):
-    first = tiny_spowl()
-    # Stopped as by a kill: what follows the save is lost.
-    first.learn(STEPS, callback=Watch(tmp_path, save_at=18, stop_at=20))
-    assert first.num_timesteps == 24
-    env = tiny_spowl().get_env()
-    again = SPOWL.load(tmp_path / "model.zip", env=env)
-    again.load_replay_buffer(tmp_path / "replay.npz")
+def test_a_killed_run_goes_on_exactly_from_its_checkpoint(compiled, tmp_path):
+    # Saved within an iteration: the file stands at its end.
+    train_until_killed(tmp_path, "tiny_spowl", steps=STEPS, every=9, at=24)
+    again = SPOWL.load(tmp_path / "model_18_steps.zip", env=tiny_spowl().get_env())
+    again.load_replay_buffer(tmp_path / "model_replay_buffer_18_steps.pkl")
     assert again.num_timesteps == 24
     again.learn(STEPS - again.num_timesteps, reset_num_timesteps=False)
     assert_same(again, compiled[0], tolerance=0.0)

@@ -186,6 +186,20 @@ def test_a_replay_file_gives_back_the_buffer(trained, tmp_path):
     assert np.isfinite(windows.obs).all()
 
 
+def test_what_follows_a_buffer_of_another_moment_begins_a_window_of_its_own(trained):
+    model_file, replay_file = io.BytesIO(), io.BytesIO()
+    trained.save(model_file)
+    model_file.seek(0)
+    stepped = {"learning_starts": 1000, "compiled": False}
+    tiny_spowl(**stepped).learn(8).save_replay_buffer(replay_file)
+    replay_file.seek(0)
+    model = SPOWL.load(model_file, env=POINT_GOAL, **stepped)
+    model.load_replay_buffer(replay_file)
+    model.learn(4, reset_num_timesteps=False)
+    valid = np.asarray(model.replay_buffer.slots.valid[0])
+    assert valid[:8].tolist() == [False] + 4 * [True] + [False] + 2 * [True]
+
+
 def test_replay_files_that_do_not_fit_are_refused(trained, tmp_path):
     path = tmp_path / "replay.npz"
     with pytest.raises(FileNotFoundError, match="no replay buffer"):

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
+from spi_plugins.archive import Format, write_archive
 from spi_plugins.cli.arguments import CommandError
-from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, new_run_folder
+from spi_plugins.cli.run_folder import RunConfig, RunFolder, locate_model, model_of_replay, new_run_folder
 
 CONFIG = RunConfig(
     algorithm="ppo",
@@ -81,6 +82,23 @@ def test_a_run_that_was_killed_when_it_went_on_means_its_newest_checkpoint(run):
         path.write_text("")
         os.utime(path, (number, number))
     assert locate_model(run.path)[0].name == "new.zip"
+
+
+@pytest.mark.parametrize(("replay", "goes_on_from"), [(16, "b"), (8, "a"), (12, "c"), (None, "c")])
+def test_a_run_killed_between_a_model_and_its_replay_buffer_goes_on_from_the_model_before(
+    run, replay, goes_on_from
+):
+    kind = Format("a kind", 1, "kind")
+    run.checkpoints.mkdir()
+    for number, name in enumerate("abc", 1):
+        file = run.checkpoints / f"{name}.zip"
+        write_archive(file, kind, {"counters": {"num_timesteps": 8 * number}}, {})
+        os.utime(file, (number, number))
+    if replay is not None:
+        write_archive(run.replay, kind, {"num_timesteps": replay}, {})
+    newest, _ = locate_model(run.path)
+    assert newest.stem == "c"
+    assert model_of_replay(run, newest).stem == goes_on_from
 
 
 def test_a_checkpoint_belongs_to_its_run(run):
