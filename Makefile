@@ -19,15 +19,16 @@ help: ## list the targets
 
 env: $(STAMP) ## make the environment in .venv from constraints.txt
 
+# Python compiles what is imported; compiling every file of the environment takes a minute.
 # $(call make_venv,FOLDER,WHAT TO INSTALL,WHAT TO INSTALL AFTERWARDS WITHOUT ITS DEPENDENCIES)
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"; exit 1; }
 	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(1)
 	@echo "Installing the environment into $(1) (some minutes the first time) ..."
-	@$(1)/bin/python -m pip install --quiet -c constraints.txt torch
-	@$(1)/bin/python -m pip install --quiet -c constraints.txt $(2)
-	$(if $(3),@$(1)/bin/python -m pip install --quiet --no-deps -c constraints.txt $(3))
+	@$(1)/bin/python -m pip install --quiet --no-compile -c constraints.txt torch
+	@$(1)/bin/python -m pip install --quiet --no-compile -c constraints.txt $(2)
+	$(if $(3),@$(1)/bin/python -m pip install --quiet --no-compile --no-deps -c constraints.txt $(3))
 	@touch $(1)/.installed
 endef
 
