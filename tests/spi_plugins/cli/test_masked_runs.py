@@ -1,5 +1,7 @@
 """``spi eval``, ``spi enjoy`` and ``spi video`` keep to the action masks that an environment offers."""
 
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ ENV = ("--env", "Forbidden-v0", "--stochastic")
 class Forbidden(gymnasium.Env):
     """One of three actions is forbidden at a time, and ends the episode with -1."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
     action_space = spaces.Discrete(3)
 
