@@ -30,7 +30,7 @@ from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.planners.decision import adaptive
 from spi_plugins.planners.safe_improvement import make_safe_improvement
 from spi_plugins.types import ActionSpec, ArraySpec
-from spi_plugins.world_models.tdmpc import TDMPCConfig
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 OBSERVATIONS = ArraySpec(kind="box", shape=(60,), dtype="float32")  # Safety PointGoal's
 ACTIONS = ActionSpec(kind="box", shape=(2,), low=(-1.0, -1.0), high=(1.0, 1.0))

@@ -56,8 +56,10 @@ def model_action(spec: ActionSpec, action: Array) -> Array:
     return jnp.clip(scaled, -1.0, 1.0).reshape(-1, spec.size)
 
 
-def executed_by_model(spec: ActionSpec, action: Float[Array, "N A"]) -> Array:
-    """Turn a model's actions in [-1, 1] into executed ones ``[N, ...]`` of a ``Box``: undoes ``model_action``."""
+def executed_by_model(spec: ActionSpec, action: Array) -> Array:
+    """Turn a model's actions ``[N, ...]`` into executed ones: undoes ``model_action``."""
+    if spec.kind != "box":
+        return action
     middle, half = (jnp.asarray(part, jnp.float32) for part in _scale(*_bounds(spec)))
     return executed_action(spec, middle + half * action.reshape(-1, *spec.shape))
 
@@ -114,7 +116,9 @@ def from_action(space: Any, action: HostArray) -> HostArray:
 
 
 def scale_action(space: Any, action: HostArray) -> HostArray:
-    """Turn a model's actions ``[B, A]`` in [-1, 1] into actions ``[B, ...]`` of a ``Box``, within its bounds."""
+    """Turn a model's actions ``[B, ...]`` into actions of a Gymnasium space, of a ``Box`` within its bounds."""
+    if not hasattr(space, "low"):
+        return to_action(space, action)
     middle, half = _scale(space.low, space.high)
     return to_action(space, middle + half * np.asarray(action, np.float64).reshape(-1, *space.shape))
 

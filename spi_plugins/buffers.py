@@ -20,7 +20,7 @@ class Slot(NamedTuple):
     """One slot of each of ``B`` environments; in a buffer, with a second axis for time."""
 
     obs: Observation  # [B, *obs]
-    action: Float[Array, "*B A"]  # in [-1, 1]
+    action: Float[Array, "*B A"]  # as ``actions.stored_action`` has it
     reward: Float[Array, "*B"]
     cost: Float[Array, "*B"]
     terminated: Bool[Array, "*B"]

@@ -33,7 +33,7 @@ from spi_plugins.planners.icem import ICEMConfig
 from spi_plugins.planners.mppi import MPPIConfig
 from spi_plugins.planners.safe_improvement import SafeImprovementConfig
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
-from spi_plugins.world_models.tdmpc import TDMPCConfig
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 ALGORITHMS = (PPO, DeepSPI, DeepMDP, DreamSPI, TDMPC2, SPOWL)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from spi_plugins import buffers
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
@@ -35,10 +35,10 @@ def decide(
     return action, plan, jnp.stack(rows) if rows else jnp.zeros((0, len(starts)))
 
 
-def explore(shape: tuple[int, int], key: Array, count: Array) -> Float[Array, "B A"]:
+def explore(agent: PlanningAgent, n_envs: int, key: Array, count: Array) -> Shaped[Array, " B *S"]:
     """Uniform actions at a count of time steps."""
     key = jax.random.fold_in(jax.random.fold_in(key, _EXPLORE), count)
-    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
+    return agent.world.head.uniform(n_envs, key)
 
 
 class Carried(NamedTuple):
@@ -54,7 +54,7 @@ class Carried(NamedTuple):
 class Taken(NamedTuple):
     """Steps for the host, ``[T, B]``; rows from the number that was asked for on mean nothing."""
 
-    action: Float[Array, "T B A"]  # in [-1, 1]
+    action: Shaped[Array, "T B *S"]  # the model's
     step: EnvStep  # without observations
     finite: Bool[Array, "T B"]  # the observation that the step reached
     reports: Float[Array, "T M B"]
@@ -90,7 +90,7 @@ def interact(
 
     def draw(carried: Carried, count: Array) -> tuple[Array, PyTree, Array, Array]:
         like = jax.eval_shape(act, carried, count)
-        action = explore(like[0].shape, state.key, count)
+        action = explore(agent, len(carried.episode_start), state.key, count)
         return action, carried.plan, jnp.zeros(like[2].shape), jnp.zeros((), bool)
 
     def one(t: Array, carried: Carried, good: Array) -> tuple[Carried, Array, Taken]:
@@ -106,10 +106,11 @@ def interact(
             cost = jnp.nan_to_num(cost)
         good &= jnp.all(finite & jnp.isfinite(step.reward) & jnp.isfinite(cost))
         everywhere, nothing = jnp.broadcast_to(good, (n_envs,)), jnp.zeros(n_envs)
-        slot = Slot(step.final_obs, action, step.reward, cost, step.terminated, step.truncated, step.valid)
+        stored = action.reshape(n_envs, -1).astype(jnp.float32)
+        slot = Slot(step.final_obs, stored, step.reward, cost, step.terminated, step.truncated, step.valid)
         buffer = buffers.add(carried.buffer, slot, everywhere)
         no = nothing.astype(bool)
-        first = Slot(step.obs, jnp.zeros_like(action), nothing, nothing, no, no, no)
+        first = Slot(step.obs, jnp.zeros_like(stored), nothing, nothing, no, no, no)
         buffer = buffers.add(buffer, first, everywhere & done)
         taken = Taken(action, step._replace(obs=None, final_obs=None), finite, reports, planned)
         return Carried(buffer, env_state, step.obs, plan, done), good, taken

@@ -55,7 +55,7 @@ class PlanningAgent(NamedTuple):
         init: ``(key) -> SPOWLState``.
         init_plan: ``(n_envs) -> plan state`` of that many environments, at the start of episodes.
         act: ``(params, obs, plan_state, episode_start, key, *, deterministic) -> (action, plan_state, metrics)`` for
-            ``[B, *obs]``; actions in [-1, 1].
+            ``[B, *obs]``; the model's actions, in [-1, 1] or int32.
         step: ``(state, windows, learning_rate, key) -> (state, SPOWLMetrics)``, one gradient step.
         update: ``(state, data, n_updates, learning_rate) -> (state, SPOWLMetrics)``, ``n_updates`` of them, on windows
             out of a ``Buffer`` or on given ones, ``Windows`` with an axis of at least so many steps in front.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.actions import executed_by_model, scale_action
+from spi_plugins.actions import executed_by_model, scale_action, stored_size
 from spi_plugins.agents.interaction import Carried, Steps, Taken, Trained, World, interact, train
 from spi_plugins.agents.packed import Packed, pack
 from spi_plugins.agents.planning import PlanningAgent, SPOWLState
@@ -61,7 +61,7 @@ class _Replay(NamedTuple):
     """Steps whose hooks are replayed."""
 
     rows: HostRows
-    action: NDArray[np.float32]  # [T, B, A]
+    action: NDArray[Any]  # [T, B, ...], the model's
     reports: list[NDArray[np.float32] | None]  # [M, B] by step
 
 
@@ -124,7 +124,7 @@ class CompiledReplayCollector:
         """The slot of an episode's first observation, which is the present one."""
         n_envs = self.env.vec_env.num_envs
         zeros, no = np.zeros(n_envs, np.float32), np.zeros(n_envs, bool)
-        action = np.zeros((n_envs, self.agent.world.spec.action_size), np.float32)
+        action = np.zeros((n_envs, stored_size(self._spec)), np.float32)
         fields: Any = self._obs, action, zeros, zeros, no, no, no
         return Slot(*fields)
 

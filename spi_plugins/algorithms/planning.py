@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
@@ -352,11 +351,16 @@ class PlanningAlgorithm(ReplayedHooks):
         """The policy as it is now, without planning: a pure function of a batch to executed actions."""
         model, params = self.world_model.model, self.world_model.params
         assert model.policy is not None
-        choose, spec, key = model.policy, self._specs()[1], self._deterministic_key
+        choose, spec, key, head = (
+            model.policy,
+            self._specs()[1],
+            self._deterministic_key,
+            self.agent.world.head,
+        )
 
         def decide(batch: Observation) -> jax.Array:
             action = choose(params, model.encode(params, batch), key, deterministic=True)
-            return executed_by_model(spec, jnp.clip(action, -1.0, 1.0))
+            return executed_by_model(spec, head.bounded(action))
 
         return decide
 

@@ -11,7 +11,7 @@ from spi_plugins.actions import scale_action
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Policy
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec, PyTree
 
-# (observations [B, ...], plans, episode starts [B], *, deterministic) -> (actions in [-1, 1], plans)
+# (observations [B, ...], plans, episode starts [B], *, deterministic) -> (the model's actions, plans)
 Decide: TypeAlias = Callable[..., tuple[np.ndarray[Any, Any], PyTree]]
 
 
@@ -21,7 +21,7 @@ class PlanningPolicy(Policy):
     def __init__(
         self,
         observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
+        action_space: spaces.Space[Any],
         decide: Decide,
         start: Callable[[int], PyTree],
     ):

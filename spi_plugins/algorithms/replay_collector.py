@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from spi_plugins.actions import scale_action
+from spi_plugins.actions import scale_action, stored_size
 from spi_plugins.agents.interaction import decide, explore
 from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.algorithms.collector import Row, Start
@@ -19,7 +19,7 @@ from spi_plugins.arrays import restore_arrays
 from spi_plugins.buffers import Slot
 from spi_plugins.checks import check_finite
 from spi_plugins.errors import EnvironmentNotSupportedError, ModelFileError
-from spi_plugins.spaces import to_device
+from spi_plugins.spaces import action_spec, to_device
 from spi_plugins.types import COST_KEY, Observation, PyTree
 
 
@@ -115,9 +115,9 @@ class ReplayCollector:
         self.device = device
         self.learning_starts = learning_starts
         self.has_reset_rows = has_reset_rows(env)
-        self.action_size = agent.world.spec.action_size
+        self._action_size = stored_size(action_spec(env.action_space))
         self._act = jax.jit(functools.partial(decide, agent))
-        self._explore = jax.jit(functools.partial(explore, (env.num_envs, self.action_size)))
+        self._explore = jax.jit(functools.partial(explore, agent, env.num_envs))
         self._obs: Observation = None
         self._plan: PyTree = None
         self._episode_start = np.ones(env.num_envs, bool)
@@ -136,7 +136,7 @@ class ReplayCollector:
     def first_slot(self) -> Slot:
         """The slot of an episode's first observation, which is the present one."""
         n_envs = self.env.num_envs
-        action = np.zeros((n_envs, self.action_size), np.float32)
+        action = np.zeros((n_envs, self._action_size), np.float32)
         zeros, no = np.zeros(n_envs, np.float32), np.zeros(n_envs, bool)
         # NumPy arrays: ``jit`` takes them in faster than ``asarray`` would.
         fields: Any = self._obs, action, zeros, zeros, no, no, no
@@ -153,7 +153,8 @@ class ReplayCollector:
             cost = self._costs(stepped, num_timesteps)
             reached = stepped.reached(env.observation_space)
             check_step(stepped, reached, num_timesteps)
-            fields: Any = action, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.valid
+            stored = action.reshape(env.num_envs, -1).astype(np.float32, copy=False)
+            fields: Any = stored, stepped.reward, cost, stepped.terminated, stepped.truncated, stepped.valid
             slots = [(Slot(reached, *fields), np.ones(env.num_envs, bool))]
             self._obs, self._plan, self._episode_start = stepped.next_obs, plan, stepped.done
             if stepped.restarted.any():
@@ -169,8 +170,8 @@ class ReplayCollector:
 
     def _decide(
         self, state: Any, num_timesteps: int
-    ) -> tuple[NDArray[np.float32], PyTree, NDArray[np.float32] | None]:
-        """Actions ``[B, A]`` in [-1, 1], the plans, and the planner's reports ``[M, B]``, if there was a plan."""
+    ) -> tuple[NDArray[Any], PyTree, NDArray[np.float32] | None]:
+        """The model's actions ``[B, ...]``, the plans, and the planner's reports ``[M, B]``, if there was a plan."""
         count = np.uint32(num_timesteps % 2**32)
         if num_timesteps < self.learning_starts:
             return np.asarray(self._explore(state.key, count)), self._plan, None

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from spi_plugins import buffers, host_buffers
+from spi_plugins.actions import stored_size
 from spi_plugins.algorithms.devices import device_bytes
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.host_buffers import HostBuffer
@@ -24,7 +25,7 @@ def _capacity(model: "PlanningAlgorithm") -> int:
 
 def _total_bytes(model: "PlanningAlgorithm") -> int:
     observations, actions = model._specs()
-    return buffers.slot_bytes(observations, actions.size) * _capacity(model) * model.n_envs
+    return buffers.slot_bytes(observations, stored_size(actions)) * _capacity(model) * model.n_envs
 
 
 def lives_on_host(model: "PlanningAlgorithm") -> bool:
@@ -39,14 +40,14 @@ def empty_buffer(model: "PlanningAlgorithm") -> Buffer | HostBuffer:
     observations, actions = model._specs()
     capacity, total = _capacity(model), _total_bytes(model)
     if lives_on_host(model):
-        return host_buffers.init(observations, actions.size, model.n_envs, capacity)
+        return host_buffers.init(observations, stored_size(actions), model.n_envs, capacity)
     if total > device_bytes(model.jax_device):
         raise ValueError(
             f"buffer_size={model.buffer_size} takes {total} bytes, more than the memory of {model.jax_device}; make it "
             "smaller, or use buffer_device='host'."
         )
     with jax.default_device(model.jax_device):
-        return buffers.init(observations, actions.size, model.n_envs, capacity)
+        return buffers.init(observations, stored_size(actions), model.n_envs, capacity)
 
 
 def can_sample(buffer: Buffer | HostBuffer, horizon: int) -> bool:

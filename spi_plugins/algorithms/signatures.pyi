@@ -366,7 +366,7 @@ class TDMPC2(Signature):
     """TD-MPC2 (arXiv:2310.16828): plan by MPPI in a learned latent world and ignore costs.
 
     The same agent as ``SPOWL`` without costs, so that the two compare. Steps are the environment's: wrap it in
-    ``spi_wrappers.ActionRepeat`` for the papers' frames. Actions must be in a ``Box``.
+    ``spi_wrappers.ActionRepeat`` for the papers' frames. Discrete actions are ours, see ``docs/spowl.md``.
 
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.
@@ -470,7 +470,7 @@ class SPOWL(Signature):
     The environment must report ``info["cost"]``. The policy's loss has the cost critics in an augmented Lagrangian; the
     planner fits to sequences that are no worse than the policy's in return and in cost; and a plan is followed only
     where its value is no lower and its cost value no higher than the policy's (``decision``; the paper's rule is
-    ``"mean"``). Deviations from the official code are numbered in ``docs/spowl.md``. Actions must be in a ``Box``.
+    ``"mean"``). Deviations from the official code are numbered in ``docs/spowl.md``.
 
     Args:
         policy: `"MlpPolicy"`, `"CnnPolicy"`, `"MultiInputPolicy"`, or a subclass of one of their classes.

@@ -8,13 +8,14 @@ from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.agents.spowl.config import OFFICIAL_ERRORS, SPOWLConfig
 from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.algorithms import signatures
+from spi_plugins.algorithms.action_masks import offers_masks
 from spi_plugins.algorithms.planning import PlanningAlgorithm
 from spi_plugins.algorithms.settings import PlanningSettings, ShellSettings
 from spi_plugins.backend import at_precision
 from spi_plugins.hyperparameters import configured, declared
 from spi_plugins.planners.decision import adaptive
 from spi_plugins.planners.planner import Planner
-from spi_plugins.world_models.tdmpc import TDMPCConfig
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 _MODEL_SIZES: dict[str, dict[str, Any]] = {
     "5m": {},
@@ -99,16 +100,17 @@ class _Planning(PlanningAlgorithm):
     def _make_agent(self) -> PlanningAgent:
         observations, actions = self._specs()
         self.policy_class.check_observations(observations)
-        if actions.kind != "box":
-            raise ValueError(
-                f"{type(self).__name__} needs actions in a Box, got {self.action_space}; DeepSPI and PPO take others."
-            )
         agent = make_spowl(observations, actions, self._config(), self._make_planner())
         parts = ("act", "step", "update")
         return agent._replace(**{name: at_precision(getattr(agent, name), self.precision) for name in parts})
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
-        """See ``PlanningAlgorithm.learn``. Warns if the papers' size is trained on a CPU."""
+        """See ``PlanningAlgorithm.learn``. Warns if the papers' size is trained on a CPU, or masks are ignored."""
+        if self.env is not None and offers_masks(self.env):
+            warnings.warn(
+                f"{type(self).__name__} ignores action_masks(): its plans may contain any action.",
+                stacklevel=2,
+            )
         if self.model_size == "5m" and self.jax_device.platform == "cpu":
             warnings.warn(
                 f"{type(self).__name__} of the papers' size (model_size='5m') on a CPU takes seconds for every "
@@ -122,7 +124,7 @@ class TDMPC2(signatures.TDMPC2, _Planning):
     """TD-MPC2 (arXiv:2310.16828): plan by MPPI in a learned latent world and ignore costs.
 
     The same agent as ``SPOWL`` without costs, so that the two compare. Steps are the environment's: wrap it in
-    ``spi_wrappers.ActionRepeat`` for the papers' frames. Actions must be in a ``Box``.
+    ``spi_wrappers.ActionRepeat`` for the papers' frames. Discrete actions are ours, see ``docs/spowl.md``.
 
     Raises:
         ValueError: an argument is out of range.
@@ -138,7 +140,7 @@ class SPOWL(signatures.SPOWL, _Planning):
     The environment must report ``info["cost"]``. The policy's loss has the cost critics in an augmented Lagrangian; the
     planner fits to sequences that are no worse than the policy's in return and in cost; and a plan is followed only
     where its value is no lower and its cost value no higher than the policy's (``decision``; the paper's rule is
-    ``"mean"``). Deviations from the official code are numbered in ``docs/spowl.md``. Actions must be in a ``Box``.
+    ``"mean"``). Deviations from the official code are numbered in ``docs/spowl.md``.
 
     Raises:
         ValueError: an argument is out of range.

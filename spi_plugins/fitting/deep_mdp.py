@@ -68,7 +68,8 @@ def make_deep_mdp_world(
         horizon=1,
         gamma=gamma,
         has_termination=termination is not None,
-        continuous=actions.kind == "box",
+        nvec=actions.nvec,
+        action_shape=actions.shape if actions.nvec else (),
         latent_low=low,
         latent_high=high,
     )

@@ -14,7 +14,8 @@ from spi_plugins.buffers import Buffer
 from spi_plugins.planners.policy import make_policy
 from spi_plugins.types import ActionSpec, ArraySpec, ObservationSpec
 from spi_plugins.world_models.model import Learner, WorldModel, frozen_settings
-from spi_plugins.world_models.tdmpc import TDMPC, TDMPCConfig, make_tdmpc
+from spi_plugins.world_models.tdmpc import TDMPC, make_tdmpc
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 #: Sizes that a CPU fits in minutes; those of the paper are the defaults of ``TDMPCConfig``.
 SMALL = {"encoder_hidden": (128,), "latent_dim": 128, "hidden": (128, 128), "n_costs": 0}
@@ -26,13 +27,13 @@ def tdmpc_world(world: TDMPC, learner: Learner | None = None) -> WorldModel:
 
 
 def make_tdmpc_world(observations: ObservationSpec, actions: ActionSpec, **settings: Any) -> WorldModel:
-    """The world model ``"tdmpc"``, of any observations that SPOWL takes and actions in a box.
+    """The world model ``"tdmpc"``, of any observations and actions that SPOWL takes.
 
     ``settings`` are fields of ``world_models.tdmpc.TDMPCConfig``; lists count as tuples. The sizes are ``SMALL`` by
     default, without costs and, for numbers, with a decoder.
 
     Raises:
-        ValueError: a setting is out of range, or the actions are not a box.
+        ValueError: a setting is out of range.
         TypeError: a setting is unknown.
     """
     decodes = isinstance(observations, ArraySpec) and observations.kind != "image"

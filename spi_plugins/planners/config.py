@@ -29,8 +29,15 @@ class ElitesConfig(Config):
 class GaussianConfig(ElitesConfig):
     """Sampling from a normal distribution with bounded deviations."""
 
-    min_std: float = hyperparameter(0.05, "Least standard deviation, in units of the action", above=0)
-    max_std: float = hyperparameter(2.0, "Largest one, and the first of every decision", above=0)
+    min_std: float = hyperparameter(
+        0.05,
+        "Least standard deviation, in units of the action; the least probability of a discrete value, before "
+        "normalization",
+        above=0,
+    )
+    max_std: float = hyperparameter(
+        2.0, "Largest one, and the first of every decision; without effect on discrete actions", above=0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,12 +14,12 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 from numpy.typing import NDArray
 
 from spi_plugins.checks import check_choice, check_number
 from spi_plugins.planners.estimate import draw_heads
-from spi_plugins.planners.planner import Decision, Latent, Planner
+from spi_plugins.planners.planner import Decision, Latent, Planner, head_of
 from spi_plugins.planners.refit import rounding
 from spi_plugins.types import Params, PyTree
 from spi_plugins.world_models.model import Model
@@ -137,7 +137,8 @@ def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 
         assert model.policy is not None
         plan_key, policy_key, heads_key, step_key = jax.random.split(key, 4)
         planned, state, metrics = planner.plan(model, params, z, state, plan_key, deterministic=deterministic)
-        own = jnp.clip(model.policy(params, z[None], policy_key, deterministic=deterministic)[0], -1.0, 1.0)
+        own = model.policy(params, z[None], policy_key, deterministic=deterministic)[0]
+        own = head_of(model.spec).bounded(own)
         value, cost_value, cost = _at_both(model, params, z, jnp.stack([planned, own]), step_key)
         verdict = compare(value, cost_value, heads_key, rule=rule, confidence=confidence)
         action = jnp.where(verdict.planned, planned, own)
@@ -151,11 +152,11 @@ def adaptive(planner: Planner, *, rule: Rule = "bootstrap", confidence: float = 
         return action, state, metrics
 
     requires = planner.requires | {"policy", "value"}
-    return Planner(f"adaptive({planner.name})", requires, planner.init, plan)
+    return Planner(f"adaptive({planner.name})", requires, planner.init, plan, planner.discrete)
 
 
 def _at_both(
-    model: Model, params: Params, z: Latent, actions: Float[Array, "2 A"], key: Array
+    model: Model, params: Params, z: Latent, actions: Shaped[Array, "2 ..."], key: Array
 ) -> tuple[HeadValues, HeadValues | None, HeadValues | None]:
     """Values, cost values and immediate costs of both actions by all heads."""
     assert model.value is not None

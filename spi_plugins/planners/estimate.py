@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from spi_plugins.backend import loop
-from spi_plugins.planners.planner import Latent
+from spi_plugins.planners.planner import Latent, head_of
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model
 
@@ -58,12 +58,13 @@ def draw_pairs(key: Array, n_heads: int, n: int) -> Int[Array, "n 2"] | None:
 
 def policy_sequences(
     model: Model, params: Params, z: Float[Array, " N *Z"], horizon: int, key: Array
-) -> Float[Array, "H N A"]:
+) -> Shaped[Array, "H N *S"]:
     """Sample sequences of the model's policy from latents ``z``, along the model's own predictions."""
+    head = head_of(model.spec)
 
     def advance(z: Array, keys: Array) -> tuple[Array, Array]:
         assert model.policy is not None
-        action = _bounded(model.policy(params, z, keys[0], deterministic=False))
+        action = head.bounded(model.policy(params, z, keys[0], deterministic=False))
         return model.step(params, z, action, keys[1]).next_z, action
 
     _, actions = loop(advance, z, jax.random.split(key, (horizon, 2)))
@@ -75,7 +76,7 @@ def estimate(
     model: Model,
     params: Params,
     z: Latent,
-    actions: Float[Array, "H N A"],
+    actions: Shaped[Array, "H N *S"],
     key: Array,
     *,
     members: Int[Array, " M"] | None = None,
@@ -142,15 +143,10 @@ def _terminal(
     """What the critics expect after the horizon; 0 without critics."""
     action = last_action
     if model.policy is not None:
-        action = _bounded(model.policy(params, sums.z, key, deterministic=False))
+        action = head_of(model.spec).bounded(model.policy(params, sums.z, key, deterministic=False))
     tail = cost_tail = jnp.zeros(len(last_action))
     if model.value is not None:
         tail = sums.alive * jnp.mean(model.value(params, sums.z, action, members), axis=0)
     if with_cost and model.cost_value is not None:
         cost_tail = sums.alive * jnp.mean(model.cost_value(params, sums.z, action, None), axis=0)
     return tail, cost_tail
-
-
-def _bounded(action: Array) -> Array:
-    """Clip to [-1, 1] with NaN as 0, so that a policy that diverged does not spoil everything."""
-    return jnp.clip(jnp.nan_to_num(action), -1.0, 1.0)

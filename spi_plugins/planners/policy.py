@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from spi_plugins.hyperparameters import Config, configured
-from spi_plugins.planners.planner import Decision, Latent, Planner
+from spi_plugins.planners.planner import Decision, Latent, Planner, head_of
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model, ModelSpec
 
@@ -32,7 +32,7 @@ def make_policy(**settings: Any) -> Planner:
         model: Model, params: Params, z: Latent, state: tuple[()], key: Array, *, deterministic: bool
     ) -> Decision:
         assert model.policy is not None
-        action = jnp.clip(model.policy(params, z[None], key, deterministic=deterministic), -1.0, 1.0)
+        action = head_of(model.spec).bounded(model.policy(params, z[None], key, deterministic=deterministic))
         metrics = {"planned": jnp.zeros(())}
         if model.value is not None:
             metrics["value"] = jnp.mean(model.value(params, z[None], action, None))
@@ -40,4 +40,4 @@ def make_policy(**settings: Any) -> Planner:
             metrics["cost_value"] = jnp.mean(model.cost_value(params, z[None], action, None))
         return action[0], state, metrics
 
-    return Planner("policy", frozenset({"policy"}), init, plan)
+    return Planner("policy", frozenset({"policy"}), init, plan, discrete=True)

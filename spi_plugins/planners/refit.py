@@ -1,4 +1,4 @@
-"""The steps of an iteration: sample around a mean, mark elites, weight them, fit the next mean."""
+"""The steps of an iteration after sampling: mark elites, weight them, fit the next mean."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from spi_plugins.action_heads import Proposal
 from spi_plugins.planners.planner import PlanMetrics
 
 
@@ -30,14 +31,6 @@ def shift(mean: Float[Array, "H A"]) -> Float[Array, "H A"]:
     return jnp.concatenate([mean[1:], jnp.zeros_like(mean[:1])])
 
 
-def sample_sequences(
-    mean: Float[Array, "H A"], std: Float[Array, "H A"], n: int, key: Array
-) -> Float[Array, "H N A"]:
-    """Draw ``n`` sequences around a mean, clipped to [-1, 1]."""
-    noise = jax.random.normal(key, (mean.shape[0], n, mean.shape[1]))
-    return jnp.clip(mean[:, None] + std[:, None] * noise, -1.0, 1.0)
-
-
 def highest(score: Float[Array, " N"], k: int, *, ties_to_the_last: bool = False) -> Bool[Array, " N"]:
     """Mark the ``k`` highest scores; ties go to the first, or to the last."""
     n = len(score)
@@ -52,10 +45,8 @@ def elite_weights(selection: Selection, temperature: float) -> Float[Array, " N"
     return jax.nn.softmax(temperature * (score - jnp.max(score)))
 
 
-def weighted_moments(
-    actions: Float[Array, "H N A"], weights: Float[Array, " N"]
-) -> tuple[Float[Array, "H A"], Float[Array, "H A"]]:
-    """Weighted mean and standard deviation of the sequences."""
-    mean = jnp.einsum("n,hna->ha", weights, actions)
-    variance = jnp.einsum("n,hna->ha", weights, (actions - mean[:, None]) ** 2)
-    return mean, jnp.sqrt(variance)
+def weighted_moments(vectors: Float[Array, "H N A"], weights: Float[Array, " N"]) -> Proposal:
+    """Weighted mean and standard deviation of sequences, of one-hots the probabilities."""
+    mean = jnp.einsum("n,hna->ha", weights, vectors)
+    variance = jnp.einsum("n,hna->ha", weights, (vectors - mean[:, None]) ** 2)
+    return Proposal(mean, jnp.sqrt(variance))

@@ -1,8 +1,8 @@
 """The loop that MPPI, CEM, the constrained and the safe planner share; they differ in how they select elites.
 
-Each decision draws sequences from the model's policy once, the prior. Each iteration draws Gaussian sequences around
-the mean, estimates them, selects elites among all sequences and fits the next mean to them. The first action of one
-elite, drawn by weight, is executed.
+Each decision draws sequences from the model's policy once, the prior. Each iteration draws sequences around the mean,
+Gaussian ones or, of discrete actions, categorical ones, estimates them, selects elites among all sequences and fits the
+next mean to them. The first action of one elite, drawn by weight, is executed.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
+from spi_plugins.action_heads import ActionHead, Proposal
 from spi_plugins.planners.config import SearchConfig
 from spi_plugins.planners.estimate import (
     CostAggregation,
@@ -20,8 +21,8 @@ from spi_plugins.planners.estimate import (
     estimate,
     policy_sequences,
 )
-from spi_plugins.planners.planner import Decision, Latent, PlanMetrics, Planner
-from spi_plugins.planners.refit import Selection, elite_weights, sample_sequences, shift, weighted_moments
+from spi_plugins.planners.planner import Decision, Latent, PlanMetrics, Planner, head_of
+from spi_plugins.planners.refit import Selection, elite_weights, shift, weighted_moments
 from spi_plugins.types import Params
 from spi_plugins.world_models.model import Model, ModelSpec
 
@@ -48,9 +49,8 @@ class Recipe(NamedTuple):
 
 
 class _Progress(NamedTuple):
-    mean: Float[Array, "H A"]
-    std: Float[Array, "H A"]
-    action: Float[Array, " A"]  # the first of the chosen sequence
+    proposal: Proposal
+    action: Shaped[Array, "*S"]  # the first of the chosen sequence
     value: Float[Array, ""]
     cost_value: Float[Array, ""]
 
@@ -69,20 +69,19 @@ def make_search_planner(recipe: Recipe) -> Planner:
         prior_key, noise_key, heads_key = keys[:3]
         draws = keys[3:].reshape(3, config.iterations)
         pairs = draw_pairs(heads_key, model.spec.n_values, config.iterations)
-        mean = shift(state.mean)
+        mean, head = shift(state.mean), head_of(model.spec)
         n = config.num_samples - config.num_prior
-        prior = jnp.zeros((len(mean), 0, mean.shape[1]))
+        prior = []
         if config.num_prior:
             start_z = jnp.broadcast_to(z[None], (config.num_prior, *z.shape))
-            prior = policy_sequences(model, params, start_z, len(mean), prior_key)
+            prior = [policy_sequences(model, params, start_z, len(mean), prior_key)]
 
         def iterate(
             progress: _Progress, draws: tuple[Array, Array, Array, Array | None]
         ) -> tuple[_Progress, PlanMetrics]:
             sample_key, estimate_key, choice_key, members = draws
-            sampled = sample_sequences(progress.mean, progress.std, n, sample_key)
             # The prior is estimated anew, as in the published code: one product for all sequences.
-            actions = jnp.concatenate([prior, sampled], axis=1)
+            actions = jnp.concatenate([*prior, head.draw(progress.proposal, n, sample_key)], axis=1)
             estimated = estimate(
                 model,
                 params,
@@ -93,37 +92,43 @@ def make_search_planner(recipe: Recipe) -> Planner:
                 with_cost=recipe.with_cost,
                 cost_aggregation=recipe.cost_aggregation,
             )
-            return _refit(recipe, progress, actions, estimated, choice_key)
+            return _refit(recipe, head, progress, actions, estimated, choice_key)
 
         zero = jnp.zeros(())
-        start = _Progress(mean, jnp.full_like(mean, config.max_std), mean[0], zero, zero)
+        start = _Progress(head.start(mean, config.max_std), head.action(mean[0]), zero, zero)
         end, metrics = jax.lax.scan(iterate, start, (*draws, pairs))
         action = end.action
         if not deterministic:
-            action = action + end.std[0] * jax.random.normal(noise_key, action.shape)
+            action = head.explore(action, end.proposal, noise_key)
         reported = {name: jnp.mean(values) for name, values in metrics.items()}
-        reported |= {"value": end.value, "std": jnp.mean(end.std), "planned": jnp.ones(())}
+        reported |= {"value": end.value, "std": jnp.mean(end.proposal.std), "planned": jnp.ones(())}
         if recipe.with_cost:
             reported["cost_value"] = end.cost_value
-        return jnp.clip(action, -1.0, 1.0), WarmStart(end.mean), reported
+        return head.bounded(action), WarmStart(end.proposal.mean), reported
 
     parts = {"cost": recipe.with_cost, "policy": config.num_prior > 0}
-    return Planner(recipe.name, frozenset(part for part, used in parts.items() if used), init, plan)
+    requires = frozenset(part for part, used in parts.items() if used)
+    return Planner(recipe.name, requires, init, plan, discrete=True)
 
 
 def _refit(
-    recipe: Recipe, progress: _Progress, actions: Float[Array, "H N A"], estimated: Estimate, key: Array
+    recipe: Recipe,
+    head: ActionHead,
+    progress: _Progress,
+    actions: Shaped[Array, "H N *S"],
+    estimated: Estimate,
+    key: Array,
 ) -> tuple[_Progress, PlanMetrics]:
     """Fit the distribution to the elites and choose the action."""
     config = recipe.config
     selection = recipe.select(estimated)
     weights = elite_weights(selection, config.temperature)
-    mean, std = weighted_moments(actions, weights)
-    mean = config.momentum * progress.mean + (1.0 - config.momentum) * mean
-    std = jnp.clip(std, config.min_std, config.max_std)
+    mean, std = weighted_moments(head.vector(actions), weights)
+    mean = config.momentum * progress.proposal.mean + (1.0 - config.momentum) * mean
+    proposal = head.widened(Proposal(mean, std), config.min_std, config.max_std)
     if recipe.executes == "mean":
         value, cost_value = (jnp.sum(weights * part) for part in (estimated.value, estimated.cost_value))
-        return _Progress(mean, std, mean[0], value, cost_value), selection.metrics
+        return _Progress(proposal, head.action(mean[0]), value, cost_value), selection.metrics
     index = jax.random.categorical(key, jnp.log(weights))
-    chosen = _Progress(mean, std, actions[0, index], estimated.value[index], estimated.cost_value[index])
+    chosen = _Progress(proposal, actions[0, index], estimated.value[index], estimated.cost_value[index])
     return chosen, selection.metrics

@@ -246,7 +246,8 @@ def make_model(parts: EnsembleParts) -> Model:
         gamma=config.gamma,
         n_costs=config.n_members if config.n_costs else 0,
         has_termination=True,
-        continuous=parts.actions.kind == "box",
+        nvec=parts.actions.nvec,
+        action_shape=parts.actions.shape if parts.actions.nvec else (),
         latent_low=low,
         latent_high=high,
     )

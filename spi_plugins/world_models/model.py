@@ -24,7 +24,7 @@ class ModelSpec(Config):
     """Sizes and constants of a model. Hashable; refuses sizes out of range with a ``ValueError``."""
 
     latent_shape: tuple[int, ...]  # of one latent
-    action_size: int  # entries of an action, each in [-1, 1]
+    action_size: int  # entries of an action as a vector: in [-1, 1], or one-hots of discrete entries
     horizon: int = hyperparameter(3, "Steps predicted in a row in training, planners' default horizon", low=1)
     gamma: float = hyperparameter(0.99, "Discount of rewards per step", low=0, high=1)
     cost_gamma: float = hyperparameter(0.99, "Discount of costs per step", low=0, high=1)
@@ -32,7 +32,8 @@ class ModelSpec(Config):
     n_values: int = hyperparameter(0, "Heads of the reward critic, `Model.value`; 0 without one", low=0)
     n_cost_values: int = hyperparameter(0, "Heads of the cost critic, `Model.cost_value`; 0 without", low=0)
     has_termination: bool = False  # whether ``Step.terminated`` is learned, not a constant 0
-    continuous: bool = True  # actions are vectors in [-1, 1], which planners need; false for any other kind
+    nvec: tuple[int, ...] = ()  # values of each discrete entry of an action; empty for a Box
+    action_shape: tuple[int, ...] = ()  # of a discrete action
     latent_low: float = -math.inf  # lower bound of the latent's entries; minus infinity without one
     latent_high: float = math.inf  # upper bound
 
@@ -40,6 +41,18 @@ class ModelSpec(Config):
         super().__post_init__()
         check_integer("action_size", self.action_size, low=1)
         check_below(self, "latent_low", "latent_high")
+        if self.nvec and (
+            sum(self.nvec) != self.action_size or math.prod(self.action_shape) != len(self.nvec)
+        ):
+            raise ValueError(
+                f"action_size must be the sum of nvec, and action_shape hold one entry for each of them, got "
+                f"{self.action_size}, {self.nvec} and {self.action_shape}."
+            )
+
+    @property
+    def continuous(self) -> bool:
+        """Whether actions are vectors in [-1, 1]."""
+        return not self.nvec
 
 
 class Step(NamedTuple):

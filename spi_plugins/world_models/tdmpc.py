@@ -8,71 +8,25 @@ The parameters are a dict with ``encoder``, ``dynamics``, ``reward``, ``value``,
 them, ``cost``, ``cost_value``, ``decoder`` and ``termination``.
 """
 
-import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
+from spi_plugins.action_heads import make_action_head
 from spi_plugins.backend import loop
 from spi_plugins.distributions import Bins, TanhNormal
-from spi_plugins.hyperparameters import Config, check_below, hyperparameter
-from spi_plugins.networks.encoders import ConvLayers, flat_size, flatten, make_extractor
-from spi_plugins.networks.functional import Network, functional
-from spi_plugins.networks.normed_mlp import NormedMLP
+from spi_plugins.networks.encoders import flatten
 from spi_plugins.types import ActionSpec, ArraySpec, Observation, ObservationSpec, Params
 from spi_plugins.world_models.model import Heads, Model, ModelSpec, Step
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig, make_all_heads, make_networks
 
 # The networks on latents and actions whose output are bins, in the order in which they are merged into one ensemble.
 HEADS = ("reward", "cost", "value", "cost_value")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TDMPCConfig(Config):
-    """What the model is made of; the defaults are the paper's, 10 million trained parameters. Hashable."""
-
-    encoder_hidden: tuple[int, ...] = hyperparameter((256,), "Widths of the encoder; reversed for a decoder")
-    latent_dim: int = hyperparameter(512, "Entries of the latent, a multiple of `simnorm_dim`", low=1)
-    simnorm_dim: int = hyperparameter(8, "Entries of a group that SimNorm normalizes", low=1)
-    hidden: tuple[int, ...] = hyperparameter((512, 512), "Widths of the other networks")
-    n_bins: int = hyperparameter(101, "Bins of the distributions of rewards, costs and values", low=2)
-    bin_min: float = hyperparameter(-10.0, "`symlog` of the least of them")
-    bin_max: float = hyperparameter(10.0, "`symlog` of the greatest of them")
-    n_values: int = hyperparameter(5, "Critics of the reward", low=1)
-    n_costs: int = hyperparameter(5, "Cost heads, and cost critics; 0 for a model without costs", low=0)
-    dropout: float = hyperparameter(0.01, "Dropout rate of the critics in training", low=0, below=1)
-    cost_dropout: float = hyperparameter(0.0, "Dropout rate of the cost heads in training", low=0, below=1)
-    log_std_min: float = hyperparameter(-10.0, "Least logarithm of the policy's deviation before tanh")
-    log_std_max: float = hyperparameter(2.0, "Greatest of these logarithms")
-    horizon: int = hyperparameter(3, "Steps of a training window, and of a plan by default", low=1)
-    gamma: float = hyperparameter(0.975, "Discount of rewards per step", low=0, high=1)
-    cost_gamma: float = hyperparameter(0.997, "Discount of costs per step", low=0, high=1)
-    episodic: bool = hyperparameter(
-        False,
-        "Also predict whether an episode has ended; for environments with terminal states",
-        source="TD-MPC2's code",
-    )
-    decoder: bool = hyperparameter(False, "Also learn to decode observations that are not images")
-    conv_layers: ConvLayers | None = hyperparameter(
-        None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
-    )
-    image_features: int = hyperparameter(256, "Width of an image's features within a Dict", low=1)
-    official_log_prob: bool = hyperparameter(False, "Use the published log-probability, see `TanhNormal`")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.latent_dim % self.simnorm_dim:
-            raise ValueError(
-                f"latent_dim={self.latent_dim} must be a multiple of simnorm_dim={self.simnorm_dim}."
-            )
-        check_below(self, "bin_min", "bin_max")
-        check_below(self, "log_std_min", "log_std_max")
 
 
 class Prediction(NamedTuple):
@@ -84,95 +38,34 @@ class Prediction(NamedTuple):
     cost_value: Float[Array, "C N K"]
 
 
-class _Encoder(nnx.Module):
-    """Observations to latents: features, then a normed MLP."""
-
-    def __init__(self, spec: ObservationSpec, config: TDMPCConfig, *, rngs: nnx.Rngs):
-        convolve = isinstance(spec, ArraySpec) and spec.kind == "image"
-        layers, width = config.conv_layers, config.image_features
-        self.features = make_extractor(spec, layers, width, convolve=convolve, rngs=rngs)
-        self.mlp = NormedMLP(
-            math.prod(self.features.features_shape),
-            config.encoder_hidden,
-            config.latent_dim,
-            simnorm_dim=config.simnorm_dim,
-            rngs=rngs,
-        )
-
-    def __call__(self, obs: Observation) -> Float[Array, "N Z"]:
-        features = self.features(obs)
-        return self.mlp(features.reshape(features.shape[0], -1))
-
-
-def _networks(observations: ObservationSpec, action_size: int, config: TDMPCConfig) -> dict[str, Network]:
-    """The networks, by the names of their parameters."""
-    latent, joint = config.latent_dim, config.latent_dim + action_size
-
-    def mlp(n_in: int, n_out: int, **kwargs: int | float | bool | None) -> Network:
-        return functional(lambda rngs: NormedMLP(n_in, config.hidden, n_out, rngs=rngs, **kwargs))  # type: ignore[arg-type]
-
-    networks = {
-        "encoder": functional(lambda rngs: _Encoder(observations, config, rngs=rngs)),
-        "dynamics": mlp(joint, latent, simnorm_dim=config.simnorm_dim),
-        "reward": mlp(joint, config.n_bins, zero_last=True),
-        "value": mlp(joint, config.n_bins, members=config.n_values, dropout=config.dropout, zero_last=True),
-        "policy": mlp(latent, 2 * action_size),
-    }
-    if config.n_costs:
-        shared = {"members": config.n_costs, "zero_last": True}
-        networks["cost"] = mlp(joint, config.n_bins, dropout=config.cost_dropout, **shared)
-        networks["cost_value"] = mlp(joint, config.n_bins, dropout=config.dropout, **shared)
-    if config.decoder:
-        if not isinstance(observations, ArraySpec) or observations.kind == "image":
-            raise ValueError("decoder=True decodes one array of numbers, neither images nor a Dict.")
-        size, widths = flat_size(observations), config.encoder_hidden[::-1]
-        networks["decoder"] = functional(lambda rngs: NormedMLP(latent, widths, size, rngs=rngs))
-    if config.episodic:
-        networks["termination"] = mlp(latent, 1)
-    return networks
-
-
-def _all_heads(action_size: int, config: TDMPCConfig) -> Network:
-    """Reward, costs, critics and cost critics as the members of one ensemble, in this order."""
-    rates = (
-        0.0,
-        *[config.cost_dropout] * config.n_costs,
-        *[config.dropout] * (config.n_values + config.n_costs),
-    )
-    joint = config.latent_dim + action_size
-    return functional(
-        lambda rngs: NormedMLP(
-            joint, config.hidden, config.n_bins, members=len(rates), dropout=rates, rngs=rngs
-        )
-    )
-
-
 class TDMPC:
     """The networks as pure functions of the parameters.
 
     Attributes:
         config: the settings.
+        head: what kind of actions there are. Only ``model`` takes them as they are; all other functions take vectors.
         bins: the distributions of rewards, costs and values.
         model: the model as planners see it.
         decode: ``(params, z) -> [N, O]``, the flat observation; ``None`` without a decoder.
         decoded_of: ``(obs) -> [N, O]``, the target of ``decode``; ``None`` without a decoder.
     """
 
-    def __init__(self, observations: ObservationSpec, action_size: int, config: TDMPCConfig):
-        """Build the networks; ``make_tdmpc`` checks the arguments."""
+    def __init__(self, observations: ObservationSpec, actions: ActionSpec, config: TDMPCConfig):
+        """Build the networks."""
         self.observations, self.config = observations, config
-        self._networks = _networks(observations, action_size, config)
-        self._heads = _all_heads(action_size, config)
+        gaussian = TanhNormal(config.log_std_min, config.log_std_max, config.official_log_prob)
+        self.head = make_action_head(actions.nvec, actions.shape, actions.size, gaussian)
+        self._networks = make_networks(observations, actions.size, self.head.n_parameters, config)
+        self._heads = make_all_heads(actions.size, config)
         sizes = (1, config.n_costs, config.n_values, config.n_costs)
         self._members = dict(zip(HEADS, sizes, strict=True))
         self.bins = Bins(config.n_bins, config.bin_min, config.bin_max)
-        self._actor = TanhNormal(config.log_std_min, config.log_std_max, config.official_log_prob)
         self.decode: Callable[[Params, Array], Array] | None = None
         self.decoded_of: Callable[[Observation], Array] | None = None
         if config.decoder and isinstance(observations, ArraySpec):
             self.decode = functools.partial(self.forward, "decoder")
             self.decoded_of = functools.partial(flatten, observations)
-        self.model = self._model(action_size)
+        self.model = self._model(actions)
 
     @property
     def spec(self) -> ModelSpec:
@@ -190,7 +83,7 @@ class TDMPC:
 
     def _step(self, params: Params, z: Array, action: Array, key: Array | None) -> Step:
         del key  # deterministic
-        x = _joint(z, action)
+        x = _joint(z, self.head.vector(action))
         heads = self._decoded_heads(self._ensemble(params, "reward", "cost"), x)
         next_z, terminated = self.forward("dynamics", params, x), jnp.zeros(z.shape[0])
         if self.config.episodic:
@@ -275,7 +168,8 @@ class TDMPC:
     def _critic(
         self, name: str, params: Params, z: Array, action: Array, members: Array | None
     ) -> Float[Array, "K N"]:
-        return self._decoded_heads(_members(self._ensemble(params, name), members), _joint(z, action))
+        x = _joint(z, self.head.vector(action))
+        return self._decoded_heads(_members(self._ensemble(params, name), members), x)
 
     def critics(
         self, ensemble: Params, z: Array, action: Array, members: Array | None, key: Array | None = None
@@ -293,32 +187,36 @@ class TDMPC:
 
     def _all_heads(self, params: Params, z: Array, action: Array) -> Heads:
         """Reward, costs and both critics by all heads."""
-        decoded = self._decoded_heads(self._ensemble(params, *HEADS), _joint(z, action))
+        x = _joint(z, self.head.vector(action))
+        decoded = self._decoded_heads(self._ensemble(params, *HEADS), x)
         return Heads(*self._by_head(decoded))
 
     def _disagreement(self, params: Params, z: Array, action: Array) -> Float[Array, " N"]:
         return jnp.std(self._critic("value", params, z, action, None), axis=0)
 
     def act(self, params: Params, z: Array, key: Array) -> tuple[Array, Array]:
-        """Sample actions of the policy, and their log-probabilities."""
-        return self._actor.sample(self.forward("policy", params, z), key)
+        """Sample vectors of the policy's actions, and numbers whose mean is minus its entropy."""
+        return self.head.sample(self.forward("policy", params, z), key)
 
-    def _policy(self, params: Params, z: Array, key: Array, *, deterministic: bool) -> Float[Array, "N A"]:
+    def _policy(self, params: Params, z: Array, key: Array, *, deterministic: bool) -> Shaped[Array, " N *S"]:
         parameters = self.forward("policy", params, z)
-        return self._actor.mode(parameters) if deterministic else self._actor.sample(parameters, key)[0]
+        head = self.head
+        return head.action(head.mode(parameters) if deterministic else head.sample(parameters, key)[0])
 
     def _decoded(self, params: Params, z: Array) -> Float[Array, " N *O"]:
         assert isinstance(self.observations, ArraySpec)
         return self.forward("decoder", params, z).reshape(-1, *self.observations.shape)
 
-    def _model(self, action_size: int) -> Model:
+    def _model(self, actions: ActionSpec) -> Model:
         config, observations = self.config, self.observations
         # Only a Box is decoded in its own units; a one-hot has none.
         decodes = config.decoder and isinstance(observations, ArraySpec) and observations.kind == "box"
         return Model(
             spec=ModelSpec(
                 latent_shape=(config.latent_dim,),
-                action_size=action_size,
+                action_size=actions.size,
+                nvec=actions.nvec,
+                action_shape=actions.shape if actions.nvec else (),
                 horizon=config.horizon,
                 gamma=config.gamma,
                 cost_gamma=config.cost_gamma,
@@ -366,12 +264,9 @@ def _joint(z: Array, action: Array) -> Array:
 def make_tdmpc(
     observations: ObservationSpec, action_spec: ActionSpec, config: TDMPCConfig | None = None
 ) -> TDMPC:
-    """Bind the networks into a model, by default with the paper's settings; its actions are in [-1, 1].
+    """Bind the networks into a model, by default with the paper's settings.
 
     Raises:
-        ValueError: the actions are not a ``Box``, or the observations cannot be decoded although a decoder is wanted.
+        ValueError: the observations cannot be decoded although a decoder is wanted.
     """
-    if action_spec.kind != "box":
-        raise ValueError(f"The tdmpc world model needs actions in a Box, got {action_spec.kind} actions.")
-    config = TDMPCConfig() if config is None else config
-    return TDMPC(observations, action_spec.size, config)
+    return TDMPC(observations, action_spec, TDMPCConfig() if config is None else config)

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from spi_plugins.hyperparameters import Config, hyperparameter
-from spi_plugins.world_models.tdmpc import TDMPCConfig
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 Aggregation = Literal["mean", "min", "max"]
 # Fields that reproduce errors of the published code, as does ``TDMPCConfig.official_log_prob``.

@@ -40,6 +40,7 @@ def _make_step(
     ) -> tuple[SPOWLState, SPOWLMetrics]:
         """One gradient step on the model, then one on the policy, then the slow critics and the multipliers."""
         target_key, model_key, policy_key = jax.random.split(key, 3)
+        windows = windows._replace(action=world.head.vector(world.head.restored(windows.action)))
         groups, joined_policy = state.params
         model, policy = layout.merged(groups), layout.policy(joined_policy)
         slow = layout.critics(state.targets)
@@ -99,7 +100,7 @@ def make_spowl(
     """Bind world model, losses and planner into an agent.
 
     Raises:
-        ValueError: the actions are not a box, or the planner needs what the model lacks.
+        ValueError: the planner needs what the model lacks.
     """
     world = make_tdmpc(observations, actions, config.model)
     check_parts(planner, world.model)

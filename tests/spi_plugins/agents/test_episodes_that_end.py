@@ -10,7 +10,8 @@ from spi_plugins.algorithms.planning_metrics import shown
 from spi_plugins.losses.tdmpc import termination_loss
 from spi_plugins.planners.estimate import estimate
 from spi_plugins.types import ActionSpec, ArraySpec
-from spi_plugins.world_models.tdmpc import TDMPCConfig, make_tdmpc
+from spi_plugins.world_models.tdmpc import make_tdmpc
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 CONFIG = TDMPCConfig(
     encoder_hidden=(8,), latent_dim=8, hidden=(8,), n_bins=11, n_values=2, n_costs=2, episodic=True

@@ -18,7 +18,7 @@ from spi_plugins.losses.lagrangian import Multipliers
 from spi_plugins.planners.estimate import estimate
 from spi_plugins.planners.policy import make_policy
 from spi_plugins.types import ActionSpec, ArraySpec
-from spi_plugins.world_models.tdmpc import TDMPCConfig
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 DATA = pathlib.Path(__file__).parents[2] / "data"
 PARTS = {"_encoder": "encoder", "_dynamics": "dynamics", "_reward": "reward", "_cost": "cost",

@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
-from tiny_models import CARTPOLE, POINT_GOAL, TINY_COSTS, TINY_PLANNER, tiny_spowl, tiny_tdmpc2
+from tiny_models import POINT_GOAL, TINY_COSTS, TINY_PLANNER, tiny_spowl, tiny_tdmpc2
 from toy_envs import VECTOR, ToyEnv
 
 from spi_plugins import SPOWL, TDMPC2, buffers
@@ -398,11 +398,6 @@ def test_a_model_of_costs_says_what_to_do_where_there_are_none():
 def test_arguments_out_of_range_are_refused_by_name(kwargs, message):
     with pytest.raises((ValueError, SPIError), match=message):
         tiny_spowl(**kwargs)
-
-
-def test_discrete_actions_are_refused():
-    with pytest.raises(ValueError, match=r"SPOWL needs actions in a Box, got Discrete\(2\)"):
-        SPOWL("MlpPolicy", CARTPOLE)
 
 
 def test_the_papers_size_on_a_cpu_is_warned_of(monkeypatch):

@@ -97,7 +97,7 @@ def test_repeats_of_discrete_states_tell_chance_exactly(slips, draws, looks_rand
         drawn = jnp.where(slipped, two, one) if draws else 0.75 * one + 0.25 * two
         return Step(drawn, z[:, 0], jnp.zeros((0, len(z))), jnp.zeros(len(z)))
 
-    spec = ModelSpec(latent_shape=(5,), action_size=2, continuous=False)
+    spec = ModelSpec(latent_shape=(5,), action_size=2, nvec=(2,))
     model = Model(spec=spec, encode=lambda params, obs: jax.nn.one_hot(obs, 5), step=step)
     data = buffer_of(s, rng.integers(2, size=N))
     found = find_randomness(FittedModel(model, {}, FIVE, actions), data, data, seed=0)

@@ -7,18 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spi_plugins.action_heads import Proposal, box_head
 from spi_plugins.planners.ccem import CCEMConfig, select_below
 from spi_plugins.planners.cem import select_equal
 from spi_plugins.planners.estimate import Estimate
 from spi_plugins.planners.mppi import select_best
-from spi_plugins.planners.refit import (
-    Selection,
-    elite_weights,
-    highest,
-    sample_sequences,
-    shift,
-    weighted_moments,
-)
+from spi_plugins.planners.refit import Selection, elite_weights, highest, shift, weighted_moments
 from spi_plugins.planners.safe_improvement import SafeImprovementConfig, select_improving
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "data" / "spowl_plan.npz")
@@ -183,7 +177,7 @@ def test_the_warm_start_is_one_step_later_with_a_zero_at_the_end():
 
 def test_sampled_sequences_are_around_the_mean_and_within_bounds():
     mean, std = jnp.array([[0.5, -0.9]] * 2), jnp.full((2, 2), 0.1)
-    actions = sample_sequences(mean, std, 4000, jax.random.key(0))
+    actions = box_head(2).draw(Proposal(mean, std), 4000, jax.random.key(0))
     assert actions.shape == (2, 4000, 2)
     assert float(jnp.abs(actions).max()) <= 1.0
     np.testing.assert_allclose(jnp.mean(actions[..., 0]), 0.5, atol=0.01)

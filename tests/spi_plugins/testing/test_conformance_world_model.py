@@ -35,7 +35,7 @@ def update(state, buffer, n_updates, learning_rate):
 
 
 LEARNER = Learner(init=lambda key, buffer: init(key), update=update, params=lambda state: state)
-SPEC = ModelSpec(latent_shape=(3,), action_size=2, continuous=False)
+SPEC = ModelSpec(latent_shape=(3,), action_size=2, nvec=(2,))
 MODEL = Model(spec=SPEC, encode=lambda params, obs: obs, step=step)
 
 

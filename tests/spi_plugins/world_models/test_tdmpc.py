@@ -9,7 +9,8 @@ from spi_plugins.agents.spowl.config import SPOWLConfig
 from spi_plugins.agents.spowl.loss import SPOWLParts, targets_of, world_model_objective
 from spi_plugins.buffers import Windows
 from spi_plugins.types import ActionSpec, ArraySpec
-from spi_plugins.world_models.tdmpc import TDMPCConfig, make_tdmpc
+from spi_plugins.world_models.tdmpc import make_tdmpc
+from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 OBSERVATIONS = ArraySpec(kind="box", shape=(3,), dtype="float32")
 IMAGE = ArraySpec(kind="image", shape=(16, 16, 1), dtype="uint8", low=0.0, high=255.0)
