@@ -8,14 +8,14 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from grid_updates import Setting, Updates, train
+from grid_updates import Setting, train
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.certificates import finite, tabular
-from spi_plugins.certificates.finite import Abstraction, FiniteMDP
+from spi_plugins.certificates.enumerated import NetworkTables, read_model
+from spi_plugins.certificates.finite import FiniteMDP
 from spi_plugins.certificates.tabular import Pair
 from spi_plugins.envs.confounding_grid import make_confounding_grid
-from spi_plugins.envs.confounding_grid_exact import exact_model
 from spi_plugins.envs.confounding_grid_layout import grid_layout
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 
@@ -38,23 +38,19 @@ class Judged(NamedTuple):
 def problem() -> tuple[Any, FiniteMDP]:
     """The environment, and its tables with episodes that end."""
     env = make_confounding_grid(N_PATH, gamma=GAMMA, size=None)
-    tables = exact_model(env)
-    mdp = FiniteMDP(tables.transition, tables.reward, np.eye(len(tables.reward))[tables.start], GAMMA)
-    return env, finite.without_terminal(mdp, grid_layout(N_PATH).terminal)
+    assert env.tables is not None
+    tables = env.tables(env.params)
+    mdp = FiniteMDP(tables.transition, tables.reward, tables.start, GAMMA)
+    return env, finite.without_terminal(mdp, tables.terminal)
 
 
-def judge(mdp: FiniteMDP, found: Updates) -> Judged:
+def judge(mdp: FiniteMDP, found: NetworkTables) -> Judged:
     """Certify each update, from the policies before and after and the latent model after."""
     terminal = grid_layout(N_PATH).terminal
     old, new = found.policy[:, :-1], found.policy[:, 1:]
-    assert found.transition is not None
-    assert found.reward is not None
-    transition = np.where(terminal, 0.0, found.transition[:, 1:])
-    transition[..., terminal, :, :] = 0.0
-    reward = np.where(terminal[:, None], 0.0, found.reward[:, 1:])
-    encoder = np.broadcast_to(np.arange(len(terminal)), old.shape[:-1])
+    after = NetworkTables(*(None if x is None else x[:, 1:] for x in found))
     everywhere = FiniteMDP(*(np.broadcast_to(x, (*old.shape[:2], *x.shape)) for x in mdp[:3]), GAMMA)
-    arguments = everywhere, Abstraction(encoder, transition, reward), Pair(old, new)
+    arguments = everywhere, read_model(after, terminal), Pair(old, new)
     bounds = tabular.improvement(*arguments)
     values = finite.value(everywhere, old), finite.value(everywhere, new)
     return Judged(

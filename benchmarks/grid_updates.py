@@ -9,8 +9,8 @@ import numpy as np
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.update import make_deep_spi
-from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.agents.rollout import EnvStep, Runner, collect
+from spi_plugins.certificates.enumerated import NetworkTables, read_networks
 from spi_plugins.envs import autoreset
 from spi_plugins.envs.base import FunctionalEnv
 from spi_plugins.envs.confounding_grid_exact import all_observations
@@ -19,7 +19,6 @@ from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
 N_ENVS, N_STEPS = 128, 8  # the paper's rollout
-N_DRAWS = 8  # of the model's next latent
 
 
 class Setting(NamedTuple):
@@ -32,46 +31,10 @@ class Setting(NamedTuple):
     clip: float = 0.1
 
 
-class Updates(NamedTuple):
-    """What every update leaves, ``[seeds, updates + 1, ...]``, the first before any."""
-
-    policy: np.ndarray  # [S, A], float64, rows sum to 1
-    latent: np.ndarray  # [S, Z]
-    # Of the latent model: where each action leads, as frequencies of the state whose latent is nearest to what is drawn
-    transition: np.ndarray | None  # [S, A, S]
-    reward: np.ndarray | None  # [S, A]
-
-
-def _look(agent: OnPolicyAgent, observations: jax.Array, params: Any, key: jax.Array) -> Updates:
-    features = agent.policy.features(params["policy"], observations)
-    z = agent.policy.latent(params["policy"], features)
-    logits = agent.policy.evaluate(params["policy"], observations, features, z).parameters
-    model = agent.world_model
-    if model is None:
-        return Updates(jax.nn.log_softmax(logits), z, None, None)
-    n_states, n_actions = logits.shape
-    repeated = jnp.repeat(z, n_actions, axis=0)
-    actions = jnp.tile(jnp.arange(n_actions, dtype=jnp.int32), n_states)
-
-    def reached(key: jax.Array) -> jax.Array:
-        drawn = model.predict(params["world_model"], repeated, actions, key)
-        return jnp.argmin(jnp.sum(jnp.square(drawn[:, None] - z[None]), axis=-1), axis=-1)
-
-    draws = jax.vmap(reached)(jax.random.split(key, N_DRAWS))
-    frequencies = jnp.mean(jax.nn.one_hot(draws, n_states), axis=0)
-    reward = model.reward(params["world_model"], repeated, actions)
-    return Updates(
-        jax.nn.log_softmax(logits),
-        z,
-        frequencies.reshape(n_states, n_actions, n_states),
-        reward.reshape(n_states, n_actions),
-    )
-
-
 @functools.partial(jax.jit, static_argnames=("env", "config", "model", "networks", "n_updates"))
 def _train(
     env: FunctionalEnv, config: Any, model: Any, networks: Any, n_updates: int, *traced: jax.Array
-) -> Updates:
+) -> NetworkTables:
     keys, rate, clip, observations = traced
     agent = make_deep_spi(env.observation_spec, env.action_spec, networks, config, model)
 
@@ -80,29 +43,31 @@ def _train(
         valid = jnp.ones_like(out.terminated)
         return state, EnvStep(out.obs, out.final_obs, out.reward, out.terminated, out.truncated, valid, {})
 
-    def one(runner: Runner, _: None) -> tuple[Runner, Updates]:
+    def read(params: Any, key: jax.Array) -> NetworkTables:
+        return read_networks(agent.policy, agent.world_model, params, observations, key)
+
+    def one(runner: Runner, _: None) -> tuple[Runner, NetworkTables]:
         found = collect(agent, env_step, N_STEPS, runner)
         state, _metrics = agent.update(found.runner.state, found.rollout, rate, ClipRanges(clip), None)
-        return found.runner._replace(state=state), _look(agent, observations, state.params, state.key)
+        return found.runner._replace(state=state), read(state.params, state.key)
 
-    def seed(key: jax.Array) -> Updates:
+    def seed(key: jax.Array) -> NetworkTables:
         init_key, env_key = jax.random.split(key)
         state = agent.init(init_key)
         env_state, obs = autoreset.reset(env, env.params, jax.random.split(env_key, N_ENVS))
-        first = _look(agent, observations, state.params, key)
+        first = read(state.params, key)
         _, rest = jax.lax.scan(one, Runner(state, env_state, obs), None, length=n_updates)
         return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
 
     return jax.lax.map(seed, keys)
 
 
-def train(env: FunctionalEnv, setting: Setting, seeds: list[int], n_updates: int) -> Updates:
-    """Train all seeds at once."""
+def train(env: FunctionalEnv, setting: Setting, seeds: list[int], n_updates: int) -> NetworkTables:
+    """Train all seeds; tables before the first update and after each one, ``[seeds, updates + 1, ...]``, float64."""
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     found = _train(
         env, setting.config, setting.model, setting.networks, n_updates,
         keys, jnp.float32(setting.rate), jnp.float32(setting.clip), jnp.asarray(all_observations(env)),
     )  # fmt: skip
-    found = jax.tree.map(lambda x: np.asarray(x, np.float64), found)
-    policy = np.exp(found.policy)
-    return found._replace(policy=policy / policy.sum(axis=-1, keepdims=True))
+    tables: NetworkTables = jax.tree.map(lambda x: np.asarray(x, np.float64), found)
+    return tables

@@ -14,9 +14,10 @@ import time
 from typing import Any
 
 import numpy as np
-from grid_updates import Setting, Updates, train
+from grid_updates import Setting, train
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
+from spi_plugins.certificates.enumerated import NetworkTables
 from spi_plugins.certificates.tabular import ratios
 from spi_plugins.envs.confounding_grid import make_confounding_grid
 from spi_plugins.envs.confounding_grid_exact import exact_model, start_value
@@ -43,7 +44,7 @@ def setting(method: str, chosen: dict[str, Any]) -> Setting:
     return Setting(config, rate=chosen["rate"], clip=chosen["clip"])
 
 
-def measure(tables: Any, found: Updates) -> dict[str, list[float]]:
+def measure(tables: Any, found: NetworkTables) -> dict[str, list[float]]:
     """Numbers of each seed."""
     values = np.array([[start_value(tables, policy) for policy in seed] for seed in found.policy])
     drops = values[:, :-1] - values[:, 1:]

@@ -11,10 +11,11 @@ import sys
 from typing import Any
 
 import numpy as np
-from grid_updates import Updates, train
+from grid_updates import train
 from inside_the_clip import CENTER, N_UPDATES, SEEDS, interval, setting
 
 from spi_plugins.certificates import finite
+from spi_plugins.certificates.enumerated import NetworkTables
 from spi_plugins.envs.confounding_grid import make_confounding_grid
 from spi_plugins.envs.confounding_grid_exact import exact_model, start_value
 from spi_plugins.envs.confounding_grid_layout import grid_layout
@@ -25,7 +26,7 @@ SCALES = ("latent", "action")
 ALPHAS = (1.0, 10.0)  # weights of the model's losses, times those of inside_the_clip
 
 
-def measure(tables: Any, found: Updates) -> dict[str, list[float]]:
+def measure(tables: Any, found: NetworkTables) -> dict[str, list[float]]:
     """Numbers of each seed, after the last update."""
     assert found.transition is not None
     z, predicted = found.latent[:, -1], found.transition[:, -1]

@@ -78,6 +78,7 @@ class Policy:
             "conv_layers": read.conv_layers,
             "categorical_latent": read.categories,
             "log_std_init": float,
+            "actor_lipschitz": float,
         }
         latent = read.latent_widths(given.pop("latent_arch", None))
         activation = read.activation_name(given.pop("activation_fn", None) or cls.default_activation)

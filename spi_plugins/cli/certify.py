@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import itertools
 import pathlib
 import sys
 from collections.abc import Callable
@@ -162,16 +163,23 @@ def _table(path: pathlib.Path, baseline: pathlib.Path, entries: list[dict[str, A
         chosen = [entry for entry in entries if entry["kind"] == kind]
         lines.append(heading if chosen else f"{heading.partition(':')[0]}: none")
         width = max((len(entry["title"]) for entry in chosen), default=0)
-        lines += [f"  {e['title']:<{width}}  {e['value']:>10.4g}  {remark(e)}" for e in chosen]
+        for assumptions, group in itertools.groupby(chosen, lambda entry: entry.get("assumptions")):
+            lines += [f"  if {', '.join(assumptions)}:"] if assumptions else []
+            lines += [f"  {e['title']:<{width}}  {e['value']:>10.4g}  {_claim(e)}" for e in group]
         lines.append("")
     return "\n".join(lines)
 
 
 def remark(entry: dict[str, Any]) -> str:
     """What a number's reader must know."""
+    holds = entry["kind"] == "certificate" and not entry["void"]
+    return f"{_claim(entry)}; if {', '.join(entry['assumptions'])}" if holds else _claim(entry)
+
+
+def _claim(entry: dict[str, Any]) -> str:
     if entry["kind"] == "diagnostic":
         return str(entry["caveat"])
     if entry["void"]:
         return f"void: {entry['void']}"
     vacuous = " (vacuous)" if (entry["vacuity"] or 0) >= 1 else ""
-    return f"confidence {entry['confidence']:g}{vacuous}; if {', '.join(entry['assumptions'])}"
+    return f"confidence {entry['confidence']:g}{vacuous}"

@@ -10,12 +10,31 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
 
 from spi_plugins.types import ActionSpec, Observation, ObservationSpec, PyTree
 
 RandomKey: TypeAlias = Key[Array, ""]
 Scalar: TypeAlias = Float[Array, ""]
+
+
+class EnvTables(NamedTuple):
+    """An environment whose states are enumerated, without its step limit; on the host.
+
+    Attributes:
+        observations: of each state, with a leading axis ``S``.
+        transition: probability of the next state (last axis), given state and action, the only entry of its space.
+        reward: its mean, given state and action.
+        start: distribution of the first state.
+        terminal: which states end an episode.
+    """
+
+    observations: Observation
+    transition: Float[np.ndarray, "S A S"]
+    reward: Float[np.ndarray, "S A"]
+    start: Float[np.ndarray, " S"]
+    terminal: Bool[np.ndarray, " S"]
 
 
 class FunctionalEnv(NamedTuple):
@@ -40,6 +59,8 @@ class FunctionalEnv(NamedTuple):
             all discrete entries concatenated; ``None`` if all always are.
         own_reward: like ``reward``, which a wrapper has changed: what returns of episodes sum up; ``None`` for
             ``reward``.
+        tables: ``(params) -> EnvTables``, exact certificates need them; ``None`` where states cannot be enumerated. An
+            environment made from another one clears it.
     """
 
     observation_spec: ObservationSpec
@@ -58,6 +79,7 @@ class FunctionalEnv(NamedTuple):
     info_dtypes: tuple[tuple[str, str], ...] = ()
     action_masks: Callable[[PyTree, PyTree], jax.Array] | None = None
     own_reward: Callable[[PyTree, jax.Array, PyTree, PyTree], jax.Array] | None = None
+    tables: Callable[[PyTree], EnvTables] | None = None
 
 
 def no_cost(_state: PyTree, _action: jax.Array, _after: PyTree, _params: PyTree) -> Scalar:

@@ -12,14 +12,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
 from spi_plugins.checks import check_integer, check_number
-from spi_plugins.envs.base import Configured, FunctionalEnv, RandomKey, Scalar, no_cost
+from spi_plugins.envs.base import Configured, EnvTables, FunctionalEnv, RandomKey, Scalar, no_cost
 from spi_plugins.envs.confounding_grid_layout import (
     ConfoundingGridConfig,
     amounts,
     cell_of_pixel,
+    dynamics,
     grid_layout,
     intensities,
 )
@@ -103,6 +105,7 @@ def make_confounding_grid(
         max_episode_steps=max_episode_steps,
         render=Configured(render, config),
         name="confounding_grid",
+        tables=Configured(_tables, config),
     )
 
 
@@ -159,3 +162,12 @@ def _terminal(
 ) -> Bool[Array, ""]:
     ends: Bool[Array, ""] = jnp.asarray(grid_layout(config.n_path).terminal)[state]
     return ends
+
+
+def _tables(config: ConfoundingGridConfig, params: ConfoundingGridParams) -> EnvTables:
+    layout = grid_layout(config.n_path)
+    states = jnp.arange(len(layout.cells), dtype=jnp.int32)
+    observations = jax.vmap(lambda state: _observation(config, state, params))(states)
+    transition, reward = dynamics(config.n_path, *map(float, params))
+    start = np.eye(len(states))[layout.start]
+    return EnvTables(np.asarray(observations), transition, reward, start, layout.terminal)

@@ -17,7 +17,7 @@ from spi_plugins.envs.confounding_grid_layout import (
     UP,
     ConfoundingGridConfig,
     GridLayout,
-    amounts,
+    dynamics,
     grid_layout,
 )
 
@@ -41,11 +41,7 @@ def exact_model(env: FunctionalEnv) -> GridModel:
     """
     config, layout = _layout_of(env)
     epsilon, gamma = map(float, env.params)
-    transition = np.eye(len(layout.cells))[layout.successors]
-    upper, lower = layout.branches
-    transition[layout.fork, :, upper] = 1.0 - epsilon
-    transition[layout.fork, :, lower] = epsilon
-    reward = np.array(amounts(config.n_path, epsilon, gamma))[layout.payments]
+    transition, reward = dynamics(config.n_path, epsilon, gamma)
     return GridModel(transition, reward, gamma, layout.start, layout.decisions)
 
 

@@ -5,7 +5,7 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from spi_plugins.checks import check_integer
 
@@ -92,6 +92,18 @@ def amounts(n_path: int, epsilon: Any, gamma: Any) -> tuple[Any, Any, Any, Any]:
     """
     goal = n_path / gamma**n_path
     return 0.0, 1.0, goal, -(2.0 - epsilon) / epsilon * goal
+
+
+def dynamics(
+    n_path: int, epsilon: float, gamma: float
+) -> tuple[Float[np.ndarray, "S 4 S"], Float[np.ndarray, "S 4"]]:
+    """Probability of the next state, and reward, given state and action; ends of an episode are absorbing."""
+    layout = grid_layout(n_path)
+    transition = np.eye(len(layout.cells))[layout.successors]
+    upper, lower = layout.branches
+    transition[layout.fork, :, upper] = 1.0 - epsilon
+    transition[layout.fork, :, lower] = epsilon
+    return transition, np.array(amounts(n_path, epsilon, gamma))[layout.payments]
 
 
 def cell_of_pixel(layout: GridLayout, size: int) -> Int[np.ndarray, "size size"]:

@@ -38,6 +38,7 @@ def priced(env: FunctionalEnv, *, normalize: bool = False) -> FunctionalEnv:
         info=own(env.info),
         action_masks=own(env.action_masks),
         own_reward=own(env.own_reward or env.reward),
+        tables=None,
     )
 
 
@@ -175,6 +176,7 @@ def _counting(env: FunctionalEnv, config: _Budget | _Limit) -> FunctionalEnv:
         info=inside(env.info),
         action_masks=inside(env.action_masks),
         own_reward=inside(env.own_reward or env.reward),
+        tables=None,
     )
 
 

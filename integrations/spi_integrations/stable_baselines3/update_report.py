@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_integrations.stable_baselines3.behavior import Behavior, Look, look, play
+from spi_integrations.stable_baselines3.exact_update import exact_update
 from spi_plugins.agents.on_policy import OnPolicyAgent
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.arrays import restore_arrays
@@ -63,7 +64,7 @@ def report(
     return_range: tuple[float, float] | None = None,
     error: float = 0.05,
 ) -> UpdateReport:
-    """Play the old policy, and measure the step from ``old`` to ``new``.
+    """Play the old policy, and measure the step from ``old`` to ``new``; exactly, too, where states are enumerated.
 
     Args:
         model: the model, for its networks and spaces.
@@ -92,7 +93,7 @@ def report(
                 "without termination_model=True the latent model never ends, so no episodic bound applies"
             )
             entries["improvement"] = Diagnostic("improvement by the formula", -math.inf, caveat)
-    return UpdateReport(entries)
+    return UpdateReport({**entries, **exact_update(model, old, new, env, seed)})
 
 
 def _ratios(found: RatioSummary) -> dict[str, Certificate | Diagnostic]:
