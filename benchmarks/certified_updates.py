@@ -8,12 +8,12 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from grid_updates import Setting, train
+from grid_updates import N_ENVS, N_STEPS, Setting, train
 
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.certificates import finite, tabular
 from spi_plugins.certificates.enumerated import NetworkTables, read_model
-from spi_plugins.certificates.finite import FiniteMDP
+from spi_plugins.certificates.finite import Abstraction, FiniteMDP
 from spi_plugins.certificates.tabular import Pair
 from spi_plugins.envs.confounding_grid import make_confounding_grid
 from spi_plugins.envs.confounding_grid_layout import grid_layout
@@ -44,13 +44,47 @@ def problem() -> tuple[Any, FiniteMDP]:
     return env, finite.without_terminal(mdp, tables.terminal)
 
 
-def judge(mdp: FiniteMDP, found: NetworkTables) -> Judged:
-    """Certify each update, from the policies before and after and the latent model after."""
-    terminal = grid_layout(N_PATH).terminal
-    old, new = found.policy[:, :-1], found.policy[:, 1:]
+def learned(found: NetworkTables) -> Abstraction:
+    """The agent's latent model after each update."""
     after = NetworkTables(*(None if x is None else x[:, 1:] for x in found))
+    return read_model(after, grid_layout(N_PATH).terminal)
+
+
+def counted(mdp: FiniteMDP, found: NetworkTables, rng: np.random.Generator) -> Abstraction:
+    """Instead of it, frequencies and mean rewards of all steps so far: as many steps of each policy as a rollout has.
+
+    What was never tried ends the episode and pays nothing.
+    """
+    policies = found.policy[:, :-1]
+    n_seeds, n_updates, n_states, n_actions = policies.shape
+    chances = finite.with_end(mdp.transition)
+    counts = np.zeros((n_seeds, n_updates, n_states, n_actions, n_states + 1))
+    start, seeds = int(mdp.start.argmax()), np.repeat(np.arange(n_seeds), N_ENVS)
+    state = np.full(len(seeds), start)
+    for update in range(n_updates):
+        for _ in range(N_STEPS):
+            action = draw(policies[seeds, update, state], rng)
+            after = draw(chances[state, action], rng)
+            np.add.at(counts, (seeds, update, state, action, after), 1.0)
+            state = np.where(after == n_states, start, after)
+    total = counts.cumsum(axis=1)
+    tried = total.sum(axis=-1)
+    transition = total[..., :n_states] / np.maximum(tried, 1.0)[..., None]
+    reward = np.where(tried > 0, mdp.reward, 0.0)  # rewards are not random
+    return Abstraction(np.broadcast_to(np.arange(n_states), tried.shape[:-1]), transition, reward)
+
+
+def draw(chances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One outcome of each row."""
+    above: np.ndarray = rng.random((len(chances), 1)) > chances.cumsum(axis=-1)
+    return np.minimum(above.sum(axis=-1), chances.shape[-1] - 1)
+
+
+def judge(mdp: FiniteMDP, found: NetworkTables, model: Abstraction) -> Judged:
+    """Certify each update, from the policies before and after and a model of what happens."""
+    old, new = found.policy[:, :-1], found.policy[:, 1:]
     everywhere = FiniteMDP(*(np.broadcast_to(x, (*old.shape[:2], *x.shape)) for x in mdp[:3]), GAMMA)
-    arguments = everywhere, read_model(after, terminal), Pair(old, new)
+    arguments = everywhere, model, Pair(old, new)
     bounds = tabular.improvement(*arguments)
     values = finite.value(everywhere, old), finite.value(everywhere, new)
     return Judged(
@@ -105,7 +139,9 @@ def main() -> None:
     for rate in (3e-4, 3e-3):
         for neighborhood in ("strict", "clip"):
             found = train(env, setting(neighborhood, rate, 0.2), args.seeds, args.updates)
-            write(row(f"{neighborhood}, learning rate {rate:g}", judge(mdp, found)) + "\n")
+            models = {"learned": learned(found), "counted": counted(mdp, found, np.random.default_rng(0))}
+            for kind, model in models.items():
+                write(row(f"{neighborhood}, learning rate {rate:g}, {kind}", judge(mdp, found, model)) + "\n")
             sys.stdout.flush()
 
 
