@@ -50,6 +50,9 @@ class SafeguardCallback(BaseCallback):
     * *undecided*: more episodes are played, ``n_eval_episodes`` at a time and up to ``max_eval_episodes``; then
       training goes on, and the reference stays.
 
+    A check comes at the first rollout that starts at or after its step. Compiled training makes many iterations in one
+    call between two checks, never across one, and what is rolled back is what the next iteration starts with.
+
     At the end of training a policy that is not shown to be fine gives way to the reference.
 
     *Error rate.* The probability that the test ever takes a policy for worse which is within the tolerance is at most
@@ -131,6 +134,11 @@ class SafeguardCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         return not self._stopping
+
+    def quiet_steps(self) -> int:
+        """Steps of all environments before the next check, for compiled chunks: none is due within."""
+        missing = self._next_check - self.num_timesteps
+        return max(0, -(-missing // self.training_env.num_envs))
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps >= self._next_check:

@@ -23,7 +23,8 @@ class SPICallback(BaseCallback):
 
     Args:
         eval_env: anything that ``as_vec_env`` takes; not the training environment.
-        every: updates between measurements; ``None`` to measure as often as ``max_share`` allows.
+        every: updates between measurements, which compiled training makes in one call; ``None`` to measure as often as
+            ``max_share`` allows, and then each iteration is a call of its own.
         n_episodes: episodes of a measurement, at least 2.
         max_share: share of the training's time that measurements may take, with ``every=None``.
         return_range: bounds of the discounted return of an episode.
@@ -68,6 +69,18 @@ class SPICallback(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
+
+    def quiet_steps(self) -> int:
+        """Steps of all environments in which no update is measured, for compiled chunks; 0 if ``every`` is ``None``.
+
+        Within a chunk, parameters are known at its first rollout's start alone, where an update that was due before is
+        measured, and one that is due now is copied.
+        """
+        if self.every is None:
+            return 0
+        assert isinstance(self.model, OnPolicyAlgorithm)
+        ahead = self.every - self._updates % self.every
+        return max(1, ahead - 1) * self.model.n_steps
 
     def _on_rollout_start(self) -> None:
         """Between two updates: the parameters are those of the next rollout."""
