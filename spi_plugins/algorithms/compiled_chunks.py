@@ -96,10 +96,8 @@ class ChunkedRun:
     def __call__(self, runner: Runner, env_params: PyTree, rates: Sequence[PyTree]) -> Ran:
         """Run at most ``len(rates)`` iterations; ``rates`` are the arguments of each. Donates ``runner``."""
         n = min(len(rates), self._size)
-        padded = [*rates[:n], *[rates[0]] * (MOST_ITERATIONS - n)]
-        stacked = jax.tree.map(lambda *each: np.stack(each), *padded)
         start = time.monotonic()
-        runner, done, kept, last = self._run(runner, env_params, stacked, np.int32(n))
+        runner, done, kept, last = self._run(runner, env_params, _padded(rates[:n]), np.int32(n))
         n_done = int(done)
         values = {name: np.asarray(value)[:n_done] for name, value in kept.items()}
         if self.n_calls:  # the first one compiles
@@ -107,6 +105,17 @@ class ChunkedRun:
             self._size = int(np.clip(_SECONDS / max(each, 1e-6), 1, min(MOST_ITERATIONS, 2 * self._size + 2)))
         self.n_calls += 1
         return Ran(runner, values, last)
+
+    def memory(self, runner: Runner, env_params: PyTree, rates: PyTree) -> int | None:
+        """Bytes that a call takes on the device, by XLA's plan; ``None`` where the backend does not tell.
+
+        Compiles the program. ``runner`` and ``env_params`` may be shapes; nothing is allocated or donated.
+        """
+        plan = self._run.lower(runner, env_params, _padded([rates]), np.int32(1)).compile().memory_analysis()
+        if plan is None:
+            return None
+        results = plan.output_size_in_bytes - plan.alias_size_in_bytes
+        return int(plan.argument_size_in_bytes + results + plan.temp_size_in_bytes)
 
     def _loop(
         self, runner: Runner, env_params: PyTree, rates: PyTree, n: Int[Array, ""]
@@ -137,6 +146,12 @@ class ChunkedRun:
         start = (jnp.int32(0), jnp.asarray(False), runner, kept, last)
         done, _, runner, kept, last = jax.lax.while_loop(goes_on, body, start)
         return runner, done, kept, last
+
+
+def _padded(rates: Sequence[PyTree]) -> PyTree:
+    """``[MOST_ITERATIONS, ...]``: the program is the same for any number of iterations."""
+    padded = [*rates, *[rates[0]] * (MOST_ITERATIONS - len(rates))]
+    return jax.tree.map(lambda *each: np.stack(each), *padded)
 
 
 def _kept(iteration: Iteration) -> dict[str, Float[Array, "..."]]:

@@ -1,6 +1,7 @@
 """Models that differ in their seed alone, trained in one program: on a GPU, eight cost little more than one."""
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -12,12 +13,16 @@ from stable_baselines3.common.callbacks import BaseCallback
 from spi_plugins.agents.rollout import Runner
 from spi_plugins.algorithms.compiled_chunks import Chunk, ChunkedRun, Iteration, Ran
 from spi_plugins.algorithms.compiled_collector import CompiledCollector
+from spi_plugins.algorithms.devices import device_bytes
 from spi_plugins.algorithms.environments import require_open
 from spi_plugins.algorithms.interrupts import deferring_handlers
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.types import PyTree
 
 M = TypeVar("M", bound=OnPolicyAlgorithm)
+
+# Of the device's memory: the models themselves hold the program's arguments once more.
+_SHARE = 0.8
 
 
 def learn_together(
@@ -83,6 +88,45 @@ def separate_reason(models: Sequence[BaseAlgorithm]) -> str | None:
     return None
 
 
+def memory_reason(model: OnPolicyAlgorithm, count: int) -> str | None:
+    """Why ``count`` models like this one do not fit into its device's memory in one program; ``None`` if they do.
+
+    Compiles the program for XLA's plan of its memory; the disk cache keeps it for the training, if there is one.
+    """
+    collector = _collector(model)
+    state, obs = collector.env.vec_env.shapes()
+    runner, params = _several((Runner(model._agent_state, state, obs), collector.env.params), count)
+    need = _joint_run(model).memory(runner, params, model.rates(0, 1))
+    have = device_bytes(model.jax_device)
+    if need is None or need <= _SHARE * have:
+        return None
+    return (
+        f"{count} models in one program take {need / 1e6:,.1f} MB, more than {_SHARE:.0%} of the {have / 1e6:,.1f} MB "
+        f"of {model.jax_device}"
+    )
+
+
+def _several(tree: PyTree, count: int) -> PyTree:
+    """The shapes of ``count`` such trees, stacked."""
+    return jax.eval_shape(
+        functools.partial(jax.tree.map, lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x)))), tree
+    )
+
+
+def _joint_run(model: OnPolicyAlgorithm) -> ChunkedRun:
+    """Iterations of models like this one: all arguments but the rates have a leading axis."""
+    collector, window = _collector(model), model._window
+
+    def iterate(runners: Runner, env_params: PyTree, *rates: Any) -> tuple[Runner, Iteration]:
+        def one(runner: Runner, params: PyTree) -> tuple[Runner, Iteration]:
+            ran: tuple[Runner, Iteration] = collector.iterate(runner, window, params, *rates)
+            return ran
+
+        return jax.vmap(one)(runners, env_params)
+
+    return ChunkedRun(iterate)
+
+
 def _collector(model: OnPolicyAlgorithm) -> Any:
     if model._collector is None:
         model._collector = model._make_collector()
@@ -113,15 +157,7 @@ class _Joint:
             self.total, ready = model._begin(total, callback, reset_num_timesteps, type(model).__name__)
             self.callbacks.append(ready)
         self.collectors: list[CompiledCollector] = [_collector(model) for model in models]
-        first, window = self.collectors[0], models[0]._window
-
-        def iterate(runners: Runner, env_params: PyTree, *rates: Any) -> tuple[Runner, Iteration]:
-            def one(runner: Runner, params: PyTree) -> tuple[Runner, Iteration]:
-                return first.iterate(runner, window, params, *rates)
-
-            return jax.vmap(one)(runners, env_params)
-
-        self.run = ChunkedRun(iterate)
+        self.run = _joint_run(models[0])
 
     def train(self, log_interval: int | None) -> None:
         """Train to the end, or until a callback asks to stop."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from spi_plugins.algorithms.joint_training import separate_reason
+from spi_plugins.algorithms.joint_training import memory_reason, separate_reason
 from spi_plugins.cli.dispatch import INTERRUPTED
 from spi_plugins.cli.preparation import Preparation, prepare
 from spi_plugins.cli.progress_rows import read_progress
@@ -87,6 +87,10 @@ def _train_together(args: argparse.Namespace, group: SeedsFolder) -> tuple[int, 
     own = [_of_seed(args, group, seed) for seed in group.seeds]
     first = prepare(own[0])
     if separate_reason([first.model]) is not None or not _pays(first.model):
+        return 0, first
+    too_large = memory_reason(first.model, len(own))
+    if too_large is not None:
+        _say(f"{too_large}: they are trained one after the other.")
         return 0, first
     codes = train_together([first, *map(prepare, own[1:])], own[0])
     return _close(group, max(codes), group.seeds), None

@@ -77,14 +77,20 @@ class FunctionalVecEnv(NativeVecEnv):
             raise RuntimeError("get_state() came before reset(): there is no state yet.")
         return self._state
 
+    def shapes(self) -> tuple[VectorState, Observation]:
+        """Shapes and dtypes of the state and of the observations ``[B, ...]``, before or after ``reset``."""
+        keys = jax.eval_shape(self._keys, 0)
+        shapes: tuple[VectorState, Observation]
+        shapes = jax.eval_shape(functools.partial(autoreset.reset, self._static), self.params, keys)
+        return shapes
+
     def set_state(self, state: VectorState) -> None:
         """Go on from a state of ``get_state``, of this or of another process.
 
         Raises:
             ValueError: the state is of another environment or of another number of copies.
         """
-        keys = jax.eval_shape(self._keys, 0)
-        want, _ = jax.eval_shape(functools.partial(autoreset.reset, self._static), self.params, keys)
+        want, _ = self.shapes()
         structures: list[Any] = [jax.tree.structure(state), jax.tree.structure(want)]
         if structures[0] != structures[1]:
             raise ValueError(f"The state is not one of {self._name()}: its structure differs.")

@@ -1,5 +1,7 @@
 """Models of several seeds in one program equal those that are trained alone."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from tiny_models import CARTPOLE, ROLLOUT, tiny_ppo
 
 from spi_plugins import PPO, learn_together
+from spi_plugins.algorithms import joint_training
+from spi_plugins.algorithms.joint_training import memory_reason
 
 STEPS = 6 * ROLLOUT
 
@@ -49,6 +53,23 @@ def test_callbacks_of_each_model_keep_their_frequencies(tmp_path):
     assert models[0].num_timesteps == models[1].num_timesteps >= 4 * ROLLOUT
     for i in (0, 1):
         assert (tmp_path / str(i) / "m_18_steps.zip").is_file()
+
+
+def test_whether_models_fit_is_known_from_the_plan_of_their_program(monkeypatch):
+    model = tiny_ppo(n_steps=32, n_envs=64)
+    with monkeypatch.context() as roomy:
+        roomy.setattr(joint_training, "device_bytes", lambda device: 2**40)
+        assert memory_reason(model, 3) is None
+    monkeypatch.setattr(joint_training, "device_bytes", lambda device: 1000)
+    found = re.fullmatch(
+        r"3 models in one program take (\S+) MB, more than 80% of the 0\.0 MB of .*",
+        memory_reason(model, 3),
+    )
+    # At least what is kept of three rollouts, of which observations, four numbers each, are more than half.
+    rollouts = 3 * 32 * 64 * 4 * (4 + 3)
+    assert rollouts < float(found[1]) * 1e6 < 20 * rollouts
+    assert model.num_timesteps == 0
+    assert model._last_obs is None  # nothing has begun
 
 
 def test_models_that_differ_in_more_are_refused():

@@ -54,10 +54,11 @@ def start(root, words, steps):
 
 
 def killed(root, words, seed):
-    """The folder of a run that was killed within a second of its first checkpoint."""
+    """The folder of a run that was killed within a second of its first checkpoint, replay buffer included."""
     command, run = start(root, words, 10**9)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while not list(run.checkpoints.glob("*.zip")):
+    wanted = run.replay if words is PLANNING else run.checkpoints
+    while not (wanted.is_file() or list(wanted.glob("*.zip"))):
         assert process.poll() is None
         time.sleep(0.02)
     time.sleep(random.Random(seed).random())

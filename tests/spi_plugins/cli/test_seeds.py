@@ -1,11 +1,14 @@
 """``--seeds``: one folder, one run for each seed; what has finished is not trained again."""
 
+import argparse
 import json
 import pathlib
+import types
 
 import pytest
 from tiny_models import ROLLOUT, tiny_ppo
 
+from spi_plugins.algorithms import joint_training
 from spi_plugins.cli import seeds
 from spi_plugins.cli.progress_rows import read_progress
 from spi_plugins.cli.run_folder import RunFolder
@@ -102,6 +105,17 @@ def test_what_several_seeds_have_in_common_cannot_be_changed(spi, words, message
     done = spi(*words)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert message in done.err
+
+
+def test_seeds_that_do_not_fit_into_the_memory_train_one_after_the_other(tmp_path, monkeypatch, capsys):
+    ready = types.SimpleNamespace(model=tiny_ppo())
+    monkeypatch.setattr(seeds, "prepare", lambda args: ready)
+    monkeypatch.setattr(seeds, "_pays", lambda model: True)
+    monkeypatch.setattr(joint_training, "device_bytes", lambda device: 1000)
+    args = argparse.Namespace(profile=False, callback=None, seeds=2)
+    group = seeds.SeedsFolder(tmp_path, (0, 1))
+    assert seeds._train_together(args, group) == (0, ready)
+    assert "they are trained one after the other." in capsys.readouterr().out
 
 
 def test_where_it_pays_seeds_train_in_one_program_and_have_a_run_each(train, monkeypatch):
