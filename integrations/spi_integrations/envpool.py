@@ -9,7 +9,7 @@ EnvPool is an extra: ``pip install "spi-plugins[envpool]"`` (Linux). It includes
 
 from typing import Any
 
-from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv
+from spi_plugins.algorithms.vec_envs import EnvPoolHalves, EnvPoolVecEnv
 from spi_plugins.errors import MissingDependencyError
 from spi_plugins.plugins import did_you_mean
 
@@ -39,8 +39,9 @@ def make_vec(
     episodic_life: bool | None = None,
     reward_clip: bool | None = None,
     num_threads: int = 0,
+    halves: bool = False,
     **kwargs: Any,
-) -> EnvPoolVecEnv:
+) -> EnvPoolVecEnv | EnvPoolHalves:
     """Make an EnvPool environment as a ``VecEnv``, for Atari with the settings of the Deep SPI paper.
 
     Atari: four stacked gray frames of 84 x 84, one action for every four frames, at most 108,000 actions per
@@ -58,6 +59,9 @@ def make_vec(
         reward_clip: Atari only: the learner sees the sign of the reward, while ``info["episode"]`` and
             ``info["reward"]`` hold the score. True if ``None``.
         num_threads: of EnvPool; 0 lets it choose.
+        halves: make two pools of half the size, so that our on-policy algorithms, stepping from Python, choose the
+            actions of one while the other is stepped. Meant for accelerators and many CPU cores. Environments keep
+            their seeds, but a training draws other random actions than with one pool.
         **kwargs: other fields of the environment's EnvPool config, and ``render_mode``; they override the settings
             above.
 
@@ -84,10 +88,24 @@ def make_vec(
     _check_fields(env_id, kwargs, fields)
     switches = {"episodic_life": episodic_life, "reward_clip": reward_clip}
     settings = _settings(env_id, stochastic, switches, kwargs, atari="repeat_action_probability" in fields)
-    pool = envpool.make(
-        env_id, env_type="gymnasium", num_envs=num_envs, seed=seed, num_threads=num_threads, **settings
-    )
-    return EnvPoolVecEnv(pool)
+
+    def make(num_envs: int, seed: int) -> EnvPoolVecEnv:
+        return EnvPoolVecEnv(
+            envpool.make(
+                env_id,
+                env_type="gymnasium",
+                num_envs=num_envs,
+                seed=seed,
+                num_threads=num_threads,
+                **settings,
+            )
+        )
+
+    if not halves:
+        return make(num_envs, seed)
+    if num_envs % 2:
+        raise ValueError(f"halves=True needs an even num_envs, got {num_envs}.")
+    return EnvPoolHalves(make(num_envs // 2, seed), make(num_envs // 2, seed + num_envs // 2))
 
 
 def _settings(

@@ -88,11 +88,12 @@ def separate_reason(models: Sequence[BaseAlgorithm]) -> str | None:
     return None
 
 
-def memory_reason(model: OnPolicyAlgorithm, count: int) -> str | None:
+def memory_reason(model: BaseAlgorithm, count: int) -> str | None:
     """Why ``count`` models like this one do not fit into its device's memory in one program; ``None`` if they do.
 
     Compiles the program for XLA's plan of its memory; the disk cache keeps it for the training, if there is one.
     """
+    assert isinstance(model, OnPolicyAlgorithm)  # or there is a ``separate_reason``
     collector = _collector(model)
     state, obs = collector.env.vec_env.shapes()
     runner, params = _several((Runner(model._agent_state, state, obs), collector.env.params), count)

@@ -14,12 +14,14 @@ from spi_plugins.algorithms.collector import RolloutCollector
 from spi_plugins.algorithms.compiled_chunks import MOST_ITERATIONS, WORTH_COMPILING, Chunk
 from spi_plugins.algorithms.compiled_collector import CompiledCollector, UpdatedMany, compiled_reason
 from spi_plugins.algorithms.copies import copied_arrays
+from spi_plugins.algorithms.halved_collector import HalvedStepCollector
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.quiet_steps import pass_steps, quiet_steps
 from spi_plugins.algorithms.replayed_hooks import ReplayedHooks
 from spi_plugins.algorithms.saved_model import ResumePoint
 from spi_plugins.algorithms.schedules import remaining_progress, scheduled
 from spi_plugins.algorithms.step_collector import StepCollector
+from spi_plugins.algorithms.vec_envs import EnvPoolHalves
 from spi_plugins.algorithms.world_model_export import given_observations, last_observations, save_world
 from spi_plugins.archive import PathOrFile
 from spi_plugins.fitting.deep_mdp import world_params
@@ -128,6 +130,8 @@ class OnPolicyAlgorithm(ReplayedHooks):
             raise ValueError(
                 f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
             )
+        if isinstance(self.env, EnvPoolHalves) and not masked:
+            return HalvedStepCollector(self.env, self.agent, self.n_steps)
         if refusal or self.compiled is False:
             return StepCollector(self.env, self.agent, self.n_steps, masked=masked)
         return CompiledCollector(self.env, self.agent, self.n_steps, self.jax_device, masked=masked)

@@ -62,9 +62,16 @@ class EnvPoolVecEnv(NativeVecEnv):
         return to_space(self.observation_space, obs), split_infos(info, self.num_envs, _BOOKKEEPING)
 
     def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
-        obs, reward, terminated, truncated, info = self.pool.step(
-            actions.astype(self.pool_spec.action_dtype, copy=False)
-        )
+        self.send(actions)
+        return self.receive(valid)
+
+    def send(self, actions: NDArray[Any]) -> None:
+        """Begin a raw step, which ``receive`` waits for; the caller keeps the statistics and the pending resets."""
+        self.pool.send(self._check_actions(actions).astype(self.pool_spec.action_dtype, copy=False))
+
+    def receive(self, valid: NDArray[np.bool_]) -> RawStep:
+        """The step that ``send`` began; ``valid`` is false where the step before ended an episode."""
+        obs, reward, terminated, truncated, info = self.pool.recv()
         if self._xla is not None and np.any((info["elapsed_step"] == 0) & valid):
             raise RuntimeError(
                 "The pool was stepped without this adapter's knowledge: pass the rows of compiled steps to "

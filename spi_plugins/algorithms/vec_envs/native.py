@@ -178,7 +178,10 @@ class NativeVecEnv(VecEnv):
 
     def _step(self, actions: NDArray[Any]) -> Rows:
         valid = ~self._ended
-        raw = self._advance(actions, valid)
+        return self._taken(self._advance(actions, valid), valid)
+
+    def _taken(self, raw: RawStep, valid: NDArray[np.bool_]) -> Rows:
+        """Count a step that was made."""
         self._ended = raw.terminated | raw.truncated
         self._record(raw, valid)
         return Rows(raw.obs, raw.reward, raw.terminated, raw.truncated, valid, raw.infos)
