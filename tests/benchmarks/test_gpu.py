@@ -18,12 +18,15 @@ def test_a_part_is_cut_at_its_limit():
     assert gpu.finish_part(gpu.start_part("matmul", tiny=True, cache="0"), 0.0)["ended"] == "cut at its limit"
 
 
-def test_the_longest_part_runs_dry():
-    assert all(np.isfinite(figure.value) for figure in gpu.CORE["spowl"].measure(True))
+FAST = ("spowl", "cartpole")  # the longest, and the one with our two losses; the others take minutes together
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("part", ["seeds", "cartpole", "atari", *gpu.LONG])
-def test_other_parts_run_dry(part):
-    figures = list((gpu.CORE | gpu.LONG)[part].measure(True))
+def part(name):
+    return pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", map(part, dict.fromkeys([*FAST, *gpu.CORE, *gpu.LONG])))
+def test_every_part_runs_dry(name):
+    figures = list((gpu.CORE | gpu.LONG)[name].measure(True))
+    assert figures
     assert all(np.isfinite(figure.value) for figure in figures if "not installed" not in figure.what)
