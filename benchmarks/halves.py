@@ -2,7 +2,8 @@
 
 python benchmarks/halves.py --copies 128 --rounds 3
 
-PPO on Breakout with both stepped from Python, in turn within one process; and EnvPool alone. Compilation is not counted.
+PPO on Breakout with both, stepped from Python, in turn within one process; and EnvPool alone. Compilation is not
+counted.
 """
 
 import argparse
