@@ -10,7 +10,7 @@ from typing import Any
 
 from spi_plugins.archive import write_atomically
 from spi_plugins.cli import played
-from spi_plugins.cli.arguments import CommandError, add_pairs, positive, seed, to_json
+from spi_plugins.cli.arguments import CommandError, positive, to_json
 from spi_plugins.cli.env_recipe import EvaluationTask
 from spi_plugins.cli.requests import check_model_file
 from spi_plugins.cli.run_folder import RunFolder
@@ -51,17 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
         metavar="P",
         help="probability that a bound fails (default: 0.05)",
     )
-    parser.add_argument("--algo", metavar="ALGO", help="algorithm of a model file outside a run")
-    parser.add_argument("--env", metavar="ID", help="environment (default: the run's)")
-    add_pairs(
-        parser, "--env-kwargs", help="arguments of the environment, Python literals (default: the run's)"
-    )
-    parser.add_argument(
-        "--seed", type=seed, metavar="S", help="seed of the environment (default: far from training's)"
-    )
-    parser.add_argument(
-        "--trust-imports", action="store_true", help="import the modules that the run's env names"
-    )
+    played.add_place(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.set_defaults(best=False, deterministic=False)
     return run

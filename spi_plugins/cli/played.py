@@ -1,4 +1,4 @@
-"""What ``spi eval`` and ``spi video`` share: the words that say which model plays, in what and how."""
+"""What ``spi eval``, ``spi video`` and ``spi certify`` share: the words that say which model plays, in what and how."""
 
 import argparse
 import pathlib
@@ -40,11 +40,7 @@ def add_manner(parser: argparse.ArgumentParser) -> None:
         dest="best",
         help="the best model of the evaluations during training instead of the newest",
     )
-    parser.add_argument("--algo", metavar="ALGO", help="algorithm of a model file outside a run")
-    parser.add_argument("--env", metavar="ID", help="environment (default: the run's)")
-    add_pairs(
-        parser, "--env-kwargs", help="arguments of the environment, Python literals (default: the run's)"
-    )
+    add_place(parser)
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument(
         "--deterministic",
@@ -54,6 +50,15 @@ def add_manner(parser: argparse.ArgumentParser) -> None:
     )
     actions.add_argument(
         "--stochastic", dest="deterministic", action="store_false", help="sample actions (default on images)"
+    )
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the algorithm and the environment, where a run does not."""
+    parser.add_argument("--algo", metavar="ALGO", help="algorithm of a model file outside a run")
+    parser.add_argument("--env", metavar="ID", help="environment (default: the run's)")
+    add_pairs(
+        parser, "--env-kwargs", help="arguments of the environment, Python literals (default: the run's)"
     )
     parser.add_argument(
         "--seed", type=seed, metavar="S", help="seed of the environment (default: far from training's)"
