@@ -21,6 +21,12 @@ def image_size(spec: ArraySpec) -> tuple[int, int, int]:
     return height, width, math.prod(channels)
 
 
+def image_axes(spec: ArraySpec) -> tuple[int, int]:
+    """The axes of height and width in one image."""
+    height, width = _axes(spec)[:2]
+    return height, width
+
+
 def channels_last(spec: ArraySpec, obs: Shaped[Array, " B *S"]) -> Shaped[Array, "B H W C"]:
     """A batch with height, width and all channels as its axes."""
     images = obs[..., None] if len(spec.shape) == 2 else obs

@@ -10,6 +10,7 @@ from spi_plugins.hyperparameters import Config, check_below, hyperparameter
 from spi_plugins.networks.encoders import ConvLayers, flat_size, make_extractor
 from spi_plugins.networks.functional import Network, functional
 from spi_plugins.networks.normed_mlp import NormedMLP
+from spi_plugins.networks.pixels import PixelEncoder
 from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 
 
@@ -17,7 +18,9 @@ from spi_plugins.types import ArraySpec, Observation, ObservationSpec
 class TDMPCConfig(Config):
     """What the model is made of; the defaults are the paper's, 10 million trained parameters. Hashable."""
 
-    encoder_hidden: tuple[int, ...] = hyperparameter((256,), "Widths of the encoder; reversed for a decoder")
+    encoder_hidden: tuple[int, ...] = hyperparameter(
+        (256,), "Widths of the encoder of anything but one image; reversed for a decoder"
+    )
     latent_dim: int = hyperparameter(512, "Entries of the latent, a multiple of `simnorm_dim`", low=1)
     simnorm_dim: int = hyperparameter(8, "Entries of a group that SimNorm normalizes", low=1)
     hidden: tuple[int, ...] = hyperparameter((512, 512), "Widths of the other networks")
@@ -40,7 +43,8 @@ class TDMPCConfig(Config):
     )
     decoder: bool = hyperparameter(False, "Also learn to decode observations that are not images")
     conv_layers: ConvLayers | None = hyperparameter(
-        None, "`(channels, kernel size, stride)` of each convolution; `None` to choose by the image's size"
+        None,
+        "`(channels, kernel size, stride)` of each convolution; `None` for TD-MPC2's, or smaller ones on small images",
     )
     image_features: int = hyperparameter(256, "Width of an image's features within a Dict", low=1)
     official_log_prob: bool = hyperparameter(False, "Use the published log-probability, see `TanhNormal`")
@@ -59,9 +63,9 @@ class _Encoder(nnx.Module):
     """Observations to latents: features, then a normed MLP."""
 
     def __init__(self, spec: ObservationSpec, config: TDMPCConfig, *, rngs: nnx.Rngs):
-        convolve = isinstance(spec, ArraySpec) and spec.kind == "image"
-        layers, width = config.conv_layers, config.image_features
-        self.features = make_extractor(spec, layers, width, convolve=convolve, rngs=rngs)
+        self.features = make_extractor(
+            spec, config.conv_layers, config.image_features, convolve=False, rngs=rngs
+        )
         self.mlp = NormedMLP(
             math.prod(self.features.features_shape),
             config.encoder_hidden,
@@ -71,8 +75,13 @@ class _Encoder(nnx.Module):
         )
 
     def __call__(self, obs: Observation) -> Float[Array, "N Z"]:
-        features = self.features(obs)
-        return self.mlp(features.reshape(features.shape[0], -1))
+        return self.mlp(self.features(obs))
+
+
+def _make_encoder(spec: ObservationSpec, config: TDMPCConfig, rngs: nnx.Rngs) -> nnx.Module:
+    if isinstance(spec, ArraySpec) and spec.kind == "image":
+        return PixelEncoder(spec, config.conv_layers, config.latent_dim, config.simnorm_dim, rngs=rngs)
+    return _Encoder(spec, config, rngs=rngs)
 
 
 def make_networks(
@@ -85,7 +94,7 @@ def make_networks(
         return functional(lambda rngs: NormedMLP(n_in, config.hidden, n_out, rngs=rngs, **kwargs))  # type: ignore[arg-type]
 
     networks = {
-        "encoder": functional(lambda rngs: _Encoder(observations, config, rngs=rngs)),
+        "encoder": functional(lambda rngs: _make_encoder(observations, config, rngs)),
         "dynamics": mlp(joint, latent, simnorm_dim=config.simnorm_dim),
         "reward": mlp(joint, config.n_bins, zero_last=True),
         "value": mlp(joint, config.n_bins, members=config.n_values, dropout=config.dropout, zero_last=True),

@@ -35,6 +35,12 @@ class SPOWLConfig(Config):
         0.0, "Steps that cost more get `cost_weight` in the cost's loss", low=0
     )
     cost_value_target: Aggregation = hyperparameter("mean", "Reduction of the slow cost critics to a target")
+    image_shift: int = hyperparameter(
+        3,
+        "Pixels by which each image is shifted at random in training, at most",
+        low=0,
+        source="TD-MPC2's code",
+    )
     encoder_lr_scale: float = hyperparameter(0.3, "Factor on the encoder's learning rate", low=0)
     max_grad_norm: float = hyperparameter(
         20.0, "Bound on the gradient norm of model and policy each", above=0

@@ -22,11 +22,24 @@ from spi_plugins.agents.spowl.layout import Layout, Optimizers, grouped
 from spi_plugins.agents.spowl.loss import SPOWLParts, policy_objective, targets_of, world_model_objective
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.losses.lagrangian import Multipliers, raise_multipliers
+from spi_plugins.networks.pixels import has_images, shift_images
 from spi_plugins.planners.batch import batch_planner, init_plans
 from spi_plugins.planners.planner import Planner, check_parts
 from spi_plugins.returns import masked_mean
 from spi_plugins.types import ActionSpec, ObservationSpec, PyTree
 from spi_plugins.world_models.tdmpc import make_tdmpc
+
+
+def _prepared(parts: SPOWLParts, windows: Windows, key: Array) -> Windows:
+    """With the vectors of actions, and images shifted at random; each observation is shifted by itself."""
+    config, world = parts
+    action, obs = world.head.vector(world.head.restored(windows.action)), windows.obs
+    if config.image_shift and has_images(world.observations):
+        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), obs)
+        # A stream of its own: without images, nothing else is drawn than before.
+        shifted = shift_images(world.observations, rows, config.image_shift, jax.random.fold_in(key, 3))
+        obs = jax.tree.map(lambda x, like: x.reshape(like.shape), shifted, obs)
+    return windows._replace(action=action, obs=obs)
 
 
 def _make_step(
@@ -40,7 +53,7 @@ def _make_step(
     ) -> tuple[SPOWLState, SPOWLMetrics]:
         """One gradient step on the model, then one on the policy, then the slow critics and the multipliers."""
         target_key, model_key, policy_key = jax.random.split(key, 3)
-        windows = windows._replace(action=world.head.vector(world.head.restored(windows.action)))
+        windows = _prepared(parts, windows, key)
         groups, joined_policy = state.params
         model, policy = layout.merged(groups), layout.policy(joined_policy)
         slow = layout.critics(state.targets)
