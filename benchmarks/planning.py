@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 import spi_plugins
 from spi_integrations.stable_baselines3 import evaluate_policy_with_cost
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
+from spi_plugins.envs.pixel_goal import make_pixel_goal
 from spi_wrappers import ActionRepeat, CostMonitor
 
 # How each method changes the arguments of "spowl". "tdmpc2" takes none of the arguments for costs.
@@ -53,6 +54,7 @@ class Task(NamedTuple):
     n_eval_episodes: int
     methods: tuple[str, ...] = ("tdmpc2", "spowl")
     has_costs: bool = True
+    policy: str = "MlpPolicy"
 
 
 def pendulum(seed: int) -> Any:
@@ -61,6 +63,15 @@ def pendulum(seed: int) -> Any:
 
 def point_goal(seed: int) -> Any:
     return FunctionalVecEnv(spi_plugins.make_env("spi/PointGoal-v0"), 16, seed=seed)
+
+
+def cost_cartpole(seed: int) -> Any:
+    return FunctionalVecEnv(spi_plugins.make_env("spi/CostCartPole-v0"), 8, seed=seed)
+
+
+def pixel_goal(seed: int) -> Any:
+    board = make_pixel_goal(size=4, scale=4, num_hazards=2, max_episode_steps=30)
+    return FunctionalVecEnv(board, 8, seed=seed)
 
 
 def repeated(env_id: str) -> gymnasium.Env[Any, Any]:
@@ -91,6 +102,21 @@ TASKS = {
         point_goal, 40_000, 6.0, {**SMALL, "train_freq": 25},
         {"cost_limit": 0.1, "cost_gamma": 0.98, "loss_kwargs": {"penalty_init": 1e-4, "penalty_rate": 1e-5}},
         n_eval_episodes=64,
+    ),
+    # Discrete actions, and episodes that end.
+    "cost_cartpole": Task(
+        cost_cartpole, 12_000, 25.0, {**SMALL, "train_freq": 25, "gamma": 0.99, "episodic": True},
+        {"cost_limit": 0.1, "cost_gamma": 0.98, "loss_kwargs": {"penalty_init": 1e-4, "penalty_rate": 1e-5}},
+        n_eval_episodes=64,
+    ),
+    # Images of 16 pixels a side, discrete actions, and episodes that end; costs are ignored.
+    "pixel_goal": Task(
+        pixel_goal, 16_000, None,
+        {
+            **SMALL, "train_freq": 25, "gamma": 0.95, "episodic": True, "loss_kwargs": {"image_shift": 1},
+            "policy_kwargs": {"conv_layers": ((16, 3, 2), (32, 3, 2)), "n_values": 3},
+        },
+        {}, n_eval_episodes=64, methods=("tdmpc2",), policy="CnnPolicy",
     ),
     # 300 thousand frames, with the published settings except for the sizes.
     "safety_point_goal": Task(safety_point_goal, 60_000, None, SMALL, {}, n_eval_episodes=20),
@@ -160,8 +186,8 @@ def build(task: Task, method: str, seed: int) -> Any:
     env = task.make_env(seed)
     shared = {"seed": seed, "stats_window_size": 2 * env.num_envs, **task.arguments}
     if method == "tdmpc2":
-        return spi_plugins.TDMPC2("MlpPolicy", env, **shared)
-    return spi_plugins.SPOWL("MlpPolicy", env, **{**shared, **task.costs, **METHODS[method]})
+        return spi_plugins.TDMPC2(task.policy, env, **shared)
+    return spi_plugins.SPOWL(task.policy, env, **{**shared, **task.costs, **METHODS[method]})
 
 
 def run(

@@ -77,7 +77,7 @@ GROUPS = {
         declared(PlanningSettings, without=("learning_rate", "batch_size", "compiled")), "planning and replay"
     ),
     **dict.fromkeys(("horizon", "episodic"), "planning and replay"),
-    **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "pid"), "costs"),
+    **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "multiplier_horizon", "pid"), "costs"),
     **dict.fromkeys((f"lagrange_{name}" for name in ("init", "lr", "max", "normalize", "state")), "costs"),
     **dict.fromkeys(("saute_gamma", "unsafe_reward", "limit_reward"), "costs"),
     **dict.fromkeys(declared(ShellSettings), "networks and machine"),

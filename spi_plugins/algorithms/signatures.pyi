@@ -500,6 +500,7 @@ class SPOWL(Signature):
         episodic: Also predict whether an episode has ended; for environments with terminal states (TD-MPC2's code).
         cost_limit: Bound on the policy's mean cost value, the discounted sum of costs from a step on, not on an episode's cost; the published default allows almost none.
         use_lagrangian: Costs in the policy's loss; `False`: in plans only.
+        multiplier_horizon: Gradient steps in which the multipliers take the course of the published ones over 990 thousand: start and growth of the penalty are multiplied by 990 000 / `multiplier_horizon`; `None` for the published course.
         cost_gamma: Discount of costs per step.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
@@ -536,6 +537,7 @@ class SPOWL(Signature):
     episodic: bool
     cost_limit: float
     use_lagrangian: bool
+    multiplier_horizon: int | None
     cost_gamma: float
     def __init__(
         self,
@@ -566,6 +568,7 @@ class SPOWL(Signature):
         episodic: bool = False,
         cost_limit: float = 0.1,
         use_lagrangian: bool = True,
+        multiplier_horizon: int | None = None,
         cost_gamma: float = 0.997,
         n_envs: int | None = None,
         stats_window_size: int = 100,

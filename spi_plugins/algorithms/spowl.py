@@ -152,7 +152,7 @@ class SPOWL(signatures.SPOWL, _Planning):
         _HYPERPARAMETERS
         | {"planner": _HYPERPARAMETERS["planner"]._replace(default="safe_improvement")}
         | {"decision": _HYPERPARAMETERS["decision"]._replace(default="bootstrap")}
-        | declared(SPOWLConfig, "cost_limit", "use_lagrangian")
+        | declared(SPOWLConfig, "cost_limit", "use_lagrangian", "multiplier_horizon")
         | declared(TDMPCConfig, "cost_gamma")
         | _SHELL
     )

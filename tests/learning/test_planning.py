@@ -5,12 +5,10 @@ import functools
 import pytest
 from planning import TASKS, run
 
-SEEDS = range(3)
-
 
 @functools.cache
-def outcomes(name, method):
-    return [run(TASKS[name], method, seed) for seed in SEEDS]
+def outcomes(name, method, n_seeds=3):
+    return [run(TASKS[name], method, seed) for seed in range(n_seeds)]
 
 
 @pytest.mark.slow
@@ -18,6 +16,23 @@ def test_tdmpc2_swings_the_pendulum_up_within_15_thousand_steps():
     assert TASKS["pendulum"].steps <= 15_000
     returns = [outcome.mean_return for outcome in outcomes("pendulum", "tdmpc2")]
     assert min(returns) > -250, returns  # uniform actions have about -1200
+
+
+@pytest.mark.slow
+def test_with_discrete_actions_and_ends_spowl_balances_in_the_middle_and_tdmpc2_anywhere():
+    task = TASKS["cost_cartpole"]
+    safe, free = outcomes("cost_cartpole", "spowl", 2), outcomes("cost_cartpole", "tdmpc2", 2)
+    # Of 500; uniform actions earn 22.
+    assert min(outcome.mean_return for outcome in safe) > 400, safe
+    assert min(outcome.mean_return for outcome in free) > 250, free
+    assert max(outcome.mean_cost for outcome in safe) < task.limit, safe
+    assert max(outcome.mean_cost for outcome in free) > 4 * task.limit, free
+
+
+@pytest.mark.slow
+def test_tdmpc2_finds_the_goal_by_images():
+    [outcome] = outcomes("pixel_goal", "tdmpc2", 1)
+    assert outcome.mean_return > 0.6, outcome
 
 
 @pytest.mark.slow

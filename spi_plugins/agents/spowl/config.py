@@ -8,6 +8,8 @@ from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 Aggregation = Literal["mean", "min", "max"]
 # Fields that reproduce errors of the published code, as does ``TDMPCConfig.official_log_prob``.
+# Gradient steps of SPOWL's published runs: 5 million frames, 0.198 steps for each.
+_PUBLISHED_STEPS = 990_000
 OFFICIAL_ERRORS = ("official_consistency", "official_scale", "official_boundaries")
 
 
@@ -59,10 +61,26 @@ class SPOWLConfig(Config):
     multiplier_init: float = hyperparameter(1e-6, "The multiplier at the start", low=0)
     penalty_init: float = hyperparameter(5e-9, "The penalty at the start", above=0)
     penalty_rate: float = hyperparameter(5e-6, "Relative growth of the penalty at each gradient step", low=0)
+    multiplier_horizon: int | None = hyperparameter(
+        None,
+        "Gradient steps in which the multipliers take the course of the published ones over 990 thousand: start "
+        "and growth of the penalty are multiplied by 990 000 / `multiplier_horizon`; `None` for the published course",
+        low=1,
+    )
     multiplier_max: float = hyperparameter(10.0, "Bound on the multiplier", above=0)
     official_consistency: bool = hyperparameter(False, "Count a masked row as one entry, as published")
     official_scale: bool = hyperparameter(False, "Let the gradient pass through the scale of the values")
     official_boundaries: bool = hyperparameter(False, "Learn the policy on final observations")
+
+    @property
+    def penalty_course(self) -> tuple[float, float]:
+        """Start and relative growth of the penalty, scaled to the run's length.
+
+        For a constant gap ``g`` the published multiplier is ``g * start / rate * (exp(rate * n) - 1)`` after ``n``
+        steps. With both factors scaled by the same number it is the same function of the run's progress.
+        """
+        factor = 1.0 if self.multiplier_horizon is None else _PUBLISHED_STEPS / self.multiplier_horizon
+        return self.penalty_init * factor, self.penalty_rate * factor
 
     @property
     def uses_lagrangian(self) -> bool:

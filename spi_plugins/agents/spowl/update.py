@@ -79,7 +79,7 @@ def _make_step(
         multipliers = state.multipliers
         if config.uses_lagrangian:
             multipliers = raise_multipliers(
-                metrics["cost_gap"], multipliers, config.penalty_rate, config.multiplier_max
+                metrics["cost_gap"], multipliers, config.penalty_course[1], config.multiplier_max
             )
         followed = jax.tree.map(
             lambda old, new: old + config.tau * (new - old), state.targets, compact(world.critics_of(model))
@@ -132,7 +132,9 @@ def make_spowl(
             params=(groups, policy),
             targets=compact(world.critics_of(params)),
             opt_state=(optimizers.model.init(groups), optimizers.policy.init(policy)),
-            multipliers=Multipliers(jnp.float32(config.multiplier_init), jnp.float32(config.penalty_init)),
+            multipliers=Multipliers(
+                jnp.float32(config.multiplier_init), jnp.float32(config.penalty_course[0])
+            ),
             scale=jnp.ones(()),
             key=run_key,
         )
