@@ -33,7 +33,7 @@ define make_venv
 endef
 
 $(STAMP): pyproject.toml constraints.txt
-	$(call make_venv,$(VENV),-e '.[dev]',safety-gymnasium)
+	$(call make_venv,$(VENV),-e '.[dev]',safety-gymnasium gymnax)
 
 # Apart from the rest: what it compares with is no dependency of ours.
 $(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt

@@ -115,7 +115,7 @@ def register_world_models(register: Register) -> None:
 
 @hookimpl
 def register_envs(register: RegisterEnv) -> None:
-    """The environments written in JAX, the Safety-Velocity tasks on MuJoCo, and EnvPool's."""
+    """The environments written in JAX, the Safety-Velocity tasks on MuJoCo, and those of other packages."""
     tasks = importlib.import_module("spi_integrations.tasks")
     for name, (module, summary) in tasks.FUNCTIONAL.items():
         register(name, f"spi_plugins.envs.{module}:make_{module}", summary=summary)
@@ -131,6 +131,14 @@ def register_envs(register: RegisterEnv) -> None:
         family=True,
         summary="Atari and others, batched in C++",
     )
+    for family, (summary, _ids) in tasks.JAX_FAMILIES.items():
+        register(
+            family,
+            f"spi_integrations.{family}:make_functional",
+            family=True,
+            functional=True,
+            summary=summary,
+        )
 
 
 @hookimpl

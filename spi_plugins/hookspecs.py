@@ -34,8 +34,16 @@ class Register(Protocol):
 class RegisterEnv(Protocol):
     """The callback of ``register_envs``."""
 
-    def __call__(self, name: str, target: Target, *, summary: str = "", family: bool = False) -> None:
-        """Offer an environment, or with ``family=True`` a whole family of them."""
+    def __call__(
+        self,
+        name: str,
+        target: Target,
+        *,
+        summary: str = "",
+        family: bool = False,
+        functional: bool = False,
+    ) -> None:
+        """Offer an environment, or with ``family=True`` a whole family of them; ``functional`` if in JAX."""
 
 
 class RegisterWrapper(Protocol):
@@ -123,11 +131,13 @@ def register_envs(register: RegisterEnv) -> None:
     ``spi_plugins.envs.base.FunctionalEnv`` or a ``gymnasium.Env``. A *family* stands for the many environments of an
     outside package: its target is called as ``target(env_id, num_envs=..., seed=..., **env_kwargs)`` and returns a
     vector environment (of Gymnasium, Stable-Baselines3 or EnvPool); users write ``"<family>:<env_id>"``, for example
-    ``"envpool:Breakout-v5"``. ``spi_plugins.make_env(name, ...)`` and ``spi train ALGO --env NAME`` use both.
+    ``"envpool:Breakout-v5"``. With ``functional=True`` the members of a family are ``FunctionalEnv``: its target is
+    called as ``target(env_id, **env_kwargs)``. ``spi_plugins.make_env(name, ...)`` and ``spi train ALGO --env NAME``
+    use all of them.
 
     Args:
-        register: ``register(name, target, *, summary="", family=False)``, called once per environment or family. An
-            environment is named as in Gymnasium, ``namespace/Name-v0``; a family by one lower-case word.
+        register: ``register(name, target, *, summary="", family=False, functional=False)``, called once per environment
+            or family. An environment is named as in Gymnasium, ``namespace/Name-v0``; a family by one lower-case word.
 
     Example::
 
@@ -137,6 +147,7 @@ def register_envs(register: RegisterEnv) -> None:
         def register_envs(register):
             register("mine/Corridor-v0", "my_package.corridor:make_corridor", summary="A corridor")
             register("myarcade", "my_package.arcade:make_vec", family=True, summary="My arcade's games")
+            register("myworlds", "my_package.worlds:make", family=True, functional=True, summary="Worlds in JAX")
     """
 
 

@@ -2,10 +2,12 @@
 
 Two registries read these tables: the plugin host's (``spi_plugins.builtins``) and Gymnasium's
 (``spi_wrappers.registration``). Neither package imports the other, and this one may import both, so they load this
-module by its name. It imports nothing.
+module by its name. It imports nothing but strings.
 """
 
 from typing import Any
+
+from spi_integrations.jax_families import JAX_FAMILIES, gymnasium_name
 
 #: The functional environments by id: their module in ``spi_plugins.envs``, and a line about them.
 FUNCTIONAL = {
@@ -45,13 +47,18 @@ SAFETY_TASKS: dict[str, int] = {
 
 def gymnasium_specs() -> dict[str, dict[str, Any]]:
     """The arguments of ``gymnasium.register`` for functional environments and safety-gymnasium's tasks, by id."""
+    names = {name: name for name in FUNCTIONAL} | {
+        gymnasium_name(family, each): f"{family}:{each}"
+        for family, (_, ids) in JAX_FAMILIES.items()
+        for each in ids
+    }
     functional = {
         name: {
             "entry_point": "spi_wrappers.functional:FunctionalGymEnv",
             "vector_entry_point": "spi_wrappers.functional:FunctionalVectorEnv",
-            "kwargs": {"env": name},
+            "kwargs": {"env": registered},
         }
-        for name in FUNCTIONAL
+        for name, registered in names.items()
     }
     safety = {
         f"spi/{task}": {

@@ -4,6 +4,7 @@ from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins import plugins
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, as_vec_env
 from spi_plugins.checks import check_integer
 from spi_plugins.envs.base import FunctionalEnv
@@ -34,6 +35,8 @@ def prepare_env(env: Any, n_envs: int | None, seed: int | None) -> VecEnv:
                 f"n_envs must be at most {_MOST_OF_AN_ID} for an id, got {n_envs}: each copy is an object in Python, "
                 "and all are stepped one after the other."
             )
+    if isinstance(env, str) and plugins.is_functional_member(env):
+        env = plugins.make_env(env)
     if isinstance(env, FunctionalEnv):
         vec_env: VecEnv = FunctionalVecEnv(env, n_envs or DEFAULT_COPIES, seed=seed)
     else:

@@ -67,13 +67,13 @@ def make_copies(
     kwargs = dict(env_kwargs or {})
     envs = plugins.registry("envs")
     layers = resolve_layers(wrappers)
-    prefix, colon, _ = name.partition(":")
-    if colon and prefix in envs.names() and envs.peek(prefix).family:
+    family = plugins.find_family(name)
+    if family is not None and not family.functional:
         _refuse_kind(vec_env, name)
         seeded = {} if seed is None else {"seed": seed}
         made = plugins.make_env(name, num_envs=n_envs or DEFAULT_COPIES, **seeded, **kwargs)
         return _of_family(made, layers, for_step_rows)
-    registered = name in envs.names()
+    registered = family is not None or name in envs.names()
     # Made to see what kind it is, and the first copy.
     first = plugins.make_env(name, **kwargs) if registered else None
     if isinstance(first, FunctionalEnv):

@@ -21,8 +21,11 @@ def families() -> dict[str, list[str]]:
         "dreams": [],
     }
     for name, spec in gymnasium.registry.items():
+        made_from = spec.kwargs.get("env")
+        if isinstance(made_from, str) and plugins.is_functional_member(made_from):
+            found.setdefault(made_from.partition(":")[0], []).append(made_from)
         # Gymnasium registers functions that raise under the ids of versions that are gone.
-        if name not in (*listed, DREAM_ID) and isinstance(spec.entry_point, str):
+        elif name not in (*listed, DREAM_ID) and isinstance(spec.entry_point, str):
             found.setdefault(_family(spec.entry_point), []).append(name)
     return found
 
@@ -30,6 +33,8 @@ def families() -> dict[str, list[str]]:
 def newest(ids: Sequence[str]) -> str:
     """The first of some ids in its newest version."""
     stem = ids[0].rpartition("-v")[0]
+    if not stem:
+        return ids[0]
     versions = [each for each in ids if each.rpartition("-v")[0] == stem]
     return max(versions, key=lambda each: int(each.rpartition("-v")[2]))
 

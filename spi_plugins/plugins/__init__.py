@@ -29,6 +29,8 @@ __all__ = [
     "current_name",
     "did_you_mean",
     "find_env",
+    "find_family",
+    "is_functional_member",
     "list_names",
     "make_env",
     "registry",
@@ -116,16 +118,32 @@ def find_env(name: str) -> tuple[Registration, str | None]:
     return envs.get(prefix), member
 
 
+def find_family(name: str) -> Registration | None:
+    """The family that ``"<family>:<id>"`` belongs to; ``None`` for names of other forms and unknown prefixes."""
+    prefix, colon, _ = name.partition(":")
+    envs = registry("envs")
+    if not colon or prefix not in envs.names():
+        return None
+    registration = envs.peek(prefix)
+    return registration if registration.family else None
+
+
+def is_functional_member(name: str) -> bool:
+    """Whether a name is of a family whose members are functional environments, ``"gymnax:CartPole-v1"``."""
+    family = find_family(name)
+    return family is not None and family.functional
+
+
 def make_env(name: str, **kwargs: Any) -> Any:
     """Build a registered environment.
 
     Args:
         name: a registered name such as ``"spi/CartPole-v0"``, or ``"<family>:<id>"`` such as
             ``"envpool:Pong-v5"``.
-        **kwargs: arguments of its factory; those of a family include ``num_envs`` and ``seed``.
+        **kwargs: arguments of its factory; those of a family of vector environments include ``num_envs`` and ``seed``.
 
     Returns:
-        A ``FunctionalEnv`` or ``gymnasium.Env``; from a family, a vector environment.
+        A ``FunctionalEnv`` or ``gymnasium.Env``; from a family, a ``FunctionalEnv`` or a vector environment.
 
     Raises:
         UnknownPluginError: nothing is registered under that name.

@@ -15,7 +15,10 @@ Status: TypeAlias = Literal["loaded", "incomplete", "broken", "disabled"]
 
 _HOOKS: Mapping[str, Kind] = {f"register_{kind}": kind for kind in KINDS}
 # What a hook's ``register`` takes in addition to ``name``, ``target`` and ``summary``.
-_DETAILS: Mapping[Kind, frozenset[str]] = {"envs": frozenset({"family"}), "wrappers": frozenset({"vector"})}
+_DETAILS: Mapping[Kind, frozenset[str]] = {
+    "envs": frozenset({"family", "functional"}),
+    "wrappers": frozenset({"vector"}),
+}
 
 
 class PluginRecord(NamedTuple):

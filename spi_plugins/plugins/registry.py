@@ -69,6 +69,7 @@ class Registration(NamedTuple):
         owner: the plugin that offers it.
         summary: one line for listings.
         family: for environments, whether the name is the prefix of many (``"envpool"``).
+        functional: for families, whether the members are ``FunctionalEnv`` rather than vector environments.
         vector: for wrappers, the target of the counterpart for vector environments.
     """
 
@@ -78,6 +79,7 @@ class Registration(NamedTuple):
     owner: Owner
     summary: str = ""
     family: bool = False
+    functional: bool = False
     vector: Target | None = None
 
     @property
@@ -248,9 +250,15 @@ def _check_name(registration: Registration) -> None:
             "without spaces, colons and slashes, for example 'my_spi'; only an environment's has a namespace, "
             "as in 'mine/Corridor-v0'."
         )
-    if not isinstance(registration.family, bool):
+    for field in ("family", "functional"):
+        if not isinstance(getattr(registration, field), bool):
+            raise PluginError(
+                f"{registration.owner.subject} must give {field} as a bool, got {getattr(registration, field)!r}."
+            )
+    if registration.functional and not registration.family:
         raise PluginError(
-            f"{registration.owner.subject} must give family as a bool, got {registration.family!r}."
+            f"{registration.owner.subject} offers {registration.name!r} with functional=True, which is for families: "
+            "the factory of a single environment shows by what it returns whether it is functional."
         )
 
 

@@ -8,6 +8,7 @@ from stable_baselines3.common.env_util import is_wrapped, make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from spi_plugins import plugins
 from spi_plugins.algorithms.vec_envs.envpool_spec import is_envpool
 from spi_plugins.algorithms.vec_envs.envpool_vec_env import EnvPoolVecEnv
 from spi_plugins.algorithms.vec_envs.episode_report import EpisodeReport
@@ -37,6 +38,7 @@ def as_vec_env(env: Any, *, n_envs: int | None = None, for_step_rows: bool = Fal
     ``FunctionalEnv``                      ``FunctionalVecEnv``
     Gymnasium ``Env``                      ``DummyVecEnv`` around it, with ``Monitor`` if it has none
     id, also ``"module:id"``               ``n_envs`` monitored copies in a ``DummyVecEnv``
+    ``"gymnax:id"`` and the like           that of its ``FunctionalEnv``
     =====================================  ==================================================================
 
     Nested ``Dict`` and ``Tuple`` observations become a ``Dict`` of one level, with keys like ``"outer/inner"``; a
@@ -59,6 +61,8 @@ def as_vec_env(env: Any, *, n_envs: int | None = None, for_step_rows: bool = Fal
     """
     if n_envs is not None:
         check_integer("n_envs", n_envs, low=1)
+    if isinstance(env, str) and plugins.is_functional_member(env):
+        env = plugins.make_env(env)
     if isinstance(env, str):
         return make_vec_env(env, n_envs=n_envs or 1, wrapper_class=reporting, vec_env_cls=OneProcessVecEnv)
     if isinstance(env, FunctionalEnv):

@@ -126,11 +126,12 @@ def build(env: str | FunctionalEnv, kwargs: dict[str, Any]) -> FunctionalEnv:
     ``kwargs`` are for the factory behind a name.
     """
     made: Any = env
-    if isinstance(env, str) and ":" not in env:
+    if isinstance(env, str):
         # Imported late, because the plugin host may be importing this module.
-        from spi_plugins.plugins import make_env
+        from spi_plugins.plugins import is_functional_member, make_env
 
-        return build(make_env(env, **kwargs), {})
+        if ":" not in env or is_functional_member(env):
+            return build(make_env(env, **kwargs), {})
     if isinstance(env, str):
         try:
             made = pkgutil.resolve_name(env)
