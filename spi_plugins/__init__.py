@@ -45,12 +45,14 @@ __all__ = [
     "fit_world_model",
     "get_algorithm",
     "get_callback",
+    "get_constraint",
     "get_planner",
     "get_world_model",
     "get_wrapper",
     "hookimpl",
     "learn_together",
     "list_algorithms",
+    "list_constraints",
     "list_envs",
     "list_planners",
     "list_world_models",
@@ -100,6 +102,11 @@ def list_planners() -> list[str]:
     return _plugins.list_names("planners")
 
 
+def list_constraints() -> list[str]:
+    """Names of the registered methods that keep costs below limits, sorted."""
+    return _plugins.list_names("constraints")
+
+
 def list_world_models() -> list[str]:
     """Names of the registered world models, sorted."""
     return _plugins.list_names("world_models")
@@ -130,6 +137,11 @@ def get_algorithm(name: str) -> "type[BaseAlgorithm]":
 def get_planner(name: str) -> "Callable[..., Any]":
     """The planner factory registered under ``name``; raises as ``get_algorithm`` does."""
     return _plugins.resolve("planners", name)
+
+
+def get_constraint(name: str) -> "Callable[..., Any]":
+    """The factory of a constraint's method registered under ``name``; raises as ``get_algorithm`` does."""
+    return _plugins.resolve("constraints", name)
 
 
 def get_world_model(name: str) -> "Callable[..., Any]":

@@ -26,8 +26,6 @@ _WRAPPERS = {
 }
 
 _SAFE_BASELINES = {
-    "ppo_lag": ("PPOLag", "PPO-Lagrangian: costs at a learned price"),
-    "ppo_pid": ("PPOPID", "PPO-Lagrangian with a PID controller for the price"),
     "ppo_saute": ("PPOSaute", "Sauté PPO: the remaining cost budget is observed"),
     "ppo_early": ("PPOEarly", "PPO on episodes that end once their cost exceeds a limit"),
 }
@@ -42,6 +40,15 @@ _PLANNERS = {
     "safe_improvement": "SPOWL's planner: no worse than the policy in return and in cost",
 }
 
+_CONSTRAINTS = {
+    "lagrangian": "Lagrange multipliers by gradient ascent, as in PPO-Lagrangian",
+    "pid": "Lagrange multipliers by a PID controller",
+    "augmented": "SPOWL's augmented Lagrangian",
+    "p3o": "An exact penalty on the clipped surrogate of the cost",
+    "focops": "First-order steps with a KL penalty in place of the clip",
+    "crpo": "Steps on the reward, or on the cost while it is above its limit",
+}
+
 # Name, target and summary.
 _ALGORITHMS = (
     (
@@ -51,6 +58,8 @@ _ALGORITHMS = (
     ),
     ("deep_mdp", "deep_spi:DeepMDP", "DeepMDP on PPO: the same world-model losses outside the clip"),
     ("ppo", "deep_spi:PPO", "PPO on the same core, without a world model"),
+    ("ppo_lag", "deep_spi:PPOLag", "PPO-Lagrangian: costs, which have a critic, at a learned price"),
+    ("ppo_pid", "deep_spi:PPOPID", "PPO-Lagrangian with a PID controller for the price"),
     ("dream_spi", "dream_spi:DreamSPI", "Model-based Deep SPI: actor and critic learn in dreams"),
     ("spowl", "spowl:SPOWL", "SPOWL: a safe policy and safe plans in a learned latent world"),
     ("tdmpc2", "spowl:TDMPC2", "TD-MPC2: plans in the same world model; ignores costs"),
@@ -104,6 +113,13 @@ def register_planners(register: Register) -> None:
     """Planners in learned world models."""
     for name, summary in _PLANNERS.items():
         register(name, f"spi_plugins.planners.{name}:make_{name}", summary=summary)
+
+
+@hookimpl
+def register_constraints(register: Register) -> None:
+    """Methods that keep costs below limits."""
+    for name, summary in _CONSTRAINTS.items():
+        register(name, f"spi_plugins.constraints.{name}:make_{name}", summary=summary)
 
 
 @hookimpl

@@ -35,6 +35,8 @@ class ActionDistribution(NamedTuple):
     executed: Callable[[Array], Array]  # ``(action) -> `` what the environment gets
     # ``(parameters, noise [B, A]) -> action``: the mean of a ``Box`` and noise that was drawn elsewhere
     around: Callable[[Array, Array], Array] | None = None
+    # ``(parameters, others) -> [B]``, the KL divergence of the first distribution from the other, in nats
+    kl: Callable[[Array, Array], Array] | None = None
 
 
 def action_distribution(spec: ActionSpec, *, squash: bool = False) -> ActionDistribution:
@@ -94,8 +96,13 @@ def _categoricals(spec: ActionSpec) -> ActionDistribution:
         log_ps = [jax.nn.log_softmax(part) for part in split(logits)]
         return jnp.sum(jnp.stack([-jnp.sum(jnp.exp(log_p) * log_p, axis=-1) for log_p in log_ps]), axis=0)
 
+    def kl(logits: Array, others: Array) -> Array:
+        pairs = zip(split(logits), split(others), strict=True)
+        log_ps = [(jax.nn.log_softmax(p), jax.nn.log_softmax(q)) for p, q in pairs]
+        return jnp.sum(jnp.stack([jnp.sum(jnp.exp(p) * (p - q), axis=-1) for p, q in log_ps]), axis=0)
+
     executed = functools.partial(executed_action, spec)
-    return ActionDistribution(sum(nvec), sample, mode, log_prob, entropy, executed)
+    return ActionDistribution(sum(nvec), sample, mode, log_prob, entropy, executed, kl=kl)
 
 
 def _gaussian(spec: ActionSpec) -> ActionDistribution:
@@ -123,8 +130,14 @@ def _gaussian(spec: ActionSpec) -> ActionDistribution:
     def entropy(parameters: Array) -> Array:
         return jnp.sum(moments(parameters)[1] + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
 
+    def kl(parameters: Array, others: Array) -> Array:
+        (mean, log_std), (other_mean, other_log_std) = moments(parameters), moments(others)
+        error = (mean - other_mean) * jnp.exp(-other_log_std)
+        shrinks = log_std - other_log_std
+        return jnp.sum(0.5 * (jnp.expm1(2.0 * shrinks) + error**2) - shrinks, axis=-1)
+
     executed = functools.partial(executed_action, spec)
-    return ActionDistribution(2 * size, sample, mode, log_prob, entropy, executed, around)
+    return ActionDistribution(2 * size, sample, mode, log_prob, entropy, executed, around, kl)
 
 
 def _squashed(gaussian: ActionDistribution, spec: ActionSpec) -> ActionDistribution:

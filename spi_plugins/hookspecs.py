@@ -101,6 +101,28 @@ def register_planners(register: Register) -> None:
 
 
 @hookspec
+def register_constraints(register: Register) -> None:
+    """Offer methods that keep the cost of an episode below a limit.
+
+    Each target is a factory: called with the method's settings as keyword arguments, it returns a
+    ``spi_plugins.constraints.method.ConstraintMethod``, a named tuple of pure functions.
+    ``PPO("MlpPolicy", env, constraint=name, cost_limit=5.0, constraint_kwargs=settings)`` and ``spi train ppo
+    --constraint NAME`` use it; ``spi_plugins.get_constraint(name)`` finds it.
+
+    Args:
+        register: ``register(name, target, *, summary="")``, called once per method.
+
+    Example::
+
+        from spi_plugins import hookimpl
+
+        @hookimpl
+        def register_constraints(register):
+            register("my_barrier", "my_package.barrier:make_barrier", summary="Interior-point penalty")
+    """
+
+
+@hookspec
 def register_world_models(register: Register) -> None:
     """Offer world models: latent dynamics, rewards and costs that are fitted to data.
 

@@ -135,6 +135,9 @@ class Hyperparameter(NamedTuple):
         elif self.is_mapping:
             if not isinstance(value, Mapping):
                 raise ValueError(f"{self.name} must be a dict, got {value!r}.")
+        elif isinstance(value, Mapping) and any(get_origin(kind) is Mapping for kind in kinds):
+            for key, each in value.items():
+                self._replace(name=f"{self.name}[{key!r}]")._check_number(each)
         elif int in kinds:
             check_integer(self.name, value, low=self.range.low, high=self.range.high)
         elif float in kinds:

@@ -82,6 +82,14 @@ class ActionSpec:
         return sum(self.nvec) if self.nvec else math.prod(self.shape)
 
 
+class CostRows(NamedTuple):
+    """The part of a rollout that an agent with a constraint learns from: ``K`` costs, laid out as the rewards are."""
+
+    cost: Float[Array, "T B K"]
+    value: Float[Array, "T+1 B K"]  # of the cost critic
+    final_value: Float[Array, "T B K"] | None
+
+
 class Rollout(NamedTuple):
     """``T`` steps of ``B`` environments, the input of an on-policy update.
 
@@ -108,3 +116,4 @@ class Rollout(NamedTuple):
     final_obs: Observation | None  # [T, B, ...]
     final_value: Float[Array, "T B"] | None
     action_masks: Bool[Array, "T B P"] | None = None  # the actions that were allowed, if the environment says
+    costs: CostRows | None = None  # with a constraint

@@ -13,12 +13,14 @@ import sys
 import textwrap
 
 from spi_plugins import PPO, SPOWL, TDMPC2, DeepMDP, DeepSPI, DreamSPI, builtins, presets
+from spi_plugins.agents.constraint import CostConfig
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig, PPOConfig
 from spi_plugins.agents.dream_spi.config import DreamSPIConfig, ReplayConfig
 from spi_plugins.agents.spowl.config import OFFICIAL_ERRORS, SPOWLConfig
 from spi_plugins.algorithms.clipped import WORLD_MODEL_HYPERPARAMETERS
 from spi_plugins.algorithms.constructors import signature
 from spi_plugins.algorithms.settings import (
+    ConstraintSettings,
     DreamSettings,
     LearningRate,
     PlanningSettings,
@@ -26,6 +28,12 @@ from spi_plugins.algorithms.settings import (
     ShellSettings,
 )
 from spi_plugins.cli.declarations import write_declarations
+from spi_plugins.constraints.augmented import AugmentedConfig
+from spi_plugins.constraints.crpo import CRPOConfig
+from spi_plugins.constraints.focops import FOCOPSConfig
+from spi_plugins.constraints.lagrangian import LagrangianConfig
+from spi_plugins.constraints.p3o import P3OConfig
+from spi_plugins.constraints.pid import PIDConfig
 from spi_plugins.hyperparameters import Hyperparameter, declared
 from spi_plugins.planners.ccem import CCEMConfig
 from spi_plugins.planners.cem import CEMConfig
@@ -42,6 +50,7 @@ _KEYS_OF_DICTS = ("termination", *WORLD_MODEL_HYPERPARAMETERS)
 _SHELL = ("learning_rate", *declared(ShellSettings))
 _SIZES = ("batch_size", "imagination_batch_size")
 _STUBS = """# Written by `make signatures` from the hyperparameters.
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from spi_plugins.algorithms.policies import Policy
@@ -60,6 +69,12 @@ TABLES = {
     "SPOWL": {k: v for k, v in SPOWL.hyperparameters.items() if TDMPC2.hyperparameters.get(k) != v},
     "policy_kwargs of TDMPC2": declared(TDMPCConfig, without=(*SPOWL.hyperparameters, "official_log_prob")),
     "loss_kwargs": declared(SPOWLConfig, without=(*SPOWL.hyperparameters, *OFFICIAL_ERRORS)),
+    "lagrangian": declared(LagrangianConfig),
+    "pid": declared(PIDConfig),
+    "augmented": declared(AugmentedConfig),
+    "p3o": declared(P3OConfig),
+    "focops": declared(FOCOPSConfig),
+    "crpo": declared(CRPOConfig),
     "safe_improvement": declared(SafeImprovementConfig),
     "ccem": declared(CCEMConfig),
     "mppi": declared(MPPIConfig),
@@ -77,8 +92,8 @@ GROUPS = {
         declared(PlanningSettings, without=("learning_rate", "batch_size", "compiled")), "planning and replay"
     ),
     **dict.fromkeys(("horizon", "episodic"), "planning and replay"),
-    **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "multiplier_horizon", "pid"), "costs"),
-    **dict.fromkeys((f"lagrange_{name}" for name in ("init", "lr", "max", "normalize", "state")), "costs"),
+    **dict.fromkeys(declared(ConstraintSettings) | declared(CostConfig), "costs"),
+    **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "multiplier_horizon"), "costs"),
     **dict.fromkeys(("saute_gamma", "unsafe_reward", "limit_reward"), "costs"),
     **dict.fromkeys(declared(ShellSettings), "networks and machine"),
 }

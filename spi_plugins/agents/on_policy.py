@@ -5,10 +5,12 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Bool, Float
 
+from spi_plugins.agents.constraint import Constraint
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.distributions import ActionDistribution, entropy_or_estimate, masked
 from spi_plugins.networks import state_noise
 from spi_plugins.networks.actor_critic import ActorCritic, Evaluation
+from spi_plugins.networks.cost_critic import CostCritic
 from spi_plugins.types import ActionSpec, Observation, Params, PyTree
 from spi_plugins.world_models.deep_mdp import DeepMDP
 
@@ -19,7 +21,7 @@ class OnPolicyState(Protocol):
 
     @property
     def params(self) -> Params:
-        """``{"policy": ..., "world_model": ...}``, the second only if there is a model."""
+        """``{"policy": ..., "world_model": ..., "cost_critic": ...}``, as far as there is a model and a constraint."""
 
     @property
     def opt_state(self) -> PyTree:
@@ -52,6 +54,7 @@ class Act(NamedTuple):
     env_action: Array  # what the environment gets, within the bounds of a Box
     log_prob: Float[Array, " B"]
     value: Float[Array, " B"]
+    cost_value: Float[Array, "B K"] | None = None  # with a constraint
 
 
 class Parts(NamedTuple):
@@ -62,6 +65,8 @@ class Parts(NamedTuple):
     policy: ActorCritic
     distribution: ActionDistribution
     world_model: DeepMDP | None
+    constraint: Constraint | None = None
+    cost_critic: CostCritic | None = None  # with a constraint
 
 
 class OnPolicyAgent(NamedTuple):
@@ -75,6 +80,7 @@ class OnPolicyAgent(NamedTuple):
             state-dependent noise.
         predict: ``(params, obs, key, masks=None, *, deterministic) -> env_action``, with a static ``deterministic``.
         value: ``(params, obs) -> [B]``.
+        cost_value: ``(params, obs) -> [B, K]``, with a constraint.
         evaluate: ``(params, obs, sampled action, masks=None) -> (value, log_prob, entropy)``, each ``[B]``.
         update: ``(state, rollout, learning_rate, clip_range, learnable) -> (state, metrics)``, an ``OnPolicyMetrics``;
             ``learnable`` says whether the rollout is finite, ``None`` that it is. If not, or if the result is not, the
@@ -92,13 +98,25 @@ class OnPolicyAgent(NamedTuple):
     policy: ActorCritic
     world_model: DeepMDP | None
     noise_steps: int = -1
+    constraint: Constraint | None = None
+    cost_value: Callable[[Params, Observation], Array] | None = None
 
 
 def evaluate(parts: Parts, params: Params, obs: Observation) -> Evaluation:
     """Evaluate actor and critic at observations ``[B, ...]``."""
     features = parts.policy.features(params["policy"], obs)
     z = parts.policy.latent(params["policy"], features)
-    return parts.policy.evaluate(params["policy"], obs, features, z)
+    return evaluate_features(parts, params, obs, features, z)
+
+
+def evaluate_features(
+    parts: Parts, params: Params, obs: Observation, features: Array, z: Array
+) -> Evaluation:
+    """Evaluate actor and critics where features and latents are known."""
+    out = parts.policy.evaluate(params["policy"], obs, features, z)
+    if parts.cost_critic is None:
+        return out
+    return out._replace(cost_value=parts.cost_critic.values(params["cost_critic"], obs, features, z))
 
 
 Masks: TypeAlias = Bool[Array, "B P"] | None
@@ -125,6 +143,7 @@ def make_agent(
             env_action=distribution.executed(action),
             log_prob=distribution.log_prob(parameters, action),
             value=out.value,
+            cost_value=out.cost_value,
         )
 
     def predict(
@@ -136,6 +155,11 @@ def make_agent(
 
     def value(params: Params, obs: Observation) -> Array:
         return parts.policy.value(params["policy"], obs)
+
+    def cost_value(params: Params, obs: Observation) -> Array:
+        values = evaluate(parts, params, obs).cost_value
+        assert values is not None
+        return values
 
     def evaluate_actions(
         params: Params, obs: Observation, action: Array, masks: Masks = None
@@ -155,4 +179,6 @@ def make_agent(
         parts.policy,
         parts.world_model,
         noise_steps=parts.config.sde_sample_freq,
+        constraint=parts.constraint,
+        cost_value=None if parts.constraint is None else cost_value,
     )

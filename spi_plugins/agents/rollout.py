@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from spi_plugins.agents.on_policy import Act, Masks, OnPolicyAgent, OnPolicyState
-from spi_plugins.types import Observation, Params, PyTree, Rollout
+from spi_plugins.types import CostRows, Observation, Params, PyTree, Rollout
 
 
 class EnvStep(NamedTuple):
@@ -26,8 +26,10 @@ class EnvStep(NamedTuple):
     truncated: Bool[Array, " B"]
     valid: Bool[Array, " B"]  # false on the row of a next-step autoreset, which is not a transition
     info: PyTree  # arrays [B] for the host: episode statistics and the like
+    costs: Float[Array, "B K"] | None = None  # those that the agent's constraint limits
 
 
+Critic: TypeAlias = Callable[[Params, Observation], Array]
 EnvFunction: TypeAlias = Callable[[PyTree, Array], tuple[PyTree, EnvStep]]
 
 
@@ -42,6 +44,7 @@ class Storage(NamedTuple):
     key: Array
     noise: Float[Array, "B H A"] | None  # matrices of state-dependent noise
     action_masks: Bool[Array, "T B P"] | None = None
+    cost_value: Float[Array, "T+1 B K"] | None = None  # with a constraint
 
 
 def init_storage(
@@ -63,6 +66,7 @@ def init_storage(
         key=key,
         noise=None if draw is None else draw(params["policy"], key, act.value.shape[0]),
         action_masks=None if masks is None else empty(masks, n_steps),
+        cost_value=None if act.cost_value is None else empty(act.cost_value, n_steps + 1),
     )
 
 
@@ -89,7 +93,7 @@ def decide_into(
     t = storage.t
     noise = None if storage.noise is None else _present_noise(agent, params, storage.noise, t, act_key)
     act = agent.act(params, obs, act_key, noise, masks)
-    rows = storage.action_masks
+    rows, costs = storage.action_masks, storage.cost_value
     return Storage(
         obs=storage.obs,
         action=storage.action.at[t].set(act.action),
@@ -99,6 +103,7 @@ def decide_into(
         key=key,
         noise=noise,
         action_masks=None if rows is None else rows.at[t].set(masks),
+        cost_value=None if costs is None else costs.at[t].set(act.cost_value),
     ), act
 
 
@@ -118,6 +123,10 @@ def close_storage(agent: OnPolicyAgent, params: Params, storage: Storage, obs: O
 
 def _with_last_value(agent: OnPolicyAgent, params: Params, storage: Storage, obs: Observation) -> Storage:
     value = storage.value.at[-1].set(agent.value(params, obs))
+    if storage.cost_value is not None:
+        assert agent.cost_value is not None
+        last = agent.cost_value(params, obs)
+        storage = storage._replace(cost_value=storage.cost_value.at[-1].set(last))
     return storage._replace(value=value, t=jnp.zeros((), jnp.int32))
 
 
@@ -158,16 +167,16 @@ def collect(
     """
     params = runner.state.params
 
-    def bootstrap(step: EnvStep) -> Array | None:
+    def bootstrap(step: EnvStep, critic: Critic, shape: tuple[int, ...]) -> Array | None:
         if step.final_obs is None:
             return None
         values = jax.lax.cond(
             jnp.any(step.truncated),
-            lambda final_obs: agent.value(params, final_obs),
-            lambda _: jnp.zeros(step.reward.shape),
+            lambda final_obs: critic(params, final_obs),
+            lambda _: jnp.zeros(shape),
             step.final_obs,
         )
-        return jnp.where(step.truncated, values, 0.0)
+        return jnp.where(step.truncated.reshape(-1, *[1] * (len(shape) - 1)), values, 0.0)
 
     def one_step(
         carry: tuple[Storage, PyTree, Observation], _: None
@@ -179,13 +188,18 @@ def collect(
         storage = _with_obs(storage, step.obs, storage.t)
         kept = step._replace(obs=None, final_obs=step.final_obs if agent.world_model else None)
         finite = None if step.final_obs is None else _finite_rows(step.final_obs, step.reward.shape)
-        return (storage, env_state, step.obs), (kept, bootstrap(step), finite)
+        final_value = bootstrap(step, agent.value, step.reward.shape)
+        final_cost_value = None
+        if agent.cost_value is not None:
+            assert step.costs is not None
+            final_cost_value = bootstrap(step, agent.cost_value, step.costs.shape)
+        return (storage, env_state, step.obs), (kept, final_value, final_cost_value, finite)
 
     # The last observation is written inside the loop, too: XLA would copy the loop's result to write into it.
     masks = None if action_masks is None else action_masks(runner.env_state)
     storage = init_storage(agent, params, runner.obs, n_steps, runner.state.key, masks)
     storage = _with_obs(storage, runner.obs, 0)
-    (storage, env_state, obs), (steps, final_value, final_finite) = jax.lax.scan(
+    (storage, env_state, obs), (steps, final_value, final_cost_value, final_finite) = jax.lax.scan(
         one_step, (storage, runner.env_state, runner.obs), None, length=n_steps
     )
     storage = _with_last_value(agent, params, storage, obs)
@@ -202,6 +216,8 @@ def collect(
         final_value=final_value,
         action_masks=storage.action_masks,
     )
+    if storage.cost_value is not None:
+        rollout = rollout._replace(costs=CostRows(steps.costs, storage.cost_value, final_cost_value))
     runner = Runner(runner.state._replace(key=storage.key), env_state, obs)
     finite = _finite_rows(jax.tree.map(lambda x: x[1:], rollout.obs), rollout.reward.shape)
     if final_finite is not None:

@@ -3,21 +3,27 @@
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
+from spi_plugins.agents.constraint import Constraint, CostConfig
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.update import make_deep_spi
 from spi_plugins.agents.on_policy import OnPolicyAgent
+from spi_plugins.algorithms.constraints import check_constraint, episode_limits, make_method
 from spi_plugins.algorithms.devices import check_memory
 from spi_plugins.algorithms.on_policy import OnPolicyAlgorithm
 from spi_plugins.algorithms.policy_kwargs import features_extractor, optimizer
 from spi_plugins.algorithms.settings import WorldModelSettings
+from spi_plugins.archive import Archive
 from spi_plugins.buffers import slot_bytes
 from spi_plugins.fitting.deep_mdp import make_deep_mdp_world
 from spi_plugins.hyperparameters import Rule, configured, declared
 from spi_plugins.losses.deep_spi import Auxiliary
 from spi_plugins.networks.actor_critic import ActorCriticConfig
+from spi_plugins.types import COST_KEY
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig, TransitionDensity
 from spi_plugins.world_models.model import WorldModel
 
@@ -27,6 +33,9 @@ WORLD_MODEL_HYPERPARAMETERS = {
     "termination_model": declared(DeepMDPConfig)["termination"]._replace(name="termination_model"),
     **declared(WorldModelSettings),
 }
+
+# Where a model file has the costs of episodes that were running.
+_RUNNING = "run/constraint/running"
 
 
 def _divisors(total: int) -> list[int]:
@@ -59,8 +68,14 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
     termination_model: bool
     world_model_kwargs: dict[str, Any]
 
+    constraint: str | None = None
+    cost_limit: float | Mapping[str, float] | None = None
+    constraint_kwargs: dict[str, Any]
+
     def _check_arguments(self) -> None:
         self._world_model_config()
+        if "constraint" in self.hyperparameters:
+            check_constraint(self.constraint, self.cost_limit, self.constraint_kwargs)
 
     def _choose_batches(self) -> None:
         """Fill in the sizes that were left open, and check them."""
@@ -98,8 +113,47 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
     def _make_agent(self) -> OnPolicyAgent:
         self._choose_batches()
         return make_deep_spi(
-            *self._specs(), self._policy_config(), self._agent_config(), self._world_model_config()
+            *self._specs(),
+            self._policy_config(),
+            self._agent_config(),
+            self._world_model_config(),
+            self._constraint(),
         )
+
+    def _constraint(self) -> Constraint | None:
+        """The constraint, if there is one; a limit that was left open is then known."""
+        if self.constraint is None:
+            return None
+        limits = episode_limits(self.cost_limit, self.env)
+        self.cost_limit = limits if len(limits) > 1 or COST_KEY not in limits else limits[COST_KEY]
+        method = make_method(self.constraint, self.constraint_kwargs)
+        return Constraint(
+            method, tuple(limits), tuple(limits.values()), self.n_envs, self._configured(CostConfig)
+        )
+
+    @property
+    def multipliers(self) -> dict[str, float]:
+        """The price of each cost by its name in the infos; empty without a constraint that has prices."""
+        constraint = self.agent.constraint
+        if constraint is None or constraint.method.multipliers is None:
+            return {}
+        with self._exchange:
+            prices = constraint.method.multipliers(self._agent_state.constraint.method)
+        return dict(zip(constraint.names, np.asarray(prices).tolist(), strict=True))
+
+    @property
+    def episode_cost_limit(self) -> float | None:
+        """The limit of an episode's ``info["cost"]``, if there is one."""
+        limit = self.cost_limit
+        return limit.get(COST_KEY) if isinstance(limit, Mapping) else limit
+
+    def _restore(self, file: Archive) -> None:
+        """Take all arrays of a file; costs of running episodes only of as many copies, for others begin new ones."""
+        watched = getattr(self._agent_state, "constraint", None)
+        stored = file.arrays.get(_RUNNING)
+        if watched is not None and stored is not None and stored.shape != watched.running.shape:
+            file = file._replace(arrays=file.arrays | {_RUNNING: np.asarray(watched.running)})
+        super()._restore(file)
 
     def _policy_config(self, **defaults: Any) -> ActorCriticConfig:
         config = self.policy_class.config(self._specs()[0], {**defaults, **self.policy_kwargs})

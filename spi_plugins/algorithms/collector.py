@@ -82,5 +82,8 @@ class RolloutCollector(Collector[Row], Protocol):
     def stopped(self, state: OnPolicyState) -> OnPolicyState:
         """The state after a rollout that a callback cut short."""
 
+    def counted(self, state: OnPolicyState) -> OnPolicyState:
+        """The state after steps of a rollout that was cut short, which an update will not see."""
+
     def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
         """Infos and ends of episodes in the rows from ``first_row`` on that ``rows`` has not replayed."""

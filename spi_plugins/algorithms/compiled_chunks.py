@@ -30,6 +30,7 @@ class Iteration(NamedTuple):
     done: Bool[Array, " B"]  # of the last step
     finite: Bool[Array, "T B"]  # observations
     rewards_finite: Bool[Array, "T B"]
+    costs_finite: Bool[Array, "T B"] | None = None  # with a constraint
 
 
 class Chunk(NamedTuple):
@@ -75,7 +76,10 @@ def reduce_steps(steps: EnvStep, packed: Packed, finite: Array, window: int) -> 
     from_the_end = done.reshape(-1)[::-1]
     index = done.size - 1 - jnp.flatnonzero(from_the_end, size=window, fill_value=0)
     episodes = {key: value.reshape(-1)[index] for key, value in steps.info["episode"].items()}
-    return Iteration(packed, episodes, jnp.sum(done), done[-1], finite, jnp.isfinite(steps.reward))
+    costs_finite = None if steps.costs is None else jnp.all(jnp.isfinite(steps.costs), axis=-1)
+    return Iteration(
+        packed, episodes, jnp.sum(done), done[-1], finite, jnp.isfinite(steps.reward), costs_finite
+    )
 
 
 class ChunkedRun:

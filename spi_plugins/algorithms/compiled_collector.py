@@ -22,6 +22,7 @@ from spi_plugins.algorithms.compiled_chunks import Chunk, ChunkedRun, Iteration,
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
 from spi_plugins.algorithms.step_collector import loss_fault
 from spi_plugins.algorithms.stepping import check_observations
+from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.errors import NotFiniteError
 from spi_plugins.spaces import action_spec
@@ -40,12 +41,14 @@ def _off_the_disk() -> Iterator[None]:
         jax.config.update(option, before)  # type: ignore[no-untyped-call]
 
 
-def compiled_reason(env: VecEnv | None) -> str | None:
-    """Why an environment cannot be scanned inside JAX, or ``None`` if it can."""
+def compiled_reason(env: VecEnv | None, *, with_costs: bool = False) -> str | None:
+    """Why an environment, and its costs if they are needed, cannot be scanned inside JAX; ``None`` if it can."""
     try:
         compiled_env(env)
     except ValueError as error:
         return str(error)
+    if with_costs and not isinstance(env, FunctionalVecEnv):
+        return "only functional environments have costs inside JAX"
     return None
 
 
@@ -103,6 +106,8 @@ class CompiledCollector:
     ):
         self.env: CompiledEnv = compiled_env(env)
         self._action_masks = self.env.action_masks if masked else None
+        if agent.constraint is not None:
+            self.env.cost_names = agent.constraint.names
         self.agent = agent
         self.n_steps = n_steps
         self.device = device
@@ -160,7 +165,7 @@ class CompiledCollector:
         self._replay = _Replay(rows, *jax.tree.map(np.asarray, run.decided))
         metrics: OnPolicyMetrics = run.packed.unpack()
         fault = (
-            rollout_fault(rows.reward, np.asarray(run.finite), end)
+            rollout_fault(rows.reward, np.asarray(run.finite), end, _first_costs(run.steps))
             or mask_fault(run.choosable, end)
             or loss_fault(metrics, end)
         )
@@ -218,6 +223,10 @@ class CompiledCollector:
         """The same state, that of the iteration's end."""
         return state
 
+    def counted(self, state: OnPolicyState) -> OnPolicyState:
+        """The same state: the update has seen all steps."""
+        return state
+
     def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
         """Infos and ends of episodes in the rows from ``first_row`` on."""
         assert self._replay is not None
@@ -228,9 +237,15 @@ class CompiledCollector:
                 yield [infos[i] for i in rows.reporting[t]], rows.done[t][rows.reporting[t]]
 
 
+def _first_costs(steps: PyTree) -> NDArray[np.float32] | None:
+    """Costs ``[T, B]`` that are finite where all are that the agent learns; ``None`` if it learns none."""
+    return None if steps.costs is None else np.asarray(steps.costs).sum(axis=-1)
+
+
 def _learnable(rollout: Rollout, finite: jax.Array) -> jax.Array:
     """Whether nothing of a rollout is NaN or infinite."""
-    return jnp.all(finite) & jnp.all(jnp.isfinite(rollout.reward))
+    good = jnp.all(finite) & jnp.all(jnp.isfinite(rollout.reward))
+    return good if rollout.costs is None else good & jnp.all(jnp.isfinite(rollout.costs.cost))
 
 
 def rollout_fault(
@@ -265,8 +280,14 @@ def chunk_fault(chunk: Chunk, end: int) -> Exception | None:
     if not chunk.has_failed:
         return None
     # ``rollout_fault`` names the first reward that is not finite.
-    reward = np.where(np.asarray(chunk.last.rewards_finite), np.float32(0), np.float32(np.nan))
-    return rollout_fault(reward, np.asarray(chunk.last.finite), end) or loss_fault(chunk.metrics[-1], end)
+    reward, cost = (
+        None if good is None else np.where(np.asarray(good), np.float32(0), np.float32(np.nan))
+        for good in (chunk.last.rewards_finite, chunk.last.costs_finite)
+    )
+    assert reward is not None
+    return rollout_fault(reward, np.asarray(chunk.last.finite), end, cost) or loss_fault(
+        chunk.metrics[-1], end
+    )
 
 
 def mask_fault(choosable: jax.Array | None, end: int) -> ValueError | None:

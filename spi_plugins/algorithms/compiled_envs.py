@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from spi_plugins.agents.rollout import EnvStep
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, XlaRows
 from spi_plugins.envs import autoreset
-from spi_plugins.types import PyTree
+from spi_plugins.errors import EnvironmentNotSupportedError
+from spi_plugins.types import COST_KEY, PyTree
 
 
 class HostRows(NamedTuple):
@@ -32,12 +33,14 @@ class CompiledEnv(ABC):
         repeatable: ``step`` is the same program in the next process, so that a cached compilation is reused.
         runs_chunks: nothing of the host enters between two iterations, and ``EnvStep.info`` has the episodes.
         action_masks: ``(params, state) -> bool [B, P]``, pure, if the environments have action masks.
+        cost_names: what ``EnvStep.costs`` has to hold, by name; none for no costs.
     """
 
     vec_env: Any
     repeatable: bool = True
     runs_chunks: bool = False
     action_masks: Callable[[PyTree, PyTree], jax.Array] | None = None
+    cost_names: tuple[str, ...] = ()
     state: PyTree
 
     @property
@@ -82,9 +85,10 @@ def compiled_env(env: Any) -> CompiledEnv:
 
 
 class _FunctionalEnv(CompiledEnv):
+    runs_chunks = True
+
     def __init__(self, vec_env: FunctionalVecEnv):
         self.vec_env = vec_env
-        self.runs_chunks = vec_env.runs_chunks
         self._device: jax.Device | None = None
         if vec_env.functional.action_masks is not None:
             self.action_masks = functools.partial(autoreset.action_masks, vec_env.functional)
@@ -92,7 +96,7 @@ class _FunctionalEnv(CompiledEnv):
 
     @property
     def params(self) -> PyTree:
-        return jax.device_put(self.vec_env.current_params(), self._device)
+        return jax.device_put(self.vec_env.params, self._device)
 
     def start(self, device: jax.Device) -> None:
         self._device = device
@@ -115,7 +119,19 @@ class _FunctionalEnv(CompiledEnv):
                 "cost": out.cost,
                 "episode": {"r": out.episode_return, "l": out.episode_length, "c": out.episode_cost},
             },
+            costs=self._costs({**out.info, COST_KEY: out.cost}),
         )
+
+    def _costs(self, infos: dict[str, jax.Array]) -> jax.Array | None:
+        if not self.cost_names:
+            return None
+        unknown = [name for name in self.cost_names if name not in infos]
+        if unknown:
+            raise EnvironmentNotSupportedError(
+                f"cost_limit names the cost {unknown[0]!r}, but infos of {self.vec_env.functional.name} have only "
+                f"{', '.join(sorted(infos))}."
+            )
+        return jnp.stack([infos[name] for name in self.cost_names], axis=-1)
 
     def host_rows(self, steps: EnvStep) -> HostRows:
         reward, truncated, cost = (np.asarray(x) for x in (steps.reward, steps.truncated, steps.info["cost"]))
@@ -130,9 +146,6 @@ class _FunctionalEnv(CompiledEnv):
             return rows
 
         reporting = [np.flatnonzero(row) for row in done]
-        for t, ended in enumerate(reporting):
-            if len(ended):
-                self.vec_env.on_episodes(episode["c"][t, ended])
         return HostRows(reward, done, infos, reporting)
 
 

@@ -125,7 +125,7 @@ class OnPolicyAlgorithm(ReplayedHooks):
                 f"{type(self).__name__} learns in dreams, which have no action masks, but the environment has "
                 "action_masks(); learn(use_masking=False) ignores them."
             )
-        refusal = compiled_reason(self.env)
+        refusal = compiled_reason(self.env, with_costs=self.agent.constraint is not None)
         if self.compiled is True and refusal:
             raise ValueError(
                 f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
@@ -284,9 +284,19 @@ class OnPolicyAlgorithm(ReplayedHooks):
             return self._rollout_start
         return super()._resume_point()
 
+    def _start(self, collector: Any) -> None:
+        super()._start(collector)
+        watched = getattr(self._agent_state, "constraint", None)
+        if watched is not None:  # of episodes that are over, or were broken off by a reset, nothing is left
+            begins = jax.numpy.asarray(self._last_episode_starts, bool)[:, None]
+            watched = watched._replace(running=jax.numpy.where(begins, 0.0, watched.running))
+            self._put_state(self._agent_state._replace(constraint=watched))
+
     def _settle(self) -> None:
         with self._exchange:
             self._rollout_start = None
+            collector: Any = self._collector
+            self._agent_state = collector.counted(self._agent_state)
             super()._settle()
 
     def rates(self, num_timesteps: int, total_timesteps: int) -> tuple[Any, ClipRanges]:
@@ -319,8 +329,19 @@ class OnPolicyAlgorithm(ReplayedHooks):
         record = self.logger.record
         record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, value in metrics._asdict().items():
-            if name != "n_updates" and value is not None:
+            if name == "multipliers":
+                self._record_multipliers(value)
+            elif name != "n_updates" and value is not None:
                 record(f"train/{name}", float(value))
+
+    def _record_multipliers(self, multipliers: tuple[Any, ...] | None) -> None:
+        """The price of the cost, or of several costs by their names."""
+        constraint = self.agent.constraint
+        if constraint is None or multipliers is None:
+            return
+        for name, value in zip(constraint.names, multipliers, strict=True):
+            suffix = "" if len(multipliers) == 1 else f"_{name}"
+            self.logger.record(f"train/lambda{suffix}", float(value))
 
     def _world(self) -> WorldModel | None:
         """The world model that the agent learns, as a kind; ``None`` without one."""

@@ -14,11 +14,10 @@ from spi_plugins.agents.interaction import decide, explore
 from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.algorithms.collector import Row, Start
 from spi_plugins.algorithms.stepping import Stepped, advance, check_observations, check_step, has_reset_rows
-from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of, require_cost
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of, required_costs
 from spi_plugins.arrays import restore_arrays
 from spi_plugins.buffers import Slot
-from spi_plugins.checks import check_finite
-from spi_plugins.errors import EnvironmentNotSupportedError, ModelFileError
+from spi_plugins.errors import ModelFileError
 from spi_plugins.spaces import action_spec, to_device
 from spi_plugins.types import COST_KEY, Observation, PyTree
 
@@ -193,25 +192,8 @@ class ReplayCollector:
         return self._reports.take()
 
     def _costs(self, stepped: Stepped, num_timesteps: int) -> NDArray[np.float32]:
-        """The costs of a step, which must be there if the agent learns costs.
-
-        Raises:
-            EnvironmentNotSupportedError: one is missing.
-            ValueError: one is not a finite number.
-        """
-        n_envs = self.env.num_envs
-        if not self.agent.config.model.n_costs:
-            costs = costs_of(stepped.infos)
-            return np.zeros(n_envs, np.float32) if costs is None else np.nan_to_num(costs).astype(np.float32)
-        values = np.zeros(n_envs, np.float32)
-        for i, info in enumerate(stepped.infos):
-            if COST_KEY in info:
-                values[i] = require_cost(stepped.infos, i, num_timesteps)
-            elif stepped.valid[i]:
-                raise EnvironmentNotSupportedError(
-                    f"info[{COST_KEY!r}] is missing in the step of environment {i}, and the agent learns costs. "
-                    "Add them with a wrapper of spi_wrappers (CostFromFn, CostFromInfo, "
-                    "SixTupleToInfo, VelocityCost), or use TDMPC2, which needs none."
-                )
-        check_finite(f"at time step {num_timesteps}: the cost", values)
-        return values
+        """The costs of a step, which must be there if the agent learns costs."""
+        if self.agent.config.model.n_costs:
+            return required_costs(stepped.infos, stepped.valid, num_timesteps)[:, 0]
+        costs, n_envs = costs_of(stepped.infos), self.env.num_envs
+        return np.zeros(n_envs, np.float32) if costs is None else np.nan_to_num(costs).astype(np.float32)

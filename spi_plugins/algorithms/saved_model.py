@@ -173,6 +173,8 @@ def parse(file: Archive, cls: "type[StoredAlgorithm]", replaced: Mapping[str, An
     with describing(file.name):
         _check_class(file, cls)
         stored = dict(data["arguments"])
+        for name in cls.outdated_arguments.keys() & stored.keys():
+            raise ModelFileError(f"{file.name} {cls.outdated_arguments[name]}.")
         # An argument that came after the file was written has its default.
         known = {name: each.default for name, each in cls.hyperparameters.items()} | stored
         arguments = {name: known[name] for name in cls.stored_arguments if name in known}

@@ -129,6 +129,23 @@ DREAM_MLP_DEFAULTS: Mapping[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ConstraintSettings:
+    """How the cost of an episode is kept below a limit."""
+
+    constraint: str | None = hyperparameter(
+        None,
+        'Method that keeps `info["cost"]` below `cost_limit` (`spi list constraints`); `None` ignores costs',
+    )
+    cost_limit: float | Mapping[str, float] | None = hyperparameter(
+        None,
+        "With a `constraint`, the allowed undiscounted cost of an episode, or one for each of several costs by their "
+        "names in the infos; `None` for what the environment states, or else 25",
+        low=0,
+    )
+    constraint_kwargs: dict[str, Any] | None = hyperparameter(None, "Settings of the `constraint`")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WorldModelSettings:
     """What algorithms that learn a latent world model take."""
 

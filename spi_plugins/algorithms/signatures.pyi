@@ -1,4 +1,5 @@
 # Written by `make signatures` from the hyperparameters.
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from spi_plugins.algorithms.policies import Policy
@@ -32,6 +33,12 @@ class PPO(Signature):
         max_grad_norm: Bound on the norm of all gradients together.
         target_kl: End an update once the KL estimate passes 1.5 times this; `None` for never.
         sde_sample_freq: With `use_sde`, steps between new noise; -1 for the start of each rollout only.
+        constraint: Method that keeps `info["cost"]` below `cost_limit` (`spi list constraints`); `None` ignores costs.
+        cost_limit: With a `constraint`, the allowed undiscounted cost of an episode, or one for each of several costs by their names in the infos; `None` for what the environment states, or else 25.
+        constraint_kwargs: Settings of the `constraint`.
+        cost_gamma: With a `constraint`, discount of the costs per environment step.
+        cost_gae_lambda: With a `constraint`, `gae_lambda` of the costs.
+        cost_vf_coef: With a `constraint`, weight of the cost critic's loss.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -59,6 +66,12 @@ class PPO(Signature):
     max_grad_norm: float
     target_kl: float | None
     sde_sample_freq: int
+    constraint: str | None
+    cost_limit: float | Mapping[str, float] | None
+    constraint_kwargs: dict[str, Any]
+    cost_gamma: float
+    cost_gae_lambda: float
+    cost_vf_coef: float
     def __init__(
         self,
         policy: str | type[Policy],
@@ -80,6 +93,12 @@ class PPO(Signature):
         *,
         compiled: bool | None = None,
         target_kl: float | None = None,
+        constraint: str | None = None,
+        cost_limit: float | Mapping[str, float] | None = None,
+        constraint_kwargs: dict[str, Any] | None = None,
+        cost_gamma: float = 0.99,
+        cost_gae_lambda: float = 0.95,
+        cost_vf_coef: float = 0.5,
         n_envs: int | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -128,6 +147,12 @@ class DeepSPI(Signature):
         lipschitz: Certified 1-Lipschitz latent model; `False` for plain networks with a gradient penalty, which categorical latents need.
         termination_model: Also learn to predict termination, which dreams need.
         world_model_kwargs: Further fields of `DeepMDPConfig`.
+        constraint: Method that keeps `info["cost"]` below `cost_limit` (`spi list constraints`); `None` ignores costs.
+        cost_limit: With a `constraint`, the allowed undiscounted cost of an episode, or one for each of several costs by their names in the infos; `None` for what the environment states, or else 25.
+        constraint_kwargs: Settings of the `constraint`.
+        cost_gamma: With a `constraint`, discount of the costs per environment step.
+        cost_gae_lambda: With a `constraint`, `gae_lambda` of the costs.
+        cost_vf_coef: With a `constraint`, weight of the cost critic's loss.
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -165,6 +190,12 @@ class DeepSPI(Signature):
     lipschitz: bool
     termination_model: bool
     world_model_kwargs: dict[str, Any]
+    constraint: str | None
+    cost_limit: float | Mapping[str, float] | None
+    constraint_kwargs: dict[str, Any]
+    cost_gamma: float
+    cost_gae_lambda: float
+    cost_vf_coef: float
     def __init__(
         self,
         policy: str | type[Policy],
@@ -196,6 +227,12 @@ class DeepSPI(Signature):
         lipschitz: bool = True,
         termination_model: bool = False,
         world_model_kwargs: dict[str, Any] | None = None,
+        constraint: str | None = None,
+        cost_limit: float | Mapping[str, float] | None = None,
+        constraint_kwargs: dict[str, Any] | None = None,
+        cost_gamma: float = 0.99,
+        cost_gae_lambda: float = 0.95,
+        cost_vf_coef: float = 0.5,
         n_envs: int | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,

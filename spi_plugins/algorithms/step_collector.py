@@ -11,27 +11,30 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from spi_plugins.actions import to_action
+from spi_plugins.agents.constraint import add_steps
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyMetrics, OnPolicyState
 from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.rollout import Storage, act_into, close_storage, init_storage
 from spi_plugins.algorithms.action_masks import current_masks
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
 from spi_plugins.algorithms.stepping import Stepped, advance, check_observations, check_step, has_reset_rows
-from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.algorithms.vec_envs.vector_infos import Infos, required_costs
 from spi_plugins.spaces import to_device
-from spi_plugins.types import Observation, Rollout
+from spi_plugins.types import CostRows, Observation, Rollout
 
 
 class _HostRows:
     """The host's part of a rollout, ``[T, B]``; reused for every rollout."""
 
-    def __init__(self, n_steps: int, n_envs: int):
+    def __init__(self, n_steps: int, n_envs: int, n_costs: int):
         self.reward = np.zeros((n_steps, n_envs), np.float32)
         self.terminated = np.zeros((n_steps, n_envs), bool)
         self.truncated = np.zeros((n_steps, n_envs), bool)
         self.valid = np.ones((n_steps, n_envs), bool)
         self.final_value = np.zeros((n_steps, n_envs), np.float32)
         self.final_obs: Observation | None = None
+        self.cost = np.zeros((n_steps, n_envs, n_costs), np.float32)
+        self.final_cost_value = np.zeros((n_steps, n_envs, n_costs), np.float32)
 
 
 class StepCollector:
@@ -57,7 +60,10 @@ class StepCollector:
         self._value = jax.jit(agent.value)
         self._update = jax.jit(functools.partial(update_packed, agent), donate_argnums=0)
         self._storage: Storage | None = None
-        self._host = _HostRows(n_steps, env.num_envs)
+        self._cost_names = () if agent.constraint is None else agent.constraint.names
+        self._cost_value = None if agent.cost_value is None else jax.jit(agent.cost_value)
+        self._host = _HostRows(n_steps, env.num_envs, len(self._cost_names))
+        self._n_uncounted = 0  # rows whose costs no update has seen
         self._obs: Observation = None
 
     def start(self, start: Start) -> None:
@@ -85,8 +91,12 @@ class StepCollector:
             action = to_action(self.env.action_space, np.asarray(executed))
             stepped = advance(self.env, action, reset_rows=self.has_reset_rows)
             reached = stepped.reached(self.env.observation_space)
-            check_step(stepped, reached, num_timesteps + (t + 1) * self.env.num_envs)
+            now = num_timesteps + (t + 1) * self.env.num_envs
+            check_step(stepped, reached, now)
             self._keep(t, stepped, reached, state)
+            if self._cost_names:
+                costs = required_costs(stepped.infos, stepped.valid, now, self._cost_names)
+                self._host.cost[t], self._n_uncounted = costs, t + 1
             self._obs = stepped.next_obs
             done = stepped.done
             local = {"env": self.env, "new_obs": stepped.raw_obs, "rewards": stepped.reward, "dones": done,
@@ -99,7 +109,7 @@ class StepCollector:
     def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:
         """Update on the rollout that ``rows`` has filled."""
         assert self._storage is not None
-        rollout = self._rollout(self._storage)
+        rollout, self._n_uncounted = self._rollout(self._storage), 0
         state, packed = self._update(self.stopped(state), rollout, learning_rate, clip_range)
         metrics: OnPolicyMetrics = packed.unpack()
         return Updated(state, metrics, loss_fault(metrics, end))
@@ -108,6 +118,17 @@ class StepCollector:
         """The state with the key that follows the last action."""
         assert self._storage is not None
         return state._replace(key=jnp.copy(self._storage.key))
+
+    def counted(self, state: OnPolicyState) -> OnPolicyState:
+        """The state after rows of a rollout that was cut short: their costs are those of running episodes."""
+        n, self._n_uncounted = self._n_uncounted, 0
+        watched, host = getattr(state, "constraint", None), self._host
+        if not n or watched is None:
+            return state
+        done = host.terminated[:n] | host.truncated[:n]
+        rows = map(jnp.asarray, (host.cost[:n], done, host.valid[:n]))
+        running = add_steps(watched.running, *rows)[0]
+        return state._replace(constraint=watched._replace(running=running))
 
     def episodes(self, first_row: int) -> Iterator[tuple[Infos, NDArray[np.bool_]]]:
         """Nothing: rows are known one at a time."""
@@ -123,9 +144,12 @@ class StepCollector:
         host.terminated[t], host.truncated[t] = stepped.terminated, stepped.truncated
         if self.has_reset_rows:
             return
-        host.final_value[t] = 0.0
+        host.final_value[t], host.final_cost_value[t] = 0.0, 0.0
         if limited:
             host.final_value[t] = np.where(stepped.truncated, self._value(state.params, final), 0.0)
+        if limited and self._cost_value is not None:
+            values = self._cost_value(state.params, final)
+            host.final_cost_value[t] = np.where(stepped.truncated[:, None], values, 0.0)
         if self._keeps_final:
             if host.final_obs is None:
                 host.final_obs = jax.tree.map(lambda x: np.zeros((self.n_steps, *x.shape), x.dtype), final)
@@ -145,7 +169,14 @@ class StepCollector:
             final_obs=host.final_obs,
             final_value=None if self.has_reset_rows else host.final_value,
             action_masks=storage.action_masks,
+            costs=self._costs(storage),
         )
+
+    def _costs(self, storage: Storage) -> CostRows | None:
+        if storage.cost_value is None:
+            return None
+        host: Any = self._host
+        return CostRows(host.cost, storage.cost_value, None if self.has_reset_rows else host.final_cost_value)
 
 
 def loss_fault(metrics: OnPolicyMetrics, num_timesteps: int) -> FloatingPointError | None:

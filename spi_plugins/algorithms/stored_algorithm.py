@@ -48,6 +48,7 @@ class StoredAlgorithm(BaseAlgorithm):
         hyperparameters: the constructor's arguments besides ``policy`` and ``env``; each becomes an attribute.
         positional: those that may come without their names after ``policy`` and ``env``, in SB3's order.
         stored_arguments: those that go into the model file.
+        outdated_arguments: arguments that only files have which this version cannot read, and why.
         schedules: those that may be functions of the remaining progress.
         automatic_arguments: those that the user left open, filled in by the number of copies.
         open_arguments: those that the user left open, filled in by the policy as well.
@@ -57,6 +58,7 @@ class StoredAlgorithm(BaseAlgorithm):
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
     positional: ClassVar[tuple[str, ...]] = ()
     stored_arguments: ClassVar[tuple[str, ...]] = ()
+    outdated_arguments: ClassVar[Mapping[str, str]] = {}
     schedules: ClassVar[tuple[str, ...]] = ()
     automatic_arguments: frozenset[str] = frozenset()
     open_arguments: tuple[str, ...] = ()

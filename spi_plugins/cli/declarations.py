@@ -25,6 +25,7 @@ _KINDS: Mapping[str, Any] = {
     "str": str,
     "schedule": Callable[[float], float],
     "dict": dict[str, Any],
+    "floats": Mapping[str, float],
     "widths": tuple[int, ...],
     "any": Any,
 }

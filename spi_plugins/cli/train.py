@@ -115,8 +115,7 @@ def complete(parser: Parser, args: argparse.Namespace) -> str:
         args.algo = args.algo_option if args.algo is None else args.algo
     words = hyperparameters.read(args)
     if args.algo is not None:
-        for given in (words, values):
-            evaluation.take_cost_limit(args, given)
+        evaluation.take_cost_limit(args, words, values)
         values, words = filler.check(source, values), hyperparameters.check(args.algo, args.policy, words)
     values |= words
     chosen = preset.choose(args)

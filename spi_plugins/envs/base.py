@@ -61,6 +61,7 @@ class FunctionalEnv(NamedTuple):
             ``reward``.
         tables: ``(params) -> EnvTables``, exact certificates need them; ``None`` where states cannot be enumerated. An
             environment made from another one clears it.
+        cost_limit: what an episode may cost, if the task says so: a constraint's limit unless the user gives another.
     """
 
     observation_spec: ObservationSpec
@@ -80,6 +81,7 @@ class FunctionalEnv(NamedTuple):
     action_masks: Callable[[PyTree, PyTree], jax.Array] | None = None
     own_reward: Callable[[PyTree, jax.Array, PyTree, PyTree], jax.Array] | None = None
     tables: Callable[[PyTree], EnvTables] | None = None
+    cost_limit: float | None = None
 
 
 def no_cost(_state: PyTree, _action: jax.Array, _after: PyTree, _params: PyTree) -> Scalar:

@@ -16,44 +16,6 @@ BUDGET_KEY = "budget"
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def priced(env: FunctionalEnv, *, normalize: bool = False) -> FunctionalEnv:
-    """The reward becomes ``r - λ c``, divided by ``1 + λ`` with ``normalize``: ``LagrangianReward`` at a fixed price.
-
-    Parameters are ``(the environment's, λ)``, so that λ may move between two calls without a compilation.
-    """
-    inner = env._replace(params=())
-
-    def own(function: Any) -> Any:
-        return None if function is None else Configured(_with_own_params, function)
-
-    return env._replace(
-        params=(env.params, np.float32(0)),
-        initial=own(env.initial),
-        observation=own(env.observation),
-        transition=own(env.transition),
-        reward=Configured(_priced_reward, (inner, normalize)),
-        cost=own(env.cost),
-        terminal=own(env.terminal),
-        render=own(env.render),
-        info=own(env.info),
-        action_masks=own(env.action_masks),
-        own_reward=own(env.own_reward or env.reward),
-        tables=None,
-    )
-
-
-def _with_own_params(function: Any, *args: Any) -> Any:
-    return function(*args[:-1], args[-1][0])
-
-
-def _priced_reward(
-    config: tuple[FunctionalEnv, bool], state: PyTree, action: jax.Array, after: PyTree, params: PyTree
-) -> Scalar:
-    (env, normalize), (own, price) = config, params
-    reward: Scalar = env.reward(state, action, after, own) - price * env.cost(state, action, after, own)
-    return reward / (1 + price) if normalize else reward
-
-
 class Counted(NamedTuple):
     """The state of an environment that counts its costs."""
 

@@ -16,13 +16,13 @@ from jaxtyping import Array, Float
 
 
 class Multipliers(NamedTuple):
-    """Multiplier of the constraint and weight of its square."""
+    """Multiplier of the constraint and weight of its square; of several constraints, arrays of them."""
 
-    multiplier: Float[Array, ""]
-    penalty: Float[Array, ""]
+    multiplier: Float[Array, "*K"]
+    penalty: Float[Array, "*K"]
 
 
-def augmented_lagrangian(gap: Float[Array, ""], multipliers: Multipliers) -> Float[Array, ""]:
+def augmented_lagrangian(gap: Float[Array, "*K"], multipliers: Multipliers) -> Float[Array, "*K"]:
     r"""Eq. 10 of SPOWL: :math:`\psi`, whose derivative by the gap is :math:`\max(\kappa, 0)`."""
     price, penalty = multipliers
     active = price * gap + 0.5 * penalty * gap**2
@@ -30,7 +30,7 @@ def augmented_lagrangian(gap: Float[Array, ""], multipliers: Multipliers) -> Flo
 
 
 def raise_multipliers(
-    gap: Float[Array, ""], multipliers: Multipliers, penalty_rate: float, multiplier_max: float
+    gap: Float[Array, "*K"], multipliers: Multipliers, penalty_rate: float, multiplier_max: float
 ) -> Multipliers:
     """Eq. 10's update of the multipliers, after a gradient step on the policy.
 

@@ -91,6 +91,7 @@ class Evaluation(NamedTuple):
     parameters: Float[Array, "B P"]  # of the action distribution
     value: Float[Array, " B"]
     hidden: Float[Array, "B H"] | None = None  # the actor's last layer, for state-dependent noise
+    cost_value: Float[Array, "B K"] | None = None  # of the cost critic, if there is one
 
 
 class ActorCritic(NamedTuple):
@@ -152,7 +153,8 @@ def _rows(x: Array) -> Array:
     return x.reshape(x.shape[0], -1)
 
 
-def _extractor(spec: ObservationSpec, config: ActorCriticConfig) -> tuple[Network, tuple[int, ...]]:
+def build_extractor(spec: ObservationSpec, config: ActorCriticConfig) -> tuple[Network, tuple[int, ...]]:
+    """The network that reads observations, and the shape of its features."""
     custom, normalize = config.features_extractor, config.normalize_images
 
     def build(rngs: nnx.Rngs) -> Extractor | CustomExtractor:
@@ -186,7 +188,7 @@ class _Parts(NamedTuple):
 def _build_parts(
     spec: ObservationSpec, actions: ActionSpec, config: ActorCriticConfig
 ) -> tuple[_Parts, tuple[int, ...]]:
-    extractor, features_shape = _extractor(spec, config)
+    extractor, features_shape = build_extractor(spec, config)
     n_features = math.prod(features_shape)
 
     def mlp(n_in: int, widths: tuple[int, ...]) -> Network:

@@ -20,7 +20,7 @@ from spi_plugins.errors import (
 from spi_plugins.hookspecs import Target
 
 Kind: TypeAlias = Literal[
-    "algorithms", "planners", "world_models", "envs", "wrappers", "callbacks", "commands"
+    "algorithms", "planners", "constraints", "world_models", "envs", "wrappers", "callbacks", "commands"
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -32,6 +32,7 @@ SINGULAR: Mapping[Kind, str] = MappingProxyType(
     {
         "algorithms": "algorithm",
         "planners": "planner",
+        "constraints": "constraint",
         "world_models": "world model",
         "envs": "environment",
         "wrappers": "wrapper",

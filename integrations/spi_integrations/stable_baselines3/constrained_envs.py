@@ -9,10 +9,8 @@ from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
 from spi_plugins.envs.autoreset import VectorStep
 from spi_plugins.envs.base import FunctionalEnv
-from spi_plugins.envs.constrained import budgeted, limited, priced
-from spi_plugins.types import PyTree
+from spi_plugins.envs.constrained import budgeted, limited
 from spi_wrappers.cost.accounts.features import extended_space
-from spi_wrappers.cost.accounts.multiplier import Multiplier
 from spi_wrappers.cost.saute import SauteAccount
 
 
@@ -34,31 +32,6 @@ class ConstrainedVecEnv(FunctionalVecEnv):
         for i in ended:
             episode = infos[i]["episode"]
             episode["cost_rate"] = episode["c"] / episode["l"]
-
-
-class PricedVecEnv(ConstrainedVecEnv):
-    """``VecLagrangianReward`` in ``VecCostMonitor``, for functional environments.
-
-    Args:
-        source: what to wrap.
-        multiplier: gives λ, and hears of the costs of episodes.
-        normalize: divide rewards by ``1 + λ``.
-    """
-
-    runs_chunks = False  # λ moves between two rollouts
-
-    def __init__(self, source: FunctionalVecEnv, multiplier: Multiplier, *, normalize: bool) -> None:
-        super().__init__(source, priced(source.functional, normalize=normalize))
-        self.params = (source.params, np.float32(0))
-        self.multiplier = multiplier
-
-    def current_params(self) -> PyTree:
-        """The environment's own, and λ."""
-        return self.params[0], np.float32(self.multiplier.value)
-
-    def on_episodes(self, costs: NDArray[np.float32]) -> None:
-        """Tell the multiplier."""
-        self.multiplier.observe(costs)
 
 
 class BudgetedVecEnv(ConstrainedVecEnv):

@@ -1,4 +1,7 @@
-"""Safe baselines as algorithms: our PPO on an environment that it wraps itself."""
+"""Safe baselines as algorithms: our PPO on an environment that it wraps itself.
+
+``PPOLag`` and ``PPOPID``, which have a critic of costs instead, are in ``spi_plugins.algorithms.deep_spi``.
+"""
 
 import functools
 from abc import abstractmethod
@@ -10,31 +13,35 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 from spi_integrations.stable_baselines3.account_env import (
     AccountVecEnv,
     VecCostMonitor,
-    VecLagrangianReward,
     VecSauteBudget,
 )
 from spi_integrations.stable_baselines3.constrained_envs import (
     BudgetedVecEnv,
     LimitedVecEnv,
-    PricedVecEnv,
     unconstrained,
 )
-from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics
-from spi_plugins.agents.on_policy import OnPolicyMetrics
-from spi_plugins.algorithms.collector import RolloutCollector
-from spi_plugins.algorithms.deep_spi import PPO
+from spi_plugins.algorithms.deep_spi import CONSTRAINT_HYPERPARAMETERS, PPO
 from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv, GymVectorEnvAdapter, as_vec_env
+from spi_plugins.hyperparameters import Hyperparameter
 from spi_wrappers import CostLimit
 from spi_wrappers.cost.accounts.arguments import real
-from spi_wrappers.cost.accounts.multiplier import DEFAULT_LR, Multiplier, PIDGains
 from spi_wrappers.vector import CostLimit as VectorCostLimit
 
 _Wrapper = TypeVar("_Wrapper", bound=VecEnvWrapper)
 
 
-class WrappingPPO(PPO):
+class _UnconstrainedPPO(PPO):
+    """PPO without a constraint of its own: the environment keeps the limit."""
+
+    cost_limit: float
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
+        name: each for name, each in PPO.hyperparameters.items() if name not in CONSTRAINT_HYPERPARAMETERS
+    }
+
+
+class WrappingPPO(_UnconstrainedPPO):
     """PPO on an environment that it wraps; a subclass defines how.
 
     A functional environment stays one, so that rollouts and updates are compiled as ``PPO``'s.
@@ -71,131 +78,6 @@ class WrappingPPO(PPO):
     def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv: ...
 
 
-class PPOLag(WrappingPPO):
-    """PPO-Lagrangian: PPO on ``r - λ c``, with λ learned by gradient ascent.
-
-    The environment is wrapped in ``VecCostMonitor`` and ``VecLagrangianReward``. λ moves once per rollout, by the
-    mean cost of the episodes that ended in it, and is logged as ``train/lagrange_multiplier``. The multiplier's
-    settings and state are part of the model file. There is one critic, of the shaped reward, where the papers'
-    code has another one for the cost.
-
-    Args:
-        policy: as in ``PPO``.
-        env: an environment with ``info["cost"]`` at each step.
-        cost_limit: allowed undiscounted cost of an episode.
-        lagrange_lr: step size of λ, per unit of cost and rollout.
-        lagrange_init: initial λ.
-        lagrange_max: upper bound of λ.
-        lagrange_normalize: divide the reward by ``1 + λ``.
-        lagrange_state: a ``Multiplier.state_dict()`` to continue from; its limit is replaced by ``cost_limit``.
-        **kwargs: ``PPO``'s other arguments.
-
-    Attributes:
-        multiplier: λ is its ``value``.
-    """
-
-    stored_arguments: ClassVar[tuple[str, ...]] = (
-        *PPO.stored_arguments,
-        *("cost_limit", "lagrange_lr", "lagrange_init", "lagrange_max", "lagrange_normalize"),
-        "lagrange_state",
-    )
-
-    def __init__(
-        self,
-        policy: str | type[Policy],
-        env: Any,
-        *,
-        cost_limit: float = 25.0,
-        lagrange_lr: float = DEFAULT_LR,
-        lagrange_init: float = 0.0,
-        lagrange_max: float | None = None,
-        lagrange_normalize: bool = False,
-        lagrange_state: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.lagrange_lr, self.lagrange_init, self.lagrange_max = lagrange_lr, lagrange_init, lagrange_max
-        self.lagrange_normalize = lagrange_normalize
-        self.multiplier = self._new_multiplier(cost_limit)
-        if lagrange_state is not None:
-            self.multiplier.load_state_dict({**lagrange_state, "limit": self.multiplier.limit})
-        super().__init__(policy, env, **kwargs)
-
-    @property
-    def cost_limit(self) -> float:
-        """Allowed undiscounted cost of an episode."""
-        return self.multiplier.limit
-
-    @property
-    def lagrange_state(self) -> dict[str, Any]:
-        """The state of the multiplier; within a rollout that a file will begin again, the one at its start."""
-        state = self.multiplier.state_dict()
-        return state if getattr(self, "_rollout_start", None) is None else {**state, "pending": []}
-
-    def _new_multiplier(self, limit: float, **rule: Any) -> Multiplier:
-        rule = rule or {"lr": self.lagrange_lr}
-        return Multiplier(limit, init=self.lagrange_init, maximum=self.lagrange_max, manual=True, **rule)
-
-    def _wrapped(self, env: VecEnv, seed: int | None) -> VecEnv:
-        # An environment that another model has wrapped has that model's λ.
-        env = unconstrained(env)
-        if isinstance(env, FunctionalVecEnv):
-            return PricedVecEnv(env, self.multiplier, normalize=self.lagrange_normalize)
-        env = _monitored(_without(env, VecLagrangianReward))
-        return VecLagrangianReward(env, multiplier=self.multiplier, normalize=self.lagrange_normalize)
-
-    def _update(self, collector: RolloutCollector, end: int, total: int) -> OnPolicyMetrics:
-        with self._exchange:  # a file has either both updates or none
-            metrics = super()._update(collector, end, total)
-            self.multiplier.update()
-        return metrics
-
-    def _log_update(self, metrics: DeepSPIMetrics) -> None:
-        super()._log_update(metrics)
-        self.logger.record("train/lagrange_multiplier", self.multiplier.value)
-
-
-class PPOPID(PPOLag):
-    """PPO-Lagrangian with a PID controller for λ (Stooke et al. 2020, arXiv:2007.03964).
-
-    Args:
-        policy: as in ``PPO``.
-        env: an environment with ``info["cost"]`` at each step.
-        pid: ``spi_wrappers.PIDGains``, or a mapping of some of them by name; it replaces ``lagrange_lr``.
-        **kwargs: ``PPOLag``'s other arguments.
-
-    Raises:
-        TypeError: ``pid`` is not a mapping.
-        ValueError: a gain is unknown.
-    """
-
-    stored_arguments: ClassVar[tuple[str, ...]] = (
-        *(name for name in PPOLag.stored_arguments if name != "lagrange_lr"),
-        "pid",
-    )
-
-    def __init__(
-        self,
-        policy: str | type[Policy],
-        env: Any,
-        *,
-        pid: PIDGains | Mapping[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if "lagrange_lr" in kwargs:
-            raise TypeError("PPOPID has no lagrange_lr: the gains in pid take its place.")
-        self._gains = PIDGains() if pid is None else PIDGains.read(pid)
-        super().__init__(policy, env, **kwargs)
-
-    @property
-    def pid(self) -> dict[str, Any]:
-        """The gains by name."""
-        settings: dict[str, Any] = self.multiplier.settings()["pid"]
-        return settings
-
-    def _new_multiplier(self, limit: float, **rule: Any) -> Multiplier:
-        return super()._new_multiplier(limit, pid=self._gains, **rule)
-
-
 class PPOSaute(WrappingPPO):
     """Sauté PPO: PPO that sees the remaining budget (Sootla et al. 2022, arXiv:2202.06558).
 
@@ -215,7 +97,7 @@ class PPOSaute(WrappingPPO):
     """
 
     stored_arguments: ClassVar[tuple[str, ...]] = (
-        *PPO.stored_arguments,
+        *WrappingPPO.stored_arguments,
         *("cost_limit", "unsafe_reward", "saute_gamma"),
     )
 
@@ -268,7 +150,11 @@ class PPOEarly(WrappingPPO):
         TypeError: the environment cannot be wrapped.
     """
 
-    stored_arguments: ClassVar[tuple[str, ...]] = (*PPO.stored_arguments, "cost_limit", "limit_reward")
+    stored_arguments: ClassVar[tuple[str, ...]] = (
+        *WrappingPPO.stored_arguments,
+        "cost_limit",
+        "limit_reward",
+    )
 
     def __init__(
         self,

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from spi_plugins.actions import model_action
+from spi_plugins.agents.constraint import Constraint, centered, cost_value_loss
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.minibatches import Minibatch
-from spi_plugins.agents.on_policy import Parts
+from spi_plugins.agents.on_policy import Parts, evaluate_features
+from spi_plugins.constraints.method import Samples
 from spi_plugins.distributions import entropy_or_estimate, masked
 from spi_plugins.losses.deep_mdp import termination_cross_entropy
 from spi_plugins.losses.deep_spi import auxiliary_loss, utility
@@ -18,7 +20,7 @@ from spi_plugins.losses.ratios import ratio_diagnostics
 from spi_plugins.networks.actor_critic import Evaluation
 from spi_plugins.networks.fusion import materialized_gradient
 from spi_plugins.returns import masked_mean, normalize
-from spi_plugins.types import Params
+from spi_plugins.types import Params, PyTree
 from spi_plugins.world_models.deep_mdp import ModelLosses
 
 
@@ -34,9 +36,17 @@ class Terms(NamedTuple):
 
 
 def objective(
-    params: Params, parts: Parts, batch: Minibatch, clip_range: ClipRanges, key: Array
+    params: Params,
+    parts: Parts,
+    batch: Minibatch,
+    clip_range: ClipRanges,
+    key: Array,
+    method_state: PyTree = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """The loss of one minibatch, minimized, and the metrics that ``DeepSPIMetrics`` takes from it."""
+    """The loss of one minibatch, minimized, and the metrics that ``DeepSPIMetrics`` takes from it.
+
+    ``method_state`` is that of the constraint's method, if there is one.
+    """
     config, valid = parts.config, batch.valid
     terms = _evaluate(params, parts, batch, key)
     model_loss = auxiliary_loss(
@@ -46,8 +56,11 @@ def objective(
         transition_loss_coef=config.transition_loss_coef,
     )
     advantage = normalize(batch.advantage, valid) if config.normalize_advantage else batch.advantage
+    constraint, costs = parts.constraint, _cost_samples(config, batch, terms, clip_range.ratio)
+    if constraint is not None and costs is not None:
+        advantage = constraint.method.advantage(method_state, advantage, costs.cost_advantage)
     surrogate = _surrogate(
-        config, terms, utility(advantage, _subtracted(config, model_loss, batch)), clip_range.ratio
+        parts, batch, terms, utility(advantage, _subtracted(config, model_loss, batch)), clip_range.ratio
     )
     policy_loss = masked_mean(surrogate if batch.weight is None else batch.weight * surrogate, valid)
     critic_loss = masked_mean(value_loss(terms.out.value, batch.value, batch.target, clip_range.value), valid)
@@ -57,19 +70,54 @@ def objective(
         loss = loss + masked_mean(model_loss, valid)
     if parts.world_model is not None:
         loss = loss + parts.world_model.config.gradient_penalty_coef * terms.penalty
-    losses = {"loss": loss, "policy_gradient_loss": policy_loss, "value_loss": critic_loss}
+    losses = {"policy_gradient_loss": policy_loss, "value_loss": critic_loss}
+    if constraint is not None and costs is not None:
+        penalty, losses["cost_value_loss"] = _cost_losses(constraint, batch, terms, costs, method_state)
+        losses["policy_gradient_loss"] = policy_loss + penalty
+        loss = loss + penalty + constraint.config.cost_vf_coef * losses["cost_value_loss"]
     return loss, {
+        "loss": loss,
         **losses,
         "entropy_loss": -entropy,
         **_metrics(params, parts, batch, terms, clip_range.ratio),
     }
 
 
-def _surrogate(config: DeepSPIConfig, terms: Terms, utility: Array, clip_range: Array) -> Float[Array, " B"]:
+def _cost_samples(config: DeepSPIConfig, batch: Minibatch, terms: Terms, clip_range: Array) -> Samples | None:
+    """What a constraint's method sees, if there are costs; they are centered where advantages are normalized."""
+    advantage = batch.cost_advantage
+    if advantage is None:
+        return None
+    if config.normalize_advantage:
+        advantage = centered(advantage, batch.valid)
+    return Samples(jnp.exp(terms.log_ratio), advantage, batch.valid, clip_range)
+
+
+def _cost_losses(
+    constraint: Constraint, batch: Minibatch, terms: Terms, costs: Samples, method_state: PyTree
+) -> tuple[Array, Array]:
+    """What the method adds to the policy's loss, and the cost critic's loss."""
+    assert terms.out.cost_value is not None
+    assert batch.cost_target is not None
+    penalty = constraint.method.penalty
+    return (
+        jnp.zeros(()) if penalty is None else penalty(method_state, costs),
+        cost_value_loss(terms.out.cost_value, batch.cost_target, batch.valid),
+    )
+
+
+def _surrogate(
+    parts: Parts, batch: Minibatch, terms: Terms, utility: Array, clip_range: Array
+) -> Float[Array, " B"]:
     ratio = jnp.exp(terms.log_ratio)
-    if config.drift_coef is None:
+    own = None if parts.constraint is None else parts.constraint.method.surrogate
+    if own is not None:
+        assert parts.distribution.kl is not None
+        assert batch.old_parameters is not None
+        return own(ratio, utility, parts.distribution.kl(terms.out.parameters, batch.old_parameters))
+    if parts.config.drift_coef is None:
         return clipped_surrogate(ratio, utility, clip_range)
-    return drift_surrogate(ratio, utility, clip_range, config.drift_coef)
+    return drift_surrogate(ratio, utility, clip_range, parts.config.drift_coef)
 
 
 def _subtracted(config: DeepSPIConfig, model_loss: Array, batch: Minibatch) -> Float[Array, " B"]:
@@ -89,7 +137,7 @@ def _evaluate(params: Params, parts: Parts, batch: Minibatch, key: Array) -> Ter
         inputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch.obs, batch.next_obs)
     features = parts.policy.features(params["policy"], inputs)
     z = parts.policy.latent(params["policy"], features)
-    out = parts.policy.evaluate(params["policy"], batch.obs, features[:n], z[:n])
+    out = evaluate_features(parts, params, batch.obs, features[:n], z[:n])
     out = out._replace(parameters=masked(out.parameters, batch.action_masks))
     log_prob = parts.distribution.log_prob(out.parameters, batch.action)
     log_ratio = jnp.where(batch.valid, log_prob - batch.log_prob, 0.0)

@@ -1,6 +1,6 @@
 """What an update on rows reports: scalars of its gradient steps, and how they become those of the update."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -37,6 +37,9 @@ class DeepSPIMetrics(NamedTuple):
     neighborhood_min: Float[Array, ""] | None = None
     fresh_max: Float[Array, ""] | None = None
     fresh_outside: Float[Array, ""] | None = None
+    # Only with a constraint:
+    cost_value_loss: Float[Array, ""] | None = None
+    multipliers: tuple[Float[Array, ""], ...] | None = None  # of the update, one for each cost
     # Only of a Gaussian policy:
     std: Float[Array, ""] | None = None
 
@@ -47,7 +50,7 @@ def summarize(steps: dict[str, Float[Array, " M"]], rows: Minibatch, n_minibatch
     Ratios are those of the last epoch's ``n_minibatches``; ``rows`` are all rows, for the explained variance.
     """
     last = {name: values[-n_minibatches:] for name, values in steps.items()}
-    means = {name: jnp.mean(values) for name, values in steps.items() if name != "n_valid"}
+    means: dict[str, Any] = {name: jnp.mean(values) for name, values in steps.items() if name != "n_valid"}
     weights = last["n_valid"] / jnp.maximum(jnp.sum(last["n_valid"]), 1.0)
     error = rows.target - rows.value
 

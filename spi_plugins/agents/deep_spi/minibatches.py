@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from spi_plugins.agents.constraint import CostConfig, cost_advantages
 from spi_plugins.agents.deep_spi.shuffling import shuffled_range
 from spi_plugins.returns import generalized_advantages
 from spi_plugins.types import Observation, PyTree, Rollout
@@ -26,6 +27,9 @@ class Minibatch(NamedTuple):
     weight: Float[Array, " B"] | None = None  # of the surrogate, on replayed and imagined rows
     next_obs: Observation | None = None  # [B, ...], for a world model
     action_masks: Bool[Array, "B P"] | None = None  # of the environment, if it has any
+    cost_advantage: Float[Array, "B K"] | None = None  # with a constraint
+    cost_target: Float[Array, "B K"] | None = None
+    old_parameters: Float[Array, "B P"] | None = None  # of the action distribution before the update
 
 
 class FlatRollout(NamedTuple):
@@ -43,8 +47,10 @@ def fold(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
-def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> FlatRollout:
-    """Estimate advantages, and fold the rollout."""
+def flatten_rollout(
+    rollout: Rollout, gamma: float, gae_lambda: float, costs: CostConfig | None = None
+) -> FlatRollout:
+    """Estimate advantages, those of costs as well with their config, and fold the rollout."""
     done = rollout.terminated | rollout.truncated
     next_value = rollout.value[1:]
     if rollout.final_value is not None:
@@ -66,6 +72,12 @@ def flatten_rollout(rollout: Rollout, gamma: float, gae_lambda: float) -> FlatRo
         target=advantage + value,
         action_masks=rollout.action_masks,
     )
+    if costs is not None:
+        assert rollout.costs is not None
+        cost_advantage = cost_advantages(rollout.costs, rollout.terminated, done, costs)
+        rows = rows._replace(
+            cost_advantage=cost_advantage, cost_target=cost_advantage + rollout.costs.value[:-1]
+        )
     return FlatRollout(fold(rows), fold(rollout.final_obs), rollout.reward.shape[1])
 
 

@@ -29,7 +29,8 @@ _masks = jax.jit(autoreset.action_masks, static_argnums=0)
 class FunctionalVecEnv(NativeVecEnv):
     """``B`` copies of a functional environment, stepped together on JAX's default device.
 
-    Every info has ``"cost"``; the last one of an episode also has ``"episode"`` with return, length and cost.
+    Every info has ``"cost"`` and what the environment's ``info`` says; the last one of an episode also has
+    ``"episode"`` with return, length and cost.
     ``get_state`` determines everything that follows: it includes random keys, running episodes and their sums.
 
     Args:
@@ -42,14 +43,11 @@ class FunctionalVecEnv(NativeVecEnv):
         params: its parameters, ``functional.params`` at first. Assign others of the same shapes to swap a
             world model's weights without a new compilation.
         first_seed: of the first reset.
-        runs_chunks: whether compiled training may make many iterations before ``on_episodes`` hears of their episodes.
 
     Raises:
         TypeError: ``functional`` is not a ``FunctionalEnv``.
         ValueError: ``num_envs`` is not positive.
     """
-
-    runs_chunks: bool = True
 
     def __init__(self, functional: FunctionalEnv, num_envs: int, seed: int | None = None) -> None:
         if not isinstance(functional, FunctionalEnv):
@@ -110,13 +108,6 @@ class FunctionalVecEnv(NativeVecEnv):
         self._state = state
         self._started = True
 
-    def current_params(self) -> PyTree:
-        """The parameters of the next steps; compiled training reads them before each iteration."""
-        return self.params
-
-    def on_episodes(self, costs: NDArray[np.float32]) -> None:
-        """Hear of the costs of episodes that ended in the same step; for subclasses."""
-
     def _keys(self, seed: int) -> jax.Array:
         return jax.random.split(jax.random.key(seed), self.num_envs)
 
@@ -128,18 +119,21 @@ class FunctionalVecEnv(NativeVecEnv):
             keys = self._state.key
         else:
             keys = self._keys(self.first_seed if seed is None else seed)
-        self._state, obs = _reset(self._static, self.current_params(), keys)
+        self._state, obs = _reset(self._static, self.params, keys)
         return to_host(self.observation_space, obs), [{} for _ in range(self.num_envs)]
 
     def _advance(self, actions: NDArray[Any], valid: NDArray[np.bool_]) -> RawStep:
         dtype = np.float32 if self.functional.action_spec.kind == "box" else np.int32
         action = jnp.asarray(actions, dtype)
-        self._state, out = _step(self._static, self.current_params(), self.get_state(), action)
+        self._state, out = _step(self._static, self.params, self.get_state(), action)
         # Where nothing ended, the next observation is the one reached: only one of the two is copied.
         self._next_obs = out.obs
         reward, terminated, truncated = map(np.array, (out.reward, out.terminated, out.truncated))
         done = terminated | truncated
         infos: Infos = [{COST_KEY: cost} for cost in np.asarray(out.cost).tolist()]
+        for name, values in out.info.items():
+            for info, value in zip(infos, np.asarray(values).tolist(), strict=True):
+                info[name] = value
         if done.any():
             self._report(out, np.flatnonzero(done), infos)
         return RawStep(
@@ -154,7 +148,6 @@ class FunctionalVecEnv(NativeVecEnv):
 
     def _report(self, out: VectorStep, ended: NDArray[np.intp], infos: Infos) -> None:
         sums = [np.asarray(x) for x in (out.episode_return, out.episode_length, out.episode_cost)]
-        self.on_episodes(sums[2][ended])
         elapsed = round(time.time() - self._start, 6)
         for i in ended:
             total, length, cost = (x[i].item() for x in sums)
@@ -194,7 +187,7 @@ class FunctionalVecEnv(NativeVecEnv):
         if method_name != "action_masks":
             raise AttributeError(f"{self._name()} has no method {method_name!r}.")
         self._require_masks()
-        masks = np.asarray(_masks(self._static, self.current_params(), self.get_state()))
+        masks = np.asarray(_masks(self._static, self.params, self.get_state()))
         return [masks[i] for i in self._select(indices)]
 
     def _require_masks(self) -> None:

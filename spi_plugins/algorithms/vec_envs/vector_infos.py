@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spi_plugins.checks import check_finite
+from spi_plugins.errors import EnvironmentNotSupportedError
 from spi_plugins.types import COST_KEY
 
 Infos = list[dict[str, Any]]
@@ -53,6 +55,38 @@ def require_cost(infos: Infos, i: int, num_timesteps: int) -> float:
             f"{reprlib.repr(infos[i][COST_KEY])}."
         )
     return cost
+
+
+def required_costs(
+    infos: Infos, valid: NDArray[np.bool_], num_timesteps: int, names: Sequence[str] = (COST_KEY,)
+) -> NDArray[np.float32]:
+    """The costs ``[B, K]`` of a step, 0 in rows that are not ``valid``; looked up in ``info`` and its ``cost_terms``.
+
+    Raises:
+        EnvironmentNotSupportedError: one is missing.
+        ValueError: one is not a finite number.
+    """
+    costs = np.zeros((len(infos), len(names)), np.float32)
+    for i in np.flatnonzero(valid).tolist():
+        info = infos[i]
+        for k, name in enumerate(names):
+            found = info if name in info else info.get("cost_terms", {})
+            if name not in found:
+                raise EnvironmentNotSupportedError(
+                    f"info[{name!r}] is missing in the step of environment {i}, and the agent learns costs. Add them "
+                    "with a wrapper of spi_wrappers (CostFromFn, CostFromInfo, SixTupleToInfo, VelocityCost), or use "
+                    "an agent that needs none: TDMPC2, or PPO without a constraint."
+                )
+            cost = as_number(found[name])
+            if cost is None:
+                raise ValueError(
+                    f"at time step {num_timesteps}: info[{name!r}] of environment {i} must be one number, got "
+                    f"{reprlib.repr(found[name])}."
+                )
+            costs[i, k] = cost
+    for k, name in enumerate(names):
+        check_finite(f"at time step {num_timesteps}: the {name.replace('_', ' ')}", costs[:, k])
+    return costs
 
 
 def as_number(value: Any) -> float | None:

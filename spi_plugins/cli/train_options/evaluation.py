@@ -45,22 +45,29 @@ def check(args: argparse.Namespace) -> None:
         raise CommandError("--eval-freq needs episodes to evaluate, but --eval-episodes is 0.")
 
 
-def take_cost_limit(args: argparse.Namespace, values: dict[str, Any]) -> None:
-    """Move ``--cost-limit`` out of the hyperparameters of a built-in algorithm that has no such one.
+def take_cost_limit(args: argparse.Namespace, *given_values: dict[str, Any]) -> None:
+    """Move ``--cost-limit`` out of the hyperparameters of a built-in algorithm that has no such one, or no constraint.
 
     Raises:
         CommandError: it is not a number of at least 0.
     """
     known = read_declarations(plugins.registry("algorithms").get(args.algo).target)
-    if "cost_limit" not in values or known is None or "cost_limit" in known:
+    if known is None:
         return
-    given = values.pop("cost_limit")
-    try:
-        given = limit(str(given))
-    except ValueError as error:
-        raise CommandError(f"--cost-limit must be a {limit.__name__}, got {given!r}.") from error
-    if args.eval_cost_limit is None:
-        args.eval_cost_limit = given
+    if "cost_limit" in known:
+        choices = [values.get("constraint") for values in given_values]
+        if "constraint" not in known or known["constraint"].default is not None or any(choices):
+            return
+    for values in given_values:
+        if "cost_limit" not in values:
+            continue
+        given = values.pop("cost_limit")
+        try:
+            given = limit(str(given))
+        except ValueError as error:
+            raise CommandError(f"--cost-limit must be a {limit.__name__}, got {given!r}.") from error
+        if args.eval_cost_limit is None:
+            args.eval_cost_limit = given
 
 
 def frequency(text: str) -> int:

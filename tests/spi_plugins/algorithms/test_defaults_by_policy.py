@@ -6,8 +6,8 @@ import pytest
 import stable_baselines3
 from tiny_models import CARTPOLE, tiny_ppo
 
-from spi_integrations.stable_baselines3.safe_ppo import PPOLag
 from spi_plugins import PPO, DeepMDP, DeepSPI, DreamSPI
+from spi_plugins.algorithms.deep_spi import PPOLag
 from spi_plugins.algorithms.model_file import read_model_file, write_model_file
 from spi_plugins.algorithms.policies import CnnPolicy, MlpPolicy
 from spi_plugins.algorithms.saved_model import encode_schedule

@@ -97,7 +97,7 @@ MISTAKES = [
         ("train", "tdmpc2", *NEW[2:], "-p", "model_size=huge"),
         "model_size must be one of '5m', 'small', got 'huge'.",
     ),
-    (("train", "ppo_lag", *NEW[2:], "-p", "cost_limi=1"), "Did you mean 'cost_limit'?"),
+    (("train", "ppo_lag", *NEW[2:], "-p", "cost_limi=1"), "Did you mean 'cost_limit'"),
     ((*NEW, "--gamma", "2"), "gamma must be a number at least 0 and at most 1, got 2."),
     ((*NEW, "--gama", "0.9"), "unrecognized arguments: --gama 0.9. Did you mean '--gamma'"),
     ((*NEW, "--transition-loss-coef", "1"), "PPO refuses its arguments: there is no argument"),
