@@ -1,4 +1,6 @@
-"""PPO-Lag on Point Goal: compiled, stepped through the wrappers, and SB3's PPO on the wrappers; steps per CPU-second.
+"""PPO-Lag on Point Goal: compiled, stepped, PPO on the wrappers, and SB3's PPO on the wrappers; steps per CPU-second.
+
+The first two have a critic of costs, the others price rewards (`VecLagrangianReward`); `ppo` ignores costs.
 
     python benchmarks/constrained.py --n-envs 256 --rounds 2
 
@@ -14,24 +16,28 @@ import sys
 import time
 from typing import Any
 
-KINDS = ("compiled", "wrappers", "sb3")
+KINDS = ("compiled", "stepped", "wrappers", "sb3", "ppo")
 SETTINGS: dict[str, Any] = {"n_steps": 64, "batch_size": 2048, "n_epochs": 4, "seed": 0}
 
 
 def build(kind: str, n_envs: int) -> Any:
     from spi_integrations.stable_baselines3 import VecCostMonitor, VecLagrangianReward
-    from spi_integrations.stable_baselines3.safe_ppo import PPOLag
+    from spi_plugins import PPO
     from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
     from spi_plugins.envs.point_goal import make_point_goal
 
     env: Any = FunctionalVecEnv(make_point_goal(), n_envs, seed=0)
-    if kind == "compiled":
-        return PPOLag("MlpPolicy", env, cost_limit=5.0, **SETTINGS)
+    if kind in ("compiled", "stepped"):
+        limit = {"constraint": "lagrangian", "cost_limit": 5.0}
+        return PPO("MlpPolicy", env, compiled=kind == "compiled", **limit, **SETTINGS)
+    if kind == "ppo":
+        return PPO("MlpPolicy", env, **SETTINGS)
+    env = VecLagrangianReward(VecCostMonitor(env), 5.0)
     if kind == "wrappers":
-        return PPOLag("MlpPolicy", VecCostMonitor(env), cost_limit=5.0, **SETTINGS)
-    from stable_baselines3 import PPO
+        return PPO("MlpPolicy", env, **SETTINGS)
+    import stable_baselines3
 
-    return PPO("MlpPolicy", VecLagrangianReward(VecCostMonitor(env), 5.0), device="cpu", **SETTINGS)
+    return stable_baselines3.PPO("MlpPolicy", env, device="cpu", **SETTINGS)
 
 
 def measure(kind: str, n_envs: int, iterations: int) -> float:

@@ -130,7 +130,7 @@ class OnPolicyAlgorithm(ReplayedHooks):
             raise ValueError(
                 f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
             )
-        if isinstance(self.env, EnvPoolHalves) and not masked:
+        if isinstance(self.env, EnvPoolHalves) and not masked and self.agent.constraint is None:
             return HalvedStepCollector(self.env, self.agent, self.n_steps)
         if refusal or self.compiled is False:
             return StepCollector(self.env, self.agent, self.n_steps, masked=masked)

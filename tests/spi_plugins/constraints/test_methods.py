@@ -92,7 +92,7 @@ def test_the_augmented_lagrangian_is_spowls_on_the_gap_of_an_episode():
     method = make_augmented(multiplier_init=0.1, penalty_init=0.02, penalty_rate=0.5, multiplier_max=0.9)
     costs = [(30.0, 0.0), (15.0, 2.5), (9.0, 0.0), (7.0, 0.0)]
     multiplier, penalty = np.full(2, 0.1), np.full(2, 0.02)
-    for cost in costs[:-1]:
+    for cost in (LIMITS, *costs[:-1]):  # each update first raises by the gap before; the first is 0
         multiplier = np.clip(multiplier + penalty * (np.array(cost) - LIMITS), 0, 0.9)
         penalty = np.minimum(penalty * 1.5, 1.0)
     surrogate, derivative = numpy_surrogate()
