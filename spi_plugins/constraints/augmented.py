@@ -52,7 +52,9 @@ def make_augmented(**settings: Any) -> ConstraintMethod:
     highest = math.inf if config.multiplier_max is None else config.multiplier_max
 
     def init(limits: Array) -> Standing:
-        start = (jnp.full(limits.shape, x, jnp.float32) for x in (config.multiplier_init, config.penalty_init))
+        start = (
+            jnp.full(limits.shape, x, jnp.float32) for x in (config.multiplier_init, config.penalty_init)
+        )
         return Standing(Multipliers(*start), jnp.zeros(limits.shape), jnp.ones(()))
 
     def update(state: Standing, episodes: Episodes, limits: Array) -> Standing:
