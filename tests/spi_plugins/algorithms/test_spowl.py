@@ -71,9 +71,6 @@ def trained():
     return tiny_spowl().learn(48)
 
 
-# ---------------------------------------------------------------------- training
-
-
 def test_the_log_has_the_benchmarks_metrics():
     row = learn_logged(tiny_spowl(), 64)[-1]
     assert {
@@ -132,9 +129,6 @@ def test_what_the_planner_reports_is_in_the_info_on_request():
     tiny_spowl(info_metrics=True).learn(16, callback=Look())
     assert seen[0] is None  # at random before learning starts
     assert seen[-1]["planned"] in (0.0, 1.0)
-
-
-# ---------------------------------------------------------------------- replay
 
 
 def toy(**kwargs):
@@ -240,9 +234,6 @@ def test_sb3s_checkpoint_callback_saves_the_buffer_too(tmp_path):
     assert len(list(tmp_path.glob("*replay_buffer*"))) == 2
 
 
-# ---------------------------------------------------------------------- resume
-
-
 @pytest.mark.parametrize(
     "half", [pytest.param(40, marks=pytest.mark.slow, id="at an update"), pytest.param(44, id="between two")]
 )
@@ -268,9 +259,6 @@ def test_a_model_goes_on_without_its_buffer_and_with_another_number_of_environme
     model = SPOWL.load(file, env=POINT_GOAL, n_envs=3, learning_starts=1000)
     model.learn(24, reset_num_timesteps=False)
     assert model.num_timesteps == 72
-
-
-# ---------------------------------------------------------------------- prediction
 
 
 def test_plans_travel_in_predicts_state(trained):
@@ -303,9 +291,6 @@ def test_plans_of_another_number_of_environments_are_refused(trained):
         trained.predict(obs, episode_start=np.zeros(2, bool))
 
 
-# ---------------------------------------------------------------------- planners
-
-
 def test_a_planner_of_ones_own_needs_no_name():
     def plan(model, params, z, state, key, *, deterministic):
         step = model.step(params, z[None], jax.numpy.zeros((1, 2)), key)
@@ -336,9 +321,6 @@ def test_every_planner_can_be_chosen_by_name(name):
     act = functools.partial(model.agent.act, deterministic=False)
     state = model._agent_state
     assert "planned" in jax.eval_shape(act, state.params, obs, plans, starts, state.key)[2]
-
-
-# ---------------------------------------------------------------------- bad input
 
 
 @pytest.mark.parametrize("spoiled", ["observation", "reward", "cost"])
