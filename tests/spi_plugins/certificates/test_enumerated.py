@@ -11,7 +11,7 @@ from spi_plugins.certificates import finite, tabular
 from spi_plugins.certificates.enumerated import NetworkTables, certify_update, read_networks
 from spi_plugins.certificates.finite import FiniteMDP
 from spi_plugins.envs.confounding_grid import make_confounding_grid
-from spi_plugins.envs.constrained import limited, priced
+from spi_plugins.envs.constrained import limited
 from spi_plugins.networks.actor_critic import ActorCriticConfig
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
@@ -24,7 +24,6 @@ def test_the_grid_has_tables_of_itself_and_what_is_made_from_it_has_none():
     np.testing.assert_array_equal(TABLES.observations, np.arange(10))
     right = np.eye(4)[np.full(10, 3)]  # RIGHT everywhere pays 1 in two cells, after two steps without pay
     assert finite.value(MDP, right) == pytest.approx(0.8**2 + 0.8**3)
-    assert priced(ENV).tables is None
     assert limited(ENV, limit=1.0, reward=None).tables is None
 
 
