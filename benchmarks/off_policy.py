@@ -8,6 +8,7 @@ which compile, are not counted. Medians over the rounds.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import statistics
@@ -21,22 +22,42 @@ COPIES, TRAIN_FREQ = 16, 25
 SETTINGS = {"a gradient step each step": (-1, 2), "one for 16 steps": (25, 8), "steps alone": (1, 16)}
 
 
-def speed(algorithm: str, setting: str, compiled: str) -> float:
-    """Environment steps per CPU-second."""
+def make(algorithm: str, setting: str, **arguments: Any) -> Any:
     import spi_plugins
     from spi_plugins.envs.point_goal import make_point_goal
 
-    gradient_steps, iterations = SETTINGS[setting]
-    arguments: dict[str, Any] = {"compiled": False} if compiled == "no" else {}
-    model = getattr(spi_plugins, algorithm)(
+    return getattr(spi_plugins, algorithm)(
         "MlpPolicy", make_point_goal(), n_envs=COPIES, model_size="small", train_freq=TRAIN_FREQ, seed=0,
-        gradient_steps=gradient_steps, learning_starts=COPIES * TRAIN_FREQ, buffer_size=100_000, **arguments,
+        gradient_steps=SETTINGS[setting][0], learning_starts=COPIES * TRAIN_FREQ, buffer_size=100_000, **arguments,
     )  # fmt: skip
-    iteration = COPIES * TRAIN_FREQ
+
+
+def speed(algorithm: str, setting: str, compiled: str) -> float:
+    """Environment steps per CPU-second."""
+    model = make(algorithm, setting, **({"compiled": False} if compiled == "no" else {}))
+    iteration, iterations = COPIES * TRAIN_FREQ, SETTINGS[setting][1]
     model.learn(2 * iteration)
     start = time.process_time()
     model.learn(iterations * iteration, reset_num_timesteps=False)
     return iterations * iteration / (time.process_time() - start)
+
+
+def floor(algorithm: str, setting: str) -> float:
+    """Environment steps per CPU-second at which the matrix products alone would go."""
+    import jax
+    import numpy as np
+    from floor import matmul_flops, product_flops
+
+    model = make(algorithm, setting)
+    model.learn(COPIES)
+    agent, state = model.agent, model._agent_state
+    inputs = np.asarray(model._last_obs), agent.init_plan(COPIES), np.zeros(COPIES, bool), jax.random.key(0)
+    decide = functools.partial(agent.act, deterministic=False)
+    decision = product_flops(decide, state.params, *inputs) / COPIES
+    update = product_flops(agent.update, state, model.replay_buffer, np.int32(1), np.float32(3e-4))
+    iteration = COPIES * TRAIN_FREQ
+    updates = SETTINGS[setting][0] if SETTINGS[setting][0] > 0 else iteration
+    return matmul_flops() / (decision + update * updates / iteration)
 
 
 def measure(root: pathlib.Path, *words: str) -> float:
@@ -57,14 +78,15 @@ def main() -> None:
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(speed(*args.child))
+        algorithm, setting, way = args.child
+        print(floor(algorithm, setting) if way == "floor" else speed(algorithm, setting, way))
         return
     here = pathlib.Path(__file__).resolve().parents[1]
     ways = {"compiled": (here, "yes"), "stepped": (here, "no")}
     if args.against:
         ways["other checkout"] = (args.against.resolve(), "yes")
-    print("| algorithm | gradient steps | " + " | ".join(ways) + " | compiled to the last |")
-    print("|---|---|" + "---|" * (len(ways) + 1))
+    print("| algorithm | gradient steps | " + " | ".join(ways) + " | compiled to the last | floor |")
+    print("|---|---|" + "---|" * (len(ways) + 2))
     for algorithm in args.algorithms:
         for setting in args.settings:
             rounds = [
@@ -73,7 +95,8 @@ def main() -> None:
             ]
             medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
             speeds = " | ".join(f"{x:.0f}" for x in medians)
-            print(f"| {algorithm} | {setting} | {speeds} | {medians[0] / medians[-1]:.2f} |", flush=True)
+            ratio, least = medians[0] / medians[-1], measure(here, algorithm, setting, "floor")
+            print(f"| {algorithm} | {setting} | {speeds} | {ratio:.2f} | {least:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

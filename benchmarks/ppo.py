@@ -92,7 +92,20 @@ def measure(library: str, setting: Setting, threads: int | None) -> dict[str, fl
     cpu, wall, before = time.process_time(), time.perf_counter(), model.num_timesteps
     model.learn(setting.steps, reset_num_timesteps=False)
     done = model.num_timesteps - before
-    return {"cpu": done / (time.process_time() - cpu), "wall": done / (time.perf_counter() - wall)}
+    speeds = {"cpu": done / (time.process_time() - cpu), "wall": done / (time.perf_counter() - wall)}
+    return {**speeds, **floor_of(model)}
+
+
+def floor_of(model: Any) -> dict[str, float]:
+    """Steps per CPU-second at which the matrix products of our compiled programs alone would go."""
+    collector: Any = getattr(model, "_collector", None)
+    if not hasattr(collector, "iterate"):  # another library, or stepped from Python
+        return {}
+    from floor import matmul_flops, product_flops
+
+    runner, rates = collector.runner(model._agent_state), model.rates(0, 1)
+    flops = product_flops(collector._run_at_once, runner, collector.env.params, *rates)
+    return {"floor": model.n_steps * model.n_envs * matmul_flops() / flops}
 
 
 def measure_rejax(setting: Setting) -> dict[str, float]:
@@ -149,13 +162,18 @@ def report(name: str, setting: Setting, rounds: int, cores: int, first: int) -> 
                 if base is not None:
                     ratios[library].append((result["cpu"] / base["cpu"], result["wall"] / base["wall"]))
     print(
-        f"| | steps / CPU-s | steps / s | x {base_name} by CPU-s | x {base_name} by wall |\n|---|---|---|---|---|"
+        f"| | steps / CPU-s | its floor | steps / s | x {base_name} by CPU-s | x {base_name} by wall |\n"
+        "|---|---|---|---|---|---|"
     )
     for library, rows in results.items():
         if rows:
             cpu, wall = (statistics.median(row[key] for row in rows) for key in ("cpu", "wall"))
             by_cpu, by_wall = (statistics.median(pair[i] for pair in ratios[library]) for i in (0, 1))
-            print(f"| {library} | {cpu:,.0f} | {wall:,.0f} | {by_cpu:.2f} | {by_wall:.2f} |", flush=True)
+            floor = f"{rows[0]['floor']:,.0f}" if "floor" in rows[0] else ""
+            print(
+                f"| {library} | {cpu:,.0f} | {floor} | {wall:,.0f} | {by_cpu:.2f} | {by_wall:.2f} |",
+                flush=True,
+            )
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from floor import cpu_seconds, matmul_flops, product_flops
 
 from spi_plugins import buffers
 from spi_plugins.agents.planning import PlanningAgent
@@ -43,19 +43,17 @@ class Size(NamedTuple):
     rounds: int
     steps: int  # gradient steps in a call
     official: dict[str, float]  # CPU-seconds
-    gflop: dict[str, float]  # of the default sizes, as XLA counts them: the floor
 
 
 SIZES = {
     "small": Size(
         {"encoder_hidden": (64,), "latent_dim": 64, "hidden": (64, 64)},
         {"num_samples": 64, "num_prior": 8, "num_elites": 16, "iterations": 3},
-        64, 20, 50, {"decision, 10 environments": 0.176, "gradient step": 0.041}, {},
+        64, 20, 50, {"decision, 10 environments": 0.176, "gradient step": 0.041},
     ),
     "5m": Size(
         {}, {}, 256, 3, 2,
         {"decision, 1 environment": 3.1, "decision, 10 environments": 40.0, "gradient step": 2.66},
-        {"decision, 1 environment": 75.0, "decision, 10 environments": 750.0, "gradient step": 74.0},
     ),
 }  # fmt: skip
 
@@ -108,6 +106,7 @@ class Timing(NamedTuple):
     compile: float
     call: float  # per unit of work
     lines: int  # of StableHLO
+    flops: float  # of the matrix products of a unit of work: the floor
 
 
 def timing(work: str, function: Any, arguments: tuple[Any, ...], units: int, rounds: int) -> Timing:
@@ -117,30 +116,13 @@ def timing(work: str, function: Any, arguments: tuple[Any, ...], units: int, rou
     compiled = lowered.compile()
     end = time.process_time()
     seconds = cpu_seconds(lambda: compiled(*arguments), rounds) / units
-    return Timing(work, traced - start, end - traced, seconds, lowered.as_text().count("\n"))
+    flops = product_flops(function, *arguments)  # a call's gradient steps are one loop, counted once
+    return Timing(work, traced - start, end - traced, seconds, lowered.as_text().count("\n"), flops)
 
 
 def timings(name: str) -> list[Timing]:
     size = SIZES[name]
     return [timing(work, *call, size.rounds) for work, call in calls(make_agent(size), size).items()]
-
-
-def cpu_seconds(call: Callable[[], Any], rounds: int) -> float:
-    """Median CPU time of a call, without compilation."""
-    jax.block_until_ready(call())
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        jax.block_until_ready(call())
-        times.append(time.process_time() - start)
-    return float(np.median(times))
-
-
-def matmul_gflops() -> float:
-    """GFLOP per CPU-second of a float32 product of 512 by 512 matrices."""
-    product = jax.jit(lambda a: a @ a)
-    matrix = jnp.ones((512, 512))
-    return 2 * 512**3 / cpu_seconds(lambda: product(matrix), 50) / 1e9
 
 
 def in_checkout(root: pathlib.Path, name: str) -> list[Timing]:
@@ -172,21 +154,20 @@ def compare(names: list[str], other: pathlib.Path, rounds: int) -> None:
 
 
 def show(names: list[str]) -> None:
-    speed = matmul_gflops()
-    print(f"matrix product: {speed:.0f} GFLOP per CPU-second\n")
+    speed = matmul_flops()
+    print(f"matrix product: {speed / 1e9:.0f} GFLOP per CPU-second\n")
     print(
-        "| size | work | trace, CPU-s | compile, CPU-s | a call, CPU-ms | official | ratio | share of the floor |"
+        "| size | work | trace, CPU-s | compile, CPU-s | a call, CPU-ms | floor, CPU-ms | official | ratio |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
         size = SIZES[name]
-        for work, trace, compilation, seconds, _ in timings(name):
+        for work, trace, compilation, seconds, _, flops in timings(name):
             official = size.official.get(work)
             ratio = "" if official is None else f"{official / seconds:.1f}"
-            share = f"{size.gflop[work] / speed / seconds:.2f}" if work in size.gflop else ""
             theirs = "" if official is None else f"{1000 * official:.0f}"
-            ours = f"{trace:.1f} | {compilation:.1f} | {1000 * seconds:.1f}"
-            print(f"| {name} | {work} | {ours} | {theirs} | {ratio} | {share} |", flush=True)
+            ours = f"{trace:.1f} | {compilation:.1f} | {1000 * seconds:.1f} | {1000 * flops / speed:.1f}"
+            print(f"| {name} | {work} | {ours} | {theirs} | {ratio} |", flush=True)
 
 
 def main() -> None:
