@@ -63,9 +63,10 @@ class HalvedStepCollector(StepCollector):
             decisions = decided, decided_second
             if t + 1 < self.n_steps:
                 decided = self._decide(0, state)
+            obs = self.env.put(0, raw_first.obs)  # the hooks' copy, made while the second is stepped
             raw_second = self.env.receive(1)
             self._parts_obs[1] = to_device(self.env.observation_space, raw_second.obs)
-            row = self.env.rows(raw_first, raw_second)
+            row = self.env.rows(raw_first, raw_second, self.env.put(1, raw_second.obs, obs))
             next_obs = to_device(self.env.observation_space, row.obs)
             reward, no = np.asarray(row.reward, np.float32), np.zeros(self.env.num_envs, bool)
             stepped = Stepped(

@@ -71,9 +71,17 @@ class EnvPoolHalves(NativeVecEnv):
         self._under_way[half] = False
         return raw
 
-    def rows(self, first: RawStep, second: RawStep) -> Rows:
-        """Both halves' part of a step, counted: what ``step_rows`` returns."""
-        return self._taken(_joined(first, second), ~self._ended)
+    def rows(self, first: RawStep, second: RawStep, obs: Observation) -> Rows:
+        """Both halves' part of a step, counted: what ``step_rows`` returns. ``obs`` are those of both."""
+        both = _joined(first._replace(obs=None), second._replace(obs=None))
+        return self._taken(both._replace(obs=obs), ~self._ended)
+
+    def put(self, half: int, part: Observation, obs: Observation = None) -> Observation:
+        """Write the observations of a half into those of both, by default new ones; return these."""
+        if obs is None:
+            obs = jax.tree.map(lambda x: np.empty((self.num_envs, *x.shape[1:]), x.dtype), part)
+        jax.tree.map(lambda rows, x: rows.__setitem__(self.columns[half], x), obs, part)
+        return obs
 
     def _begin(self) -> tuple[Observation, Infos]:
         if any(self._options):
