@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from stable_baselines3.common.base_class import BaseAlgorithm
 
+    from spi_plugins.algorithms.cost_calibration import calibrate_costs
     from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
     from spi_plugins.algorithms.dream_spi import DreamSPI
     from spi_plugins.algorithms.fit_world_model import fit_world_model
@@ -41,6 +42,7 @@ __all__ = [
     "DreamSPI",
     "PlannerPolicy",
     "__version__",
+    "calibrate_costs",
     "export_policy",
     "fit_world_model",
     "get_algorithm",
@@ -72,6 +74,7 @@ _LAZY = {
     "PlannerPolicy": "spi_plugins.algorithms.planner_policy",
     "SPOWL": "spi_plugins.algorithms.spowl",
     "TDMPC2": "spi_plugins.algorithms.spowl",
+    "calibrate_costs": "spi_plugins.algorithms.cost_calibration",
     "export_policy": "spi_plugins.algorithms.policy_export",
     "fit_world_model": "spi_plugins.algorithms.fit_world_model",
     "learn_together": "spi_plugins.algorithms.joint_training",

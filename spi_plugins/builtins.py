@@ -82,6 +82,11 @@ _COMMANDS = (
     ("train", "train:configure", "Train an algorithm, or continue a run"),
     ("eval", "evaluate:configure", "Evaluate a saved model"),
     ("certify", "certify:configure", "Say what is guaranteed of an update, what is only measured, and why"),
+    (
+        "calibrate",
+        "calibrate:configure",
+        "Measure whether SPOWL's world model knows the costs of its actions",
+    ),
     ("enjoy", "enjoy:configure", "Watch a run's policy at play, with rl_zoo3's options"),
     ("video", "video:configure", "Record a policy, and the dream of its world model next to it"),
     ("export", "export:configure", "Write a policy as ONNX or jax.export, to run it without this package"),

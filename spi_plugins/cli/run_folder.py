@@ -100,6 +100,7 @@ class RunFolder:
         curve: picture of the mean return over time.
         evaluation: the evaluation at the end.
         certificate: what ``spi certify`` found last.
+        calibration: what ``spi calibrate`` found last.
         config: the run's ``RunConfig``.
         fault: the traceback of the error that ended the run, if one did.
         profile: where the time went, if that was asked for.
@@ -117,6 +118,7 @@ class RunFolder:
         self.curve = path / "learning_curve.png"
         self.evaluation = path / "evaluation.json"
         self.certificate = path / "certificate.json"
+        self.calibration = path / "calibration.json"
         self.config = path / "config.json"
         self.fault = path / "error.txt"
         self.profile = path / "profile" / "perfetto_trace.json.gz"
