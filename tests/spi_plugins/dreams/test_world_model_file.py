@@ -167,8 +167,11 @@ def test_planners_take_a_stored_world(tmp_path):
     action, _ = policy.predict(np.zeros(loaded.observation_space.shape, np.float32))
     assert action in loaded.action_space
     discrete = tiny_world()
-    with pytest.raises(ValueError, match="needs a model of actions in a Box"):
-        spi_plugins.PlannerPolicy(discrete.fitted, "cem")
+    policy = spi_plugins.PlannerPolicy(discrete.fitted, "cem", num_samples=8, num_elites=2, horizon=2)
+    action, _ = policy.predict(np.zeros(discrete.observation_space.shape, np.float32))
+    assert action in discrete.action_space
+    with pytest.raises(ValueError, match="'icem' needs a model of actions in a Box"):
+        spi_plugins.PlannerPolicy(discrete.fitted, "icem")
 
 
 def test_gymnasium_is_not_needed_to_be_told_the_model_twice(path):
