@@ -96,8 +96,8 @@ TASKS = {
         pendulum, 15_000, None, {**SMALL, "train_freq": 25}, {}, n_eval_episodes=32, methods=("tdmpc2",),
         has_costs=False,
     ),
-    # The published multipliers take effect after 10^5 updates; this run has 4 * 10^4. Model and critic expect too little
-    # cost inside hazards, so the bound on the value is far below what the limit of an episode corresponds to.
+    # The published multipliers take effect after 10^5 updates; this run has 4 * 10^4. Model and critic expect too
+    # little cost inside hazards, so the bound on the value is far below what the limit of an episode corresponds to.
     "point_goal": Task(
         point_goal, 40_000, 6.0, {**SMALL, "train_freq": 25},
         {"cost_limit": 0.1, "cost_gamma": 0.98, "loss_kwargs": {"penalty_init": 1e-4, "penalty_rate": 1e-5}},
