@@ -12,6 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import spi_plugins
 from spi_plugins import PPO
+from spi_plugins.algorithms.named_envs import default_policy
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.testing import check_functional_env
 
@@ -22,8 +23,8 @@ def learned(name, steps, n_envs=128, episodes=32, **kwargs):
     """The mean return of deterministic episodes after training, and that of random play."""
     env_kwargs = kwargs.pop("env_kwargs", {})
     env = spi_plugins.make_env(name, **env_kwargs)
-    model = PPO("MlpPolicy", env, n_envs=n_envs, seed=0, **kwargs)
     fresh = FunctionalVecEnv(env, episodes, seed=1000)
+    model = PPO(default_policy(fresh), env, n_envs=n_envs, seed=0, **kwargs)
     before, _ = evaluate_policy(model, fresh, episodes, deterministic=False)
     model.learn(steps)
     after, _ = evaluate_policy(model, fresh, episodes)
