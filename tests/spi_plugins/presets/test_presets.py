@@ -134,7 +134,7 @@ def test_a_wrong_entry_is_named(folder, entry, message):
     ("algorithm", "env", "message"),
     [
         ("ppo", "CartPole-v2", "ppo has no preset for 'CartPole-v2'. Did you mean 'CartPole-v1'?"),
-        ("tdmpc2", "CartPole-v1", "tdmpc2 has no preset for 'CartPole-v1'.*There is one of deep_spi, ppo"),
+        ("tdmpc2", "Acrobot-v1", "tdmpc2 has no preset for 'Acrobot-v1'.*There is one of deep_spi, ppo"),
     ],
 )
 def test_what_has_no_preset_is_refused_with_a_hint(algorithm, env, message):
