@@ -175,6 +175,7 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
             transition_density=self.transition_density,
             lipschitz=self.lipschitz,
             termination=self.termination_model,
+            cost=self.constraint is not None,
         )
 
     def _world(self) -> WorldModel | None:

@@ -67,10 +67,12 @@ def write_declarations(classes: Mapping[str, type], groups: Mapping[str, str]) -
     """
     algorithms = []
     for target, cls in classes.items():
-        declared: Mapping[str, Hyperparameter] = _undeclared(cls) | getattr(cls, "hyperparameters", {})
+        taken = parameters(cls)
+        described = {name: each for name, each in _undeclared(cls).items() if name in taken}
+        declared: Mapping[str, Hyperparameter] = described | getattr(cls, "hyperparameters", {})
         lines = (
             f"  {json.dumps(name)}: {_line(_encode(declared[name], groups) if name in declared else {})}"
-            for name in dict.fromkeys([*declared, *sorted(parameters(cls))])
+            for name in dict.fromkeys([*declared, *sorted(taken)])
         )
         algorithms.append(f"{json.dumps(target)}: {{\n" + ",\n".join(lines) + "\n }")
     return "{\n " + ",\n ".join(algorithms) + "\n}\n"

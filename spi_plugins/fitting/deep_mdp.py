@@ -59,7 +59,8 @@ def make_deep_mdp_world(
         world = params["world_model"]
         next_z = deep_mdp.predict(world, z, shaped, key)
         ended = jnp.zeros(len(z)) if termination is None else termination(world, next_z)
-        return Step(next_z, deep_mdp.reward(world, z, shaped), jnp.zeros((0, len(z))), ended)
+        cost = jnp.zeros((0, len(z))) if deep_mdp.cost is None else deep_mdp.cost(world, z, shaped)[None]
+        return Step(next_z, deep_mdp.reward(world, z, shaped), cost, ended)
 
     low, high = _latent_bounds(policy_config)
     spec = ModelSpec(
@@ -67,6 +68,7 @@ def make_deep_mdp_world(
         action_size=actions.size,
         horizon=1,
         gamma=gamma,
+        n_costs=int(config.cost),
         has_termination=termination is not None,
         nvec=actions.nvec,
         action_shape=actions.shape if actions.nvec else (),

@@ -58,18 +58,21 @@ class ModelLosses(NamedTuple):
     transition: Float[Array, " B"]
     reward: Float[Array, " B"]
     termination: Float[Array, " B"]  # zeros without a predictor
+    cost: Float[Array, " B"] | None = None  # with a predictor
 
 
 class DeepMDP(NamedTuple):
     """A latent model. ``z`` is ``[B, *latent_shape]``; actions are as ``ActionSpec`` says, with a batch axis.
 
     Attributes:
-        init: ``(key) -> params``, a dict of ``transition``, ``reward`` and, with a predictor, ``termination``.
-        losses: ``(params, z, action, reward, next_z, terminated, key) -> ModelLosses``. No gradient is stopped.
+        init: ``(key) -> params``: ``transition``, ``reward`` and, with predictors, ``termination`` and ``cost``.
+        losses: ``(params, z, action, reward, next_z, terminated, key, cost=None) -> ModelLosses``. No gradient is
+            stopped.
         predict: ``(params, z, action, key) -> next_z``, a sample, or the mean if the key is ``None``. If
             ``lipschitz``, for a fixed key it is Lipschitz in ``z`` with the configured constant (Euclidean norms); the
             bound comes from ``networks.spectral``.
         reward: ``(params, z, action) -> [B]``; if ``lipschitz``, Lipschitz in ``z`` with the configured constant.
+        cost: like ``reward``, with its bound; ``None`` without a predictor.
         termination: ``(params, z) -> [B]``, the probability that ``z`` is terminal; ``None`` without a predictor.
         penalty: ``(params, z, action, key) -> scalar``, the mean squared gradient norm of the predicted next latent and
             reward, with respect to the latent and the action vector; 0 if ``lipschitz`` or categorical. The caller
@@ -77,12 +80,13 @@ class DeepMDP(NamedTuple):
     """
 
     init: Callable[[PRNGKeyArray], Params]
-    losses: Callable[[Params, Array, Array, Array, Array, Array, PRNGKeyArray], ModelLosses]
+    losses: Callable[..., ModelLosses]
     predict: Callable[[Params, Array, Array, PRNGKeyArray | None], Array]
     reward: Callable[[Params, Array, Array], Array]
     termination: Callable[[Params, Array], Array] | None
     penalty: Callable[[Params, Array, Array, PRNGKeyArray], Array]
     config: DeepMDPConfig
+    cost: Callable[[Params, Array, Array], Array] | None = None
 
 
 def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config: DeepMDPConfig) -> DeepMDP:
@@ -119,6 +123,11 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
         value = networks.reward.apply(params["reward"], z, action)
         return config.lipschitz_constant * value if config.lipschitz else value
 
+    def cost(params: Params, z: Array, action: Array) -> Array:
+        assert networks.cost is not None
+        value = networks.cost.apply(params["cost"], z, action)
+        return config.lipschitz_constant * value if config.lipschitz else value
+
     def termination(params: Params, z: Array) -> Array:
         assert networks.termination is not None
         return networks.termination.apply(params["termination"], z)
@@ -143,14 +152,19 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
         next_z: Array,
         terminated: Array,
         key: PRNGKeyArray,
+        cost_received: Array | None = None,
     ) -> ModelLosses:
-        ended = jnp.zeros(z.shape[0])
+        ended, costs = jnp.zeros(z.shape[0]), None
+        if networks.cost is not None:
+            assert cost_received is not None
+            costs = smooth_l1(cost(params, z, action) - cost_received.astype(jnp.float32))
         if networks.termination is not None:
             ended = smooth_l1(termination(params, next_z) - terminated.astype(jnp.float32))
         return ModelLosses(
             transition=transition_losses(params, z, action, next_z, key),
             reward=smooth_l1(reward(params, z, action) - reward_received.astype(jnp.float32)),
             termination=ended,
+            cost=costs,
         )
 
     def penalty(params: Params, z: Array, action: Array, key: PRNGKeyArray) -> Array:
@@ -169,6 +183,7 @@ def make_deep_mdp(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
         termination=None if networks.termination is None else termination,
         penalty=penalty,
         config=config,
+        cost=None if networks.cost is None else cost,
     )
 
 

@@ -78,6 +78,8 @@ class DeepMDPConfig(Config):
         0.01, "Weight of the gradient penalty, without `lipschitz` and on real latents", low=0
     )
 
+    cost: bool = False  # also learn to predict costs; an agent with a constraint does
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.transition_density == "categorical" and self.lipschitz:
@@ -101,6 +103,7 @@ class Networks(NamedTuple):
     transition: Network
     reward: Network
     termination: Network | None
+    cost: Network | None = None
 
 
 def make_networks(latent_shape: tuple[int, ...], action_spec: ActionSpec, config: DeepMDPConfig) -> Networks:
@@ -131,6 +134,7 @@ def make_networks(latent_shape: tuple[int, ...], action_spec: ActionSpec, config
         functional(lambda rngs: _transition(latent_shape, action_spec, config, rngs)),
         functional(reward),
         functional(termination) if config.termination else None,
+        functional(reward) if config.cost else None,
     )
 
 

@@ -49,8 +49,11 @@ def objective(
     """
     config, valid = parts.config, batch.valid
     terms = _evaluate(params, parts, batch, key)
+    told = terms.losses.reward + terms.losses.termination
+    if terms.losses.cost is not None:
+        told = told + terms.losses.cost
     model_loss = auxiliary_loss(
-        terms.losses.reward + terms.losses.termination,
+        told,
         terms.losses.transition,
         reward_loss_coef=config.reward_loss_coef,
         transition_loss_coef=config.transition_loss_coef,
@@ -157,15 +160,18 @@ def _model_losses(
     loss_key, penalty_key = jax.random.split(key)
     action = model_action(parts.actions, parts.distribution.executed(batch.action))
     losses = model.losses(
-        params["world_model"], z[:n], action, batch.reward, z[n:], batch.terminated, loss_key
+        *(params["world_model"], z[:n], action, batch.reward, z[n:], batch.terminated, loss_key),
+        batch.cost,
     )
     if parts.config.termination_loss == "cross_entropy" and model.termination is not None:
         probability = model.termination(params["world_model"], z[n:])
         ended = termination_cross_entropy(probability, batch.terminated.astype(jnp.float32))
         losses = losses._replace(termination=ended)
     penalty = model.penalty(params["world_model"], z[:n], action, penalty_key)
-    kept = (jnp.where(batch.valid, materialized_gradient(loss), 0.0) for loss in losses)
-    return ModelLosses(*kept), penalty
+    kept: ModelLosses = jax.tree.map(
+        lambda loss: jnp.where(batch.valid, materialized_gradient(loss), 0.0), losses
+    )
+    return kept, penalty
 
 
 def _metrics(
@@ -188,5 +194,6 @@ def _metrics(
         norm = jnp.sqrt(jnp.sum(terms.z.reshape(len(terms.z), -1) ** 2, axis=-1))
         metrics["latent_norm"] = masked_mean(norm, valid)
         metrics["gradient_penalty"] = terms.penalty
-        metrics |= {f"{name}_loss": masked_mean(loss, valid) for name, loss in terms.losses._asdict().items()}
+        losses = terms.losses._asdict().items()
+        metrics |= {f"{name}_loss": masked_mean(loss, valid) for name, loss in losses if loss is not None}
     return metrics

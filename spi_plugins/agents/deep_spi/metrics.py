@@ -28,6 +28,7 @@ class DeepSPIMetrics(NamedTuple):
     reward_loss: Float[Array, ""] | None = None
     transition_loss: Float[Array, ""] | None = None
     termination_loss: Float[Array, ""] | None = None
+    cost_loss: Float[Array, ""] | None = None  # and a constraint
     gradient_penalty: Float[Array, ""] | None = None
     latent_norm: Float[Array, ""] | None = None
     # Only with the strict neighborhood, see ``neighborhood.Walk``:

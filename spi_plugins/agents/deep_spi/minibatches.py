@@ -28,6 +28,7 @@ class Minibatch(NamedTuple):
     next_obs: Observation | None = None  # [B, ...], for a world model
     action_masks: Bool[Array, "B P"] | None = None  # of the environment, if it has any
     cost_advantage: Float[Array, "B K"] | None = None  # with a constraint
+    cost: Float[Array, " B"] | None = None  # for a world model that predicts it
     cost_target: Float[Array, "B K"] | None = None
     old_parameters: Float[Array, "B P"] | None = None  # of the action distribution before the update
 
@@ -76,7 +77,9 @@ def flatten_rollout(
         assert rollout.costs is not None
         cost_advantage = cost_advantages(rollout.costs, rollout.terminated, done, costs)
         rows = rows._replace(
-            cost_advantage=cost_advantage, cost_target=cost_advantage + rollout.costs.value[:-1]
+            cost_advantage=cost_advantage,
+            cost=jnp.sum(rollout.costs.cost, axis=-1),
+            cost_target=cost_advantage + rollout.costs.value[:-1],
         )
     return FlatRollout(fold(rows), fold(rollout.final_obs), rollout.reward.shape[1])
 

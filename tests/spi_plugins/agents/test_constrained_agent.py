@@ -230,3 +230,23 @@ def test_in_the_utility_prices_and_model_losses_are_subtracted_together():
     expected = 0.01 * metrics.reward_loss + 5e-4 * metrics.transition_loss
     assert metrics.transition_loss > 0
     np.testing.assert_allclose(metrics.policy_gradient_loss, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_world_model_of_a_constrained_agent_predicts_the_cost():
+    """Its loss enters the utility with the reward's weight, and is the smooth L1 of the costs' sum."""
+    constraint = make_agent().constraint
+    config = DeepSPIConfig(n_epochs=1, batch_size=T * B, reward_loss_coef=0.3, transition_loss_coef=0.0)
+    model = DeepMDPConfig(cost=True, lipschitz=False, transition_density="deterministic", reward_hidden=(8,))
+    agent, rollout = make_deep_spi(OBS, ACTIONS, POLICY, config, model, constraint), make_rollout()
+    state = jax.jit(agent.init)(jax.random.key(0))
+    obs, action = rollout.obs[:-1].reshape(-1, 3), rollout.action.reshape(-1)
+    _, log_prob, _ = agent.evaluate(state.params, obs, action)
+    rollout = rollout._replace(log_prob=log_prob.reshape(T, B))
+    _, metrics = jax.jit(agent.update)(state, rollout, jnp.float32(1e-3), ClipRanges(jnp.float32(0.1)))
+    z = np.tanh(numpy_layer(state.params["policy"]["latent"]["dense0"], np.asarray(obs)))
+    told = np.asarray(agent.world_model.cost(state.params["world_model"], jnp.asarray(z), action))
+    error = np.abs(told - np.asarray(rollout.costs.cost).sum(axis=-1).reshape(-1))
+    loss = np.where(error < 1, 0.5 * error**2, error - 0.5).mean()
+    np.testing.assert_allclose(metrics.cost_loss, loss, rtol=1e-4)
+    expected = 0.3 * (metrics.reward_loss + metrics.cost_loss)
+    np.testing.assert_allclose(metrics.policy_gradient_loss, expected, rtol=1e-4, atol=1e-6)

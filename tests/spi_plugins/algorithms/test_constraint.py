@@ -135,6 +135,7 @@ def test_agents_with_a_world_model_have_constraints_too(cls):
     model = cls("MlpPolicy", ENV, constraint="pid", cost_limit=2.0, n_envs=2, **SMALL)
     last = learn(model, 64)[-1]
     assert last["train/lambda"] > 0
+    assert last["train/cost_loss"] > 0
     assert last["train/transition_loss"] > 0
     assert set(model.get_parameters()) == {"policy", "world_model", "cost_critic", "optimizer"}
 
@@ -233,3 +234,16 @@ def test_files_of_the_time_when_rewards_were_priced_say_so(paths, tmp_path):
     with pytest.raises(ModelFileError, match="was written when PPOLag and PPOPID subtracted the cost"):
         type(model).load(tmp_path / "old")
     assert re.search("critic", spi_plugins.get_algorithm("ppo_pid").__doc__)
+
+
+def test_dreams_of_a_constrained_agent_have_costs(tmp_path):
+    model = DeepSPI(
+        "MlpPolicy", ENV, constraint="lagrangian", cost_limit=2.0, termination_model=True, n_envs=2, **SMALL
+    )
+    model.learn(64).save_world_model(tmp_path / "world")
+    dream = spi_plugins.load_world_model(tmp_path / "world")
+    assert dream.fitted.model.spec.n_costs == 1
+    env = gym.make("spi/Dream-v0", model=str(tmp_path / "world.zip"), disable_env_checker=True)
+    env.reset(seed=0)
+    costs = [env.step(env.action_space.sample())[4]["cost"] for _ in range(3)]
+    assert min(costs) >= 0

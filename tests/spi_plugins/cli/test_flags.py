@@ -222,3 +222,29 @@ def test_another_packages_algorithm_takes_any_key_and_flag(tmp_path, plugin):
         args = read("other", "-c", tmp_path / "sac.yml", "--learning-rate", 1e-3, "-p", "top_quantiles=2")
     assert args.env == "Pendulum-v1"
     assert args.values == {"tau": 0.01, "train_freq": 4, "learning_rate": 1e-3, "top_quantiles": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "values", "evaluated"),
+    [
+        (("ppo", "--constraint", "pid", "--cost-limit", "5"), {"constraint": "pid", "cost_limit": 5}, None),
+        (
+            ("ppo", "--constraint", "p3o", "--cost-limit", "{'speed': 2.0}"),
+            {"cost_limit": {"speed": 2.0}},
+            None,
+        ),
+        (("ppo_lag", "--cost-limit", "5"), {"cost_limit": 5}, None),
+        (("ppo", "--cost-limit", "5"), {}, 5),  # without a constraint, of the evaluations
+    ],
+)
+def test_a_cost_limit_is_the_constraints_or_the_evaluations(words, values, evaluated):
+    args = read(*words, "--env", "spi/PixelGoal-v0")
+    assert values.items() <= args.values.items()
+    assert ("cost_limit" in args.values) == ("cost_limit" in values)
+    assert args.eval_cost_limit == evaluated
+
+
+@pytest.mark.parametrize("name", ["ppo_saute", "ppo_early"])
+def test_what_keeps_its_limit_otherwise_takes_no_constraint(name):
+    with pytest.raises(CommandError, match="there is no argument 'constraint'"):
+        read(name, "--env", "spi/PointGoal-v0", "--constraint", "pid")
