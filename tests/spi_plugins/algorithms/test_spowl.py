@@ -238,7 +238,7 @@ def test_sb3s_checkpoint_callback_saves_the_buffer_too(tmp_path):
     "half",
     [
         pytest.param(40, marks=pytest.mark.slow, id="at an update"),
-        # test_compiled_off_policy has a faster one of the compiled path.
+        # test_compiled_off_policy holds a killed run to the same.
         pytest.param(44, marks=pytest.mark.slow, id="between two"),
     ],
 )
