@@ -46,6 +46,7 @@ _CONSTRAINTS = {
     "augmented": "SPOWL's augmented Lagrangian",
     "p3o": "An exact penalty on the clipped surrogate of the cost",
     "focops": "First-order steps with a KL penalty in place of the clip",
+    "cpo": "A trust-region step along the border of the constraint",
     "crpo": "Steps on the reward, or on the cost while it is above its limit",
 }
 

@@ -29,6 +29,7 @@ from spi_plugins.algorithms.settings import (
 )
 from spi_plugins.cli.declarations import write_declarations
 from spi_plugins.constraints.augmented import AugmentedConfig
+from spi_plugins.constraints.cpo import CPOConfig
 from spi_plugins.constraints.crpo import CRPOConfig
 from spi_plugins.constraints.focops import FOCOPSConfig
 from spi_plugins.constraints.lagrangian import LagrangianConfig
@@ -75,6 +76,7 @@ TABLES = {
     "p3o": declared(P3OConfig),
     "focops": declared(FOCOPSConfig),
     "crpo": declared(CRPOConfig),
+    "cpo": declared(CPOConfig),
     "safe_improvement": declared(SafeImprovementConfig),
     "ccem": declared(CCEMConfig),
     "mppi": declared(MPPIConfig),

@@ -4,12 +4,12 @@ Shape letters: ``K`` constraints, ``B`` samples of a minibatch.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from spi_plugins.types import PyTree
+from spi_plugins.types import Params, PyTree
 
 
 class Episodes(NamedTuple):
@@ -28,6 +28,17 @@ class Samples(NamedTuple):
     clip_range: Float[Array, ""]
 
 
+class Surrogates(NamedTuple):
+    """What a policy's parameters promise on all rows of a rollout."""
+
+    reward: Float[Array, ""]  # mean of ratio times advantage
+    cost: Float[Array, " K"]  # mean of ratio times cost advantage
+    kl: Float[Array, ""]  # mean divergence of the new policy from the old one
+
+
+Evaluate: TypeAlias = Callable[[Params], Surrogates]
+
+
 class ConstraintMethod(NamedTuple):
     """Pure functions. The state is a pytree of arrays; it moves once per rollout, before the policy does.
 
@@ -41,6 +52,8 @@ class ConstraintMethod(NamedTuple):
         penalty: ``(state, Samples) -> scalar``, added to the policy's loss; ``None`` for nothing.
         surrogate: ``(ratio, utility, kl) -> [B]``, the policy's loss of each sample instead of the clipped surrogate,
             with the KL divergence of each state's new policy from the old one.
+        step: ``(state, evaluate, actor) -> actor``, the policy's only step in an update, instead of gradient steps on a
+            loss; ``evaluate`` tells the ``Surrogates`` of an actor's parameters.
     """
 
     init: Callable[[Array], PyTree]
@@ -49,6 +62,7 @@ class ConstraintMethod(NamedTuple):
     multipliers: Callable[[PyTree], Array] | None = None
     penalty: Callable[[PyTree, Samples], Array] | None = None
     surrogate: Callable[[Array, Array, Array], Array] | None = None
+    step: Callable[[PyTree, Evaluate, Params], Params] | None = None
 
 
 def cost_surrogate(samples: Samples) -> Float[Array, " K"]:

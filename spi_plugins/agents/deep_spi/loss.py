@@ -68,7 +68,9 @@ def objective(
     policy_loss = masked_mean(surrogate if batch.weight is None else batch.weight * surrogate, valid)
     critic_loss = masked_mean(value_loss(terms.out.value, batch.value, batch.target, clip_range.value), valid)
     entropy = masked_mean(terms.entropy, valid)
-    loss = policy_loss + config.vf_coef * critic_loss - config.ent_coef * entropy
+    loss = config.vf_coef * critic_loss
+    if constraint is None or constraint.method.step is None:
+        loss = policy_loss + loss - config.ent_coef * entropy
     if config.auxiliary == "additive":
         loss = loss + masked_mean(model_loss, valid)
     if parts.world_model is not None:

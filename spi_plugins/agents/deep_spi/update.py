@@ -20,6 +20,7 @@ from spi_plugins.agents.deep_spi.loss import objective
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics, summarize
 from spi_plugins.agents.deep_spi.minibatches import FlatRollout, flatten_rollout, shuffled, take_minibatch
 from spi_plugins.agents.deep_spi.neighborhood import walk_back
+from spi_plugins.agents.deep_spi.trust_region import check_separate, step_policy
 from spi_plugins.agents.gradient_steps import Descent, TrainState, accept, choose, descend, move
 from spi_plugins.agents.on_policy import OnPolicyAgent, Parts, evaluate, make_agent
 from spi_plugins.agents.optimizer import make_optimizer
@@ -99,7 +100,10 @@ def _make_update(
             method_state, costs = watched.method, constraint.config
         data = flatten_rollout(rollout, parts.config.gamma, parts.config.gae_lambda, costs)
         start = TrainState(state.params, state.opt_state)
-        end, metrics = learn(start, Descent(step), parts, data, clip_range, keys[1:], method_state)
+        begin = start
+        if constraint is not None and constraint.method.step is not None:
+            begin = start._replace(params=step_policy(parts, start.params, data.rows, method_state))
+        end, metrics = learn(begin, Descent(step), parts, data, clip_range, keys[1:], method_state)
         previous = None
         if parts.config.neighborhood == "strict":
             params, walk = walk_back(
@@ -137,7 +141,8 @@ def make_deep_spi(
     Without ``config.uses_world_model`` it has no model, and without a constraint no critic of costs.
 
     Raises:
-        ValueError: the strict neighborhood is asked for with continuous actions.
+        ValueError: the strict neighborhood is asked for with continuous actions, or a constraint that makes the
+            policy's step itself with networks that the policy shares.
     """
     if config.neighborhood == "strict" and actions.kind == "box":
         raise ValueError(
@@ -148,6 +153,8 @@ def make_deep_spi(
     model = (
         make_deep_mdp(policy.latent_shape, actions, world_model_config) if config.uses_world_model else None
     )
+    if constraint is not None and constraint.method.step is not None:
+        check_separate(policy_config, has_model=model is not None)
     distribution = action_distribution(actions, squash=policy_config.squash_output)
     critic = None
     if constraint is not None:

@@ -247,3 +247,21 @@ def test_dreams_of_a_constrained_agent_have_costs(tmp_path):
     env.reset(seed=0)
     costs = [env.step(env.action_space.sample())[4]["cost"] for _ in range(3)]
     assert min(costs) >= 0
+
+
+def test_cpo_needs_an_actor_of_its_own():
+    for cls, kwargs, message in (
+        (DeepSPI, {}, "use it with PPO"),
+        (PPO, {"policy_kwargs": {"latent_arch": [8]}}, "must share no layers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cls("MlpPolicy", ENV, constraint="cpo", n_envs=2, **{**SMALL, **kwargs})
+
+
+def test_cpo_moves_the_policy_and_lets_the_critics_learn():
+    model = PPO("MlpPolicy", ENV, constraint="cpo", cost_limit=2.0, n_envs=2, **SMALL)
+    before = model.get_parameters()
+    model.learn(16)
+    after = model.get_parameters()
+    for group in ("policy", "cost_critic"):
+        assert any(np.abs(before[group][key] - after[group][key]).max() > 0 for key in before[group])
