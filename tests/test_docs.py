@@ -350,7 +350,7 @@ def test_the_table_of_the_world_model_is_complete_and_has_the_right_defaults():
     from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
 
     documented = table(ROOT / "docs/deep_spi.md", "### `world_model_kwargs`")
-    own = ("transition_density", "lipschitz", "termination")
+    own = ("transition_density", "lipschitz", "termination", "cost")
     fields = {name: f.default for name, f in DeepMDPConfig.__dataclass_fields__.items() if name not in own}
     assert {name: ast.literal_eval(value) for name, value in documented.items()} == fields
 
