@@ -32,7 +32,8 @@ def make_functional(env_id: str, **kwargs: Any) -> FunctionalEnv:
 
     Jumanji ends most episodes at its ``time_limit`` with a discount of 0, as if they had reached a terminal state. So
     steps are counted: an end at the time limit truncates, an earlier one with a discount of 0 terminates. Masks of
-    single discrete actions are the action masks; masks of joint actions stay in the observation.
+    single discrete actions are the action masks, all true where Jumanji's allows nothing; masks of joint actions stay in
+    the observation.
 
     Args:
         env_id: one of ``jumanji.registered_environments()``.
@@ -96,8 +97,9 @@ def _load(env_id: str, **kwargs: Any) -> OutsideEnv:
 
 
 def _mask(inner: PyTree) -> jax.Array:
-    mask: jax.Array = inner.inner[1]
-    return mask.ravel()
+    mask: jax.Array = inner.inner[1].ravel()
+    # A trapped snake has no legal move left before the step that ends its episode.
+    return mask | ~jnp.any(mask)
 
 
 def _tree(observation: Any) -> Any:

@@ -7,6 +7,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ def make_functional(env_id: str, **kwargs: Any) -> FunctionalEnv:
     """Make an environment of MuJoCo Playground, for example ``"CartpoleBalance"`` or ``"Go1JoystickFlatTerrain"``.
 
     ``done`` is a terminal state; episodes are truncated after the ``episode_length`` of the environment's config.
-    Actions are in [-1, 1].
+    Actions are in [-1, 1]. On a CPU ``impl`` is ``"jax"`` unless it is given.
 
     Args:
         env_id: one of ``mujoco_playground.registry.ALL_ENVS``.
@@ -41,6 +42,8 @@ def make_functional(env_id: str, **kwargs: Any) -> FunctionalEnv:
 def _load(env_id: str, **kwargs: Any) -> OutsideEnv:
     registry = import_package("mujoco_playground", _INSTALL).registry
     config = registry.get_default_config(env_id)
+    if jax.default_backend() == "cpu" and "impl" in config:
+        config.impl = "jax"  # Warp is for GPUs; on a CPU it leaks tracers in training
     config.update_from_flattened_dict(kwargs)
     env = registry.load(env_id, config=config)
 

@@ -5,6 +5,7 @@
 
 import sys
 
+import jax
 import numpy as np
 import pytest
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -20,6 +21,13 @@ pytestmark = [
     # The packages' own.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def ranks_promoted():
+    """Brax relies on it, which the other tests forbid."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def learned(name, steps, n_envs=128, episodes=32, **kwargs):

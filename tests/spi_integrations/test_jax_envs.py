@@ -14,6 +14,7 @@ import pytest
 
 import spi_plugins
 from spi_integrations import brax_like
+from spi_integrations import jumanji as jumanji_bridge
 from spi_integrations.gymnax import as_gymnax
 from spi_integrations.jax_families import JAX_FAMILIES
 from spi_plugins import PPO
@@ -136,6 +137,12 @@ def test_legal_actions_are_the_masks():
     state, _ = autoreset.reset(env, env.params, jax.random.split(jax.random.key(3), 1))
     own = pgx.make("2048").init(keys_of(3, 0)[0])
     np.testing.assert_array_equal(autoreset.action_masks(env, env.params, state)[0], own.legal_action_mask)
+
+
+def test_where_jumanji_allows_nothing_everything_is_allowed():
+    for mask, allowed in (([True, False], [True, False]), ([False, False], [True, True])):
+        inner = jumanji_bridge._Counted((None, jnp.asarray(mask)), jnp.int32(0))
+        assert jumanji_bridge._mask(inner).tolist() == allowed
 
 
 def test_a_cost_function_gives_costs():
