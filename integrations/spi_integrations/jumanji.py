@@ -32,8 +32,8 @@ def make_functional(env_id: str, **kwargs: Any) -> FunctionalEnv:
 
     Jumanji ends most episodes at its ``time_limit`` with a discount of 0, as if they had reached a terminal state. So
     steps are counted: an end at the time limit truncates, an earlier one with a discount of 0 terminates. Masks of
-    single discrete actions are the action masks, all true where Jumanji's allows nothing; masks of joint actions stay in
-    the observation.
+    single discrete actions are the action masks, all true where Jumanji's allows nothing; masks of joint actions stay
+    in the observation.
 
     Args:
         env_id: one of ``jumanji.registered_environments()``.
