@@ -26,14 +26,20 @@ _PURPOSES = {
     "mujoco": "MuJoCo tasks, spi/Velocity...",
     "safety": "safety-gymnasium's tasks",
     "envpool": "Atari in batches",
+    "gymnax": "gymnax's environments",
+    "jumanji": "Jumanji's",
+    "pgx": "pgx's",
+    "brax": "Brax's",
+    "playground": "MuJoCo Playground's",
+    "crax": "CRAX's, with an older MuJoCo",
     "contrib": "sb3-contrib",
     "zoo": "'spi zoo'",
     "export": "'spi export' to ONNX",
     "minari": "dreams from Minari datasets",
     "hub": "'spi hub'",
 }
-# Its own pins no resolver can meet, so that no extra can name it.
-_SAFETY_GYMNASIUM = "safety-gymnasium==1.0.0"
+# Packages that no extra can name, because no resolver can meet their pins, by the extra that they belong to.
+_APART = {"gymnax": "gymnax==1.0.1", "safety": "safety-gymnasium==1.0.0"}
 
 
 class Package(NamedTuple):
@@ -132,14 +138,14 @@ def installed_parts() -> list[Part]:
 
 def _part(name: str, purpose: str, packages: list[Package], command: str) -> Part:
     commands = [] if all(package.fits for package in packages) else [command]
-    if name == "safety":
+    if name in _APART:
         from packaging.requirements import Requirement
 
-        pinned = Requirement(_SAFETY_GYMNASIUM)
+        pinned = Requirement(_APART[name])
         package = _package(pinned.name, pinned.specifier)
         packages = [*packages, package]
         if not package.fits:
-            commands.append(f"pip install --no-deps {_SAFETY_GYMNASIUM}")
+            commands.append(f"pip install --no-deps {_APART[name]}")
     return Part(name, purpose, packages, commands)
 
 

@@ -8,6 +8,7 @@ import gymnasium
 
 import spi_plugins
 import spi_wrappers
+from spi_integrations.jax_families import JAX_FAMILIES
 from spi_wrappers.cost.velocity_envs import VELOCITY_IDS
 from spi_wrappers.registration import FUNCTIONAL_IDS, register_ids
 
@@ -49,7 +50,8 @@ def test_spi_plugins_registers_the_functional_ones_in_the_same_way():
 
 
 def test_both_registries_know_the_tasks_of_one_table():
-    assert set(FUNCTIONAL_IDS) | set(VELOCITY_IDS.values()) | {"envpool"} == set(spi_plugins.list_envs())
+    families = {"envpool", *JAX_FAMILIES}
+    assert set(FUNCTIONAL_IDS) | set(VELOCITY_IDS.values()) | families == set(spi_plugins.list_envs())
 
 
 def test_both_packages_may_be_imported_in_either_order_and_again():

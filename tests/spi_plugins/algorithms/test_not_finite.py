@@ -16,6 +16,9 @@ from spi_plugins.errors import NotFiniteError
 DREAM = {"policy_kwargs": {"net_arch": [8], "latent_arch": [6]}, "imagination_horizon": 2, "replay_size": 16}
 ON_POLICY = {"PPO": (PPO, {}), "DeepSPI": (DeepSPI, {}), "DreamSPI": (DreamSPI, DREAM)}
 
+# Some of the environments end, which their planners are not told.
+pytestmark = pytest.mark.filterwarnings("ignore:Episodes of this environment end in terminal states")
+
 
 class Breaks(gym.Env):
     """Episodes of five steps; the third goes wrong in one place."""

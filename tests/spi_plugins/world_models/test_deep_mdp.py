@@ -66,11 +66,11 @@ def test_every_kind_predicts_and_has_finite_losses_and_gradients_also_at_zeros(
     def total(params, z, next_z):
         losses = model.losses(params, z, action, jnp.arange(5.0), next_z, jnp.arange(5) == 0, key)
         outputs = losses, model.predict(params, z, action, key), model.termination(params, z)
-        return sum(jnp.sum(loss) for loss in losses) + model.penalty(params, z, action, key), outputs
+        return sum(map(jnp.sum, jax.tree.leaves(losses))) + model.penalty(params, z, action, key), outputs
 
     step = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))
     (_, (losses, prediction, probability)), gradients = step(params, z, next_z)
-    for loss in losses:
+    for loss in jax.tree.leaves(losses):  # without costs that of the cost is None
         assert (loss.shape, loss.dtype) == ((5,), jnp.float32)
         assert np.all(np.asarray(loss) >= 0)
     assert (prediction.shape, prediction.dtype) == (z.shape, jnp.float32)
