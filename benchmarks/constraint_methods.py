@@ -21,6 +21,8 @@ SHARED: dict[str, Any] = {"n_envs": 64, "n_steps": 125, "batch_size": 1000, "gam
                           "learning_rate": LinearSchedule(1e-3, 1e-4, 1.0)}  # fmt: skip
 # Costs come in only every second rollout, when all episodes end: the multipliers follow the excess itself.
 ASCENT = {"optimizer": "sgd", "init": 0.0}
+# Whole episodes in each rollout, for the method that steps on the cost after any rollout whose episodes cost too much.
+ROLLOUTS: dict[str, dict[str, Any]] = {"crpo": {"n_envs": 32, "n_steps": 250}}
 METHODS: dict[str, dict[str, Any] | None] = {
     "none": None,
     "lagrangian": {**ASCENT, "lr": 0.05},
@@ -46,7 +48,8 @@ def run(method: str, seed: int) -> Outcome:
     limited = (
         {} if settings is None else {"constraint": method, "cost_limit": LIMIT, "constraint_kwargs": settings}
     )
-    model = PPO("MlpPolicy", make_point_goal(), seed=seed, **SHARED, **limited)
+    settings = {**SHARED, **ROLLOUTS.get(method, {}), **limited}
+    model = PPO("MlpPolicy", make_point_goal(), seed=seed, **settings)
     model.learn(STEPS)
     fresh = FunctionalVecEnv(make_point_goal(), 64, seed=10_000 + seed)
     result = evaluate_policy_with_cost(model, fresh, EPISODES, deterministic=False)
