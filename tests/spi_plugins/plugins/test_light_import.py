@@ -83,7 +83,14 @@ def test_all_is_what_is_public():
     }
     lazy = {
         *("DeepMDP", "DeepSPI", "DreamSPI", "PPO", "PlannerPolicy", "SPOWL", "TDMPC2"),
-        *("export_policy", "fit_world_model", "learn_together", "load_world_model", "open_dream"),
+        *(
+            "calibrate_costs",
+            "export_policy",
+            "fit_world_model",
+            "learn_together",
+            "load_world_model",
+            "open_dream",
+        ),
     }
     expected = (public - submodules - imports) | lazy | {"__version__"}
     assert set(spi_plugins.__all__) == expected
