@@ -97,7 +97,7 @@ def functional(
     computed: Callable[..., Any] | None = None
     if cost_fn is not None:
         computed = importlib.import_module("spi_wrappers.cost.from_fn").function_of("cost_fn", cost_fn)
-    source = _Source(load, env_id, repr(sorted(kwargs.items())), kwargs)
+    source = _Source(load, env_id, _text(kwargs), kwargs)
     outside = _opened(source)
     observed = observation_spec(outside.observation_space)
     return FunctionalEnv(
@@ -115,6 +115,16 @@ def functional(
         name=env_id,
         action_masks=None if outside.action_masks is None else Configured(_action_masks, source),
     )
+
+
+def _text(value: Any) -> str:
+    """Equal for equal plain values; other objects equal themselves only, as the text of a long array has gaps."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_text(value[key])}' for key in sorted(value))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    plain = value is None or isinstance(value, str | bool | int | float)
+    return repr(value) if plain else f"{type(value).__name__} {id(value)}"
 
 
 def _on_device(spec: ObservationSpec) -> ObservationSpec:

@@ -13,7 +13,7 @@ import pgx
 import pytest
 
 import spi_plugins
-from spi_integrations import brax_like
+from spi_integrations import brax_like, jax_envs
 from spi_integrations import jumanji as jumanji_bridge
 from spi_integrations.gymnax import as_gymnax
 from spi_integrations.jax_families import JAX_FAMILIES
@@ -143,6 +143,20 @@ def test_where_jumanji_allows_nothing_everything_is_allowed():
     for mask, allowed in (([True, False], [True, False]), ([False, False], [True, True])):
         inner = jumanji_bridge._Counted((None, jnp.asarray(mask)), jnp.int32(0))
         assert jumanji_bridge._mask(inner).tolist() == allowed
+
+
+def test_environments_are_equal_if_their_arguments_are():
+    def made_with(**kwargs):
+        return jax_envs._Source(len, "id", jax_envs._text(kwargs), kwargs)
+
+    assert made_with(a=1, b=[2.0, "x"]) == made_with(b=[2.0, "x"], a=1)
+    assert made_with(a=1) != made_with(a=2)
+    # Their texts are the same.
+    long, other = np.zeros(5000), np.zeros(5000)
+    other[2500] = 1
+    assert repr(long) == repr(other)
+    assert made_with(a=long) != made_with(a=other)
+    assert made_with(a=long) == made_with(a=long)
 
 
 def test_a_cost_function_gives_costs():
