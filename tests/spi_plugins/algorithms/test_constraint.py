@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from cost_envs import RandomCosts
 from gymnasium.vector import SyncVectorEnv
+from logged_rows import Rows
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.logger import Logger
 
 import spi_plugins
 from spi_plugins import PPO, DeepMDP, DeepSPI
@@ -44,17 +45,6 @@ class EachStep(BaseCallback):
         if self.file is not None and self.num_timesteps == 202:
             self.model.save(self.file)
         return True
-
-
-class Rows(KVWriter):
-    def __init__(self):
-        self.rows = []
-
-    def write(self, key_values, key_excluded, step=0):
-        self.rows.append(dict(key_values))
-
-    def close(self):
-        pass
 
 
 def learn(model, total=TOTAL, callback=None):

@@ -8,10 +8,11 @@ import jax
 import numpy as np
 import pytest
 from gymnasium import spaces
+from logged_rows import Rows
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from tiny_models import POINT_GOAL, TINY_COSTS, TINY_PLANNER, tiny_spowl, tiny_tdmpc2
@@ -37,17 +38,6 @@ class CostlyToy(ToyEnv):
         observation, reward, terminated, truncated, info = super().step(action)
         cost = self.cost(self.total)
         return observation, reward, terminated, truncated, info if cost is None else {**info, "cost": cost}
-
-
-class Rows(KVWriter):
-    def __init__(self):
-        self.rows = []
-
-    def write(self, key_values, key_excluded, step=0):
-        self.rows.append(dict(key_values))
-
-    def close(self):
-        pass
 
 
 def learn_logged(model, steps, **kwargs):
