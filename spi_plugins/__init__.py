@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from spi_plugins.algorithms.cost_calibration import calibrate_costs
     from spi_plugins.algorithms.deep_spi import PPO, DeepMDP, DeepSPI
+    from spi_plugins.algorithms.distill_plans import distill_plans
     from spi_plugins.algorithms.dream_spi import DreamSPI
     from spi_plugins.algorithms.fit_world_model import fit_world_model
     from spi_plugins.algorithms.joint_training import learn_together
@@ -43,6 +44,7 @@ __all__ = [
     "PlannerPolicy",
     "__version__",
     "calibrate_costs",
+    "distill_plans",
     "export_policy",
     "fit_world_model",
     "get_algorithm",
@@ -75,6 +77,7 @@ _LAZY = {
     "SPOWL": "spi_plugins.algorithms.spowl",
     "TDMPC2": "spi_plugins.algorithms.spowl",
     "calibrate_costs": "spi_plugins.algorithms.cost_calibration",
+    "distill_plans": "spi_plugins.algorithms.distill_plans",
     "export_policy": "spi_plugins.algorithms.policy_export",
     "fit_world_model": "spi_plugins.algorithms.fit_world_model",
     "learn_together": "spi_plugins.algorithms.joint_training",

@@ -39,6 +39,8 @@ class ActionHead(NamedTuple):
         sample: ``(parameters [N, P], key) -> (vectors [N, A], [N])``, the policy's draws, and numbers whose mean is
             minus its entropy in nats; both are differentiable.
         mode: ``(parameters [N, P]) -> vectors [N, A]`` of the policy's most likely actions.
+        imitation: ``(parameters [N, P], vectors [N, A]) -> [N]``, a loss that makes the mode these actions: the squared
+            error of a ``Box``'s, in [-1, 1], and the cross-entropy of discrete ones, summed over entries.
         vector: ``(actions) -> vectors [..., A]``; vectors stay as they are.
         action: ``(vectors [..., A]) -> actions``, of probabilities the most likely ones.
         bounded: ``(actions) -> actions`` without NaN and within bounds: a policy that diverged must not spoil plans.
@@ -53,6 +55,7 @@ class ActionHead(NamedTuple):
     n_parameters: int
     sample: Callable[[Array, Array], tuple[Array, Array]]
     mode: Callable[[Array], Array]
+    imitation: Callable[[Array, Array], Array]
     vector: Callable[[Array], Array]
     action: Callable[[Array], Array]
     bounded: Callable[[Array], Array]
@@ -80,6 +83,7 @@ def box_head(size: int, policy: TanhNormal | None = None) -> ActionHead:
         n_parameters=2 * size,
         sample=policy.sample,
         mode=policy.mode,
+        imitation=lambda parameters, vectors: jnp.sum((policy.mode(parameters) - vectors) ** 2, axis=-1),
         vector=same,
         action=same,
         bounded=lambda action: jnp.clip(jnp.nan_to_num(action), -1.0, 1.0),
@@ -118,8 +122,11 @@ def discrete_head(nvec: tuple[int, ...], shape: tuple[int, ...]) -> ActionHead:
         hot = [jax.nn.one_hot(values[..., i], n, dtype=jnp.float32) for i, n in enumerate(nvec)]
         return jnp.concatenate(hot, axis=-1)
 
+    def log_probabilities(parameters: Array) -> Array:
+        return jnp.concatenate([jax.nn.log_softmax(part) for part in entries(parameters)], axis=-1)
+
     def sample(parameters: Array, key: Array) -> tuple[Array, Array]:
-        log_probs = jnp.concatenate([jax.nn.log_softmax(part) for part in entries(parameters)], axis=-1)
+        log_probs = log_probabilities(parameters)
         probs = jnp.exp(log_probs)
         straight = vector(drawn(log_probs, key)) + probs - jax.lax.stop_gradient(probs)
         # The entropy itself: the gradient of a draw's log-probability is 0 in the mean.
@@ -141,6 +148,7 @@ def discrete_head(nvec: tuple[int, ...], shape: tuple[int, ...]) -> ActionHead:
         n_parameters=sum(nvec),
         sample=sample,
         mode=lambda parameters: vector(most_likely(parameters)),
+        imitation=lambda parameters, vectors: -jnp.sum(log_probabilities(parameters) * vectors, axis=-1),
         vector=vector,
         action=most_likely,
         bounded=lambda action: action,

@@ -61,8 +61,10 @@ def last_observations(space: spaces.Space[Any], obs: Observation | None, starts:
     return Experience(to_batch(space, obs)[0], np.asarray(starts, bool))
 
 
-def remembered_observations(buffer: Buffer | HostBuffer | None) -> Experience:
-    """Observations of a replay buffer, ``MAX_STARTS`` at most, evenly spaced.
+def remembered_observations(
+    buffer: Buffer | HostBuffer | None, most: int = MAX_STARTS, purpose: str = "for dreams to begin in"
+) -> Experience:
+    """Observations of a replay buffer, ``most`` at most, evenly spaced.
 
     Raises:
         ValueError: there is none, or it is empty.
@@ -70,11 +72,11 @@ def remembered_observations(buffer: Buffer | HostBuffer | None) -> Experience:
     sizes = np.zeros(0, int) if buffer is None else np.asarray(buffer.size)
     if buffer is None or not sizes.sum():
         raise ValueError(
-            "There is no replay buffer for dreams to begin in: call learn() or load_replay_buffer() first, or pass "
-            "observations=."
+            f"There is no replay buffer {purpose}: call learn() or load_replay_buffer() first, or "
+            "pass observations=."
         )
     env, place = np.nonzero(np.arange(buffer.slots.reward.shape[1])[None] < sizes[:, None])
-    chosen = np.unique(np.linspace(0, len(env) - 1, min(len(env), MAX_STARTS)).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(env) - 1, min(len(env), most)).round().astype(int))
     index = (env[chosen], place[chosen])
     return Experience(
         jax.tree.map(lambda ring: np.asarray(ring[index]), buffer.slots.obs),

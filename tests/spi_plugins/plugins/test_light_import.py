@@ -85,6 +85,7 @@ def test_all_is_what_is_public():
         *("DeepMDP", "DeepSPI", "DreamSPI", "PPO", "PlannerPolicy", "SPOWL", "TDMPC2"),
         *(
             "calibrate_costs",
+            "distill_plans",
             "export_policy",
             "fit_world_model",
             "learn_together",
