@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from spi_plugins.sharding import apart, take, whole
 from spi_plugins.types import Observation, ObservationSpec, PyTree, device_dtype
 
 
@@ -83,6 +84,10 @@ def add(buffer: Buffer, slot: Slot, written: Bool[Array, " B"]) -> Buffer:
 
     Donate the buffer, and nothing is copied.
     """
+    return apart(_added, None, buffer, slot, written)
+
+
+def _added(_: None, buffer: Buffer, slot: Slot, written: Array) -> Buffer:
     n_envs, capacity = buffer.slots.reward.shape
     rows = jnp.arange(n_envs)
     # Writes outside the ring are dropped.
@@ -102,14 +107,15 @@ def sample(buffer: Buffer, key: Array, batch_size: int, horizon: int) -> Windows
     A window may cross the end of an episode, where ``valid`` is false, but not the place of writing.
     """
     capacity = buffer.slots.reward.shape[1]
-    ends = jnp.cumsum(jnp.maximum(buffer.size - horizon, 0))
-    index = jax.random.randint(key, (batch_size,), 0, jnp.maximum(ends[-1], 1))
+    position, size = whole((buffer.position, buffer.size))
+    ends = jnp.cumsum(jnp.maximum(size - horizon, 0))
+    index = whole(jax.random.randint(key, (batch_size,), 0, jnp.maximum(ends[-1], 1)))
     env = jnp.searchsorted(ends, index, side="right").astype(jnp.int32)
     start = index - jnp.where(env > 0, ends[env - 1], 0)
-    oldest = buffer.position[env] - buffer.size[env]
+    oldest = position[env] - size[env]
     time = jnp.arange(horizon + 1, dtype=jnp.int32)[:, None]
     place = ((oldest + start)[None] + time) % capacity
-    return windows(jax.tree.map(lambda ring: ring[env[None], place], buffer.slots))
+    return windows(take(buffer.slots, env, place))
 
 
 def windows(slots: Slot) -> Windows:

@@ -11,6 +11,7 @@ from jaxtyping import Array
 from spi_plugins import buffers
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.networks.hashed_bits import hashed_key
+from spi_plugins.sharding import whole
 from spi_plugins.types import Params, PyTree
 
 M = TypeVar("M")
@@ -118,7 +119,7 @@ def replayed_update(
                 windows = buffers.sample(data, sample_key, batch_size, horizon)
             else:
                 windows = jax.tree.map(lambda x: x[i], data)
-            return step(state, windows, learning_rate, step_key)
+            return step(state, whole(windows), learning_rate, step_key)
 
         def body(i: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
             state, metrics = one(carry[0], i)

@@ -18,7 +18,7 @@ from spi_plugins.algorithms.compile_cache import keep_compiled_programs
 from spi_plugins.algorithms.compile_notice import announcing_compilation
 from spi_plugins.algorithms.constructors import constructor, documentation
 from spi_plugins.algorithms.copies import reduce_model
-from spi_plugins.algorithms.devices import resolve_device
+from spi_plugins.algorithms.devices import resolve_devices
 from spi_plugins.algorithms.environments import is_template, prepare_env, require_open
 from spi_plugins.algorithms.interrupts import Exchange, deferring_handlers
 from spi_plugins.algorithms.normalization import KeptStatistics
@@ -89,7 +89,9 @@ class JaxAlgorithm(StoredAlgorithm):
         seed, verbose = values["seed"], values["verbose"]
         if env is not None:
             env = prepare_env(env, values["n_envs"], seed)
-        self.jax_device = resolve_device(values["device"])
+        self.devices = resolve_devices(values["device"])
+        if env is not None:
+            self.devices.check_divides("n_envs", env.num_envs)
         super().__init__(
             policy=policy,  # type: ignore[arg-type]
             env=env,
@@ -106,7 +108,7 @@ class JaxAlgorithm(StoredAlgorithm):
         self.verbose = verbose
         self._n_predictions = 0
         if verbose >= 1:
-            sys.stdout.write(f"Using {self.jax_device.platform} device\n")
+            sys.stdout.write(f"Using {self.devices.name}\n")
         if arguments["_init_setup_model"]:
             self._setup_model()
             if verbose >= 1 and self.open_arguments:
@@ -189,7 +191,7 @@ class JaxAlgorithm(StoredAlgorithm):
         if seed is not None and hasattr(self, "_agent_state"):
             run_key, self._predict_key = jax.random.split(jax.random.key(seed))
             self._n_predictions = 0
-            self._agent_state = self._agent_state._replace(key=jax.device_put(run_key, self.jax_device))
+            self._agent_state = self._agent_state._replace(key=jax.device_put(run_key, self.devices.whole))
 
     def prediction_state(self) -> np.ndarray[Any, Any]:
         """The random key of predictions, as numbers."""
@@ -230,7 +232,7 @@ class JaxAlgorithm(StoredAlgorithm):
             count = np.uint32(0 if deterministic else (self.first_draw + self._n_predictions) % 2**32)
             self._n_predictions += not deterministic
             key = self._deterministic_key if deterministic else self._predict_key
-            params = self._agent_state.params
+            params = self.devices.near(self._agent_state.params)
             decision = self._jitted_decision(params, inputs, key, count, deterministic=deterministic)
         return jax.tree.map(np.asarray, decision)
 

@@ -94,7 +94,10 @@ class ClippedAlgorithm(OnPolicyAlgorithm):
                 raise ValueError(f"batch_size must be at least 2, got 1: {reason}")
         if self.batch_size is None:
             size = self._rule("batch_size")(total, self.n_envs)
-            self.batch_size = min(_divisors(total) or [1], key=lambda d: abs(d - size))
+            self.batch_size = min(
+                _divisors(total) or [1], key=lambda d: (d % self.devices.number > 0, abs(d - size))
+            )
+        self.devices.check_divides("batch_size", min(self.batch_size, total))
         warn_truncated("batch_size", self.batch_size, product, total)
         observations, actions = self._specs()
         numbers = 4 * total * self.n_epochs  # of the rows, as the epochs visit them

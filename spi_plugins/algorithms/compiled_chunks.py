@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spi_plugins.agents.on_policy import OnPolicyMetrics
 from spi_plugins.agents.packed import Packed
 from spi_plugins.agents.rollout import EnvStep, Runner
+from spi_plugins.algorithms.devices import Devices, Place
 from spi_plugins.types import PyTree
 
 # Signals wait for a call to end.
@@ -82,6 +83,16 @@ def reduce_steps(steps: EnvStep, packed: Packed, finite: Array, window: int) -> 
     )
 
 
+def runner_places(whole: Place, divided: Place) -> Runner:
+    """Where several devices hold what an iteration carries on."""
+    state: Any = whole
+    return Runner(state, divided, divided)
+
+
+def _places(whole: Place, divided: Place) -> Any:
+    return runner_places(whole, divided), whole, whole, whole
+
+
 class ChunkedRun:
     """Runs iterations until one fails, as many in a call as take about half a second.
 
@@ -89,11 +100,15 @@ class ChunkedRun:
 
     Args:
         iterate: ``(runner, env_params, *rates) -> (runner, Iteration)``, pure.
+        devices: where; JAX's choice for ``None``.
     """
 
-    def __init__(self, iterate: Callable[..., tuple[Runner, Iteration]]):
+    def __init__(self, iterate: Callable[..., tuple[Runner, Iteration]], devices: Devices | None = None):
         self._iterate = iterate
-        self._run = jax.jit(self._loop, donate_argnums=0)
+        if devices is None:
+            self._run = jax.jit(self._loop, donate_argnums=0)
+        else:
+            self._run = devices.jit(self._loop, _places, donate_argnums=0)
         self._size = 1  # of the next call
         self.n_calls = 0
 

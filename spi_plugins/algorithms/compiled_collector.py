@@ -18,8 +18,9 @@ from spi_plugins.agents.packed import Packed, update_packed
 from spi_plugins.agents.rollout import Collected, Runner, collect
 from spi_plugins.algorithms.action_masks import no_action
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
-from spi_plugins.algorithms.compiled_chunks import Chunk, ChunkedRun, Iteration, reduce_steps
+from spi_plugins.algorithms.compiled_chunks import Chunk, ChunkedRun, Iteration, reduce_steps, runner_places
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
+from spi_plugins.algorithms.devices import Devices, Place
 from spi_plugins.algorithms.step_collector import loss_fault
 from spi_plugins.algorithms.stepping import check_observations
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
@@ -41,14 +42,19 @@ def _off_the_disk() -> Iterator[None]:
         jax.config.update(option, before)  # type: ignore[no-untyped-call]
 
 
-def compiled_reason(env: VecEnv | None, *, with_costs: bool = False) -> str | None:
-    """Why an environment, and its costs if they are needed, cannot be scanned inside JAX; ``None`` if it can."""
+def compiled_reason(env: VecEnv | None, *, with_costs: bool = False, several: bool = False) -> str | None:
+    """Why an environment, and its costs if they are needed, cannot be scanned inside JAX; ``None`` if it can.
+
+    ``several`` devices can only scan what is an array.
+    """
     try:
         compiled_env(env)
     except ValueError as error:
         return str(error)
     if with_costs and not isinstance(env, FunctionalVecEnv):
         return "only functional environments have costs inside JAX"
+    if several and not isinstance(env, FunctionalVecEnv):
+        return "only functional environments can be divided among several devices inside JAX"
     return None
 
 
@@ -61,6 +67,12 @@ class _Run(NamedTuple):
     decided: tuple[jax.Array | None, ...]
     finite: jax.Array
     choosable: jax.Array | None  # [T, B], whether the masks, if any, allow an action
+
+
+def _places(whole: Place, divided: Place) -> _Run:
+    """What an iteration carries on is divided as it came; what the host reads, every device has whole."""
+    rest: Any = whole
+    return _Run(runner_places(whole, divided), *[rest] * (len(_Run._fields) - 1))
 
 
 def _decided(rollout: Rollout) -> tuple[jax.Array | None, ...]:
@@ -100,7 +112,7 @@ class CompiledCollector:
         env: VecEnv | None,
         agent: OnPolicyAgent,
         n_steps: int,
-        device: jax.Device,
+        devices: Devices,
         *,
         masked: bool = False,
     ):
@@ -110,9 +122,9 @@ class CompiledCollector:
             self.env.cost_names = agent.constraint.names
         self.agent = agent
         self.n_steps = n_steps
-        self.device = device
+        self.devices = devices
         self._runner_obs: Observation = None
-        self._run = jax.jit(self._run_at_once, donate_argnums=0)
+        self._run = devices.jit(self._run_at_once, _places, donate_argnums=0)
         self._collect = jax.jit(self._collected, donate_argnums=0)
         self._update = jax.jit(self._updated, donate_argnums=0)
         self._collect_is_compiled = False
@@ -148,11 +160,11 @@ class CompiledCollector:
 
     def start(self, start: Start) -> None:
         """Begin from the observations and states of the environments."""
-        # Copies: they are donated, and must not be the arrays that the environment holds. All on one device
-        # by name: a program is compiled again for inputs that are not pinned as those of its first call were.
+        # Copies: they are donated, and must not be the arrays that the environment holds. All placed by
+        # name: a program is compiled again for inputs that are not pinned as those of its first call were.
         check_observations(jax.tree.map(np.asarray, start.obs), start.num_timesteps)
-        self._runner_obs = jax.device_put(jax.tree.map(jnp.array, start.obs), self.device)
-        self.env.start(self.device)
+        self._runner_obs = jax.device_put(jax.tree.map(jnp.array, start.obs), self.devices.divided)
+        self.env.start(self.devices)
 
     def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:
         """Roll out and update, and keep the steps for ``rows``."""
@@ -188,7 +200,9 @@ class CompiledCollector:
     ) -> UpdatedMany:
         """Roll out and update up to ``len(rates)`` times; ``end`` is that of the first. Keeps no steps."""
         if self.chunked is None:
-            self.chunked = ChunkedRun(lambda runner, *inputs: self.iterate(runner, window, *inputs))
+            self.chunked = ChunkedRun(
+                lambda runner, *inputs: self.iterate(runner, window, *inputs), self.devices
+            )
         return self.take(self.chunked(self.runner(state), self.env.params, rates).chunk(), end)
 
     def runner(self, state: OnPolicyState) -> Runner:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spi_plugins.agents.rollout import EnvStep
+from spi_plugins.algorithms.devices import Devices, Place
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, XlaRows
 from spi_plugins.envs import autoreset
 from spi_plugins.errors import EnvironmentNotSupportedError
@@ -49,8 +50,8 @@ class CompiledEnv(ABC):
         """What ``step`` reads besides the state, as it is now."""
 
     @abstractmethod
-    def start(self, device: jax.Device) -> None:
-        """Copy the state from the ``VecEnv`` into arrays on ``device`` that may be donated."""
+    def start(self, devices: Devices) -> None:
+        """Copy the state from the ``VecEnv`` into arrays on ``devices`` that may be donated."""
 
     @abstractmethod
     def step(self, params: PyTree, state: PyTree, action: jax.Array) -> tuple[PyTree, EnvStep]:
@@ -89,18 +90,18 @@ class _FunctionalEnv(CompiledEnv):
 
     def __init__(self, vec_env: FunctionalVecEnv):
         self.vec_env = vec_env
-        self._device: jax.Device | None = None
+        self._whole: Place | None = None
         if vec_env.functional.action_masks is not None:
             self.action_masks = functools.partial(autoreset.action_masks, vec_env.functional)
         self.state: PyTree = None
 
     @property
     def params(self) -> PyTree:
-        return jax.device_put(self.vec_env.params, self._device)
+        return jax.device_put(self.vec_env.params, self._whole)
 
-    def start(self, device: jax.Device) -> None:
-        self._device = device
-        self.state = jax.device_put(jax.tree.map(jnp.copy, self.vec_env.get_state()), device)
+    def start(self, devices: Devices) -> None:
+        self._whole = devices.whole
+        self.state = jax.device_put(jax.tree.map(jnp.copy, self.vec_env.get_state()), devices.divided)
 
     def finish(self, state: PyTree) -> None:
         self.state = state
@@ -161,8 +162,8 @@ class _EnvPoolEnv(CompiledEnv):
     def params(self) -> PyTree:
         return ()
 
-    def start(self, device: jax.Device) -> None:
-        self.state = jax.device_put(self.functions.handle(), device)
+    def start(self, devices: Devices) -> None:
+        self.state = jax.device_put(self.functions.handle(), devices.first)
 
     def finish(self, state: PyTree) -> None:
         self.state = state

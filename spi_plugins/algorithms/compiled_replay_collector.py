@@ -17,6 +17,7 @@ from spi_plugins.agents.planning import PlanningAgent, SPOWLState
 from spi_plugins.algorithms.collector import Row, Start
 from spi_plugins.algorithms.compiled_collector import rollout_fault
 from spi_plugins.algorithms.compiled_envs import CompiledEnv, HostRows, compiled_env
+from spi_plugins.algorithms.devices import Devices, Place
 from spi_plugins.algorithms.replay_collector import Reports
 from spi_plugins.algorithms.stepping import check_observations
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
@@ -65,6 +66,11 @@ class _Replay(NamedTuple):
     reports: list[NDArray[np.float32] | None]  # [M, B] by step
 
 
+def _places(whole: Place, divided: Place) -> Any:
+    """Replay, plans and environments are divided as they came; what the host reads, every device has whole."""
+    return whole, divided, whole, whole
+
+
 class CompiledReplayCollector:
     """Steps, remembers and updates on the device; SB3's hooks are replayed from its output."""
 
@@ -72,7 +78,7 @@ class CompiledReplayCollector:
         self,
         env: VecEnv,
         agent: PlanningAgent,
-        device: jax.Device,
+        devices: Devices,
         learning_starts: int,
         train_freq: int,
         *,
@@ -80,7 +86,7 @@ class CompiledReplayCollector:
     ):
         self.env: CompiledEnv = compiled_env(env)
         self.agent = agent
-        self.device = device
+        self.devices = devices
         self.learning_starts = learning_starts
         self._most = train_freq
         self._spec = action_spec(env.action_space)
@@ -88,7 +94,7 @@ class CompiledReplayCollector:
         self._obs: Observation = None
         self._plan: PyTree = None
         self._episode_start: Any = None
-        self._run = jax.jit(self._iterate, donate_argnums=(0, 1))
+        self._run = devices.jit(self._iterate, _places, donate_argnums=(0, 1))
         self._replay: _Replay | None = None
 
     def _iterate(
@@ -113,12 +119,12 @@ class CompiledReplayCollector:
         """Begin from the present observations, plans and states of the environments."""
         obs = jax.tree.map(np.array, to_device(self.env.vec_env.observation_space, start.obs))
         check_observations(obs, start.num_timesteps)
-        # Copies on one device: they are donated.
+        # Copies: they are donated.
         standing = start.standing
         self._obs, self._plan, self._episode_start = jax.device_put(
-            jax.tree.map(jnp.array, (obs, standing.plan, standing.episode_start)), self.device
+            jax.tree.map(jnp.array, (obs, standing.plan, standing.episode_start)), self.devices.divided
         )
-        self.env.start(self.device)
+        self.env.start(self.devices)
 
     def first_slot(self) -> Slot:
         """The slot of an episode's first observation, which is the present one."""

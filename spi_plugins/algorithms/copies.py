@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from spi_plugins import plugins
-from spi_plugins.algorithms.devices import resolve_device
+from spi_plugins.algorithms.devices import resolve_devices
 from spi_plugins.algorithms.model_file import read_model_file
 from spi_plugins.archive import PathOrFile
 from spi_plugins.errors import ModelFileError
@@ -29,7 +29,8 @@ def reduce_model(model: "JaxAlgorithm") -> tuple[Any, ...]:
     model.save(file, exclude=objects)
     if model.policy_class not in model.policy_aliases.values():
         objects["policy"] = model.policy_class
-    device = f"{model.jax_device.platform}:{model.jax_device.id}"
+    devices, first = model.devices, model.devices.first
+    device = f"{first.platform}:{first.id}" if devices.mesh is None else str(devices.number)
     return _restored_model, (type(model), file.getvalue(), objects, device, model.prediction_state())
 
 
@@ -37,7 +38,7 @@ def _restored_model(
     cls: "type[JaxAlgorithm]", file: bytes, objects: dict[str, Any], device: str, key: np.ndarray[Any, Any]
 ) -> "JaxAlgorithm":
     try:
-        place: Any = resolve_device(device)
+        place: Any = resolve_devices(device)
     except ValueError:  # pickled on another machine
         place = "auto"
     model = cls.load(io.BytesIO(file), device=place, **objects)

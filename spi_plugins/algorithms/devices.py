@@ -1,9 +1,136 @@
-"""SB3's device names as JAX devices, and their memory."""
+"""SB3's device names, and numbers of devices, as places for arrays; and their memory."""
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from spi_plugins.checks import as_integer
+from spi_plugins.sharding import AXIS, on_mesh, place
+from spi_plugins.types import PyTree
+
+Place: TypeAlias = jax.Device | NamedSharding
+
+
+class Devices(NamedTuple):
+    """What a model computes on: one device, or a mesh of several among which the copies of the environment are divided.
+
+    Attributes:
+        first: the only one, or the first one of the mesh that this process can address.
+        mesh: with one axis; ``None`` for one device.
+    """
+
+    first: jax.Device
+    mesh: Mesh | None = None
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return 1 if self.mesh is None else self.mesh.size
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        platform = self.first.platform
+        return f"{platform} device" if self.mesh is None else f"{self.number} {platform} devices"
+
+    @property
+    def whole(self) -> Place:
+        """The place of an array that every device holds whole."""
+        return self.first if self.mesh is None else place(self.mesh, divided=False)
+
+    @property
+    def divided(self) -> Place:
+        """The place of an array whose first axis, that of the copies, is divided."""
+        return self.first if self.mesh is None else place(self.mesh, divided=True)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of all together; virtual devices of one CPU share the machine's."""
+        shared = self.mesh is None or self.first.platform == "cpu"
+        return device_bytes(self.first) * (1 if shared else self.number)
+
+    def jit(
+        self, function: Callable[..., Any], results: Callable[[Place, Place], Any], **options: Any
+    ) -> Any:
+        """Compile a function for these devices.
+
+        Args:
+            function: what to compile.
+            results: ``(whole, divided) -> a prefix of the results' tree`` with the places of what the function
+                returns, so that its next call, which takes them, need not compile again.
+            options: those of ``jax.jit``.
+        """
+        if self.mesh is None:
+            return jax.jit(function, **options)
+        places = results(self.whole, self.divided)
+        return jax.jit(on_mesh(function, self.mesh), out_shardings=places, **options)
+
+    def spread(self, tree: PyTree) -> PyTree:
+        """Send the host's arrays ``[B, ...]`` to the devices, each its part where their number divides ``B``.
+
+        One device takes them as they are: ``jit`` sends them faster.
+        """
+        if self.mesh is None:
+            return tree
+        return jax.tree.map(
+            lambda x: jax.device_put(x, self.whole if len(x) % self.number else self.divided), tree
+        )
+
+    def near(self, tree: PyTree) -> PyTree:
+        """Whole arrays as ``first`` holds them, for what concerns one device."""
+        if self.mesh is None:
+            return tree
+        return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+    def check_divides(self, name: str, number: int) -> None:
+        """Refuse a number of copies or rows that cannot be divided evenly.
+
+        Raises:
+            ValueError: names both numbers.
+        """
+        if number % self.number:
+            raise ValueError(
+                f"{name}={number} cannot be divided evenly among {self.number} devices: {name} must be a multiple of "
+                f"{self.number}, or device= another number of devices."
+            )
+
+
+def resolve_devices(device: Any) -> Devices:
+    """What a model computes on, from SB3's spelling or a number of devices.
+
+    Args:
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or JAX's own device for one; ``"all"`` or a number for
+            as many of JAX's default backend.
+
+    Raises:
+        ValueError: so many are not available.
+    """
+    if isinstance(device, Devices):
+        return device
+    number = _number(device)
+    if number is None:
+        return Devices(resolve_device(device))
+    found = jax.devices()
+    if not 1 <= number <= len(found):
+        raise ValueError(
+            f"device={device!r}: JAX finds {len(found)} {found[0].platform} devices, not {number}."
+        )
+    if number == 1:
+        return Devices(found[0])
+    return Devices(found[0], Mesh(np.asarray(found[:number]), (AXIS,)))
+
+
+def _number(device: Any) -> int | None:
+    """A number of devices, if ``device`` is one."""
+    if device == "all":
+        return len(jax.devices())
+    if isinstance(device, str) and device.isdecimal():
+        return int(device)
+    return as_integer("device", device, low=1) if isinstance(device, int | np.integer) else None
 
 
 def resolve_device(device: Any) -> jax.Device:
@@ -23,7 +150,7 @@ def resolve_device(device: Any) -> jax.Device:
         known = sorted({d.platform for d in jax.devices()} | {"cpu"})
         raise ValueError(
             f"device={device!r} is not available; JAX finds {', '.join(known)} here. Allowed are 'auto', "
-            "'cpu', 'cuda' and 'cuda:N' (install spi-plugins[cuda])."
+            "'cpu', 'cuda' and 'cuda:N' (install spi-plugins[cuda]), and 'all' or a number for several."
         ) from error
 
 

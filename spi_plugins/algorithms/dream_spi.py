@@ -87,6 +87,7 @@ class DreamSPI(signatures.DreamSPI, ClippedAlgorithm):
         if self.imagination_batch_size is None:
             self.automatic_arguments |= {"imagination_batch_size"}
             self.imagination_batch_size = self.batch_size
+        self.devices.check_divides("imagination_batch_size", self.imagination_batch_size)
         steps = self.n_steps * self.n_envs * self.imagination_horizon
         product = f"{self.n_steps} * {self.n_envs} * {self.imagination_horizon} = {steps}"
         numbers = 4 * (self.imagination_epochs + 8)  # of a dreamed step, at least

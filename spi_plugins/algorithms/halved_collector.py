@@ -12,6 +12,7 @@ from spi_plugins.actions import to_action
 from spi_plugins.agents.on_policy import OnPolicyAgent, OnPolicyState
 from spi_plugins.agents.rollout import Storage
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start
+from spi_plugins.algorithms.devices import Devices
 from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.algorithms.stepping import Stepped, check_step
 from spi_plugins.algorithms.vec_envs import EnvPoolHalves
@@ -38,11 +39,11 @@ class HalvedStepCollector(StepCollector):
 
     env: EnvPoolHalves
 
-    def __init__(self, env: EnvPoolHalves, agent: OnPolicyAgent, n_steps: int):
-        super().__init__(env, agent, n_steps)
+    def __init__(self, env: EnvPoolHalves, agent: OnPolicyAgent, n_steps: int, devices: Devices):
+        super().__init__(env, agent, n_steps, devices)
         self._parts: list[Storage] | None = None
         self._parts_obs: list[Observation] = []
-        self._join = jax.jit(_joined)
+        self._join = self._compiled(_joined)
 
     def start(self, start: Start) -> None:
         """Begin from the observations where the environments stand; from new episodes after an interrupted step."""
@@ -104,7 +105,9 @@ class HalvedStepCollector(StepCollector):
     def _decide(self, half: int, state: OnPolicyState) -> _Decided:
         """Choose the actions of a half; returns at once."""
         assert self._parts is not None
-        self._parts[half], decided = self._act(state.params, self._parts[half], self._parts_obs[half], None)
+        self._parts[half], decided = self._act(
+            state.params, self._parts[half], self.devices.spread(self._parts_obs[half]), None
+        )
         self._storage = self._parts[0]  # whose key follows, should a callback stop here
         return _Decided(*decided)
 

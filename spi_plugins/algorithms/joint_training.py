@@ -73,6 +73,8 @@ def separate_reason(models: Sequence[BaseAlgorithm]) -> str | None:
         if not isinstance(model, OnPolicyAlgorithm):
             return f"{type(model).__name__} does not learn from rollouts"
         require_open(model.env)
+        if model.devices.mesh is not None:
+            return "each is trained on several devices already"
         if type(model) is not type(first):
             return f"they are of the classes {type(first).__name__} and {type(model).__name__}"
         for name in first.stored_arguments:

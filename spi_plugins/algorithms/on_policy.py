@@ -99,14 +99,14 @@ class OnPolicyAlgorithm(ReplayedHooks):
     def deterministic_policy(self) -> Callable[[Observation], jax.Array]:
         """The policy as it is now: a pure function of a batch to executed actions."""
         with self._exchange:
-            params = copied_arrays(self._agent_state.params)
+            params = copied_arrays(self.devices.near(self._agent_state.params))
         predict, key = self.agent.predict, self._deterministic_key
         return lambda batch: predict(params, batch, key, deterministic=True)
 
     def values_of(self, batch: Observation) -> np.ndarray[Any, Any]:
         """The critic's values ``[B]`` of a batch."""
         with self._exchange:
-            values = self._jitted_value(self._agent_state.params, batch)
+            values = self._jitted_value(self.devices.near(self._agent_state.params), batch)
         return np.asarray(values)
 
     def evaluations_of(
@@ -114,7 +114,8 @@ class OnPolicyAlgorithm(ReplayedHooks):
     ) -> tuple[np.ndarray[Any, Any], ...]:
         """Values, log-probabilities and entropies ``[B]`` of sampled actions, under masks or without."""
         with self._exchange:
-            evaluated = self._jitted_evaluation(self._agent_state.params, batch, action, *masks)
+            params = self.devices.near(self._agent_state.params)
+            evaluated = self._jitted_evaluation(params, batch, action, *masks)
         return tuple(np.asarray(x) for x in evaluated)
 
     def _make_collector(self) -> RolloutCollector:
@@ -125,16 +126,18 @@ class OnPolicyAlgorithm(ReplayedHooks):
                 f"{type(self).__name__} learns in dreams, which have no action masks, but the environment has "
                 "action_masks(); learn(use_masking=False) ignores them."
             )
-        refusal = compiled_reason(self.env, with_costs=self.agent.constraint is not None)
+        refusal = compiled_reason(
+            self.env, with_costs=self.agent.constraint is not None, several=self.devices.mesh is not None
+        )
         if self.compiled is True and refusal:
             raise ValueError(
                 f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
             )
         if isinstance(self.env, EnvPoolHalves) and not masked and self.agent.constraint is None:
-            return HalvedStepCollector(self.env, self.agent, self.n_steps)
+            return HalvedStepCollector(self.env, self.agent, self.n_steps, self.devices)
         if refusal or self.compiled is False:
-            return StepCollector(self.env, self.agent, self.n_steps, masked=masked)
-        return CompiledCollector(self.env, self.agent, self.n_steps, self.jax_device, masked=masked)
+            return StepCollector(self.env, self.agent, self.n_steps, self.devices, masked=masked)
+        return CompiledCollector(self.env, self.agent, self.n_steps, self.devices, masked=masked)
 
     def _parameter_groups(self, state: OnPolicyState) -> dict[str, PyTree]:
         return {**state.params, "optimizer": state.opt_state}

@@ -64,8 +64,9 @@ class PlanningAlgorithm(ReplayedHooks):
     def _setup_model(self) -> None:
         super()._setup_model()
         self._check_windows()
-        self._update = jax.jit(functools.partial(update_packed, self.agent), donate_argnums=0)
-        self._add = jax.jit(functools.partial(buffers.add), donate_argnums=0)
+        update = functools.partial(update_packed, self.agent)
+        self._update = self.devices.jit(update, lambda whole, divided: whole, donate_argnums=0)
+        self._add = self.devices.jit(buffers.add, lambda whole, divided: divided, donate_argnums=0)
         self._replay_buffer: Buffer | HostBuffer | None = None
 
     @property
@@ -81,6 +82,7 @@ class PlanningAlgorithm(ReplayedHooks):
 
     def _check_windows(self) -> None:
         """Refuse a buffer from which no gradient step could ever be taken."""
+        self.devices.check_divides("batch_size", self.agent.config.batch_size)
         room, window = self.buffer_size // self.n_envs, self.agent.config.model.horizon + 1
         if self.env is not None and room < window:
             raise ValueError(
@@ -108,7 +110,7 @@ class PlanningAlgorithm(ReplayedHooks):
             raise ValueError(
                 f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
             )
-        shared = self.env, self.agent, self.jax_device, self.learning_starts
+        shared = self.env, self.agent, self.devices, self.learning_starts
         if refusal or self.compiled is False:
             return ReplayCollector(*shared, self.info_metrics)
         return CompiledReplayCollector(*shared, self.train_freq, info_metrics=self.info_metrics)
@@ -234,7 +236,7 @@ class PlanningAlgorithm(ReplayedHooks):
         if isinstance(self.replay_buffer, HostBuffer):
             host_buffers.add(self.replay_buffer, slot, written)
         else:
-            self.replay_buffer = self._add(self.replay_buffer, slot, written)
+            self.replay_buffer = self._add(self.replay_buffer, *self.devices.spread((slot, written)))
 
     def _at_boundary(self) -> bool:
         """By the count of steps alone, so that a resumed run updates where an unbroken one does."""
@@ -320,7 +322,10 @@ class PlanningAlgorithm(ReplayedHooks):
             ModelFileError: it is damaged, or of other spaces or another number of environments.
         """
         del truncate_last_traj  # a first observation always marks a new episode
-        self.replay_buffer, saved_at = read_replay_file(path, empty_buffer(self))
+        buffer, saved_at = read_replay_file(path, empty_buffer(self))
+        self.replay_buffer = (
+            jax.device_put(buffer, self.devices.divided) if isinstance(buffer, Buffer) else buffer
+        )
         if saved_at != self.num_timesteps:
             self._remembered = None  # the next step does not follow the last one in the buffer
 

@@ -13,6 +13,7 @@ from spi_plugins.actions import scale_action, stored_size
 from spi_plugins.agents.interaction import decide, explore
 from spi_plugins.agents.planning import PlanningAgent
 from spi_plugins.algorithms.collector import Row, Start
+from spi_plugins.algorithms.devices import Devices
 from spi_plugins.algorithms.stepping import Stepped, advance, check_observations, check_step, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos, costs_of, required_costs
 from spi_plugins.arrays import restore_arrays
@@ -105,18 +106,22 @@ class ReplayCollector:
         self,
         env: VecEnv,
         agent: PlanningAgent,
-        device: jax.Device,
+        devices: Devices,
         learning_starts: int,
         info_metrics: bool,
     ):
         self.env = env
         self.agent = agent
-        self.device = device
+        self.devices = devices
         self.learning_starts = learning_starts
         self.has_reset_rows = has_reset_rows(env)
         self._action_size = stored_size(action_spec(env.action_space))
-        self._act = jax.jit(functools.partial(decide, agent))
-        self._explore = jax.jit(functools.partial(explore, agent, env.num_envs))
+        self._act = devices.jit(
+            functools.partial(decide, agent), lambda whole, divided: (whole, divided, whole)
+        )
+        self._explore = devices.jit(
+            functools.partial(explore, agent, env.num_envs), lambda whole, divided: whole
+        )
         self._obs: Observation = None
         self._plan: PyTree = None
         self._episode_start = np.ones(env.num_envs, bool)
@@ -128,7 +133,7 @@ class ReplayCollector:
         self._obs = jax.tree.map(np.array, to_device(self.env.observation_space, start.obs))
         check_observations(self._obs, start.num_timesteps)
         # On the device where decisions leave it: elsewhere, the first decision would compile for itself.
-        self._plan = jax.device_put(start.standing.plan, self.device)
+        self._plan = jax.device_put(start.standing.plan, self.devices.divided)
         self._episode_start = start.standing.episode_start
         self._episode_cost[self._episode_start] = 0.0
 
@@ -174,7 +179,8 @@ class ReplayCollector:
         count = np.uint32(num_timesteps % 2**32)
         if num_timesteps < self.learning_starts:
             return np.asarray(self._explore(state.key, count)), self._plan, None
-        inputs = state.params, self._obs, self._plan, self._episode_start, state.key
+        obs, starts = self.devices.spread((self._obs, self._episode_start))
+        inputs = state.params, obs, self._plan, starts, state.key
         self._reports.name(inputs)
         action, plan, rows = self._act(*inputs, count)
         return np.asarray(action), plan, np.asarray(rows)

@@ -1,5 +1,6 @@
 """Where the replay buffer lives: on the device, or in mapped files if it would not fit."""
 
+import functools
 from typing import TYPE_CHECKING
 
 import jax
@@ -7,7 +8,6 @@ import numpy as np
 
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import stored_size
-from spi_plugins.algorithms.devices import device_bytes
 from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.host_buffers import HostBuffer
 
@@ -31,7 +31,7 @@ def _total_bytes(model: "PlanningAlgorithm") -> int:
 def lives_on_host(model: "PlanningAlgorithm") -> bool:
     """Whether the model's buffer is, or would be, in mapped files."""
     return model.buffer_device == "host" or (
-        model.buffer_device == "auto" and _total_bytes(model) > _SHARE * device_bytes(model.jax_device)
+        model.buffer_device == "auto" and _total_bytes(model) > _SHARE * model.devices.memory
     )
 
 
@@ -41,13 +41,17 @@ def empty_buffer(model: "PlanningAlgorithm") -> Buffer | HostBuffer:
     capacity, total = _capacity(model), _total_bytes(model)
     if lives_on_host(model):
         return host_buffers.init(observations, stored_size(actions), model.n_envs, capacity)
-    if total > device_bytes(model.jax_device):
+    if total > model.devices.memory:
         raise ValueError(
-            f"buffer_size={model.buffer_size} takes {total} bytes, more than the memory of {model.jax_device}; make it "
-            "smaller, or use buffer_device='host'."
+            f"buffer_size={model.buffer_size} takes {total} bytes, more than the memory of {model.devices.name}; make "
+            "it smaller, or use buffer_device='host'."
         )
+    fill = functools.partial(buffers.init, observations, stored_size(actions), model.n_envs, capacity)
+    if model.devices.mesh is not None:  # no device ever holds all of it
+        empty: Buffer = model.devices.jit(fill, lambda whole, divided: divided)()
+        return empty
     with jax.default_device(model.jax_device):
-        return buffers.init(observations, stored_size(actions), model.n_envs, capacity)
+        return fill()
 
 
 def can_sample(buffer: Buffer | HostBuffer, horizon: int) -> bool:

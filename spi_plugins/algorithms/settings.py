@@ -33,7 +33,10 @@ class ShellSettings:
     )
     verbose: int = hyperparameter(0, "0 for silent, 1 for information, 2 for debugging", low=0)
     seed: int | None = hyperparameter(None, "Seed of networks, actions and environment", low=0)
-    device: Any = hyperparameter("auto", 'Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`')
+    device: Any = hyperparameter(
+        "auto",
+        'Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`; `"all"` or a number for several devices',
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ class PPO(Signature):
         policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`, `actor_lipschitz`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
-        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`; `"all"` or a number for several devices.
 
     Raises:
         ValueError: an argument is out of range.
@@ -159,7 +159,7 @@ class DeepSPI(Signature):
         policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`, `actor_lipschitz`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
-        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`; `"all"` or a number for several devices.
 
     Raises:
         ValueError: an argument is out of range, or ``world_model_kwargs`` has an unknown key.
@@ -302,7 +302,7 @@ class DreamSPI(Signature):
         policy_kwargs: Sizes of the networks: `net_arch`, `latent_arch`, `activation_fn`, `ortho_init`, `log_std_init`, `full_std`, `use_expln`, `squash_output`, `share_features_extractor`, `normalize_images`, `conv_layers`, `image_features`, `categorical_latent`, `actor_lipschitz`; `features_extractor_class` (a Flax NNX module) with `features_extractor_kwargs`; and `optimizer_class` (Adam or AdamW) with `optimizer_kwargs` (`betas`, `eps`, `weight_decay`).
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
-        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`; `"all"` or a number for several devices.
 
     Raises:
         ValueError: an argument is out of range, or a loss coefficient is 0.
@@ -437,7 +437,7 @@ class TDMPC2(Signature):
         policy_kwargs: Further settings of the world model, fields of `TDMPCConfig`.
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
-        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`; `"all"` or a number for several devices.
 
     Raises:
         ValueError: an argument is out of range.
@@ -545,7 +545,7 @@ class SPOWL(Signature):
         policy_kwargs: Further settings of the world model, fields of `TDMPCConfig`.
         verbose: 0 for silent, 1 for information, 2 for debugging.
         seed: Seed of networks, actions and environment.
-        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`.
+        device: Where the arrays live: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:N"`; `"all"` or a number for several devices.
 
     Raises:
         ValueError: an argument is out of range.

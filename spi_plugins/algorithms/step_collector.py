@@ -1,7 +1,7 @@
 """The general way to fill a rollout: step a ``VecEnv`` in Python."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.rollout import Storage, act_into, close_storage, init_storage
 from spi_plugins.algorithms.action_masks import current_masks
 from spi_plugins.algorithms.collector import NO_ROLLOUT_BUFFER, Row, Start, Updated
+from spi_plugins.algorithms.devices import Devices
 from spi_plugins.algorithms.stepping import Stepped, advance, check_observations, check_step, has_reset_rows
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos, required_costs
 from spi_plugins.spaces import to_device
@@ -47,24 +48,31 @@ class StepCollector:
 
     updates_first = False
 
-    def __init__(self, env: VecEnv, agent: OnPolicyAgent, n_steps: int, *, masked: bool = False):
+    def __init__(
+        self, env: VecEnv, agent: OnPolicyAgent, n_steps: int, devices: Devices, *, masked: bool = False
+    ):
         self.env = env
+        self.devices = devices
         self.masked = masked
         self.agent = agent
         self.n_steps = n_steps
         self.has_reset_rows = has_reset_rows(env)
         self._keeps_final = agent.world_model is not None and not self.has_reset_rows
-        self._act = jax.jit(functools.partial(act_into, agent), donate_argnums=1)
-        self._close = jax.jit(functools.partial(close_storage, agent), donate_argnums=1)
-        self._init_storage = jax.jit(functools.partial(init_storage, agent), static_argnames="n_steps")
-        self._value = jax.jit(agent.value)
-        self._update = jax.jit(functools.partial(update_packed, agent), donate_argnums=0)
+        self._act = self._compiled(functools.partial(act_into, agent), donate_argnums=1)
+        self._close = self._compiled(functools.partial(close_storage, agent), donate_argnums=1)
+        self._init_storage = self._compiled(functools.partial(init_storage, agent), static_argnames="n_steps")
+        self._value = self._compiled(agent.value)
+        self._update = self._compiled(functools.partial(update_packed, agent), donate_argnums=0)
         self._storage: Storage | None = None
         self._cost_names = () if agent.constraint is None else agent.constraint.names
-        self._cost_value = None if agent.cost_value is None else jax.jit(agent.cost_value)
+        self._cost_value = None if agent.cost_value is None else self._compiled(agent.cost_value)
         self._host = _HostRows(n_steps, env.num_envs, len(self._cost_names))
         self._n_uncounted = 0  # rows whose costs no update has seen
         self._obs: Observation = None
+
+    def _compiled(self, function: Callable[..., Any], **options: Any) -> Any:
+        """For all devices, which divide the decisions; the update would gather the rows of a rollout anyway."""
+        return self.devices.jit(function, lambda whole, divided: whole, **options)
 
     def start(self, start: Start) -> None:
         """Begin from the observations where the environments stand."""
@@ -86,7 +94,7 @@ class StepCollector:
             if t > 0:
                 masks = self._masks(num_timesteps + t * self.env.num_envs)
             self._storage, (sampled, executed, values, log_probs) = self._act(
-                state.params, self._storage, self._obs, masks
+                state.params, self._storage, self.devices.spread(self._obs), masks
             )
             action = to_action(self.env.action_space, np.asarray(executed))
             stepped = advance(self.env, action, reset_rows=self.has_reset_rows)
@@ -146,9 +154,10 @@ class StepCollector:
             return
         host.final_value[t], host.final_cost_value[t] = 0.0, 0.0
         if limited:
-            host.final_value[t] = np.where(stepped.truncated, self._value(state.params, final), 0.0)
+            values = self._value(state.params, self.devices.spread(final))
+            host.final_value[t] = np.where(stepped.truncated, values, 0.0)
         if limited and self._cost_value is not None:
-            values = self._cost_value(state.params, final)
+            values = self._cost_value(state.params, self.devices.spread(final))
             host.final_cost_value[t] = np.where(stepped.truncated[:, None], values, 0.0)
         if self._keeps_final:
             if host.final_obs is None:

@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from spi_plugins.algorithms.devices import device_bytes, resolve_device
+from spi_plugins.algorithms.devices import Devices, device_bytes, resolve_devices
 from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.interrupts import Exchange
 from spi_plugins.algorithms.model_file import read_model_file, write_model_file
@@ -64,13 +64,18 @@ class StoredAlgorithm(BaseAlgorithm):
     open_arguments: tuple[str, ...] = ()
     default_kind: Literal["mlp", "cnn"] = "cnn"
     _told_of_functions = False
-    jax_device: jax.Device
+    devices: Devices
     # All that training changes: what a resume needs.
     _agent_state: Any
     # The file that is being loaded.
     _file: Archive | None = None
     # Around every use of it that another thread or a signal's handler may come into.
     _exchange: Exchange
+
+    @property
+    def jax_device(self) -> jax.Device:
+        """The device for what takes one; the first of several."""
+        return self.devices.first
 
     @abstractmethod
     def _parameter_groups(self, state: Any) -> dict[str, PyTree]:
@@ -167,7 +172,7 @@ class StoredAlgorithm(BaseAlgorithm):
             )
 
     def _put_state(self, state: PyTree) -> None:
-        self._agent_state = jax.device_put(state, self.jax_device)
+        self._agent_state = jax.device_put(state, self.devices.whole)
 
     def _without_groups(self) -> PyTree:
         """The state except for its parameter groups."""
@@ -277,7 +282,7 @@ class StoredAlgorithm(BaseAlgorithm):
         if not isinstance(path, str | os.PathLike) and not hasattr(path, "read"):
             raise TypeError(f"{cls.__name__}.load() takes a path or an open binary file, got {path!r}.")
         file = read_model_file(path)
-        device = resolve_device(device)
+        device = resolve_devices(device)
         replaced = bool(kwargs or custom_objects)
         known = (*cls.stored_arguments, "policy_class")
         custom = {name: value for name, value in (custom_objects or {}).items() if name in known}

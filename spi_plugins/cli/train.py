@@ -58,6 +58,7 @@ def train(parser: Parser, args: argparse.Namespace) -> int:
     told = complete(parser, args)
     for group in (environment, run, evaluation, tracking):
         group.check(args)
+    hyperparameters.check_devices(args)
     if stored is None:
         check_train(args)
     from spi_plugins.algorithms.compile_notice import announcing_compilation

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, UInt32
 
 from spi_plugins.networks.hashed_bits import hashed_key
 from spi_plugins.planners.planner import Decision, Planner
+from spi_plugins.sharding import apart
 from spi_plugins.types import Observation, Params, PyTree
 from spi_plugins.world_models.model import Model, ModelSpec
 
@@ -46,8 +47,12 @@ def batch_planner(
         def restart(start: Array, kept: Array) -> Array:
             return jnp.where(episode_start.reshape((-1,) + (1,) * (kept.ndim - 1)), start, kept)
 
-        def plan_one(z: Array, state: PyTree, key: Array) -> Decision:
-            return planner.plan(model, params, z, state, key, deterministic=deterministic)
+        def plan_own(params: Params, z: Array, plans: PyTree, keys: Array) -> PyTree:
+            def plan_one(z: Array, state: PyTree, key: Array) -> Decision:
+                return planner.plan(model, params, z, state, key, deterministic=deterministic)
+
+            decisions: PyTree = jax.vmap(plan_one)(z, plans, keys)
+            return decisions
 
         plans = jax.tree.map(restart, init_plans(planner, model.spec, n_envs), plans)
         z, key = model.encode(params, obs), hashed_key(key)
@@ -55,7 +60,8 @@ def batch_planner(
             keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, _digest(obs))
         else:
             keys = jax.random.split(key, n_envs)
-        return jax.vmap(plan_one)(z, plans, keys)
+        decided: tuple[Array, PyTree, dict[str, Array]] = apart(plan_own, params, z, plans, keys)
+        return decided
 
     return plan
 

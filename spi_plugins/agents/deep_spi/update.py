@@ -28,6 +28,7 @@ from spi_plugins.distributions import action_distribution, masked
 from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.networks.actor_critic import ActorCriticConfig, make_actor_critic
 from spi_plugins.networks.cost_critic import make_cost_critic
+from spi_plugins.sharding import divided, whole
 from spi_plugins.types import ActionSpec, ObservationSpec, Params, PyTree, Rollout
 from spi_plugins.world_models.deep_mdp import make_deep_mdp
 from spi_plugins.world_models.deep_mdp_networks import DeepMDPConfig
@@ -59,10 +60,12 @@ def learn(
     if parts.constraint is not None and parts.constraint.method.surrogate is not None:
         data = data._replace(rows=data.rows._replace(old_parameters=_parameters(parts, state.params, data)))
     batch_size = min(config.batch_size, n_rows)
-    indices = shuffled(keys[0], n_rows, config.n_epochs, batch_size)
+    # Minibatches cross the boundaries between devices: each gathers the rollout once, and then takes its rows of each.
+    data = data._replace(rows=whole(data.rows), final_obs=whole(data.final_obs))
+    indices = divided(shuffled(keys[0], n_rows, config.n_epochs, batch_size), axis=1)
 
     def loss(params: Params, entry: tuple[Array, Array]) -> tuple[Array, dict[str, Array]]:
-        batch = take_minibatch(data, entry[0], with_next=parts.world_model is not None)
+        batch = divided(take_minibatch(data, entry[0], with_next=parts.world_model is not None))
         return objective(params, parts, batch, clip_range, entry[1], method_state)
 
     entries = (indices, jax.random.split(keys[1], len(indices)))

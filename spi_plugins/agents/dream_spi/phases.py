@@ -14,6 +14,7 @@ from spi_plugins.agents.dream_spi.slices import Training, train_slices
 from spi_plugins.agents.gradient_steps import TrainState
 from spi_plugins.agents.on_policy import Parts
 from spi_plugins.losses.ppo import ClipRanges
+from spi_plugins.sharding import divided
 from spi_plugins.types import Observation, Params
 
 
@@ -71,7 +72,7 @@ def _encode(parts: Parts, params: Params, obs: Observation, n_rows: int) -> Floa
     def encode(chunk: Observation) -> Array:
         return parts.policy.latent(params["policy"], parts.policy.features(params["policy"], chunk))
 
-    z: Array = jax.lax.map(encode, jax.tree.map(cut, obs))
+    z: Array = jax.lax.map(encode, divided(jax.tree.map(cut, obs), axis=1))
     return z.reshape(-1, *z.shape[2:])[:n_rows]
 
 
@@ -89,7 +90,7 @@ def dream(
     policy = parts.policy._replace(features=lambda params, z: z, latent=lambda params, z: z)
     on_latents = parts._replace(config=config.dream, policy=policy, world_model=None)
     valid = data.rows.valid  # the observation of a reset row is not a state to dream from
-    z = _encode(parts, state.params, data.rows.obs, len(valid))
+    z, valid = divided((_encode(parts, state.params, data.rows.obs, len(valid)), valid))
 
     def once(state: TrainState, key: Array) -> tuple[TrainState, tuple[DeepSPIMetrics, Imagined]]:
         dream_key, learn_key = jax.random.split(key)

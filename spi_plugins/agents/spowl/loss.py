@@ -14,6 +14,7 @@ from spi_plugins.losses.lagrangian import augmented_lagrangian
 from spi_plugins.losses.tdmpc import consistency, imbalance_weights, over_window, td_target, termination_loss
 from spi_plugins.planners.estimate import draw_heads
 from spi_plugins.returns import masked_mean
+from spi_plugins.sharding import divided, in_use, whole
 from spi_plugins.types import Params
 from spi_plugins.world_models.tdmpc import TDMPC
 
@@ -41,8 +42,13 @@ def aggregate(kind: Aggregation, heads: Float[Array, " E *s"]) -> Float[Array, "
 
 
 def _rows(x: Array) -> Array:
-    """Make one axis of time and batch."""
-    return x.reshape(-1, *x.shape[2:])
+    """Make one axis of time and batch. It is what several devices divide, in the order of a single one."""
+    return divided(whole(x).reshape(-1, *x.shape[2:]))
+
+
+def _unfolded(x: Array, shape: tuple[int, ...]) -> Array:
+    """Two axes again of what networks made of ``_rows``."""
+    return whole(x).reshape(*shape, *x.shape[1:])
 
 
 def targets_of(parts: SPOWLParts, params: Params, slow: Params, windows: Windows, key: Array) -> Targets:
@@ -57,13 +63,13 @@ def targets_of(parts: SPOWLParts, params: Params, slow: Params, windows: Windows
     action = world.act(params, z, action_key)[0]
     pair = draw_heads(pair_key, world.config.n_values)
     values, costs = world.critics(slow, z, action, pair)
-    next_value = jnp.min(values, axis=0).reshape(shape)
+    next_value = _unfolded(jnp.min(values, axis=0), shape)
     value = td_target(windows.reward, windows.terminated, next_value, world.config.gamma)
     cost_value = jnp.zeros(shape)
     if world.config.n_costs:
-        next_cost = aggregate(config.cost_value_target, costs).reshape(shape)
+        next_cost = _unfolded(aggregate(config.cost_value_target, costs), shape)
         cost_value = td_target(windows.cost, windows.terminated, next_cost, world.config.cost_gamma)
-    return Targets(z.reshape(*shape, -1), value, cost_value)
+    return Targets(_unfolded(z, shape), value, cost_value)
 
 
 def world_model_objective(
@@ -72,8 +78,8 @@ def world_model_objective(
     """The weighted sum of the model's losses; then each of them, unweighted, and the latents of the windows."""
     config, world = parts
     shape = windows.reward.shape
-    first_obs = jax.tree.map(lambda x: x[0], windows.obs)
-    z = world.rollout(params, first_obs, windows.action, windows.valid, targets.z)
+    first_obs = divided(jax.tree.map(lambda x: x[0], windows.obs))
+    z = whole(world.rollout(params, first_obs, *divided((windows.action, windows.valid, targets.z), axis=1)))
     # All steps at once: the heads are most of the work, and larger products run faster.
     logits = world.heads(params, _rows(z[:-1]), _rows(windows.action), key)
 
@@ -81,10 +87,10 @@ def world_model_objective(
         """Cross-entropy over windows, averaged over the members of an ensemble; 0 without such a head."""
         if not len(logits):
             return jnp.zeros(())
-        rows = logits.reshape(-1, *shape, logits.shape[-1])
-        entropies = jnp.mean(
-            world.bins.cross_entropy(rows, jnp.broadcast_to(target, rows.shape[:-1])), axis=0
-        )
+        # Rows that are divided stay folded until they are numbers.
+        rows = logits.reshape(-1, *(target.size,) if in_use() else shape, logits.shape[-1])
+        target = jnp.broadcast_to(divided(whole(target).reshape(rows.shape[1:-1])), rows.shape[:-1])
+        entropies = whole(jnp.mean(world.bins.cross_entropy(rows, target), axis=0)).reshape(shape)
         weighted = entropies if weights is None else entropies * weights
         return over_window(weighted, windows.valid, config.rho)
 
@@ -122,7 +128,7 @@ def _decoder_loss(params: Params, world: TDMPC, windows: Windows, z: Array) -> F
 def _termination_loss(params: Params, world: TDMPC, windows: Windows, z: Array) -> Float[Array, ""]:
     if not world.config.episodic:
         return jnp.zeros(())
-    logits = world.termination(params, _rows(z[1:])).reshape(windows.terminated.shape)
+    logits = _unfolded(world.termination(params, _rows(z[1:])), windows.terminated.shape)
     return termination_loss(logits, windows.terminated, windows.valid)
 
 
@@ -146,14 +152,14 @@ def policy_objective(
     action, log_prob = world.act({"policy": policy}, _rows(z), action_key)
     pair = draw_heads(pair_key, world.config.n_values)
     value, cost_value = world.critics(world.critics_of(model), _rows(z), action, pair, dropout_key)
-    q = jnp.mean(value, axis=0).reshape(shape)
+    q = _unfolded(jnp.mean(value, axis=0), shape)
     scale = _follow(state.scale, q[0], config)
     valid = jnp.ones(shape, bool) if config.official_boundaries else ~done
-    entropy_term = config.ent_coef * log_prob.reshape(shape)
+    entropy_term = config.ent_coef * _unfolded(log_prob, shape)
     loss = over_window(entropy_term - q / scale, valid, config.rho)
     gap = psi = jnp.zeros(())
     if config.uses_lagrangian:
-        costs = aggregate(config.lagrangian_cost, cost_value).reshape(shape)
+        costs = _unfolded(aggregate(config.lagrangian_cost, cost_value), shape)
         gap = masked_mean(costs - config.cost_limit, valid)
         psi = augmented_lagrangian(gap, state.multipliers)
     metrics = {"policy_loss": loss, "entropy": -jnp.mean(log_prob)}

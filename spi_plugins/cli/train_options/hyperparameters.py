@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from spi_plugins import plugins
 from spi_plugins.checks import bounds
-from spi_plugins.cli.arguments import Arguments, CommandError, add_pairs, parse_pairs
+from spi_plugins.cli.arguments import Arguments, CommandError, add_pairs, parse_pairs, positive
 from spi_plugins.cli.declarations import read_all, read_declarations, read_groups
 from spi_plugins.hyperparameters import Hyperparameter
 from spi_plugins.literals import read_value
@@ -35,7 +35,14 @@ def add(parser: argparse.ArgumentParser, algorithm: str | None = None) -> None:
     )
     group = parser.add_argument_group("hyperparameters", hint)
     group.add_argument("--policy", metavar="P", help="policy (default: chosen by the observation space)")
-    group.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    group.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N or all (default: auto)")
+    group.add_argument(
+        "--devices",
+        dest="device",
+        type=_devices,
+        metavar="N",
+        help="divide the copies and minibatches among N devices, or 'all'",
+    )
     add_pairs(
         group, "-p", "--hyperparameters", help="arguments of the algorithm, Python literals; also as flags"
     )
@@ -96,6 +103,24 @@ def check(algorithm: str, policy: str | None, values: Mapping[str, Any]) -> dict
         except ValueError as error:
             raise CommandError(f"{refusal}: {error}") from error
     return checked
+
+
+def _devices(text: str) -> str:
+    """A number of devices, or all."""
+    return text if text == "all" else str(positive(text))
+
+
+def check_devices(args: argparse.Namespace) -> None:
+    """Refuse copies that the devices cannot share, as far as both numbers are known.
+
+    Raises:
+        CommandError: names both.
+    """
+    number = int(args.device) if str(args.device).isdecimal() else 1
+    if args.n_envs is not None and number > 0 and args.n_envs % number:
+        raise CommandError(
+            f"--n-envs {args.n_envs} cannot be divided evenly among {number} devices: take a multiple of {number}."
+        )
 
 
 class _Store(argparse.Action):

@@ -56,7 +56,7 @@ def test_both_paths_draw_the_same_actions_all_of_them_allowed(algorithm, name):
     other = model_of(algorithm, ENVS[name])
     other._setup_learn(1)
     collector = other._make_collector()
-    collector.env.start(other.jax_device)
+    collector.env.start(other.devices)
     runner = Runner(other._agent_state, collector.env.state, other._last_obs)
     rollout = collector._collect(runner, collector.env.params).rollout
     np.testing.assert_array_equal(rollout.action, [row["actions"] for row in record.rows])

@@ -139,15 +139,11 @@ def test_1024_atari_environments_need_half_as_much_memory_again_as_their_rollout
     rates = (rate, ClipRanges(rate))
     runner = Runner(state, env_state, obs)
     assert (
-        held(
-            CompiledCollector(model.env, model.agent, N_STEPS, model.jax_device)._run.lower(
-                runner, (), *rates
-            )
-        )
+        held(CompiledCollector(model.env, model.agent, N_STEPS, model.devices)._run.lower(runner, (), *rates))
         < 1.5 * ROLLOUT_BYTES
     )
     # When Python steps, the rollout is an argument of each program.
-    stepping = StepCollector(model.env, model.agent, N_STEPS)
+    stepping = StepCollector(model.env, model.agent, N_STEPS, model.devices)
     storage = jax.eval_shape(
         functools.partial(init_storage, model.agent, n_steps=N_STEPS), state.params, obs, key=state.key
     )
