@@ -2,16 +2,16 @@
 
 import argparse
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from spi_plugins import plugins
 from spi_plugins.cli.arguments import CommandError
-from spi_plugins.cli.declarations import read_declarations
+from spi_plugins.cli.declarations import read_all, read_declarations
 from spi_plugins.cli.dispatch import Parser
-from spi_plugins.cli.train_options import hyperparameters
+from spi_plugins.cli.train_options import evaluation, hyperparameters
 from spi_plugins.errors import SPIError
 from spi_plugins.literals import read_value
 from spi_plugins.plugins.registry import describe
@@ -37,12 +37,7 @@ def read_file(path: pathlib.Path, env: str | None) -> dict[str, Any]:
         CommandError: there is no such file, it is not YAML, or has no such section.
     """
     file = next((path / name for name in ("config.json", "config.yml") if (path / name).is_file()), path)
-    try:
-        stored = yaml.load(file.read_text("utf-8"), _Loader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise CommandError(f"-c {file} cannot be read: {describe(error)}") from error
-    if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
-        raise CommandError(f"-c {file} must hold keys and values, such as 'n_timesteps: 100000'.")
+    stored = read_entries("-c", file)
     if not stored or not all(isinstance(section, dict) for section in stored.values()):
         return stored
     if "hyperparameters" in stored:
@@ -65,6 +60,21 @@ def read_file(path: pathlib.Path, env: str | None) -> dict[str, Any]:
     return {"env": env, **stored[name]}
 
 
+def read_entries(option: str, file: pathlib.Path) -> dict[str, Any]:
+    """The entries of a file of YAML or JSON by key.
+
+    Raises:
+        CommandError: there is no such file, it is not YAML, or holds something else; the message names the option.
+    """
+    try:
+        stored = yaml.load(file.read_text("utf-8"), _Loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CommandError(f"{option} {file} cannot be read: {describe(error)}") from error
+    if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
+        raise CommandError(f"{option} {file} must hold keys and values, such as 'n_timesteps: 100000'.")
+    return stored
+
+
 def is_of_run(entries: Mapping[str, Any]) -> bool:
     """Whether a run wrote the file rather than a user."""
     return "hyperparameters" in entries or "version" in entries
@@ -76,10 +86,11 @@ class Filler:
     Args:
         parser: of the words.
         args: what it read.
+        others: keys to suggest besides those of options and hyperparameters.
     """
 
-    def __init__(self, parser: Parser, args: argparse.Namespace) -> None:
-        self.parser, self.args = parser, args
+    def __init__(self, parser: Parser, args: argparse.Namespace, others: Sequence[str] = ()) -> None:
+        self.parser, self.args, self.others = parser, args, others
         self.taken: dict[str, Any] = {}  # the options that were filled in, by key
 
     def fill(self, source: str, entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +105,7 @@ class Filler:
         """
         values = dict(entries.get("hyperparameters") or {})
         for key, value in entries.items():
-            option = f"--{_OPTIONS.get(key, key).replace('_', '-')}"
+            option = _option(key)
             if key in (*_REPORTS, "hyperparameters") or value is None:
                 continue
             action = self.parser.options.get(option)
@@ -120,7 +131,7 @@ class Filler:
         known = read_declarations(plugins.registry("algorithms").get(self.args.algo).target)
         for key, value in values.items():
             if known is not None and key not in known:
-                hint = plugins.did_you_mean(key, {*known, *self._keys()})
+                hint = plugins.did_you_mean(key, {*known, *self._keys(), *self.others})
                 raise CommandError(f"{source}: there is no key {key!r} for {self.args.algo}.{hint}")
             try:
                 checked |= hyperparameters.check(self.args.algo, None, {key: value})
@@ -135,6 +146,45 @@ class Filler:
             for option, action in self.parser.options.items()
             if option.startswith("--") and action.help is not argparse.SUPPRESS
         ]
+
+
+def to_words(
+    parser: Parser, source: str, entries: Mapping[str, Any], *, others: Sequence[str] = ()
+) -> list[str]:
+    """The words of ``spi train`` that say the same as the entries of a file.
+
+    Args:
+        parser: of such words.
+        source: what the entries are read from, for messages.
+        entries: values by key, with the algorithm; ``preset`` is a preset's name, or ``False`` for none.
+        others: keys that stand elsewhere in the file, for suggestions.
+
+    Raises:
+        SPIError: names the source and the key that is wrong.
+    """
+    filler = Filler(parser, parser.parse_args([]), others)
+    values = filler.fill(source, entries)
+    algorithm = filler.args.algo = filler.args.algo_option
+    if algorithm is None:
+        unknown = values.keys() - read_all().keys()
+        hint = next(filter(None, (plugins.did_you_mean(key, others) for key in sorted(unknown))), "")
+        raise CommandError(f"{source}: algo is required.{hint}")
+    own = dict(values)
+    evaluation.take_cost_limit(filler.args, own)
+    filler.check(source, own)
+    words = [algorithm]
+    preset = entries.get("preset")
+    if preset is not None:
+        words.append(f"--preset={preset}" if preset else "--no-preset")
+    for key, value in filler.taken.items():
+        option = _option(key)
+        if option != "--algo":
+            words += _words(option, parser.options[option], value)
+    return [*words, "-p", *_pairs(values)] if values else words
+
+
+def _option(key: str) -> str:
+    return f"--{_OPTIONS.get(key, key).replace('_', '-')}"
 
 
 def _words(option: str, action: argparse.Action, value: Any) -> Iterator[str]:

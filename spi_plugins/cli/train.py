@@ -3,7 +3,7 @@
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spi_plugins.cli.arguments import CommandError
@@ -55,10 +55,7 @@ def train(parser: Parser, args: argparse.Namespace) -> int:
     if stored is not None:
         _refuse_changes(parser, args)
         args.config = stored.first().path
-    told = complete(parser, args)
-    for group in (environment, run, evaluation, tracking):
-        group.check(args)
-    hyperparameters.check_devices(args)
+    told = _check(parser, args)
     if stored is None:
         check_train(args)
     from spi_plugins.algorithms.compile_notice import announcing_compilation
@@ -72,6 +69,39 @@ def train(parser: Parser, args: argparse.Namespace) -> int:
         from spi_plugins.cli.seeds import train_seeds
 
         return train_seeds(args, stored)
+
+
+def read(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments that the words of a command come to, checked and completed as ``spi train`` does it.
+
+    Args:
+        words: those after ``spi``.
+
+    Raises:
+        SPIError: one of them is wrong or missing.
+    """
+    parser = new_parser()
+    args: argparse.Namespace = parser.parse_args(words[1:])
+    args.words = [*words]
+    _check(parser, args)
+    check_train(args)
+    return args
+
+
+@functools.cache
+def new_parser() -> Parser:
+    """A parser of the words after ``spi train``."""
+    parser = Parser(prog="spi train")
+    _add_options(parser)
+    return parser
+
+
+def _check(parser: Parser, args: argparse.Namespace) -> str:
+    told = complete(parser, args)
+    for group in (environment, run, evaluation, tracking):
+        group.check(args)
+    hyperparameters.check_devices(args)
+    return told
 
 
 def _check_imports(args: argparse.Namespace, taken: Mapping[str, Any]) -> None:

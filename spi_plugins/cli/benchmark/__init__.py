@@ -1,1 +1,1 @@
-"""Whole benchmarks in one command: a plan of runs, each trained by ``spi train``, and a report at the end."""
+"""The papers' benchmarks: which runs they consist of."""

@@ -1,12 +1,12 @@
 """What the benchmarks of the papers consist of."""
 
 import itertools
+import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from spi_plugins.cli.arguments import CommandError, parse_pairs
-from spi_plugins.cli.benchmark.plan import Job
-from spi_plugins.cli.comparison.scores import Source
+from spi_plugins.cli.arguments import CommandError
+from spi_plugins.cli.jobs.plan import Job, make_job
 from spi_plugins.plugins import did_you_mean
 from spi_plugins.statistics.atari import ATARI_SCORES
 
@@ -23,8 +23,6 @@ class Protocol(NamedTuple):
         repeats: how many of them an action lasts, for the algorithms that repeat actions.
         n_seeds: runs of an algorithm on a task.
         words: what ``spi train`` is told.
-        expected: what the same words write into a run's configuration.
-        source: where scores come from.
         cost_limit: what an episode may cost, in the table and the pictures.
     """
 
@@ -36,8 +34,6 @@ class Protocol(NamedTuple):
     repeats: Mapping[str, int]
     n_seeds: int
     words: Sequence[str]
-    expected: Mapping[str, Any]
-    source: Source
     cost_limit: float | None = None
 
 
@@ -53,8 +49,6 @@ ATARI = Protocol(
     repeats={},
     n_seeds=3,
     words=("--env-kwargs", "stochastic=True", "--n-envs", "128", "--eval-episodes", "0"),
-    expected={"env_kwargs": {"stochastic": True}, "n_envs": 128},
-    source="training",
 )
 
 #: SPOWL's Table 1: 5 million steps, ten copies, ten episodes of evaluation; an action of the world-model agents lasts
@@ -80,8 +74,6 @@ SAFETY = Protocol(
     repeats={"spowl": 5, "tdmpc2": 5},
     n_seeds=3,
     words=("--n-envs", "10", "--eval-episodes", "10", "--eval-cost-limit", "25"),
-    expected={"n_envs": 10},
-    source="evaluation",
     cost_limit=25.0,
 )
 
@@ -108,6 +100,7 @@ def choose_tasks(option: str, protocol: Protocol, names: Sequence[str]) -> list[
 def make_jobs(
     protocol: Protocol,
     tasks: Sequence[str],
+    folder: pathlib.Path,
     *,
     algorithms: Sequence[str],
     seeds: Sequence[int],
@@ -119,24 +112,23 @@ def make_jobs(
     Args:
         protocol: the benchmark.
         tasks: of the protocol.
+        folder: of the runs.
         algorithms: registered names.
         seeds: of each algorithm on each task.
         n_timesteps: steps of the environment in a run.
         hyperparameters: ``key=value`` words for all algorithms.
 
     Raises:
-        CommandError: a word is not such a pair.
+        SPIError: an algorithm is unknown, or a hyperparameter does not fit one.
     """
     jobs = []
     for task, algorithm, seed in itertools.product(tasks, algorithms, seeds):
-        words, expected = [*protocol.words], {**protocol.expected}
         repeat = protocol.repeats.get(algorithm, 1)
+        words = [algorithm, "--env", protocol.tasks[task], "-n", str(max(n_timesteps // repeat, 1))]
+        words += ["--seed", str(seed), *protocol.words]
         if repeat > 1:
             words += ["--wrapper", "action_repeat", f"repeat={repeat}"]
-            expected["wrappers"] = (("action_repeat", {"repeat": repeat}),)
         if hyperparameters:
             words += ["-p", *hyperparameters]
-        expected["hyperparameters"] = parse_pairs("-p", hyperparameters)
-        steps = max(n_timesteps // repeat, 1)
-        jobs.append(Job(algorithm, protocol.tasks[task], seed, steps, words, expected))
+        jobs.append(make_job(words, folder))
     return jobs

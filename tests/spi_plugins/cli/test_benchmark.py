@@ -7,11 +7,13 @@ import sys
 import pytest
 from run_folders import write_run
 
+from spi_plugins import presets
 from spi_plugins.cli.benchmark import command
+from spi_plugins.cli.jobs import execution
 from spi_plugins.cli.progress_rows import read_progress
 from spi_plugins.cli.run_folder import RunFolder
 
-PROTOCOL = {"env_kwargs": {"stochastic": True}, "n_envs": 128, "policy": "CnnPolicy"}
+PROTOCOL = {"env_kwargs": {"stochastic": True}, "n_envs": 128, "policy": "CnnPolicy", "eval_episodes": 0}
 
 
 def plan(spi, *words):
@@ -42,15 +44,15 @@ def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
     def write(seed, **kwargs):
         return write_run(tmp_path / "mine", "ppo", "envpool:Pong-v5", seed, **{**PROTOCOL, **kwargs})
 
-    finished = write(0, hyperparameters={"n_steps": 8})  # set by a preset
-    for name in ("model.zip", "evaluation.json"):
-        (finished / name).touch()
+    finished = write(0)
+    (finished / "model.zip").touch()
     stopped = write(1, taken=400)
     (stopped / "checkpoints").mkdir()
     (stopped / "checkpoints/ppo_400_steps.zip").touch()
     write(2, taken=100)  # killed before its first checkpoint
     (write(3, n_envs=8) / "model.zip").touch()  # not the protocol's
     (write(3, steps=500) / "model.zip").touch()  # of another length
+    (write(3, hyperparameters={"gamma": 0.8}) / "model.zip").touch()  # with other settings
     words = ["atari", "--games", "Pong", "--algo", "ppo", "--seeds", 4, "-n", 1000, "-f", "mine"]
     rows = plan(spi, *words)
     assert [(row["state"], row["steps"]) for row in rows] == [
@@ -64,23 +66,34 @@ def test_finished_runs_are_skipped_and_others_go_on(spi, tmp_path):
     assert shown[1] == "resume            600  spi train --resume mine/ppo/envpool-Pong-v5_2"
     assert shown[-1] == "4 runs: 1 finished, 1 to resume, 2 to start; 2,600 steps to take."
     assert [row["state"] for row in plan(spi, *words, "-p", "gamma=0.9")] == ["start"] * 4
-    (finished / "evaluation.json").unlink()  # killed in its evaluation
-    assert next((row["state"], row["steps"]) for row in plan(spi, *words)) == ("resume", 0)
 
 
 def test_runs_whose_actions_are_not_repeated_do_not_count_for_spowl(spi, tmp_path):
     for wrappers in ([], [("action_repeat", {"repeat": 4})], [("action_repeat", {"repeat": 5})]):
-        run = write_run(tmp_path / "mine", "spowl", "spi/SafetyCarGoal1-v0", n_envs=10, wrappers=wrappers)
+        run = write_run(
+            tmp_path / "mine",
+            "spowl",
+            "spi/SafetyCarGoal1-v0",
+            n_envs=10,
+            wrappers=wrappers,
+            eval_cost_limit=25.0,
+            hyperparameters=presets.get("spowl", "spi/SafetyCarGoal1-v0").hyperparameters,
+        )
         (run / "model.zip").touch()
+        (run / "evaluation.json").touch()
     words = ["--tasks", "CarGoal1", "--algo", "spowl", "--seeds", 1, "-n", 5000, "-f", "mine"]
-    assert [row["run"] for row in plan(spi, "safety", *words)] == ["mine/spowl/spi-SafetyCarGoal1-v0_3"]
+    (row,) = plan(spi, "safety", *words)
+    assert row["run"] == "mine/spowl/spi-SafetyCarGoal1-v0_3"
+    assert (row["state"], row["steps"]) == ("finished", 0)
+    (run / "evaluation.json").unlink()  # killed in its evaluation
+    (row,) = plan(spi, "safety", *words)
+    assert (row["state"], row["steps"]) == ("resume", 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="envpool is for Linux")
 def test_a_game_is_trained_goes_on_after_a_kill_and_is_reported(train, monkeypatch):
     words = [*command.ATARI.words[:-3], "4", *command.ATARI.words[-2:]]
-    few = command.ATARI._replace(words=words, expected={**command.ATARI.expected, "n_envs": 4})
-    monkeypatch.setattr(command, "ATARI", few)
+    monkeypatch.setattr(command, "ATARI", command.ATARI._replace(words=words))
     words = [
         "benchmark",
         "atari",
@@ -131,7 +144,7 @@ def test_a_failed_run_does_not_stop_the_others(spi, monkeypatch, tmp_path):
         write_run(tmp_path / "mine", "ppo", "envpool:Pong-v5", seed, final=14.6, **PROTOCOL)
         return next(codes)
 
-    monkeypatch.setattr(command, "main", train)
+    monkeypatch.setattr(execution, "main", train)
     done = spi(
         "benchmark", "atari", "--games", "Pong", "--algo", "ppo", "--seeds", 2, "-n", 1000, "-f", "mine"
     )
@@ -142,7 +155,7 @@ def test_a_failed_run_does_not_stop_the_others(spi, monkeypatch, tmp_path):
 
 
 def test_ctrl_c_ends_the_benchmark(spi, monkeypatch):
-    monkeypatch.setattr(command, "main", lambda words: 130)
+    monkeypatch.setattr(execution, "main", lambda words: 130)
     done = spi("benchmark", "atari", "--games", "Pong", "Breakout", "-f", "mine")
     assert done.code == 130
     assert done.out.count("Pong") == 0
