@@ -34,6 +34,7 @@ _PURPOSES = {
     "crax": "CRAX's, with an older MuJoCo",
     "contrib": "sb3-contrib",
     "zoo": "'spi zoo'",
+    "ray": "'spi sweep --on ray'",
     "export": "'spi export' to ONNX",
     "minari": "dreams from Minari datasets",
     "hub": "'spi hub'",

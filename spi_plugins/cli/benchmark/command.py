@@ -2,12 +2,11 @@
 
 import argparse
 import functools
-import pathlib
 from collections.abc import Callable
 
 from spi_plugins.cli.arguments import add_pairs, positive, seed
 from spi_plugins.cli.benchmark.protocols import ATARI, SAFETY, Protocol, choose_tasks, make_jobs
-from spi_plugins.cli.jobs.execution import RESUMED, add_options, execute
+from spi_plugins.cli.jobs.execution import RESUMED, add_options, execute, folder_of
 
 
 def configure(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -65,7 +64,7 @@ def _run(args: argparse.Namespace, *, protocol: Protocol, option: str) -> int:
         SPIError: an argument is wrong.
         RunError: a run failed; the others are done.
     """
-    folder = args.log_folder or pathlib.Path(f"benchmark-{args.words[1]}")
+    folder = folder_of(args, f"benchmark-{args.words[1]}")
     jobs = make_jobs(
         protocol,
         choose_tasks(option, protocol, args.tasks),

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from spi_plugins.cli.arguments import CommandError, RunError, to_json
+from spi_plugins.cli.arguments import Arguments, CommandError, RunError, to_json
 from spi_plugins.cli.comparison.theme import require_matplotlib
 from spi_plugins.cli.dispatch import INTERRUPTED, main
 from spi_plugins.cli.jobs.plan import Job, Progress, survey
-from spi_plugins.cli.requests import check_writable
+from spi_plugins.cli.requests import check_writable, require_package
+from spi_plugins.cli.train_options.evaluation import limit
+from spi_plugins.plugins import did_you_mean
 
 RESUMED = "Runs that are finished are skipped, and those that were stopped go on."
 
@@ -24,8 +26,8 @@ class Ended(NamedTuple):
     error: str = ""
 
 
-#: Runs what remains, in any order; ends early after Ctrl-C, with a last run whose code says so.
-Executor = Callable[[Sequence[Progress], argparse.Namespace], Iterator[Ended]]
+#: Runs what remains of a plan in a folder, in any order; after Ctrl-C it ends with a run whose code says so.
+Executor = Callable[[Sequence[Progress], pathlib.Path, argparse.Namespace], Iterator[Ended]]
 
 
 def add_options(parser: argparse.ArgumentParser, default_folder: str) -> None:
@@ -42,8 +44,52 @@ def add_options(parser: argparse.ArgumentParser, default_folder: str) -> None:
         action="store_true",
         help="go on with runs whose files may run code: models of Stable-Baselines3's own algorithms, MODULE:CLASS",
     )
+    add_cluster_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="only list what would run")
     parser.add_argument("--json", action="store_true", help="with --dry-run, print JSON")
+
+
+def add_cluster_options(parser: Arguments) -> None:
+    """Add the options that say where runs are trained."""
+    parser.add_argument(
+        "--on",
+        metavar="ray",
+        help="train several runs at a time on Ray: the cluster of RAY_ADDRESS, one that 'ray start' has started here, "
+        "or else the cores of this machine (default: one run after the other, in this process)",
+    )
+    parser.add_argument(
+        "--cpus-per-run", type=limit, metavar="X", help="with --on ray, CPUs that a run takes (default: 1)"
+    )
+    parser.add_argument(
+        "--gpus-per-run",
+        type=limit,
+        metavar="X",
+        help="with --on ray, GPUs that a run takes, such as 0.25 for four runs on each (default: 0)",
+    )
+
+
+def check_cluster_options(args: argparse.Namespace) -> None:
+    """Fill in what was not given.
+
+    Raises:
+        SPIError: an option is wrong, or Ray is not installed.
+    """
+    if args.on not in (None, "ray"):
+        hint = did_you_mean(args.on, ["ray"])
+        raise CommandError(f"--on {args.on!r} is unknown.{hint} Allowed: ray.")
+    if args.on is None and (args.cpus_per_run is not None or args.gpus_per_run is not None):
+        raise CommandError("--cpus-per-run and --gpus-per-run go with --on ray.")
+    if args.on is not None:
+        require_package("ray", "--on ray", extra="ray")
+    args.cpus_per_run = 1.0 if args.cpus_per_run is None else args.cpus_per_run
+    args.gpus_per_run = args.gpus_per_run or 0.0
+
+
+def folder_of(args: argparse.Namespace, default: str) -> pathlib.Path:
+    """The folder of the runs, checked with the other options; as all machines of a cluster know it."""
+    check_cluster_options(args)
+    folder = args.log_folder or pathlib.Path(default)
+    return folder if args.on is None else folder.resolve()
 
 
 def execute(
@@ -59,7 +105,7 @@ def execute(
     Args:
         args: of the options that ``add_options`` adds.
         jobs: the list.
-        folder: of the runs.
+        folder: of the runs, from ``folder_of``.
         title: of the report.
         cost_limit: of an episode, in the report; that of the runs if ``None``.
 
@@ -78,21 +124,33 @@ def execute(
         return 0
     require_matplotlib()
     check_writable("-f", folder)
-    failed = []
-    for ended in _run_here(plan, args):
+    codes = {}
+    for ended in _executor(args)(plan, folder, args):
         if ended.error:
-            sys.stderr.write(f"{ended.error}\n")
+            sys.stderr.write(f"spi: {ended.progress.job}: {ended.error}\n")
         if ended.code == INTERRUPTED:
             return INTERRUPTED
-        if ended.code != 0:
-            failed.append(str(ended.progress.job))
-    _report(survey(jobs, folder), folder, title, cost_limit, args.words)
+        codes[str(ended.progress.job)] = ended.code
+    after = survey(jobs, folder)
+    for progress in after:
+        if progress.run is None and codes.get(str(progress.job)) == 0:
+            raise RunError(f"{folder} lacks the run of {progress.job}: do all machines share this folder?")
+    _report(after, folder, title, cost_limit, args.words)
+    failed = [job for job, code in codes.items() if code != 0]
     if failed:
         raise RunError(f"{len(failed)} of {len(plan)} runs failed: {'; '.join(failed)}")
     return 0
 
 
-def _run_here(plan: Sequence[Progress], args: argparse.Namespace) -> Iterator[Ended]:
+def _executor(args: argparse.Namespace) -> Executor:
+    if args.on is None:
+        return _run_here
+    from spi_plugins.cli.jobs.on_ray import run_on_ray
+
+    return run_on_ray
+
+
+def _run_here(plan: Sequence[Progress], folder: pathlib.Path, args: argparse.Namespace) -> Iterator[Ended]:
     """One after the other, in this process."""
     for at, progress in enumerate(plan, 1):
         if progress.state == "finished":

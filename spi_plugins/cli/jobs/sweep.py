@@ -8,7 +8,7 @@ from typing import Any
 
 from spi_plugins.cli.arguments import CommandError, seed
 from spi_plugins.cli.config_file import read_entries, to_words
-from spi_plugins.cli.jobs.execution import RESUMED, add_options, execute
+from spi_plugins.cli.jobs.execution import RESUMED, add_options, execute, folder_of
 from spi_plugins.cli.jobs.plan import Job, make_job
 from spi_plugins.cli.train import new_parser
 from spi_plugins.errors import SPIError
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         SPIError: the file is wrong; the message names the key.
         RunError: a run failed; the others are done.
     """
-    folder = args.log_folder or pathlib.Path(args.file.stem)
+    folder = folder_of(args, args.file.stem)
     return execute(args, read_jobs(args.file, folder), folder, title=args.file.stem)
 
 

@@ -1,0 +1,139 @@
+"""Runs on a Ray cluster, one task each: Ray places them, starts them again when a worker dies, and cancels them."""
+
+import argparse
+import contextlib
+import io
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from spi_plugins.cli.arguments import RunError
+from spi_plugins.cli.dispatch import INTERRUPTED, RUN_FAILED, main
+from spi_plugins.cli.jobs.execution import Ended
+from spi_plugins.cli.jobs.plan import Job, Progress, survey
+from spi_plugins.plugins.registry import describe
+
+# How often a run goes on after its worker has died.
+_RETRIES = 3
+# Of the memory of a GPU that several runs share, JAX may reserve this much of a run's part.
+_RESERVED = 0.9
+
+
+class _Task(NamedTuple):
+    """What a worker is told; ``folder`` is that of all runs, ``workplace`` where the command was called."""
+
+    job: Job
+    folder: pathlib.Path
+    workplace: pathlib.Path
+    trust_imports: bool
+    cpus: float
+    gpus: float
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[Any]:
+    """Ray, connected to the cluster of ``RAY_ADDRESS``, to one that runs on this machine, or to a new local one.
+
+    Raises:
+        RunError: there is no such cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RunError(f"--on ray: no cluster can be reached or started: {describe(error)}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def run_on_ray(plan: Sequence[Progress], folder: pathlib.Path, args: argparse.Namespace) -> Iterator[Ended]:
+    """As many runs at a time as the cluster has room for."""
+    waiting = [progress for progress in plan if progress.state != "finished"]
+    if not waiting:
+        return
+    with connected() as ray:
+        _say(_about(ray.nodes(), len(waiting), args.cpus_per_run, args.gpus_per_run))
+        finish = ray.remote(_finish)
+        tasks = {}
+        for progress in waiting:
+            # A run that does not exist yet is the user's own when it goes on after its worker has died.
+            trusted = args.trust_imports or progress.state == "start"
+            task = _Task(
+                progress.job, folder, pathlib.Path.cwd(), trusted, args.cpus_per_run, args.gpus_per_run
+            )
+            placed = finish.options(
+                name=str(progress.job), num_cpus=task.cpus, num_gpus=task.gpus, max_retries=_RETRIES
+            )
+            tasks[placed.remote(task)] = progress
+        yield from _outcomes(ray, tasks)
+
+
+def _outcomes(ray: Any, tasks: Mapping[Any, Progress]) -> Iterator[Ended]:
+    """The runs as they end; Ctrl-C takes back those that wait, and stops the others where they can go on."""
+    waiting = list(tasks)
+    try:
+        while waiting:
+            (done, *_), waiting = ray.wait(waiting)
+            ended = _outcome(ray, done, tasks[done])
+            result = "stopped" if ended.code == INTERRUPTED else "failed" if ended.code else "finished"
+            _say(f"[{len(tasks) - len(waiting)}/{len(tasks)}] {ended.progress.job}: {result}")
+            yield ended
+    except KeyboardInterrupt:
+        _say("\nStopping; each run saves its model first. Press Ctrl-C again to leave at once.")
+        for task in tasks:
+            ray.cancel(task)
+        ray.wait(list(tasks), num_returns=len(tasks))
+        yield Ended(next(iter(tasks.values())), INTERRUPTED)
+
+
+def _outcome(ray: Any, done: Any, progress: Progress) -> Ended:
+    try:
+        return Ended(progress, *ray.get(done))
+    except ray.exceptions.TaskCancelledError:
+        return Ended(progress, INTERRUPTED)
+    except ray.exceptions.RayError as error:
+        return Ended(progress, RUN_FAILED, " ".join(describe(error).split()))
+
+
+def _finish(task: _Task) -> tuple[int, str]:
+    """Start or continue a run, in the process of a worker; return the exit code and the error."""
+    if task.workplace.is_dir():
+        os.chdir(task.workplace)
+    # Before JAX is imported: XLA starts a thread for each core otherwise, and reserves most of the memory of a GPU.
+    os.environ.setdefault("NPROC", f"{max(int(task.cpus), 1)}")
+    if 0 < task.gpus < 1:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{_RESERVED * task.gpus:.2f}")
+    (progress,) = survey([task.job], task.folder)
+    if progress.state == "finished":
+        return 0, ""
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        code = main(progress.command(trust_imports=task.trust_imports))
+    sys.stderr.write(told.getvalue())
+    errors = [line for line in told.getvalue().splitlines() if line.startswith("spi: error: ")]
+    return code, errors[-1].removeprefix("spi: error: ") if errors else ""
+
+
+def _about(nodes: Sequence[Mapping[str, Any]], n_runs: int, cpus: float, gpus: float) -> str:
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    room = [(each.get("CPU", 0), each.get("GPU", 0)) for each in alive]
+    total = [sum(kind) for kind in zip(*room, strict=True)] or [0, 0]
+    machines = f"{len(alive)} machine{'s' if len(alive) > 1 else ''}"
+    text = f"{n_runs} runs on Ray: {machines}, {total[0]:g} CPUs, {total[1]:g} GPUs."
+    if not any(has_cpus >= cpus and has_gpus >= gpus for has_cpus, has_gpus in room):
+        text += f" None of them has the {cpus:g} CPUs and {gpus:g} GPUs of a run: it waits for one that has."
+    return text
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
