@@ -96,6 +96,7 @@ _COMMANDS = (
     ("report", "comparison.commands:configure_report", "Write a comparison of runs as one HTML page"),
     ("benchmark", "benchmark.command:configure", "Run the papers' benchmarks, or parts of them"),
     ("sweep", "jobs.sweep:configure", "Train all runs that a file asks for, and report on them"),
+    ("tune", "tune.command:configure", "Search for hyperparameters with Optuna"),
     ("dream", "dream:configure", "Fit, register and check dreams"),
     ("hub", "hub:configure", "Share runs on the Hugging Face Hub"),
     ("zoo", "zoo:configure", "Run rl_zoo3's train, enjoy and so on with these algorithms"),

@@ -37,7 +37,7 @@ def parse_pairs(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for pair in pairs or ():
-        match = re.fullmatch(r"([^\W\d]\w*)[=:](.*)", pair, re.DOTALL)
+        match = re.fullmatch(r"([^\W\d][\w.]*)[=:](.*)", pair, re.DOTALL)
         if match is None:
             raise CommandError(f"{option} takes key=value pairs such as gamma=0.99, got {pair!r}.")
         key, text = match.groups()

@@ -180,7 +180,7 @@ def to_words(
         option = _option(key)
         if option != "--algo":
             words += _words(option, parser.options[option], value)
-    return [*words, "-p", *_pairs(values)] if values else words
+    return [*words, "-p", *to_pairs(values)] if values else words
 
 
 def _option(key: str) -> str:
@@ -195,7 +195,7 @@ def _words(option: str, action: argparse.Action, value: Any) -> Iterator[str]:
         elif f"--no-{option[2:]}" in action.option_strings:
             yield f"--no-{option[2:]}"
     elif action.metavar == "KEY=VALUE" and isinstance(value, Mapping):
-        yield from (option, *_pairs(value)) if value else ()
+        yield from (option, *to_pairs(value)) if value else ()
     elif action.nargs == "+":
         for entry in value if isinstance(value, list) else [value]:
             named = (
@@ -204,12 +204,13 @@ def _words(option: str, action: argparse.Action, value: Any) -> Iterator[str]:
                 else [entry if isinstance(entry, list) else [entry, {}]]
             )
             for name, kwargs in named:
-                yield from (option, str(name), *_pairs(kwargs or {}))
+                yield from (option, str(name), *to_pairs(kwargs or {}))
     else:
         yield f"{option}={value}"
 
 
-def _pairs(values: Mapping[str, Any]) -> list[str]:
+def to_pairs(values: Mapping[str, Any]) -> list[str]:
+    """``key=value`` words that ``-p`` reads as these values."""
     return [f"{key}={value if isinstance(value, str) else repr(value)}" for key, value in values.items()]
 
 

@@ -35,6 +35,7 @@ _PURPOSES = {
     "contrib": "sb3-contrib",
     "zoo": "'spi zoo'",
     "ray": "'spi sweep --on ray'",
+    "tune": "'spi tune'",
     "export": "'spi export' to ONNX",
     "minari": "dreams from Minari datasets",
     "hub": "'spi hub'",

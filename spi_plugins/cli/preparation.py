@@ -30,6 +30,7 @@ from spi_plugins.cli.run_folder import (
 )
 from spi_plugins.cli.statistics_file import resume_statistics
 from spi_plugins.cli.train_options import environment
+from spi_plugins.cli.training_evaluation import Judge
 from spi_plugins.errors import SPIError
 from spi_plugins.hyperparameters import Hyperparameter
 from spi_plugins.plugins.registry import describe
@@ -47,6 +48,7 @@ class Preparation(NamedTuple):
     resumed: bool  # whether ``model`` keeps counting from where it was
     callbacks: list[BaseCallback]  # those that the user named
     evaluation_env: VecEnv | None  # to evaluate in during training, if that is asked for
+    judge: Judge | None = None  # ends training early, at one of these evaluations
 
 
 def prepare(args: argparse.Namespace) -> Preparation:

@@ -187,7 +187,7 @@ def new_run_folder(root: pathlib.Path, algorithm: str, env: str) -> RunFolder:
     Raises:
         CommandError: the folder cannot be made.
     """
-    parent, stem = root / algorithm, _stem(env)
+    parent, stem = root / algorithm, stem_of(env)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         number = max(_numbers(parent, stem), default=0) + 1
@@ -208,7 +208,7 @@ def find_run(root: pathlib.Path, algorithm: str, env: str, number: int) -> RunFo
     Raises:
         CommandError: there is none.
     """
-    parent, stem = root / algorithm, _stem(env)
+    parent, stem = root / algorithm, stem_of(env)
     numbers = _numbers(parent, stem) if parent.is_dir() else []
     if not numbers:
         trained = [entry.name.rpartition("_")[0] for entry in parent.iterdir()] if parent.is_dir() else []
@@ -221,7 +221,8 @@ def find_run(root: pathlib.Path, algorithm: str, env: str, number: int) -> RunFo
     return RunFolder(parent / f"{stem}_{number or max(numbers)}")
 
 
-def _stem(env: str) -> str:
+def stem_of(env: str) -> str:
+    """An environment's name as part of a file's."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", env)
 
 

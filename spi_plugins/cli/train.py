@@ -29,18 +29,19 @@ _OF_EACH_PART = (
 
 def configure(parser: Parser) -> Callable[[argparse.Namespace], int]:
     """Add the arguments of ``spi train``; their defaults are ``None`` because a resumed run has its own values."""
-    _add_options(parser)
+    add_options(parser)
 
     def help_after(args: argparse.Namespace) -> str:
         shown = Parser(prog=parser.prog, description=parser.description)
-        _add_options(shown, args.algo or args.algo_option)
+        add_options(shown, args.algo or args.algo_option)
         return shown.format_help()
 
     parser.help_after = help_after
     return functools.partial(train, parser)
 
 
-def _add_options(parser: Parser, algorithm: str | None = None) -> None:
+def add_options(parser: Parser, algorithm: str | None = None) -> None:
+    """Add all arguments, with the flags of an algorithm in the help if one is named."""
     parser.usage = "spi train ALGO --env ID [-n N] [options]\n       spi train --resume RUN [-n N]"
     parser.add_argument("algo", metavar="ALGO", nargs="?", help="see 'spi list algorithms'; also --algo ALGO")
     parser.add_argument("--algo", dest="algo_option", help=argparse.SUPPRESS)
@@ -92,7 +93,7 @@ def read(words: Sequence[str]) -> argparse.Namespace:
 def new_parser() -> Parser:
     """A parser of the words after ``spi train``."""
     parser = Parser(prog="spi train")
-    _add_options(parser)
+    add_options(parser)
     return parser
 
 

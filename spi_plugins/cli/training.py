@@ -182,7 +182,7 @@ def _learn_together(runs: Sequence[Preparation], *, show_progress: bool) -> bool
 
 
 def _learn(run: Preparation, *, show_progress: bool, profile: bool) -> bool:
-    """Train; return whether Ctrl-C ended it."""
+    """Train; return whether Ctrl-C or the run's judge ended it."""
     config = run.config
     copies = f"{config.n_envs} environment{'s' if config.n_envs > 1 else ''}"
     _say(f"Training {config.algorithm} on {config.env}: {run.n_timesteps:,} steps in {copies}.")
@@ -199,13 +199,13 @@ def _learn(run: Preparation, *, show_progress: bool, profile: bool) -> bool:
                 run.model.learn(
                     run.n_timesteps, callback=callbacks, log_interval=1, reset_num_timesteps=not run.resumed
                 )
+                completed = not stopper.requested
             except TrainingInterrupted:
                 callbacks.on_training_end()
-        completed = not stopper.requested
     finally:
         seconds, steps = time.monotonic() - start, run.model.num_timesteps - before
         _say(f"{'Trained' if completed else 'Stopped after'} {steps:,} steps in {seconds:.1f} s.")
-    return stopper.requested
+    return not completed
 
 
 def _save(run: Preparation, faults: _Faults) -> None:
@@ -255,7 +255,9 @@ def _evaluations(run: Preparation, stopper: StopBetweenRollouts) -> list[BaseCal
     """Before the ``stopper``, or the evaluation after its rollout would be left out."""
     if run.evaluation_env is None:
         return []
-    plan = Plan(run.config.eval_freq, run.config.evaluation_task(), run.folder, lambda: stopper.requested)
+    plan = Plan(
+        run.config.eval_freq, run.config.evaluation_task(), run.folder, lambda: stopper.requested, run.judge
+    )
     return [EvaluateInTraining(plan, run.evaluation_env, run.model.num_timesteps)]
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -14,8 +14,16 @@ from spi_plugins.cli.env_recipe import EvaluationTask
 from spi_plugins.cli.evaluation import follow_statistics, play
 from spi_plugins.cli.evaluation_result import Evaluation
 from spi_plugins.cli.evaluations_file import EvaluationsFile
+from spi_plugins.cli.interrupt import TrainingInterrupted
 from spi_plugins.cli.run_folder import RunFolder
 from spi_plugins.cli.statistics_file import save_statistics
+
+
+class Judge(Protocol):
+    """Decides at each evaluation during training whether to go on."""
+
+    def __call__(self, mean_return: float, mean_cost: float | None, limit: float | None, steps: int) -> bool:
+        """Whether to go on, given means over the episodes, the limit of the cost, and the steps so far."""
 
 
 class Plan(NamedTuple):
@@ -25,6 +33,7 @@ class Plan(NamedTuple):
     task: EvaluationTask
     folder: RunFolder
     is_stopping: Callable[[], bool]  # whether Ctrl-C was pressed: then nobody waits for an evaluation
+    judge: Judge | None = None  # ends training early
 
 
 class EvaluateInTraining(BaseCallback):
@@ -80,6 +89,9 @@ class EvaluateInTraining(BaseCallback):
             f"Evaluation at {steps:,} steps: {result.short()}{', the best so far' if is_best else ''}\n"
         )
         sys.stdout.flush()
+        judge = self._plan.judge
+        if judge is not None and not judge(result.mean_return, result.mean_cost, result.cost_limit, steps):
+            raise TrainingInterrupted
 
     def _log(self, result: Evaluation) -> None:
         values = {

@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import functools
 import io
 import logging
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spi_plugins.cli.arguments import RunError
@@ -22,13 +23,26 @@ _RETRIES = 3
 _RESERVED = 0.9
 
 
-class _Task(NamedTuple):
-    """What a worker is told; ``folder`` is that of all runs, ``workplace`` where the command was called."""
+class Work(NamedTuple):
+    """A command for a worker; ``words`` are made there, just before, and are ``None`` if nothing is left to do."""
 
-    job: Job
-    folder: pathlib.Path
+    name: str
+    words: Callable[[], Sequence[str] | None]
+
+
+class Result(NamedTuple):
+    """Exit code and error of the command of a piece of work, by its place in the list."""
+
+    at: int
+    code: int
+    error: str = ""
+
+
+class _Task(NamedTuple):
+    """What a worker is told; ``workplace`` is where the command was called."""
+
+    words: Callable[[], Sequence[str] | None]
     workplace: pathlib.Path
-    trust_imports: bool
     cpus: float
     gpus: float
 
@@ -59,65 +73,82 @@ def connected() -> Iterator[Any]:
 def run_on_ray(plan: Sequence[Progress], folder: pathlib.Path, args: argparse.Namespace) -> Iterator[Ended]:
     """As many runs at a time as the cluster has room for."""
     waiting = [progress for progress in plan if progress.state != "finished"]
-    if not waiting:
+    work = []
+    for progress in waiting:
+        # A run that does not exist yet is the user's own when it goes on after its worker has died.
+        trusted = args.trust_imports or progress.state == "start"
+        words = functools.partial(_remaining_words, progress.job, folder, trusted)
+        work.append(Work(str(progress.job), words))
+    for result in work_on_ray(work, args):
+        yield Ended(waiting[result.at], result.code, result.error)
+
+
+def _remaining_words(job: Job, folder: pathlib.Path, trust_imports: bool) -> list[str] | None:
+    """The words that start or continue a run, by what its folder says now."""
+    (progress,) = survey([job], folder)
+    return None if progress.state == "finished" else progress.command(trust_imports=trust_imports)
+
+
+def work_on_ray(work: Sequence[Work], args: argparse.Namespace) -> Iterator[Result]:
+    """Commands of ``spi``, a Ray task each; Ctrl-C takes back those that wait, and interrupts the others.
+
+    Args:
+        work: the commands.
+        args: of the options that ``add_cluster_options`` adds.
+
+    Yields:
+        Results as they come; the last one is 130 after Ctrl-C.
+    """
+    if not work:
         return
     with connected() as ray:
-        _say(_about(ray.nodes(), len(waiting), args.cpus_per_run, args.gpus_per_run))
-        finish = ray.remote(_finish)
+        _say(_about(ray.nodes(), len(work), args.cpus_per_run, args.gpus_per_run))
+        remote = ray.remote(_call)
         tasks = {}
-        for progress in waiting:
-            # A run that does not exist yet is the user's own when it goes on after its worker has died.
-            trusted = args.trust_imports or progress.state == "start"
-            task = _Task(
-                progress.job, folder, pathlib.Path.cwd(), trusted, args.cpus_per_run, args.gpus_per_run
+        for at, each in enumerate(work):
+            task = _Task(each.words, pathlib.Path.cwd(), args.cpus_per_run, args.gpus_per_run)
+            placed = remote.options(
+                name=each.name, num_cpus=task.cpus, num_gpus=task.gpus, max_retries=_RETRIES
             )
-            placed = finish.options(
-                name=str(progress.job), num_cpus=task.cpus, num_gpus=task.gpus, max_retries=_RETRIES
-            )
-            tasks[placed.remote(task)] = progress
-        yield from _outcomes(ray, tasks)
+            tasks[placed.remote(task)] = at
+        waiting = list(tasks)
+        try:
+            while waiting:
+                (done, *_), waiting = ray.wait(waiting)
+                result = _result(ray, done, tasks[done])
+                told = "stopped" if result.code == INTERRUPTED else "failed" if result.code else "finished"
+                _say(f"[{len(tasks) - len(waiting)}/{len(tasks)}] {work[result.at].name}: {told}")
+                yield result
+        except KeyboardInterrupt:
+            _say("\nStopping; each run saves its model first. Press Ctrl-C again to leave at once.")
+            for each_task in tasks:
+                ray.cancel(each_task)
+            ray.wait(list(tasks), num_returns=len(tasks))
+            yield Result(0, INTERRUPTED)
 
 
-def _outcomes(ray: Any, tasks: Mapping[Any, Progress]) -> Iterator[Ended]:
-    """The runs as they end; Ctrl-C takes back those that wait, and stops the others where they can go on."""
-    waiting = list(tasks)
+def _result(ray: Any, done: Any, at: int) -> Result:
     try:
-        while waiting:
-            (done, *_), waiting = ray.wait(waiting)
-            ended = _outcome(ray, done, tasks[done])
-            result = "stopped" if ended.code == INTERRUPTED else "failed" if ended.code else "finished"
-            _say(f"[{len(tasks) - len(waiting)}/{len(tasks)}] {ended.progress.job}: {result}")
-            yield ended
-    except KeyboardInterrupt:
-        _say("\nStopping; each run saves its model first. Press Ctrl-C again to leave at once.")
-        for task in tasks:
-            ray.cancel(task)
-        ray.wait(list(tasks), num_returns=len(tasks))
-        yield Ended(next(iter(tasks.values())), INTERRUPTED)
-
-
-def _outcome(ray: Any, done: Any, progress: Progress) -> Ended:
-    try:
-        return Ended(progress, *ray.get(done))
+        return Result(at, *ray.get(done))
     except ray.exceptions.TaskCancelledError:
-        return Ended(progress, INTERRUPTED)
+        return Result(at, INTERRUPTED)
     except ray.exceptions.RayError as error:
-        return Ended(progress, RUN_FAILED, " ".join(describe(error).split()))
+        return Result(at, RUN_FAILED, " ".join(describe(error).split()))
 
 
-def _finish(task: _Task) -> tuple[int, str]:
-    """Start or continue a run, in the process of a worker; return the exit code and the error."""
+def _call(task: _Task) -> tuple[int, str]:
+    """Run a command in the process of a worker; return the exit code and the error."""
     if task.workplace.is_dir():
         os.chdir(task.workplace)
     # Before JAX is imported: XLA starts a thread for each core otherwise, and reserves most of the memory of a GPU.
     os.environ.setdefault("NPROC", f"{max(int(task.cpus), 1)}")
     if 0 < task.gpus < 1:
         os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{_RESERVED * task.gpus:.2f}")
-    (progress,) = survey([task.job], task.folder)
-    if progress.state == "finished":
+    words = task.words()
+    if words is None:
         return 0, ""
     with contextlib.redirect_stderr(io.StringIO()) as told:
-        code = main(progress.command(trust_imports=task.trust_imports))
+        code = main(words)
     sys.stderr.write(told.getvalue())
     errors = [line for line in told.getvalue().splitlines() if line.startswith("spi: error: ")]
     return code, errors[-1].removeprefix("spi: error: ") if errors else ""

@@ -59,10 +59,11 @@ def make_job(words: Sequence[str], folder: pathlib.Path, details: str = "") -> J
     """
     words = ["train", *words, "-f", str(folder)]
     args = read(words)
-    return Job(words, _expected(args), details)
+    return Job(words, expected_of(args), details)
 
 
-def _expected(args: argparse.Namespace) -> dict[str, Any]:
+def expected_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the configuration of the run that arguments of ``spi train`` start must say, as JSON has it."""
     device = {} if args.device is None else {"device": args.device}
     fields = {
         "algorithm": args.algo,

@@ -1,4 +1,5 @@
-"""Wrong uses of ``spi``: each is one line on stderr and exit code 2, before JAX, torch or SB3 is imported."""
+"""Wrong uses of ``spi``: each is one line on stderr and exit code 2, before JAX, torch, SB3, Ray or Optuna is
+imported."""
 
 import contextlib
 import io
@@ -18,6 +19,7 @@ from spi_plugins.cli.run_folder import RunConfig, RunFolder
 NEW = ("train", "ppo", "--env", "CartPole-v1", "-n", "100")
 FIT = ("dream", "fit", "out.zip", "--env", "CartPole-v1")
 CHECK = ("dream", "eval", "world.zip", "--env", "CartPole-v1")
+TUNE = ("tune", "ppo", "--env", "CartPole-v1")
 MISTAKES = [
     # Commands and options
     ((), "required: COMMAND"),
@@ -158,10 +160,32 @@ MISTAKES = [
     (("dream", "register", "mine/Cart-v0", "nowhere.zip"), "neither a world-model file"),
     (("dream", "register", "mine/Cart-v0", "world.zip", "--options", "9"), "--options takes key=value pairs"),
     (("dream", "forget", "mine/Nothing-v0"), "No dream is remembered under the name"),
+    # Many runs
+    (("sweep", "none.yml"), "FILE none.yml cannot be read"),
+    (("sweep", "sweep.yml", "--on", "rya"), "--on 'rya' is unknown. Did you mean 'ray'? Allowed: ray."),
+    (("sweep", "sweep.yml", "--gpus-per-run", "1"), "--gpus-per-run go with --on ray."),
+    (
+        ("sweep", "sweep.yml", "--on", "ray", "--cpus-per-run", "-1"),
+        "argument --cpus-per-run: invalid number",
+    ),
+    (("sweep", "sweep.yml", "--json"), "--json goes with --dry-run."),
+    ((*TUNE, "--pruner", "medain"), "--pruner 'medain' is unknown. Did you mean 'median'?"),
+    ((*TUNE, "--sampler", "tpee"), "--sampler 'tpee' is unknown. Did you mean 'tpe'?"),
+    ((*TUNE, "--n-trails", "3"), "unrecognized arguments: --n-trails 3. Did you mean '--n-trials'"),
+    ((*TUNE, "--on", "rya"), "--on 'rya' is unknown. Did you mean 'ray'?"),
+    ((*TUNE, "--n-jobs", "2"), "--n-jobs goes with --on ray."),
+    ((*TUNE, "--space", "gama=[0.9]"), "--space gama: ppo has no argument 'gama'. Did you mean 'gamma'?"),
+    ((*TUNE, "--space", "gamma"), "--space takes key=value pairs such as gamma=0.99, got 'gamma'."),
+    ((*TUNE, "--space-file", "none.yml"), "--space-file none.yml cannot be read"),
+    ((*TUNE, "--eval-episodes", "0"), "--eval-episodes is 0, but a search needs evaluations."),
+    ((*TUNE, "--seeds", "2"), "--seeds is not for 'spi tune'."),
+    ((*TUNE, "-p", "gama=0.9"), "there is no argument 'gama'. Did you mean 'gamma'?"),
+    ((*TUNE[:3], "CartPol-v1"), "Did you mean 'CartPole-v1'"),
 ]
 
 
 FILES = {
+    "sweep.yml": "{algo: ppo, env: CartPole-v1}",
     "not.yml": "a: [",
     "typo.yml": "n_step: 5",
     "range.yml": "gamma: 2",
@@ -219,7 +243,9 @@ def make_all(folder: pathlib.Path) -> None:
         assert text.startswith("spi: error: "), (words, text)
         assert text.count("\n") == 1, (words, text)
         assert message in text, (words, text)
-        heavy = [name for name in ("jax", "torch", "stable_baselines3") if name in sys.modules]
+        heavy = [
+            name for name in ("jax", "torch", "stable_baselines3", "ray", "optuna") if name in sys.modules
+        ]
         assert not heavy, (words, heavy)
     assert sorted(folder.rglob("*")) == before
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import pytest
 import yaml
@@ -150,3 +151,9 @@ def test_a_file_that_is_missing_is_one_line(spi):
     done = spi("sweep", "none.yml")
     assert done.code == 2
     assert "FILE none.yml cannot be read" in done.err
+
+
+def test_the_file_on_the_page_about_sweeps_asks_for_twelve_runs(commands):
+    page = pathlib.Path(__file__).parents[3] / "docs/comparing_runs.md"
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(commands(yaml.safe_load(text))) == 12
