@@ -130,6 +130,7 @@ class CompiledCollector:
         self._collect_is_compiled = False
         self._replay: _Replay | None = None
         self.chunked: ChunkedRun | None = None
+        self.joint: ChunkedRun | None = None  # of several models, kept by the first one
 
     def _collected(self, runner: Runner, env_params: PyTree) -> Collected:
         step, masks = functools.partial(self.env.step, env_params), None

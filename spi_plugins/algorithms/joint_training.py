@@ -119,6 +119,9 @@ def _several(tree: PyTree, count: int) -> PyTree:
 def _joint_run(model: OnPolicyAlgorithm) -> ChunkedRun:
     """Iterations of models like this one: all arguments but the rates have a leading axis."""
     collector, window = _collector(model), model._window
+    if collector.joint is not None:
+        kept: ChunkedRun = collector.joint
+        return kept
 
     def iterate(runners: Runner, env_params: PyTree, *rates: Any) -> tuple[Runner, Iteration]:
         def one(runner: Runner, params: PyTree) -> tuple[Runner, Iteration]:
@@ -127,7 +130,8 @@ def _joint_run(model: OnPolicyAlgorithm) -> ChunkedRun:
 
         return jax.vmap(one)(runners, env_params)
 
-    return ChunkedRun(iterate)
+    collector.joint = ChunkedRun(iterate)
+    return collector.joint
 
 
 def _collector(model: OnPolicyAlgorithm) -> Any:

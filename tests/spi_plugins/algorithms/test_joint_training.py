@@ -32,6 +32,10 @@ def test_two_seeds_together_are_two_seeds_alone_and_go_on_alone(tmp_path):
         loaded = PPO.load(tmp_path / f"{seed}", CARTPOLE).learn(ROLLOUT, reset_num_timesteps=False)
         assert_close(loaded, model.learn(ROLLOUT, reset_num_timesteps=False))
     assert not np.array_equal(*(model._last_obs for model in models))
+    program = models[0]._collector.joint._run
+    learn_together(models, STEPS)
+    assert models[0]._collector.joint._run is program
+    assert program._cache_size() == 1
 
 
 def test_callbacks_of_each_model_keep_their_frequencies(tmp_path):
