@@ -318,6 +318,7 @@ def run(parts: dict[str, Part], tiny: bool, cache: str) -> dict[str, Any]:
             limit = parts[name].limit * (4 if tiny else 1)  # a dry run is not about time
             results[name] = finish_part(process, limit - (time.perf_counter() - begin))
             print(f"{name}: {results[name]['ended']}, {time.perf_counter() - begin:.0f} s", flush=True)
+            print(table({name: results[name]}), flush=True)  # also if what comes later is cut
     return results
 
 
