@@ -130,8 +130,8 @@ def _joint_run(model: OnPolicyAlgorithm) -> ChunkedRun:
 
         return jax.vmap(one)(runners, env_params)
 
-    collector.joint = ChunkedRun(iterate)
-    return collector.joint
+    collector.joint = run = ChunkedRun(iterate)
+    return run
 
 
 def _collector(model: OnPolicyAlgorithm) -> Any:
