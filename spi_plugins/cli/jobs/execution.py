@@ -45,8 +45,25 @@ def add_options(parser: argparse.ArgumentParser, default_folder: str) -> None:
         help="go on with runs whose files may run code: models of Stable-Baselines3's own algorithms, MODULE:CLASS",
     )
     add_cluster_options(parser)
+    parser.add_argument(
+        "--part",
+        type=part,
+        metavar="I/N",
+        help="train only the I-th of N parts of the runs and report nothing, for jobs that divide the runs among them",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only list what would run")
     parser.add_argument("--json", action="store_true", help="with --dry-run, print JSON")
+
+
+def part(text: str) -> tuple[int, int]:
+    """The number of a part, from 1 on, and how many there are."""
+    at, _, count = text.partition("/")
+    if not 1 <= int(at) <= int(count):
+        raise ValueError(text)
+    return int(at), int(count)
+
+
+part.__name__ = "part such as 2/8"  # argparse uses it in its message
 
 
 def add_cluster_options(parser: Arguments) -> None:
@@ -116,6 +133,9 @@ def execute(
         SPIError: an argument is wrong.
         RunError: a run failed; the others are done.
     """
+    if args.part is not None:
+        at, count = args.part
+        jobs = jobs[at - 1 :: count]
     plan = survey(jobs, folder)
     if args.json and not args.dry_run:
         raise CommandError("--json goes with --dry-run.")
@@ -135,7 +155,8 @@ def execute(
     for progress in after:
         if progress.run is None and codes.get(str(progress.job)) == 0:
             raise RunError(f"{folder} lacks the run of {progress.job}: do all machines share this folder?")
-    _report(after, folder, title, cost_limit, args.words)
+    if args.part is None:
+        _report(after, folder, title, cost_limit, args.words)
     failed = [job for job, code in codes.items() if code != 0]
     if failed:
         raise RunError(f"{len(failed)} of {len(plan)} runs failed: {'; '.join(failed)}")

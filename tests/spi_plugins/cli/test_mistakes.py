@@ -168,6 +168,7 @@ MISTAKES = [
         ("sweep", "sweep.yml", "--on", "ray", "--cpus-per-run", "-1"),
         "argument --cpus-per-run: invalid number",
     ),
+    (("sweep", "sweep.yml", "--part", "3/2"), "argument --part: invalid part such as 2/8 value: '3/2'"),
     (("sweep", "sweep.yml", "--json"), "--json goes with --dry-run."),
     ((*TUNE, "--pruner", "medain"), "--pruner 'medain' is unknown. Did you mean 'median'?"),
     ((*TUNE, "--sampler", "tpee"), "--sampler 'tpee' is unknown. Did you mean 'tpe'?"),

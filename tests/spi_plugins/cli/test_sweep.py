@@ -76,6 +76,17 @@ def test_seeds_are_counted_from_the_first(commands):
     assert [command.split("--seed=")[1] for command in found] == ["7 -f mine", "8 -f mine", "9 -f mine"]
 
 
+def test_parts_have_each_run_once_and_write_no_report(sweep, monkeypatch):
+    trained = []
+    monkeypatch.setattr(execution, "main", lambda words: trained.append(words[-3]) or 0)
+    entries = {"algo": "ppo", "env": "CartPole-v1", "seeds": 5}
+    for at, seeds in ((1, [0, 2, 4]), (2, [1, 3])):
+        trained.clear()
+        done = sweep(entries, "--part", f"{at}/2", "-f", "mine")
+        assert trained == [f"--seed={seed}" for seed in seeds], done.err
+        assert "Report" not in done.out
+
+
 def test_only_a_run_with_all_settings_of_a_job_is_the_job(sweep, tmp_path):
     for hyperparameters, kwargs in (({"gamma": 0.9}, {}), ({}, {"n_envs": 8}), ({}, {"vec_env": "sync"})):
         run = write_run(tmp_path / "mine", env="Acrobot-v1", hyperparameters=hyperparameters, **kwargs)
