@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import pathlib
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from spi_plugins.plugins.registry import describe
 
 # How often a run goes on after its worker has died.
 _RETRIES = 3
+# Seconds in which a cluster must answer.
+_PATIENCE = 20
 # Of the memory of a GPU that several runs share, JAX may reserve this much of a run's part.
 _RESERVED = 0.9
 
@@ -60,14 +63,30 @@ def connected() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    address = os.environ.get("RAY_ADDRESS", "local")
     try:
+        _check_reachable(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        raise RunError(f"--on ray: no cluster can be reached or started: {describe(error)}") from error
+        hint = (
+            "" if address == "local" else "; one with a token needs RAY_AUTH_MODE=token and ~/.ray/auth_token"
+        )
+        raise RunError(f"--on ray: no cluster at {address}{hint}: {describe(error)}") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ask whether somebody listens: Ray would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def run_on_ray(plan: Sequence[Progress], folder: pathlib.Path, args: argparse.Namespace) -> Iterator[Ended]:

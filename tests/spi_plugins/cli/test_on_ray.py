@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -119,6 +120,17 @@ def test_six_runs_on_two_workers_of_which_one_is_killed_are_those_of_a_serial_sw
         assert figures(ours) == figures(theirs)
     assert len(list(pathlib.Path("parallel").rglob("config.json"))) == 6
     assert pathlib.Path("parallel/report.html").is_file()
+
+
+def test_an_address_without_a_cluster_is_one_line(spi, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free.getsockname()[1]}")
+        pathlib.Path("six.yml").write_text(yaml.safe_dump(SIX_RUNS))
+        done = spi("sweep", "six.yml", "--on", "ray")
+    assert done.code == 3
+    assert "spi: error: --on ray: no cluster at 127.0.0.1:" in done.err
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.slow
