@@ -103,6 +103,12 @@ TASKS = {
         {"cost_limit": 0.1, "cost_gamma": 0.98, "loss_kwargs": {"penalty_init": 1e-4, "penalty_rate": 1e-5}},
         n_eval_episodes=64,
     ),
+    # The same with 4 thousand updates, a tenth, in which the multiplier takes a similar course: for many runs.
+    "short_point_goal": Task(
+        point_goal, 16_000, 6.0, {**SMALL, "train_freq": 25, "gradient_steps": 100},
+        {"cost_limit": 0.1, "cost_gamma": 0.98, "loss_kwargs": {"penalty_init": 4e-4, "penalty_rate": 4e-5}},
+        n_eval_episodes=200, methods=("spowl",),
+    ),
     # Discrete actions, and episodes that end.
     "cost_cartpole": Task(
         cost_cartpole, 12_000, 25.0, {**SMALL, "train_freq": 25, "gamma": 0.99, "episodic": True},
@@ -210,6 +216,24 @@ def run(
     fresh.close()
     model.get_env().close()
     return Outcome(method, seed, *means, time.process_time() - cpu, curve.points)
+
+
+def trained(task: Task, model: Any, path: pathlib.Path, callback: BaseCallback | None = None) -> Any:
+    """Train a model and keep it with its replay buffer, or load it if the file is there."""
+    if not path.is_file():
+        model.learn(task.steps, callback=callback)
+        model.save_replay_buffer(path.with_suffix(".npz"))
+        model.save(path)
+    model = type(model).load(path, env=model.get_env())
+    model.load_replay_buffer(path.with_suffix(".npz"))
+    return model
+
+
+def fresh_episodes(name: str, seed: int, n_episodes: int) -> Any:
+    """As many copies, so that each plays one episode."""
+    if name == "pendulum":
+        return make_vec_env("Pendulum-v1", n_envs=n_episodes, seed=seed)
+    return FunctionalVecEnv(spi_plugins.make_env("spi/PointGoal-v0"), n_episodes, seed=seed)
 
 
 def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:

@@ -95,7 +95,7 @@ GROUPS = {
     ),
     **dict.fromkeys(("horizon", "episodic"), "planning and replay"),
     **dict.fromkeys(declared(ConstraintSettings) | declared(CostConfig), "costs"),
-    **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "multiplier_horizon"), "costs"),
+    **dict.fromkeys(("cost_limit", "cost_gamma", "use_lagrangian", "multiplier_horizon", "shield"), "costs"),
     **dict.fromkeys(("saute_gamma", "unsafe_reward", "limit_reward"), "costs"),
     **dict.fromkeys(declared(ShellSettings), "networks and machine"),
 }

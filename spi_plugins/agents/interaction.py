@@ -36,9 +36,10 @@ def decide(
 
 
 def explore(agent: PlanningAgent, n_envs: int, key: Array, count: Array) -> Shaped[Array, " B *S"]:
-    """Uniform actions at a count of time steps."""
+    """Uniform actions at a count of time steps, times the agent's ``random_scale``."""
     key = jax.random.fold_in(jax.random.fold_in(key, _EXPLORE), count)
-    return agent.world.head.uniform(n_envs, key)
+    action = agent.world.head.uniform(n_envs, key)
+    return action if agent.random_scale == 1.0 else agent.random_scale * action
 
 
 class Carried(NamedTuple):

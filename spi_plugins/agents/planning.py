@@ -61,6 +61,7 @@ class PlanningAgent(NamedTuple):
             out of a ``Buffer`` or on given ones, ``Windows`` with an axis of at least so many steps in front.
         named: ``(state) -> state`` whose arrays are trees by the networks' names, as in files; copies on the host.
         joined: the way back.
+        random_scale: factor on the random actions with which training begins, of a ``Box``.
     """
 
     config: SPOWLConfig
@@ -73,3 +74,4 @@ class PlanningAgent(NamedTuple):
     update: Callable[..., tuple[SPOWLState, SPOWLMetrics]]
     named: Callable[[SPOWLState], SPOWLState]
     joined: Callable[[SPOWLState], SPOWLState]
+    random_scale: float = 1.0

@@ -56,6 +56,8 @@ class PlanningAlgorithm(ReplayedHooks):
     learning_starts: int
     train_freq: int
     gradient_steps: int
+    pretrain_steps: int
+    random_scale: float
     info_metrics: bool
     compiled: bool | None
     _agent_state: SPOWLState
@@ -149,13 +151,15 @@ class PlanningAlgorithm(ReplayedHooks):
         at_once, metrics = isinstance(self._collector, CompiledReplayCollector), None
         self._n_counted = 0
         try:
+            if self.pretrain_steps and not self._n_updates and self._can_update():  # on data that were loaded
+                self._log_update(self._train())
             if at_once:
                 metrics = self._run_at_once(total)
             if not self._take_rows(callbacks, total):
                 return False
             callbacks.on_rollout_end()
             self._update_current_progress_remaining(self.num_timesteps, total)
-            if not at_once and self._update_is_due():
+            if not at_once and self._at_boundary() and self._can_update():
                 metrics = self._train()
         finally:
             self._settle()
@@ -242,15 +246,15 @@ class PlanningAlgorithm(ReplayedHooks):
         """By the count of steps alone, so that a resumed run updates where an unbroken one does."""
         return (self.num_timesteps // self.n_envs) % self.train_freq == 0
 
-    def _update_is_due(self) -> bool:
-        return (
-            self._at_boundary()
-            and self.num_timesteps >= self.learning_starts
-            and can_sample(self.replay_buffer, self.agent.config.model.horizon)
+    def _can_update(self) -> bool:
+        return self.num_timesteps >= self.learning_starts and can_sample(
+            self.replay_buffer, self.agent.config.model.horizon
         )
 
     def _gradient_steps(self, num_timesteps: int) -> int:
         """How many are due after ``num_timesteps``."""
+        if self.pretrain_steps and self._n_updates == 0:
+            return self.pretrain_steps
         if self.gradient_steps > 0:
             return self.gradient_steps
         return max(num_timesteps - self._standing.trained_at, 1)

@@ -209,6 +209,18 @@ class PlanningSettings:
         low=1,
         also=(-1,),
     )
+    pretrain_steps: int = hyperparameter(
+        0,
+        "Gradient steps of the first update instead, so that plans and policy are trained before they act; 0 for no "
+        "such phase. With `learning_starts=0` they are taken on a replay buffer that was loaded, before the first step",
+        low=0,
+    )
+    random_scale: float = hyperparameter(
+        1.0,
+        "Factor on the random actions of the start; small ones are cautious. Discrete actions have no size",
+        above=0,
+        high=1,
+    )
     planner: str | Planner = hyperparameter("mppi", "Name of a planner (`spi list planners`), or a `Planner`")
     planner_kwargs: dict[str, Any] | None = hyperparameter(None, "Settings of a planner given by name")
     decision: Literal["mean", "bootstrap"] | None = hyperparameter(
@@ -232,4 +244,17 @@ class PlanningSettings:
     compiled: bool | None = hyperparameter(
         None,
         "Run steps and gradient steps as one program: `None` if possible, `True` to insist, `False` to step in Python",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SafetySettings:
+    """What SPOWL takes besides, about the actions that are executed."""
+
+    shield: float | None = hyperparameter(
+        None,
+        "Bound on the cost critics' mean plus their standard deviation: where an action exceeds it, the one of the "
+        "lowest among it and 16 uniform ones is executed; `None` for no shield",
+        low=0,
+        source="after arXiv:2010.14497",
     )

@@ -416,6 +416,8 @@ class TDMPC2(Signature):
         batch_size: Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`.
         train_freq: Steps of each environment between two updates.
         gradient_steps: Gradient steps of an update; -1 for as many as environment steps were taken.
+        pretrain_steps: Gradient steps of the first update instead, so that plans and policy are trained before they act; 0 for no such phase. With `learning_starts=0` they are taken on a replay buffer that was loaded, before the first step.
+        random_scale: Factor on the random actions of the start; small ones are cautious. Discrete actions have no size.
         planner: Name of a planner (`spi list planners`), or a `Planner`.
         planner_kwargs: Settings of a planner given by name.
         decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
@@ -449,6 +451,8 @@ class TDMPC2(Signature):
     batch_size: int
     train_freq: int
     gradient_steps: int
+    pretrain_steps: int
+    random_scale: float
     planner: str | Planner
     planner_kwargs: dict[str, Any]
     decision: Literal["mean", "bootstrap"] | None
@@ -478,6 +482,8 @@ class TDMPC2(Signature):
         gradient_steps: int = -1,
         *,
         buffer_device: Literal["auto", "device", "host"] = "auto",
+        pretrain_steps: int = 0,
+        random_scale: float = 1.0,
         planner: str | Planner = "mppi",
         planner_kwargs: dict[str, Any] | None = None,
         decision: Literal["mean", "bootstrap"] | None = None,
@@ -520,6 +526,8 @@ class SPOWL(Signature):
         batch_size: Windows in a gradient step; `None` for 256, or 64 with `model_size="small"`.
         train_freq: Steps of each environment between two updates.
         gradient_steps: Gradient steps of an update; -1 for as many as environment steps were taken.
+        pretrain_steps: Gradient steps of the first update instead, so that plans and policy are trained before they act; 0 for no such phase. With `learning_starts=0` they are taken on a replay buffer that was loaded, before the first step.
+        random_scale: Factor on the random actions of the start; small ones are cautious. Discrete actions have no size.
         planner: Name of a planner (`spi list planners`), or a `Planner`.
         planner_kwargs: Settings of a planner given by name.
         decision: When to follow the plan instead of the policy: `None` for always, `"mean"` if its value is not lower (and its cost value not higher), `"bootstrap"` if that cannot be excluded.
@@ -539,6 +547,7 @@ class SPOWL(Signature):
         use_lagrangian: Costs in the policy's loss; `False`: in plans only.
         multiplier_horizon: Gradient steps in which the multipliers take the course of the published ones over 990 thousand: start and growth of the penalty are multiplied by 990 000 / `multiplier_horizon`; `None` for the published course.
         cost_gamma: Discount of costs per step.
+        shield: Bound on the cost critics' mean plus their standard deviation: where an action exceeds it, the one of the lowest among it and 16 uniform ones is executed; `None` for no shield (after arXiv:2010.14497).
         n_envs: Copies to make of a functional environment (`None`: 128) or of an id (`None`: 1).
         stats_window_size: Episodes in the log's running means.
         tensorboard_log: Folder for TensorBoard logs, if any.
@@ -557,6 +566,8 @@ class SPOWL(Signature):
     batch_size: int
     train_freq: int
     gradient_steps: int
+    pretrain_steps: int
+    random_scale: float
     planner: str | Planner
     planner_kwargs: dict[str, Any]
     decision: Literal["mean", "bootstrap"] | None
@@ -576,6 +587,7 @@ class SPOWL(Signature):
     use_lagrangian: bool
     multiplier_horizon: int | None
     cost_gamma: float
+    shield: float | None
     def __init__(
         self,
         policy: str | type[Policy],
@@ -590,6 +602,8 @@ class SPOWL(Signature):
         gradient_steps: int = -1,
         *,
         buffer_device: Literal["auto", "device", "host"] = "auto",
+        pretrain_steps: int = 0,
+        random_scale: float = 1.0,
         planner: str | Planner = "safe_improvement",
         planner_kwargs: dict[str, Any] | None = None,
         decision: Literal["mean", "bootstrap"] | None = "bootstrap",
@@ -607,6 +621,7 @@ class SPOWL(Signature):
         use_lagrangian: bool = True,
         multiplier_horizon: int | None = None,
         cost_gamma: float = 0.997,
+        shield: float | None = None,
         n_envs: int | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,

@@ -10,11 +10,12 @@ from spi_plugins.agents.spowl.update import make_spowl
 from spi_plugins.algorithms import signatures
 from spi_plugins.algorithms.action_masks import offers_masks
 from spi_plugins.algorithms.planning import PlanningAlgorithm
-from spi_plugins.algorithms.settings import PlanningSettings, ShellSettings
+from spi_plugins.algorithms.settings import PlanningSettings, SafetySettings, ShellSettings
 from spi_plugins.backend import at_precision
 from spi_plugins.hyperparameters import configured, declared
 from spi_plugins.planners.decision import adaptive
 from spi_plugins.planners.planner import Planner
+from spi_plugins.planners.shield import shielded
 from spi_plugins.world_models.tdmpc_networks import TDMPCConfig
 
 _MODEL_SIZES: dict[str, dict[str, Any]] = {
@@ -48,6 +49,7 @@ class _Planning(PlanningAlgorithm):
     planner_kwargs: dict[str, Any]
     decision: Literal["mean", "bootstrap"] | None
     model_size: Literal["5m", "small"]
+    shield: float | None = None
     loss_kwargs: dict[str, Any]
     official: bool
     precision: Literal["highest", "tf32", "bf16"]
@@ -95,14 +97,21 @@ class _Planning(PlanningAlgorithm):
             planner: Planner = factory(**{**sizes, **self.planner_kwargs})
         else:
             planner = self.planner
-        return planner if self.decision is None else adaptive(planner, rule=self.decision)
+        if self.decision is not None:
+            planner = adaptive(planner, rule=self.decision)
+        return planner if self.shield is None else shielded(planner, self.shield)
 
     def _make_agent(self) -> PlanningAgent:
         observations, actions = self._specs()
         self.policy_class.check_observations(observations)
         agent = make_spowl(observations, actions, self._config(), self._make_planner())
         parts = ("act", "step", "update")
-        return agent._replace(**{name: at_precision(getattr(agent, name), self.precision) for name in parts})
+        if actions.nvec and self.random_scale != 1.0:
+            raise ValueError(
+                f"random_scale must be 1 for discrete actions, which have no size, got {self.random_scale!r}."
+            )
+        precise = {name: at_precision(getattr(agent, name), self.precision) for name in parts}
+        return agent._replace(**precise, random_scale=self.random_scale)
 
     def learn(self, *args: Any, **kwargs: Any) -> Any:
         """See ``PlanningAlgorithm.learn``. Warns if the papers' size is trained on a CPU, or masks are ignored."""
@@ -154,5 +163,6 @@ class SPOWL(signatures.SPOWL, _Planning):
         | {"decision": _HYPERPARAMETERS["decision"]._replace(default="bootstrap")}
         | declared(SPOWLConfig, "cost_limit", "use_lagrangian", "multiplier_horizon")
         | declared(TDMPCConfig, "cost_gamma")
+        | declared(SafetySettings)
         | _SHELL
     )
