@@ -155,7 +155,7 @@ def _table(path: pathlib.Path, baseline: pathlib.Path, entries: list[dict[str, A
         width = max((len(entry["title"]) for entry in chosen), default=0)
         for assumptions, group in itertools.groupby(chosen, lambda entry: entry.get("assumptions")):
             lines += [f"  if {', '.join(assumptions)}:"] if assumptions else []
-            lines += [f"  {e['title']:<{width}}  {e['value']:>10.4g}  {_claim(e)}" for e in group]
+            lines += [f"  {e['title']:<{width}}  {float(e['value']):>10.4g}  {_claim(e)}" for e in group]
         lines.append("")
     return "\n".join(lines)
 
@@ -171,5 +171,5 @@ def _claim(entry: dict[str, Any]) -> str:
         return str(entry["caveat"])
     if entry["void"]:
         return f"void: {entry['void']}"
-    vacuous = " (vacuous)" if (entry["vacuity"] or 0) >= 1 else ""
+    vacuous = " (vacuous)" if float(entry["vacuity"] or 0) >= 1 else ""
     return f"confidence {entry['confidence']:g}{vacuous}"

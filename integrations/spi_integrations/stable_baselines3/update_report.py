@@ -206,8 +206,17 @@ def _measured(
 
 
 def told(report: UpdateReport) -> list[dict[str, Any]]:
-    """The report as JSON."""
+    """The report as JSON, which has no infinity: void bounds are text that ``float`` reads, such as ``"-inf"``."""
     return [
-        {**entry._asdict(), "title": entry.name, "name": name, "kind": type(entry).__name__.lower()}
+        {
+            **{key: _plain(value) for key, value in entry._asdict().items()},
+            "title": entry.name,
+            "name": name,
+            "kind": type(entry).__name__.lower(),
+        }
         for name, entry in report.entries.items()
     ]
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -124,7 +124,7 @@ def _certificates(results: Results) -> list[tuple[str, str]]:
         try:
             found = json.loads(RunFolder(run.path).certificate.read_text("utf-8"))
             rows = [
-                (entry["kind"], entry["title"], f"{entry['value']:.4g}", remark(entry))
+                (entry["kind"], entry["title"], f"{float(entry['value']):.4g}", remark(entry))
                 for entry in found["entries"]
             ]
         except (OSError, ValueError, TypeError, LookupError):

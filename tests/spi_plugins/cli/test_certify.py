@@ -1,6 +1,7 @@
 """``spi certify``: from a run's checkpoint to its model, and into the report."""
 
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 from tiny_runs import TINY
 
 import spi_plugins
+from spi_integrations.stable_baselines3.update_report import UpdateReport, told
+from spi_plugins.certificates.result import Certificate
+from spi_plugins.cli.arguments import to_json
 from spi_plugins.cli.certify import _table
 from spi_plugins.envs.confounding_grid import make_confounding_grid
 from spi_plugins.envs.confounding_grid_exact import exact_model, start_value
@@ -68,3 +72,10 @@ def test_certify_tells_certificates_from_diagnostics_and_the_report_shows_them(s
         wrong = spi(*words)
         assert wrong.code == 2
         assert message in wrong.err
+
+
+def test_a_void_bound_is_json_that_every_parser_reads():
+    void = Certificate("improvement", -math.inf, 1.0, (), void="ratios are unbounded", vacuity=math.inf)
+    entries = json.loads(to_json(told(UpdateReport({"bound": void}))), parse_constant=pytest.fail)
+    assert (entries[0]["value"], entries[0]["vacuity"]) == ("-inf", "inf")
+    assert "-inf  void: ratios are unbounded" in _table(RUN, RUN, entries)
