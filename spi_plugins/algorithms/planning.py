@@ -68,7 +68,9 @@ class PlanningAlgorithm(ReplayedHooks):
         self._check_windows()
         update = functools.partial(update_packed, self.agent)
         self._update = self.devices.jit(update, lambda whole, divided: whole, donate_argnums=0)
-        self._add = self.devices.jit(buffers.add, lambda whole, divided: divided, donate_argnums=0)
+        # A function of its own: models that share one would share its compiled programs, and a test counts them.
+        add = functools.partial(buffers.add)
+        self._add = self.devices.jit(add, lambda whole, divided: divided, donate_argnums=0)
         self._replay_buffer: Buffer | HostBuffer | None = None
 
     @property
