@@ -16,6 +16,23 @@ def flatten_arrays(tree: PyTree) -> dict[str, np.ndarray[Any, Any]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): _to_numpy(leaf) for path, leaf in leaves}
 
 
+def local(tree: PyTree) -> PyTree:
+    """The same arrays, each whole in this process; all processes that share one must call this."""
+    return jax.tree.map(_local, tree)
+
+
+def _local(leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+        return leaf
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(_local(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+    if leaf.is_fully_replicated:
+        return np.asarray(leaf)
+    from jax.experimental import multihost_utils  # only several processes need it
+
+    return multihost_utils.process_allgather(leaf, tiled=True)
+
+
 def check_arrays(
     target: PyTree, arrays: dict[str, np.ndarray[Any, Any]], *, what: str, finite: bool = True
 ) -> None:
@@ -79,6 +96,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _to_numpy(leaf: Any) -> np.ndarray[Any, Any]:
+    leaf = _local(leaf)
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 

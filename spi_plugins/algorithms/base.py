@@ -87,9 +87,15 @@ class JaxAlgorithm(StoredAlgorithm):
         if env is None and arguments["_init_setup_model"]:
             raise ValueError("env is missing; without one, use load() for prediction only.")
         seed, verbose = values["seed"], values["verbose"]
+        self.devices = resolve_devices(values["device"])
+        if self.devices.spans_processes and seed is None:
+            raise ValueError(
+                "seed is missing: training in several processes needs one, so that all begin alike."
+            )
+        if jax.process_index() > 0:  # the first one tells
+            verbose, values["tensorboard_log"] = 0, None
         if env is not None:
             env = prepare_env(env, values["n_envs"], seed)
-        self.devices = resolve_devices(values["device"])
         if env is not None:
             self.devices.check_divides("n_envs", env.num_envs)
         super().__init__(
@@ -191,7 +197,7 @@ class JaxAlgorithm(StoredAlgorithm):
         if seed is not None and hasattr(self, "_agent_state"):
             run_key, self._predict_key = jax.random.split(jax.random.key(seed))
             self._n_predictions = 0
-            self._agent_state = self._agent_state._replace(key=jax.device_put(run_key, self.devices.whole))
+            self._agent_state = self._agent_state._replace(key=self.devices.put(run_key, self.devices.whole))
 
     def prediction_state(self) -> np.ndarray[Any, Any]:
         """The random key of predictions, as numbers."""

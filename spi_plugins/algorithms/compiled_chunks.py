@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import NDArray
 
@@ -123,6 +124,8 @@ class ChunkedRun:
             each = (time.monotonic() - start) / max(n_done, 1)
             self._size = int(np.clip(_SECONDS / max(each, 1e-6), 1, min(MOST_ITERATIONS, 2 * self._size + 2)))
         self.n_calls += 1
+        if jax.process_count() > 1:  # their clocks differ, their programs must not
+            self._size = int(multihost_utils.broadcast_one_to_all(np.int32(self._size)))
         return Ran(runner, values, last)
 
     def memory(self, runner: Runner, env_params: PyTree, rates: PyTree) -> int | None:

@@ -25,6 +25,7 @@ from spi_plugins.algorithms.step_collector import loss_fault
 from spi_plugins.algorithms.stepping import check_observations
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.arrays import local
 from spi_plugins.errors import NotFiniteError
 from spi_plugins.spaces import action_spec
 from spi_plugins.types import Observation, PyTree, Rollout
@@ -163,8 +164,9 @@ class CompiledCollector:
         """Begin from the observations and states of the environments."""
         # Copies: they are donated, and must not be the arrays that the environment holds. All placed by
         # name: a program is compiled again for inputs that are not pinned as those of its first call were.
-        check_observations(jax.tree.map(np.asarray, start.obs), start.num_timesteps)
-        self._runner_obs = jax.device_put(jax.tree.map(jnp.array, start.obs), self.devices.divided)
+        obs = local(start.obs)
+        check_observations(jax.tree.map(np.asarray, obs), start.num_timesteps)
+        self._runner_obs = self.devices.put(jax.tree.map(jnp.array, obs), self.devices.divided)
         self.env.start(self.devices)
 
     def update(self, state: OnPolicyState, end: int, learning_rate: Any, clip_range: Any) -> Updated:

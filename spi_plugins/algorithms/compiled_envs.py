@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spi_plugins.agents.rollout import EnvStep
-from spi_plugins.algorithms.devices import Devices, Place
+from spi_plugins.algorithms.devices import Devices
 from spi_plugins.algorithms.vec_envs import EnvPoolVecEnv, FunctionalVecEnv, XlaRows
 from spi_plugins.envs import autoreset
 from spi_plugins.errors import EnvironmentNotSupportedError
@@ -90,18 +90,19 @@ class _FunctionalEnv(CompiledEnv):
 
     def __init__(self, vec_env: FunctionalVecEnv):
         self.vec_env = vec_env
-        self._whole: Place | None = None
+        self._devices: Devices | None = None
         if vec_env.functional.action_masks is not None:
             self.action_masks = functools.partial(autoreset.action_masks, vec_env.functional)
         self.state: PyTree = None
 
     @property
     def params(self) -> PyTree:
-        return jax.device_put(self.vec_env.params, self._whole)
+        devices, params = self._devices, self.vec_env.params
+        return jax.device_put(params) if devices is None else devices.put(params, devices.whole)
 
     def start(self, devices: Devices) -> None:
-        self._whole = devices.whole
-        self.state = jax.device_put(jax.tree.map(jnp.copy, self.vec_env.get_state()), devices.divided)
+        self._devices = devices
+        self.state = devices.put(jax.tree.map(jnp.copy, self.vec_env.get_state()), devices.divided)
 
     def finish(self, state: PyTree) -> None:
         self.state = state

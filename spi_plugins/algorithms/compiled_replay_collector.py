@@ -22,6 +22,7 @@ from spi_plugins.algorithms.replay_collector import Reports
 from spi_plugins.algorithms.stepping import check_observations
 from spi_plugins.algorithms.vec_envs import FunctionalVecEnv
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.arrays import local
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.spaces import action_spec, to_device
 from spi_plugins.types import Observation, PyTree
@@ -117,12 +118,12 @@ class CompiledReplayCollector:
 
     def start(self, start: Start) -> None:
         """Begin from the present observations, plans and states of the environments."""
-        obs = jax.tree.map(np.array, to_device(self.env.vec_env.observation_space, start.obs))
+        obs = jax.tree.map(np.array, to_device(self.env.vec_env.observation_space, local(start.obs)))
         check_observations(obs, start.num_timesteps)
         # Copies: they are donated.
-        standing = start.standing
-        self._obs, self._plan, self._episode_start = jax.device_put(
-            jax.tree.map(jnp.array, (obs, standing.plan, standing.episode_start)), self.devices.divided
+        carried = obs, local(start.standing.plan), start.standing.episode_start
+        self._obs, self._plan, self._episode_start = self.devices.put(
+            jax.tree.map(jnp.array, carried), self.devices.divided
         )
         self.env.start(self.devices)
 

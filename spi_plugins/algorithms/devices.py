@@ -48,10 +48,21 @@ class Devices(NamedTuple):
         return self.first if self.mesh is None else place(self.mesh, divided=True)
 
     @property
+    def spans_processes(self) -> bool:
+        """Whether other processes have some of them."""
+        return self.mesh is not None and bool(self.mesh.is_multi_process)
+
+    @property
     def memory(self) -> int:
         """Bytes of all together; virtual devices of one CPU share the machine's."""
         shared = self.mesh is None or self.first.platform == "cpu"
         return device_bytes(self.first) * (1 if shared else self.number)
+
+    def put(self, tree: PyTree, place: Place) -> PyTree:
+        """Arrays at a place; in several processes, all of them bring the same."""
+        if not self.spans_processes:
+            return jax.device_put(tree, place)
+        return jax.jit(_same, out_shardings=place)(tree)
 
     def jit(
         self, function: Callable[..., Any], results: Callable[[Place, Place], Any], **options: Any
@@ -76,9 +87,7 @@ class Devices(NamedTuple):
         """
         if self.mesh is None:
             return tree
-        return jax.tree.map(
-            lambda x: jax.device_put(x, self.whole if len(x) % self.number else self.divided), tree
-        )
+        return jax.tree.map(lambda x: self.put(x, self.whole if len(x) % self.number else self.divided), tree)
 
     def near(self, tree: PyTree) -> PyTree:
         """Whole arrays as ``first`` holds them, for what concerns one device."""
@@ -99,6 +108,15 @@ class Devices(NamedTuple):
             )
 
 
+def _same(tree: PyTree) -> PyTree:
+    return tree
+
+
+def writes(path: Any) -> bool:
+    """Whether this process writes to a path: of several, the first one does; all write to files of their own memory."""
+    return not isinstance(path, str | os.PathLike) or jax.process_index() == 0
+
+
 def resolve_devices(device: Any) -> Devices:
     """What a model computes on, from SB3's spelling or a number of devices.
 
@@ -115,13 +133,18 @@ def resolve_devices(device: Any) -> Devices:
     if number is None:
         return Devices(resolve_device(device))
     found = jax.devices()
+    if jax.process_count() > 1 and number != len(found):
+        raise ValueError(
+            f"device={device!r}: {jax.process_count()} processes train on all of their {len(found)} devices together; "
+            "device must be 'all'."
+        )
     if not 1 <= number <= len(found):
         raise ValueError(
             f"device={device!r}: JAX finds {len(found)} {found[0].platform} devices, not {number}."
         )
     if number == 1:
         return Devices(found[0])
-    return Devices(found[0], Mesh(np.asarray(found[:number]), (AXIS,)))
+    return Devices(jax.local_devices()[0], Mesh(np.asarray(found[:number]), (AXIS,)))
 
 
 def _number(device: Any) -> int | None:
@@ -143,9 +166,9 @@ def resolve_device(device: Any) -> jax.Device:
         return device
     name, _, index = str(device).partition(":")
     if name == "auto":
-        return jax.devices()[0]
+        return jax.local_devices()[0]
     try:
-        return jax.devices({"cuda": "gpu"}.get(name, name))[int(index or 0)]
+        return jax.local_devices(backend={"cuda": "gpu"}.get(name, name))[int(index or 0)]
     except (RuntimeError, IndexError, ValueError) as error:
         known = sorted({d.platform for d in jax.devices()} | {"cpu"})
         raise ValueError(

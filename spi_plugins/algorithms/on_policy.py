@@ -24,6 +24,7 @@ from spi_plugins.algorithms.step_collector import StepCollector
 from spi_plugins.algorithms.vec_envs import EnvPoolHalves
 from spi_plugins.algorithms.world_model_export import given_observations, last_observations, save_world
 from spi_plugins.archive import PathOrFile
+from spi_plugins.arrays import local
 from spi_plugins.fitting.deep_mdp import world_params
 from spi_plugins.losses.ppo import ClipRanges
 from spi_plugins.types import Observation, PyTree
@@ -133,6 +134,7 @@ class OnPolicyAlgorithm(ReplayedHooks):
             raise ValueError(
                 f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
             )
+        self._check_processes(refusal)
         if isinstance(self.env, EnvPoolHalves) and not masked and self.agent.constraint is None:
             return HalvedStepCollector(self.env, self.agent, self.n_steps, self.devices)
         if refusal or self.compiled is False:
@@ -291,7 +293,7 @@ class OnPolicyAlgorithm(ReplayedHooks):
         super()._start(collector)
         watched = getattr(self._agent_state, "constraint", None)
         if watched is not None:  # of episodes that are over, or were broken off by a reset, nothing is left
-            begins = jax.numpy.asarray(self._last_episode_starts, bool)[:, None]
+            begins = np.asarray(self._last_episode_starts, bool)[:, None]
             watched = watched._replace(running=jax.numpy.where(begins, 0.0, watched.running))
             self._put_state(self._agent_state._replace(constraint=watched))
 
@@ -368,7 +370,8 @@ class OnPolicyAlgorithm(ReplayedHooks):
                 "reward_loss_coef or transition_loss_coef is above 0."
             )
         if observations is None:
-            seen = last_observations(self.observation_space, self._last_obs, self._last_episode_starts)
+            obs = local(self._last_obs)
+            seen = last_observations(self.observation_space, obs, self._last_episode_starts)
         else:
             seen = given_observations(self.observation_space, observations)
         with self._exchange:

@@ -17,6 +17,7 @@ from spi_plugins.agents.packed import update_packed
 from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.collector import Row, Start
 from spi_plugins.algorithms.compiled_replay_collector import CompiledReplayCollector, Due, replay_refusal
+from spi_plugins.algorithms.devices import writes
 from spi_plugins.algorithms.planning_metrics import checked, shown
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
 from spi_plugins.algorithms.policies import Policy
@@ -32,7 +33,7 @@ from spi_plugins.algorithms.replayed_hooks import ReplayedHooks
 from spi_plugins.algorithms.schedules import remaining_progress, scheduled
 from spi_plugins.algorithms.world_model_export import given_observations, remembered_observations, save_world
 from spi_plugins.archive import Archive, PathOrFile, describing
-from spi_plugins.arrays import flatten_arrays
+from spi_plugins.arrays import flatten_arrays, local
 from spi_plugins.buffers import Buffer, Slot
 from spi_plugins.fitting.tdmpc import tdmpc_world
 from spi_plugins.host_buffers import HostBuffer
@@ -114,6 +115,7 @@ class PlanningAlgorithm(ReplayedHooks):
             raise ValueError(
                 f"compiled=True is not possible here: {refusal}. Leave compiled=None to step in Python."
             )
+        self._check_processes(refusal)
         shared = self.env, self.agent, self.devices, self.learning_starts
         if refusal or self.compiled is False:
             return ReplayCollector(*shared, self.info_metrics)
@@ -314,7 +316,9 @@ class PlanningAlgorithm(ReplayedHooks):
             path: ``.npz`` is the usual suffix; ``CheckpointCallback(save_replay_buffer=True)`` gives its own.
         """
         with self._exchange:
-            write_replay_file(path, self.replay_buffer, self._resume_point().num_timesteps)
+            buffer, now = local(self.replay_buffer), self._resume_point().num_timesteps
+            if writes(path):
+                write_replay_file(path, buffer, now)
 
     def load_replay_buffer(self, path: PathOrFile, truncate_last_traj: bool = True) -> None:
         """Take a replay buffer that ``save_replay_buffer`` wrote; nothing is unpickled.
@@ -330,7 +334,7 @@ class PlanningAlgorithm(ReplayedHooks):
         del truncate_last_traj  # a first observation always marks a new episode
         buffer, saved_at = read_replay_file(path, empty_buffer(self))
         self.replay_buffer = (
-            jax.device_put(buffer, self.devices.divided) if isinstance(buffer, Buffer) else buffer
+            self.devices.put(buffer, self.devices.divided) if isinstance(buffer, Buffer) else buffer
         )
         if saved_at != self.num_timesteps:
             self._remembered = None  # the next step does not follow the last one in the buffer
@@ -387,7 +391,7 @@ class PlanningAlgorithm(ReplayedHooks):
         """
         if observations is None:
             with self._exchange:
-                seen = remembered_observations(self._replay_buffer)
+                seen = remembered_observations(local(self._replay_buffer))
         else:
             seen = given_observations(self.observation_space, observations)
         with self._exchange:

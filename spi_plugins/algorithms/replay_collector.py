@@ -133,7 +133,7 @@ class ReplayCollector:
         self._obs = jax.tree.map(np.array, to_device(self.env.observation_space, start.obs))
         check_observations(self._obs, start.num_timesteps)
         # On the device where decisions leave it: elsewhere, the first decision would compile for itself.
-        self._plan = jax.device_put(start.standing.plan, self.devices.divided)
+        self._plan = self.devices.put(start.standing.plan, self.devices.divided)
         self._episode_start = start.standing.episode_start
         self._episode_cost[self._episode_start] = 0.0
 

@@ -13,11 +13,21 @@ class ReplayedHooks(JaxAlgorithm):
     Its collector has ``episodes(first_row)``, as ``RolloutCollector`` says.
     """
 
+    compiled: bool | None
+
     def _setup_model(self) -> None:
         # The time step that the environments have reached while hooks are replayed, and the rows counted so far.
         self._iteration_end: int | None = None
         self._n_counted = 0
         super()._setup_model()
+
+    def _check_processes(self, refusal: str | None) -> None:
+        """Refuse to step environments from Python in several processes, which would each step their own."""
+        if self.devices.spans_processes and (refusal or self.compiled is False):
+            reason = refusal or "compiled is False"
+            raise ValueError(
+                f"Several processes can only train where steps and updates are one program: {reason}."
+            )
 
     def _resume_point(self) -> ResumePoint:
         point = super()._resume_point()

@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from spi_plugins.algorithms.devices import Devices, device_bytes, resolve_devices
+from spi_plugins.algorithms.devices import Devices, device_bytes, resolve_devices, writes
 from spi_plugins.algorithms.environments import is_template, prepare_env
 from spi_plugins.algorithms.interrupts import Exchange
 from spi_plugins.algorithms.model_file import read_model_file, write_model_file
@@ -172,7 +172,7 @@ class StoredAlgorithm(BaseAlgorithm):
             )
 
     def _put_state(self, state: PyTree) -> None:
-        self._agent_state = jax.device_put(state, self.devices.whole)
+        self._agent_state = self.devices.put(state, self.devices.whole)
 
     def _without_groups(self) -> PyTree:
         """The state except for its parameter groups."""
@@ -206,6 +206,8 @@ class StoredAlgorithm(BaseAlgorithm):
         which training continues exactly, ``num_timesteps`` included: the start of the rollout or, where
         rollout and update are one program that has already run, the end of the iteration.
 
+        Of several processes, all must call it, and the first one writes.
+
         Args:
             path: a path, to which ``.zip`` is appended if it has no suffix, or an open binary file.
             exclude: constructor arguments, ``"ep_info_buffer"`` or ``"ep_success_buffer"`` to leave out; the model
@@ -221,7 +223,9 @@ class StoredAlgorithm(BaseAlgorithm):
             counters = {name: getattr(self, name) for name in COUNTERS}
             left_out = frozenset(exclude or ()) - frozenset(include or ())
             data = describe(self, point, counters, self._stats_window_size, left_out)
-            write_model_file(path, data, arrays | point.arrays() | self._extra_arrays())
+            arrays |= point.arrays() | self._extra_arrays()
+            if writes(path):
+                write_model_file(path, data, arrays)
         self._tell_of_functions(data["arguments"])
 
     def _tell_of_functions(self, stored: Mapping[str, Any]) -> None:

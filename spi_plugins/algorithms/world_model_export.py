@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from spi_plugins.algorithms.devices import writes
 from spi_plugins.algorithms.observations import to_batch
 from spi_plugins.archive import PathOrFile
 from spi_plugins.buffers import Buffer
@@ -31,7 +32,9 @@ def save_world(
         "n_steps": int(model.num_timesteps),
         "n_updates": int(n_updates),
     }
-    store_world_model(world, jax.device_get(params), space, experience, report).save(path)
+    stored = store_world_model(world, jax.device_get(params), space, experience, report)
+    if writes(path):
+        stored.save(path)
 
 
 def given_observations(space: spaces.Space[Any], observations: Observation) -> Experience:

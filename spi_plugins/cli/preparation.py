@@ -19,6 +19,7 @@ from spi_plugins.cli.declarations import parameters
 from spi_plugins.cli.env_recipe import EnvRecipe
 from spi_plugins.cli.environments import around_copies, build_env
 from spi_plugins.cli.evaluation import cost_limit_of, find_algorithm, load_model, open_env
+from spi_plugins.cli.processes import own_copy
 from spi_plugins.cli.requests import DEFAULT_FOLDER
 from spi_plugins.cli.run_folder import (
     RunConfig,
@@ -106,7 +107,7 @@ def _prepare_resumed(args: argparse.Namespace, path: pathlib.Path, folder: RunFo
             f"{path} has taken all of its {config.n_timesteps} steps; say how many more with -n."
         )
     config = dataclasses.replace(config, n_timesteps=model.num_timesteps + n_timesteps)
-    return _ready(args, model, config, n_timesteps, folder)
+    return _ready(args, model, config, n_timesteps, RunFolder(own_copy(args, folder.path)))
 
 
 def _prepare_loose_file(args: argparse.Namespace, path: pathlib.Path) -> Preparation:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from spi_plugins.cli import processes
 from spi_plugins.cli.arguments import CommandError
 from spi_plugins.cli.config_file import Filler, is_of_run, read_file
 from spi_plugins.cli.dispatch import Parser
@@ -21,6 +22,9 @@ _OF_EACH_PART = (
     "progress",
     "verbose",
     "device",
+    "coordinator",
+    "processes",
+    "process_id",
     "track",
     "track_project",
     "profile",
@@ -45,7 +49,7 @@ def add_options(parser: Parser, algorithm: str | None = None) -> None:
     parser.usage = "spi train ALGO --env ID [-n N] [options]\n       spi train --resume RUN [-n N]"
     parser.add_argument("algo", metavar="ALGO", nargs="?", help="see 'spi list algorithms'; also --algo ALGO")
     parser.add_argument("--algo", dest="algo_option", help=argparse.SUPPRESS)
-    for group in (run, environment, evaluation, tracking, preset):
+    for group in (run, environment, evaluation, tracking, preset, processes):
         group.add(parser)
     hyperparameters.add(parser, algorithm)
 
@@ -62,7 +66,7 @@ def train(parser: Parser, args: argparse.Namespace) -> int:
     from spi_plugins.algorithms.compile_notice import announcing_compilation
 
     sys.stdout.write(f"{told}\n" if told else "")
-    with announcing_compilation():
+    with processes.joined(args), announcing_compilation():
         if args.seeds is None and stored is None:
             from spi_plugins.cli import training
 
@@ -99,7 +103,7 @@ def new_parser() -> Parser:
 
 def _check(parser: Parser, args: argparse.Namespace) -> str:
     told = complete(parser, args)
-    for group in (environment, run, evaluation, tracking):
+    for group in (environment, run, evaluation, tracking, processes):
         group.check(args)
     hyperparameters.check_devices(args)
     return told

@@ -31,6 +31,7 @@ from spi_plugins.cli.evaluation_result import Evaluation
 from spi_plugins.cli.evaluations_file import read_evaluations
 from spi_plugins.cli.interrupt import StopBetweenRollouts, TrainingInterrupted
 from spi_plugins.cli.preparation import Preparation, prepare
+from spi_plugins.cli.processes import writes
 from spi_plugins.cli.profiling import Profile
 from spi_plugins.cli.progress_file import ProgressFile
 from spi_plugins.cli.run_folder import RunConfig, RunFolder
@@ -94,7 +95,7 @@ def train_prepared(run: Preparation, args: argparse.Namespace) -> int:
         _say(
             f"{run.folder.path} has taken all of its {config.n_timesteps:,} steps; its evaluation is missing."
         )
-    return _finish(run, begun, interrupted, go_on=args.group is None)
+    return _finish(run, begun, interrupted, go_on=args.group is None, concludes=writes(args))
 
 
 def train_together(runs: Sequence[Preparation], args: argparse.Namespace) -> list[int]:
@@ -112,7 +113,7 @@ def train_together(runs: Sequence[Preparation], args: argparse.Namespace) -> lis
     codes, error = [], None
     for run, each in zip(runs, begun, strict=True):
         try:
-            codes.append(_finish(run, each, interrupted, go_on=False))
+            codes.append(_finish(run, each, interrupted, go_on=False, concludes=True))
         except RunError as found:  # the others are to be saved, too
             error = error or found
     if error is not None:
@@ -141,20 +142,21 @@ def _begin(run: Preparation, args: argparse.Namespace) -> _Begun:
     return _Begun(faults, tracker)
 
 
-def _finish(run: Preparation, begun: _Begun, interrupted: bool, *, go_on: bool) -> int:
-    """Save, evaluate and report."""
+def _finish(run: Preparation, begun: _Begun, interrupted: bool, *, go_on: bool, concludes: bool) -> int:
+    """Save, evaluate and report; of several processes, one concludes."""
     model, folder, config = run.model, run.folder, run.config
     faults, tracker = begun
     stopped = interrupted or bool(faults.sentences)
     _save(run, faults)
-    if not stopped and config.eval_episodes and not faults.sentences:
+    if concludes and not stopped and config.eval_episodes and not faults.sentences:
         with faults.collect("The evaluation"):
             result = evaluate_run(folder, config)
             if tracker is not None:
                 tracker.conclude(result._asdict(), model.num_timesteps)
     with faults.collect("Closing the log"):
         model.logger.close()
-    _report(run, go_on=go_on)
+    if concludes:
+        _report(run, go_on=go_on)
     faults.raise_if_any()
     return INTERRUPTED if interrupted else 0
 

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from spi_plugins.algorithms.vec_envs.native import NativeVecEnv, RawStep, put_rows, take_rows, to_host
 from spi_plugins.algorithms.vec_envs.vector_infos import Infos
+from spi_plugins.arrays import local
 from spi_plugins.checks import check_integer
 from spi_plugins.envs import autoreset
 from spi_plugins.envs.autoreset import VectorState, VectorStep
@@ -73,7 +74,8 @@ class FunctionalVecEnv(NativeVecEnv):
         """
         if self._state is None:
             raise RuntimeError("get_state() came before reset(): there is no state yet.")
-        return self._state
+        state: VectorState = local(self._state)
+        return state
 
     def shapes(self) -> tuple[VectorState, Observation]:
         """Shapes and dtypes of the state and of the observations ``[B, ...]``, before or after ``reset``."""
@@ -116,7 +118,7 @@ class FunctionalVecEnv(NativeVecEnv):
             raise ValueError(f"A functional environment takes no options at reset, got {self._options}.")
         seed = self._seeds[0]
         if seed is None and self._state is not None:
-            keys = self._state.key
+            keys = local(self._state.key)
         else:
             keys = self._keys(self.first_seed if seed is None else seed)
         self._state, obs = _reset(self._static, self.params, keys)

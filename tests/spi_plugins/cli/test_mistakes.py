@@ -40,6 +40,15 @@ MISTAKES = [
     (("new-plugin", "cem"), "there is a planner 'cem'"),
     (("new-plugin", "json"), "'json'"),
     (("new-plugin", "mine", "--path", "nowhere"), "--path nowhere is not a folder"),
+    # On which devices and by which processes
+    ((*NEW, "--devices", "0"), "--devices"),
+    ((*NEW, "--devices", "cuda"), "--devices"),
+    ((*NEW, "--n-envs", "6", "--devices", "4"), "--n-envs 6 cannot be divided evenly among 4 devices"),
+    ((*NEW, "--coordinator", "host:1"), "--coordinator host:1 needs --processes; or use --coordinator auto"),
+    ((*NEW, "--coordinator", "host", "--processes", "2", "--process-id", "0"), "must be HOST:PORT or auto"),
+    ((*NEW, "--coordinator", "h:1", "--processes", "2", "--process-id", "2"), "within 0 and 1, got 2"),
+    ((*NEW, "--coordinator", "auto", "--process-id", "0"), "--process-id needs --coordinator HOST:PORT"),
+    ((*NEW, "--coordinator", "auto", "--seeds", "2"), "--seeds cannot be combined with --coordinator"),
     # What is trained, and on what
     (("train", "dream_spi", *NEW[2:4]), "-n is required"),
     ((*NEW[:4], "--no-preset"), "-n is required"),
