@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser, algorithm: str | None = None) -> None:
     group.add_argument(
         "--devices",
         dest="device",
-        type=_devices,
+        type=number_of_devices,
         metavar="N",
         help="divide the copies and minibatches among N devices, or 'all'",
     )
@@ -105,8 +105,8 @@ def check(algorithm: str, policy: str | None, values: Mapping[str, Any]) -> dict
     return checked
 
 
-def _devices(text: str) -> str:
-    """A number of devices, or all."""
+def number_of_devices(text: str) -> str:
+    """A number of at least 1, or all."""
     return text if text == "all" else str(positive(text))
 
 
