@@ -133,7 +133,10 @@ def test_every_action_is_in_its_box(space, data):
     want = np.asarray([space.low, middle, space.high], np.float64)
     with np.errstate(invalid="ignore"):  # 2**63 as a float
         rounded = want.astype(space.dtype)  # the spacing above the largest number would overflow
-    step = 0.5 if space.dtype.kind != "f" else np.abs(rounded - np.nextafter(rounded, 0, dtype=space.dtype))
+    step = 0.5
+    if space.dtype.kind == "f":  # next to zero, numbers are one smallest subnormal apart
+        below = np.abs(rounded - np.nextafter(rounded, 0, dtype=space.dtype))
+        step = np.maximum(below, np.finfo(space.dtype).smallest_subnormal)
     tolerance = np.maximum(step, np.abs(want).max(axis=0) * 1e-15)
     assert (np.abs(ends.astype(np.float64) - want) <= tolerance).all()
 

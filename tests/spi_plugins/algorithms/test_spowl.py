@@ -19,7 +19,7 @@ from tiny_models import POINT_GOAL, TINY_COSTS, TINY_PLANNER, tiny_spowl, tiny_t
 from toy_envs import VECTOR, ToyEnv
 
 from spi_plugins import SPOWL, TDMPC2, buffers
-from spi_plugins.algorithms import replay_memory
+from spi_plugins.algorithms import devices
 from spi_plugins.errors import ModelFileError, SPIError
 from spi_plugins.host_buffers import HostBuffer
 from spi_plugins.planners.planner import Planner
@@ -214,7 +214,7 @@ def test_a_buffer_on_the_host_trains_and_resumes_bit_for_bit():
 
 
 def test_a_buffer_that_does_not_fit_on_the_device_goes_to_the_host(monkeypatch):
-    monkeypatch.setattr(replay_memory, "device_bytes", lambda device: 1000)
+    monkeypatch.setattr(devices, "device_bytes", lambda device: 1000)
     model = tiny_spowl(learning_starts=1000).learn(4)
     assert isinstance(model.replay_buffer, HostBuffer)
 
