@@ -53,7 +53,7 @@ def distill_plans(
         The copy, without an environment.
 
     Raises:
-        ValueError: there are no observations, or an argument is out of range.
+        ValueError: no observations are available, or an argument is out of range.
     """
     for name, value in (("n_states", n_states), ("n_updates", n_updates), ("batch_size", batch_size)):
         check_integer(name, value, low=1)

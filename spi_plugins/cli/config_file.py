@@ -34,7 +34,7 @@ def read_file(path: pathlib.Path, env: str | None) -> dict[str, Any]:
     """The entries of a file by key; of rl_zoo3's files, the section of ``env``, or the only one.
 
     Raises:
-        CommandError: there is no such file, it is not YAML, or has no such section.
+        CommandError: the file is missing, is not YAML, or lacks the section.
     """
     file = next((path / name for name in ("config.json", "config.yml") if (path / name).is_file()), path)
     stored = read_entries("-c", file)
@@ -64,7 +64,7 @@ def read_entries(option: str, file: pathlib.Path) -> dict[str, Any]:
     """The entries of a file of YAML or JSON by key.
 
     Raises:
-        CommandError: there is no such file, it is not YAML, or holds something else; the message names the option.
+        CommandError: the file is missing, is not YAML, or has an invalid entry; the message names the option.
     """
     try:
         stored = yaml.load(file.read_text("utf-8"), _Loader)

@@ -14,7 +14,7 @@ def outcomes(method):
     return [run(method, seed) for seed in SEEDS]
 
 
-MISSES = pytest.mark.xfail(reason="seeds of p3o end at up to 6.3, docs/constraints.md", strict=False)
+MISSES = pytest.mark.xfail(reason="seeds of p3o end at up to 6.3, docs/constraints.md", strict=True)
 
 
 @pytest.mark.slow

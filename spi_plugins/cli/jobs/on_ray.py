@@ -55,7 +55,7 @@ def connected() -> Iterator[Any]:
     """Ray, connected to the cluster of ``RAY_ADDRESS``, to one that runs on this machine, or to a new local one.
 
     Raises:
-        RunError: there is no such cluster.
+        RunError: the cluster does not answer.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
