@@ -28,9 +28,10 @@ METHODS: dict[str, dict[str, Any] | None] = {
     "lagrangian": {**ASCENT, "lr": 0.05},
     "pid": {"kp": 0.1, "ki": 0.04, "kd": 0.1, "ema_p": 0.0, "ema_d": 0.0, "delay": 1, "init": 0.0},
     "augmented": {"penalty_init": 0.05},
-    "p3o": {},
+    "p3o": {"gain": 0.1},
     "focops": {**ASCENT, "lr": 0.1, "max": None},
     "crpo": {},
+    "cpo": {"gain": 0.5},
 }
 
 

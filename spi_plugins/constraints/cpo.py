@@ -8,7 +8,8 @@ policy and the excess cost :math:`c` per step, the policy's step solves (Eq. 11)
 through its dual (Theorem 2), with :math:`H^{-1} g` and :math:`H^{-1} b` by conjugate gradients. Where no step within
 the trust region meets the constraint, the step is the one that lowers the cost most. A line search shortens it until
 the divergence is within the region, the cost's surrogate within its room and, unless costs are too high, the reward's
-not lower. The critics learn as with every method, from minibatches.
+not lower. The critics learn as with every method, from minibatches. With ``gain``, :math:`c` is the excess over a
+tightened limit, see ``excess``.
 """
 
 import dataclasses
@@ -19,7 +20,8 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float
 
-from spi_plugins.constraints.method import ConstraintMethod, Episodes, Evaluate, Surrogates
+from spi_plugins.constraints.excess import follow, gain, init_excess
+from spi_plugins.constraints.method import ConstraintMethod, Evaluate, Surrogates
 from spi_plugins.hyperparameters import Config, configured, hyperparameter
 from spi_plugins.types import Params
 
@@ -37,6 +39,7 @@ class CPOConfig(Config):
     cg_damping: float = hyperparameter(0.1, "Added to the diagonal of the Fisher matrix", low=0)
     line_steps: int = hyperparameter(15, "Steps of the line search, after which the policy stays", low=1)
     line_decay: float = hyperparameter(0.8, "Factor of a step of the line search", above=0, below=1)
+    gain: float = gain()
 
 
 class Products(NamedTuple):
@@ -141,19 +144,15 @@ def cpo_step(config: CPOConfig, evaluate: Evaluate, actor: Params, excess: Float
 
 
 def make_cpo(**settings: Any) -> ConstraintMethod:
-    """Make the method from fields of ``CPOConfig``; its state is the excess cost per step.
+    """Make the method from fields of ``CPOConfig``.
 
     Raises:
         ValueError: a setting is unknown or out of range.
     """
     config = configured(CPOConfig, settings, "constraint_kwargs of 'cpo'")
-
-    def update(excess: Array, episodes: Episodes, limits: Array) -> Array:
-        return (episodes.cost - limits) / episodes.length
-
     return ConstraintMethod(
-        init=lambda limits: jnp.full(limits.shape, _UNKNOWN, jnp.float32),
-        update=update,
+        init=lambda limits: init_excess(limits, _UNKNOWN),
+        update=lambda excess, episodes, limits: follow(excess, episodes, limits, config.gain),
         advantage=lambda excess, reward, cost: reward,
-        step=lambda excess, evaluate, actor: cpo_step(config, evaluate, actor, excess),
+        step=lambda excess, evaluate, actor: cpo_step(config, evaluate, actor, excess.per_step),
     )

@@ -6,7 +6,8 @@ The policy's loss is the clipped surrogate of the reward plus
           L^{C_i}_{CLIP} = E\left[\max(\rho A_{c,i}, \mathrm{clip}(\rho, 1 \pm \epsilon) A_{c,i})\right].
 
 The limit :math:`d_i` is of an episode's undiscounted cost, so its mean length :math:`T` stands where the paper, whose
-costs are discounted, has :math:`1 / (1 - \gamma)`. OmniSafe has neither that factor nor the clip.
+costs are discounted, has :math:`1 / (1 - \gamma)`. OmniSafe has neither that factor nor the clip. With ``gain``, the
+excess is that of a tightened limit, see ``excess``.
 """
 
 import dataclasses
@@ -14,9 +15,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from spi_plugins.constraints.method import ConstraintMethod, Episodes, Samples, cost_surrogate
+from spi_plugins.constraints.excess import Excess, follow, gain, init_excess
+from spi_plugins.constraints.method import ConstraintMethod, Samples, cost_surrogate
 from spi_plugins.hyperparameters import Config, configured, hyperparameter
 
 
@@ -27,22 +29,23 @@ class P3OConfig(Config):
     kappa: float = hyperparameter(
         20.0, "Weight of the penalty, larger than any multiplier has to be", above=0
     )
+    gain: float = gain()
 
 
 def make_p3o(**settings: Any) -> ConstraintMethod:
-    """Make the method from fields of ``P3OConfig``; its state is the excess cost per step.
+    """Make the method from fields of ``P3OConfig``.
 
     Raises:
         ValueError: a setting is unknown or out of range.
     """
     config = configured(P3OConfig, settings, "constraint_kwargs of 'p3o'")
 
-    def penalty(excess: Float[Array, " K"], samples: Samples) -> Array:
-        return config.kappa * jnp.sum(jax.nn.relu(cost_surrogate(samples) + excess))
-
-    def update(excess: Array, episodes: Episodes, limits: Array) -> Array:
-        return (episodes.cost - limits) / episodes.length
+    def penalty(excess: Excess, samples: Samples) -> Array:
+        return config.kappa * jnp.sum(jax.nn.relu(cost_surrogate(samples) + excess.per_step))
 
     return ConstraintMethod(
-        init=jnp.zeros_like, update=update, advantage=lambda excess, reward, cost: reward, penalty=penalty
+        init=lambda limits: init_excess(limits, 0.0),
+        update=lambda excess, episodes, limits: follow(excess, episodes, limits, config.gain),
+        advantage=lambda excess, reward, cost: reward,
+        penalty=penalty,
     )

@@ -14,14 +14,8 @@ def outcomes(method):
     return [run(method, seed) for seed in SEEDS]
 
 
-MISSES = pytest.mark.xfail(reason="seeds of p3o end at up to 6.3, docs/constraints.md", strict=True)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param(name, marks=MISSES if name == "p3o" else ()) for name in METHODS if name != "none"],
-)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
 def test_every_seed_ends_within_a_fifth_of_the_limit_or_below(method):
     found = outcomes(method)
     assert max(outcome.mean_cost for outcome in found) <= 1.2 * LIMIT, found

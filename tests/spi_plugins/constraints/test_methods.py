@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spi_plugins.constraints.augmented import make_augmented
+from spi_plugins.constraints.cpo import make_cpo
 from spi_plugins.constraints.crpo import make_crpo
 from spi_plugins.constraints.focops import make_focops
 from spi_plugins.constraints.method import Episodes, Samples
@@ -63,6 +64,21 @@ def test_p3o_penalizes_the_surrogate_above_the_room_that_is_left(costs):
     np.testing.assert_allclose(value, 7.0 * np.maximum(inside, 0).sum(), rtol=1e-5)
     np.testing.assert_allclose(slopes, 7.0 * derivative @ (inside > 0), rtol=1e-5, atol=1e-6)
     assert method.advantage(None, 3.0, None) == 3.0
+
+
+@pytest.mark.parametrize("make", [make_p3o, make_cpo])
+def test_a_gain_tightens_the_limit_by_the_excess_of_all_episodes_and_at_most_to_zero(make):
+    costs = [(9.0, 2.5), (30.0, 2.1), (5.0, 0.5), (3.0, 2.0)]
+    tightened = np.zeros(2)
+    for cost in costs:
+        tightened = np.minimum(np.maximum(tightened + 0.25 * (np.array(cost) - LIMITS), 0), LIMITS)
+    assert (tightened > 0).any(), tightened
+    found = after(make(gain=0.25), *costs).per_step
+    np.testing.assert_allclose(
+        found, (np.array(costs[-1]) - LIMITS + tightened) / 100.0, rtol=1e-5, atol=1e-7
+    )
+    published = after(make(), *costs).per_step
+    np.testing.assert_allclose(published, (np.array(costs[-1]) - LIMITS) / 100.0, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(
