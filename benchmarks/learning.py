@@ -18,6 +18,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import LinearSchedule
 
 import spi_plugins
+from spi_plugins.statistics import estimate, mean
 
 
 class Task(NamedTuple):
@@ -87,8 +88,8 @@ class Curve(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         if self.model.ep_info_buffer:
-            mean = float(np.mean([info["r"] for info in self.model.ep_info_buffer]))
-            self.points.append((self.model.num_timesteps, mean))
+            earned = float(np.mean([info["r"] for info in self.model.ep_info_buffer]))
+            self.points.append((self.model.num_timesteps, earned))
 
 
 class Outcome(NamedTuple):
@@ -105,8 +106,8 @@ def run(task: Task, algorithm: str, seed: int) -> Outcome:
     model = spi_plugins.make(algorithm, task.policy, task.make_env(seed), seed=seed, **task.arguments)
     curve = Curve()
     model.learn(task.steps, callback=curve)
-    mean, _ = evaluate_policy(model, task.make_env(10_000 + seed), n_eval_episodes=100, warn=False)
-    return Outcome(algorithm, seed, float(mean), time.process_time() - cpu, curve.points)
+    earned, _ = evaluate_policy(model, task.make_env(10_000 + seed), n_eval_episodes=100, warn=False)
+    return Outcome(algorithm, seed, float(earned), time.process_time() - cpu, curve.points)
 
 
 def random_return(task: Task) -> float:
@@ -169,6 +170,32 @@ def store(outcomes: list[Any], path: pathlib.Path) -> list[Any]:
         lines.append(json.dumps(row))
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
     return list(merged.values())
+
+
+class Stored:
+    """Runs in a JSON file, a row each, added as soon as they are made, so that a benchmark goes on where it stopped."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+
+    def has(self, **fields: Any) -> bool:
+        """Whether a row has these values."""
+        return any(all(row[name] == value for name, value in fields.items()) for row in self.rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row and write the file."""
+        self.rows.append(row)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("[\n" + ",\n".join(map(json.dumps, self.rows)) + "\n]\n")
+
+
+def interval(rows: list[dict[str, Any]], name: str) -> str:
+    """Mean over episodes ``row[name]`` of all rows with a 95 % interval that resamples them within each row."""
+    if not rows[0][name]:
+        return ""
+    value, low, high = estimate(mean, [np.asarray(row[name]) for row in rows])
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def command_line(doc: str | None, tasks: Iterable[str], name: str) -> argparse.ArgumentParser:

@@ -8,7 +8,6 @@ for all seeds together, within each seed. Times are medians of single calls of `
 """
 
 import argparse
-import json
 import pathlib
 import tempfile
 import time
@@ -16,11 +15,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from learning import Stored, interval
 from planning import TASKS, build, fresh_episodes, trained
 
 import spi_plugins
 from spi_integrations.stable_baselines3 import evaluate_policy_with_cost
-from spi_plugins.statistics import estimate, mean
 
 EPISODES = 200
 BATCHES = (1, 64)
@@ -114,20 +113,13 @@ def table(rows: list[dict[str, Any]]) -> str:
                 continue
             times = _milliseconds(runs)
             ratio = " and ".join(f"{x / y:.1f}" for x, y in zip(times, policy, strict=True))
-            cells = _interval(runs, "returns"), _interval(runs, "costs"), *(f"{x:.2f}" for x in times), ratio
+            cells = interval(runs, "returns"), interval(runs, "costs"), *(f"{x:.2f}" for x in times), ratio
             lines.append(f"| {task} | {way} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _milliseconds(runs: list[dict[str, Any]]) -> list[float]:
     return [float(np.median([run["milliseconds"][str(size)] for run in runs])) for size in BATCHES]
-
-
-def _interval(runs: list[dict[str, Any]], name: str) -> str:
-    if not runs[0][name]:
-        return ""
-    value, low, high = estimate(mean, [np.asarray(run[name]) for run in runs])
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def main() -> None:
@@ -141,16 +133,14 @@ def main() -> None:
         "--out", type=pathlib.Path, default=pathlib.Path("."), help="folder for plan_latency.json"
     )
     args = parser.parse_args()
-    path = args.out / "plan_latency.json"
-    rows = json.loads(path.read_text()) if path.is_file() else []
+    stored = Stored(args.out / "plan_latency.json")
     folder = args.models or pathlib.Path(tempfile.mkdtemp())
     for name in args.tasks:
         for seed in args.seeds:
-            known = {row["way"] for row in rows if (row["task"], row["seed"]) == (name, seed)}
+            known = {way for way in WAYS if stored.has(task=name, seed=seed, way=way)}
             for row in measure(name, seed, folder, known):
-                rows.append(row)
-                path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
-    print("\n" + table(rows))
+                stored.add(row)
+    print("\n" + table(stored.rows))
 
 
 if __name__ == "__main__":

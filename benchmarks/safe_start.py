@@ -8,17 +8,16 @@ are added to safe_start.json one by one, and those in it are not made again.
 """
 
 import argparse
-import json
 import pathlib
 import tempfile
 from typing import Any
 
 import numpy as np
+from learning import Stored, interval
 from planning import TASKS, Task, build, fresh_episodes, trained
 from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_integrations.stable_baselines3 import evaluate_policy_with_cost
-from spi_plugins.statistics import estimate, mean
 
 TASK = TASKS["short_point_goal"]
 DATA_STEPS = 64_000
@@ -104,10 +103,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         share = (
             sum(row["cost_sum"] for row in both) / sum(plain[row["seed"]] for row in both) if both else 1.0
         )
-        cells = []
-        for name in ("returns", "costs"):
-            value, low, high = estimate(mean, [np.asarray(row[name]) for row in runs])
-            cells.append(f"{value:.2f} [{low:.2f}, {high:.2f}]")
+        cells = [interval(runs, name) for name in ("returns", "costs")]
         lines.append(f"| {method} | {sums} | {100 * share:.0f} % | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -123,18 +119,16 @@ def main() -> None:
         "--out", type=pathlib.Path, default=pathlib.Path("."), help="folder for safe_start.json"
     )
     args = parser.parse_args()
-    path = args.out / "safe_start.json"
-    rows = json.loads(path.read_text()) if path.is_file() else []
+    stored = Stored(args.out / "safe_start.json")
     folder = args.models or pathlib.Path(tempfile.mkdtemp())
     for method in args.methods:
         for seed in args.seeds:
-            if any((row["method"], row["seed"]) == (method, seed) for row in rows):
+            if stored.has(method=method, seed=seed):
                 continue
             row = run(method, seed, folder)
-            rows.append(row)
-            path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+            stored.add(row)
             print(method, seed, row["cost_sum"], np.mean(row["returns"]), np.mean(row["costs"]), flush=True)
-    print("\n" + table(rows))
+    print("\n" + table(stored.rows))
 
 
 if __name__ == "__main__":
