@@ -1,5 +1,8 @@
 """Models that compile and train quickly. Tests that use the same ones share their compiled programs."""
 
+from stable_baselines3.common.vec_env import DummyVecEnv
+from toy_envs import Walker
+
 from spi_plugins import PPO, SPOWL, TDMPC2, DeepSPI
 from spi_plugins.envs.cartpole import make_cartpole
 from spi_plugins.envs.point_goal import make_point_goal
@@ -55,3 +58,13 @@ def tiny_spowl(env=POINT_GOAL, **kwargs):
 
 
 TINY_COSTS = {**TINY_PLANNER["policy_kwargs"], "n_costs": 2}
+
+
+def tiny_walkers():
+    return DummyVecEnv([Walker] * N_ENVS)
+
+
+def overlapping_tdmpc2(**kwargs):
+    """Stepped from Python, without a search, and with updates of two chunks that begin during each fourth step."""
+    quick = {"planner": "policy", "planner_kwargs": {}, "overlap_updates": True, "gradient_steps": 60}
+    return tiny_tdmpc2(tiny_walkers(), **{**quick, **kwargs})

@@ -51,3 +51,26 @@ class ToyEnv(gym.Env):
 
     def render(self):
         return np.full((16, 16, 3), 40 * self.elapsed, np.uint8)
+
+
+class Walker(gym.Env):
+    """Episodes of nine steps whose observation is all of the state, so that a test can put it where a run stood."""
+
+    observation_space, action_space = VECTOR, spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def __init__(self, before_step=None):
+        self.state, self.total = np.zeros(3, np.float32), 0
+        self.before_step = before_step
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = np.zeros(3, np.float32)
+        return self.state.copy(), {}
+
+    def step(self, action):
+        if self.before_step is not None:
+            self.before_step(self)
+        self.total += 1
+        self.state[:2] = 0.9 * self.state[:2] + 0.1 * action
+        self.state[2] += 1 / 9
+        return self.state.copy(), float(self.state[0]), False, self.state[2] > 0.999, {}

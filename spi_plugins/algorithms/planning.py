@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -12,13 +12,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from spi_plugins import buffers, host_buffers
 from spi_plugins.actions import executed_by_model
-from spi_plugins.agents.interaction import CHUNK
 from spi_plugins.agents.packed import update_packed
-from spi_plugins.agents.planning import PlanningAgent, SPOWLMetrics, SPOWLState
+from spi_plugins.agents.planning import SPOWLMetrics, SPOWLState
 from spi_plugins.algorithms.collector import Row, Start
 from spi_plugins.algorithms.compiled_replay_collector import CompiledReplayCollector, Due, replay_refusal
 from spi_plugins.algorithms.devices import writes
-from spi_plugins.algorithms.planning_metrics import checked, shown
+from spi_plugins.algorithms.planning_metrics import checked
 from spi_plugins.algorithms.planning_policies import PLANNING_POLICIES
 from spi_plugins.algorithms.policies import Policy
 from spi_plugins.algorithms.replay_collector import (
@@ -28,9 +27,8 @@ from spi_plugins.algorithms.replay_collector import (
     restore_standing,
 )
 from spi_plugins.algorithms.replay_file import read_replay_file, write_replay_file
-from spi_plugins.algorithms.replay_memory import can_sample, empty_buffer, lives_on_host, training_data
-from spi_plugins.algorithms.replayed_hooks import ReplayedHooks
-from spi_plugins.algorithms.schedules import remaining_progress, scheduled
+from spi_plugins.algorithms.replay_memory import empty_buffer, lives_on_host
+from spi_plugins.algorithms.replay_updates import ReplayUpdates
 from spi_plugins.algorithms.world_model_export import given_observations, remembered_observations, save_world
 from spi_plugins.archive import Archive, PathOrFile, describing
 from spi_plugins.arrays import flatten_arrays, local
@@ -41,7 +39,7 @@ from spi_plugins.types import Observation, PyTree
 from spi_plugins.world_models.model import FittedModel
 
 
-class PlanningAlgorithm(ReplayedHooks):
+class PlanningAlgorithm(ReplayUpdates):
     """Trains agents that update on a replay buffer. Subclasses build the agent in ``_make_agent``."""
 
     policy_aliases: ClassVar[dict[str, Any]] = dict(PLANNING_POLICIES)
@@ -51,17 +49,9 @@ class PlanningAlgorithm(ReplayedHooks):
         "gradient_steps",
     )
     first_draw: ClassVar[int] = 1  # deterministic plans draw, too: by 0
-    agent: PlanningAgent
-    buffer_size: int
-    buffer_device: Literal["auto", "device", "host"]
-    learning_starts: int
-    train_freq: int
-    gradient_steps: int
-    pretrain_steps: int
     random_scale: float
     info_metrics: bool
     compiled: bool | None
-    _agent_state: SPOWLState
     _collector: ReplayCollector | CompiledReplayCollector | None
 
     def _setup_model(self) -> None:
@@ -72,18 +62,6 @@ class PlanningAlgorithm(ReplayedHooks):
         # A function of its own: models that share one would share its compiled programs, and a test counts them.
         add = functools.partial(buffers.add)
         self._add = self.devices.jit(add, lambda whole, divided: divided, donate_argnums=0)
-        self._replay_buffer: Buffer | HostBuffer | None = None
-
-    @property
-    def replay_buffer(self) -> Buffer | HostBuffer:
-        """The remembered steps; takes memory only once something reads or fills it."""
-        if self._replay_buffer is None:
-            self._replay_buffer = empty_buffer(self)
-        return self._replay_buffer
-
-    @replay_buffer.setter
-    def replay_buffer(self, buffer: Buffer | HostBuffer | None) -> None:
-        self._replay_buffer = buffer
 
     def _check_windows(self) -> None:
         """Refuse a buffer from which no gradient step could ever be taken."""
@@ -122,7 +100,9 @@ class PlanningAlgorithm(ReplayedHooks):
         return CompiledReplayCollector(*shared, self.train_freq, info_metrics=self.info_metrics)
 
     def _first_standing(self) -> Standing:
-        return Standing(self.agent.init_plan(self.n_envs), np.ones(self.n_envs, bool), 0, 0.0, 0)
+        # Of steps that were made elsewhere, no gradient steps are due.
+        starts = np.ones(self.n_envs, bool)
+        return Standing(self.agent.init_plan(self.n_envs), starts, self.num_timesteps, 0.0, 0)
 
     def _parameter_groups(self, state: SPOWLState) -> dict[str, PyTree]:
         state = self.agent.named(state)
@@ -155,7 +135,9 @@ class PlanningAlgorithm(ReplayedHooks):
         at_once, metrics = isinstance(self._collector, CompiledReplayCollector), None
         self._n_counted = 0
         try:
-            if self.pretrain_steps and not self._n_updates and self._can_update():  # on data that were loaded
+            # On data that were loaded, or in a run that goes on from a file saved before its update.
+            pretrains = self.pretrain_steps and not self._n_updates and self._can_update(self.num_timesteps)
+            if pretrains or self._is_due(self.num_timesteps):
                 self._log_update(self._train())
             if at_once:
                 metrics = self._run_at_once(total)
@@ -163,7 +145,7 @@ class PlanningAlgorithm(ReplayedHooks):
                 return False
             callbacks.on_rollout_end()
             self._update_current_progress_remaining(self.num_timesteps, total)
-            if not at_once and self._at_boundary() and self._can_update():
+            if not at_once and (self._begun is not None or self._is_due(self.num_timesteps)):
                 metrics = self._train()
         finally:
             self._settle()
@@ -177,11 +159,17 @@ class PlanningAlgorithm(ReplayedHooks):
         """Step until the next update or the end of training; false if a callback asked to stop."""
         assert self._collector is not None
         for step in self._collector.rows(self._agent_state, self.num_timesteps):
+            if step is None:  # the environments are about to step
+                end = self.num_timesteps + self.n_envs
+                if self.overlap_updates and self._is_due(end):
+                    self._begin_update(end)
+                continue
             row = self._remember(step) if isinstance(step, ReplayRow) else self._recount(step)
+            self._end_update()
             callbacks.update_locals(row.local)
             if not callbacks.on_step():
                 return False
-            if self._at_boundary() or self.num_timesteps >= total:
+            if self._at_boundary(self.num_timesteps) or self.num_timesteps >= total:
                 break
         return True
 
@@ -206,7 +194,7 @@ class PlanningAlgorithm(ReplayedHooks):
         rate = self._learning_rate(end, total)
         with self._exchange:
             done = collector.run(self._agent_state, buffer, Due(n_steps, self.num_timesteps, n_updates, rate))
-            self._agent_state, self.replay_buffer = done.state, done.buffer
+            self._agent_state, self._replay_buffer = done.state, done.buffer
             self._n_updates += int(done.trained.n_updates)
             took = int(done.trained.n_updates + done.trained.tried) > 0
             self._standing = self._standing._replace(
@@ -244,53 +232,7 @@ class PlanningAlgorithm(ReplayedHooks):
         if isinstance(self.replay_buffer, HostBuffer):
             host_buffers.add(self.replay_buffer, slot, written)
         else:
-            self.replay_buffer = self._add(self.replay_buffer, *self.devices.spread((slot, written)))
-
-    def _at_boundary(self) -> bool:
-        """By the count of steps alone, so that a resumed run updates where an unbroken one does."""
-        return (self.num_timesteps // self.n_envs) % self.train_freq == 0
-
-    def _can_update(self) -> bool:
-        return self.num_timesteps >= self.learning_starts and can_sample(
-            self.replay_buffer, self.agent.config.model.horizon
-        )
-
-    def _gradient_steps(self, num_timesteps: int) -> int:
-        """How many are due after ``num_timesteps``."""
-        if self.pretrain_steps and self._n_updates == 0:
-            return self.pretrain_steps
-        if self.gradient_steps > 0:
-            return self.gradient_steps
-        return max(num_timesteps - self._standing.trained_at, 1)
-
-    def _learning_rate(self, num_timesteps: int, total: int) -> np.float32:
-        remaining = remaining_progress(num_timesteps, total)
-        return np.float32(scheduled("learning_rate", self.lr_schedule, remaining))
-
-    def _train(self) -> SPOWLMetrics:
-        """All gradient steps that are due, and their metrics."""
-        n_updates = self._gradient_steps(self.num_timesteps)
-        learning_rate = self._learning_rate(self.num_timesteps, self._total_timesteps)
-        totals = np.zeros(len(SPOWLMetrics._fields))
-        config = self.agent.config
-        # An interrupt waits for no more than the steps of a chunk.
-        for done in range(0, n_updates, CHUNK):
-            count = min(CHUNK, n_updates - done)
-            data = training_data(
-                self.replay_buffer, self._agent_state.key, CHUNK, config.batch_size, config.model.horizon
-            )
-            with self._exchange:
-                self._agent_state, packed = self._update(
-                    self._agent_state, data, np.int32(count), learning_rate
-                )
-                row = np.asarray(packed.values)
-                finite = np.isfinite(row).all()
-                self._n_updates += count * bool(finite)
-            totals += row * (count / n_updates)
-            if not finite:
-                break
-        self._standing = self._standing._replace(trained_at=self.num_timesteps)
-        return checked(SPOWLMetrics(*totals), SPOWLMetrics(*row), self.num_timesteps)
+            self._replay_buffer = self._add(self.replay_buffer, *self.devices.spread((slot, written)))
 
     def _record_more(self) -> None:
         """The planner's reports as means since the last dump, and what all steps of the training cost."""
@@ -301,13 +243,6 @@ class PlanningAlgorithm(ReplayedHooks):
         if self.agent.config.model.n_costs and self._standing.total_steps:
             rate = self._standing.total_cost / self._standing.total_steps
             self.logger.record("rollout/training_cost_rate", rate)
-
-    def _log_update(self, metrics: SPOWLMetrics) -> None:
-        learning_rate = self._learning_rate(self.num_timesteps, self._total_timesteps)
-        self.logger.record("train/learning_rate", float(learning_rate))
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, value in shown(metrics, self.agent.config).items():
-            self.logger.record(f"train/{name}", value)
 
     def save_replay_buffer(self, path: PathOrFile) -> None:
         """Write the replay buffer, atomically: arrays only, what is filled of it.

@@ -146,12 +146,13 @@ class ReplayCollector:
         fields: Any = self._obs, action, zeros, zeros, no, no, no
         return Slot(*fields)
 
-    def rows(self, state: Any, num_timesteps: int) -> Iterator[ReplayRow]:
-        """Plan and step, forever."""
+    def rows(self, state: Any, num_timesteps: int) -> Iterator[ReplayRow | None]:
+        """Plan and step, forever; ``None`` comes between the two, after which no more is read of ``state``."""
         env = self.env
         while True:
             action, plan, reported = self._decide(state, num_timesteps)
             env_action = scale_action(env.action_space, action)
+            yield None
             stepped = advance(env, env_action, reset_rows=self.has_reset_rows)
             num_timesteps += env.num_envs
             cost = self._costs(stepped, num_timesteps)
@@ -163,7 +164,7 @@ class ReplayCollector:
             self._obs, self._plan, self._episode_start = stepped.next_obs, plan, stepped.done
             if stepped.restarted.any():
                 slots.append((self.first_slot(), stepped.restarted))
-            self._reports.add(reported, stepped.infos)
+            self._reports.add(None if reported is None else np.asarray(reported), stepped.infos)
             self._sum_costs(cost, stepped.done, stepped.infos)
             local = {"env": env, "new_obs": stepped.raw_obs, "rewards": stepped.reward,
                      "dones": stepped.done, "infos": stepped.infos, "actions": env_action}  # fmt: skip
@@ -172,9 +173,7 @@ class ReplayCollector:
                 row, tuple(slots), plan, float(cost[stepped.valid].sum()), int(stepped.valid.sum())
             )
 
-    def _decide(
-        self, state: Any, num_timesteps: int
-    ) -> tuple[NDArray[Any], PyTree, NDArray[np.float32] | None]:
+    def _decide(self, state: Any, num_timesteps: int) -> tuple[NDArray[Any], PyTree, jax.Array | None]:
         """The model's actions ``[B, ...]``, the plans, and the planner's reports ``[M, B]``, if there was a plan."""
         count = np.uint32(num_timesteps % 2**32)
         if num_timesteps < self.learning_starts:
@@ -183,7 +182,7 @@ class ReplayCollector:
         inputs = state.params, obs, self._plan, starts, state.key
         self._reports.name(inputs)
         action, plan, rows = self._act(*inputs, count)
-        return np.asarray(action), plan, np.asarray(rows)
+        return np.asarray(action), plan, rows
 
     def _sum_costs(self, cost: NDArray[np.float32], dones: NDArray[np.bool_], infos: Infos) -> None:
         """Give ended episodes their cost where the environment's monitor, like SB3's, has none."""

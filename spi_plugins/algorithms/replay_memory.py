@@ -12,30 +12,30 @@ from spi_plugins.buffers import Buffer, Windows
 from spi_plugins.host_buffers import HostBuffer
 
 if TYPE_CHECKING:
-    from spi_plugins.algorithms.planning import PlanningAlgorithm
+    from spi_plugins.algorithms.replay_updates import ReplayUpdates
 
 # The share of the device's memory that a buffer may take; networks, plans and XLA need the rest.
 _SHARE = 0.5
 
 
-def _capacity(model: "PlanningAlgorithm") -> int:
+def _capacity(model: "ReplayUpdates") -> int:
     """Slots of each environment."""
     return max(model.buffer_size // model.n_envs, 1)
 
 
-def _total_bytes(model: "PlanningAlgorithm") -> int:
+def _total_bytes(model: "ReplayUpdates") -> int:
     observations, actions = model._specs()
     return buffers.slot_bytes(observations, stored_size(actions)) * _capacity(model) * model.n_envs
 
 
-def lives_on_host(model: "PlanningAlgorithm") -> bool:
+def lives_on_host(model: "ReplayUpdates") -> bool:
     """Whether the model's buffer is, or would be, in mapped files."""
     return model.buffer_device == "host" or (
         model.buffer_device == "auto" and _total_bytes(model) > _SHARE * model.devices.memory
     )
 
 
-def empty_buffer(model: "PlanningAlgorithm") -> Buffer | HostBuffer:
+def empty_buffer(model: "ReplayUpdates") -> Buffer | HostBuffer:
     """The buffer that the model's arguments ask for."""
     observations, actions = model._specs()
     capacity, total = _capacity(model), _total_bytes(model)

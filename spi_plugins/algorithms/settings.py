@@ -245,6 +245,11 @@ class PlanningSettings:
         None,
         "Run steps and gradient steps as one program: `None` if possible, `True` to insist, `False` to step in Python",
     )
+    overlap_updates: bool = hyperparameter(
+        False,
+        "Begin an update while environments in Python make the last step before it, which its first 50 gradient steps "
+        "then do not know; for a small `train_freq`",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -427,6 +427,7 @@ class TDMPC2(Signature):
         precision: Of matrix products on an accelerator: `"highest"` for float32, `"tf32"` or `"bf16"` for speed.
         info_metrics: Put reports of the planner into `info["plan"]`, for callbacks.
         compiled: Run steps and gradient steps as one program: `None` if possible, `True` to insist, `False` to step in Python.
+        overlap_updates: Begin an update while environments in Python make the last step before it, which its first 50 gradient steps then do not know; for a small `train_freq`.
         tau: Rate at which the slow critics follow.
         ent_coef: Weight of the policy's entropy.
         max_grad_norm: Bound on the gradient norm of model and policy each.
@@ -462,6 +463,7 @@ class TDMPC2(Signature):
     precision: Literal["highest", "tf32", "bf16"]
     info_metrics: bool
     compiled: bool | None
+    overlap_updates: bool
     tau: float
     ent_coef: float
     max_grad_norm: float
@@ -493,6 +495,7 @@ class TDMPC2(Signature):
         precision: Literal["highest", "tf32", "bf16"] = "highest",
         info_metrics: bool = False,
         compiled: bool | None = None,
+        overlap_updates: bool = False,
         ent_coef: float = 0.0001,
         max_grad_norm: float = 20.0,
         horizon: int = 3,
@@ -537,6 +540,7 @@ class SPOWL(Signature):
         precision: Of matrix products on an accelerator: `"highest"` for float32, `"tf32"` or `"bf16"` for speed.
         info_metrics: Put reports of the planner into `info["plan"]`, for callbacks.
         compiled: Run steps and gradient steps as one program: `None` if possible, `True` to insist, `False` to step in Python.
+        overlap_updates: Begin an update while environments in Python make the last step before it, which its first 50 gradient steps then do not know; for a small `train_freq`.
         tau: Rate at which the slow critics follow.
         ent_coef: Weight of the policy's entropy.
         max_grad_norm: Bound on the gradient norm of model and policy each.
@@ -577,6 +581,7 @@ class SPOWL(Signature):
     precision: Literal["highest", "tf32", "bf16"]
     info_metrics: bool
     compiled: bool | None
+    overlap_updates: bool
     tau: float
     ent_coef: float
     max_grad_norm: float
@@ -613,6 +618,7 @@ class SPOWL(Signature):
         precision: Literal["highest", "tf32", "bf16"] = "highest",
         info_metrics: bool = False,
         compiled: bool | None = None,
+        overlap_updates: bool = False,
         ent_coef: float = 0.0001,
         max_grad_norm: float = 20.0,
         horizon: int = 3,
