@@ -105,7 +105,7 @@ def v_trace(
 
 def masked_mean(x: Float[Array, "*S"], valid: Bool[Array, "*S"]) -> Float[Array, ""]:
     """Mean of ``x`` where ``valid``; zero if nothing is. A NaN elsewhere does not leak."""
-    return jnp.sum(jnp.where(valid, x, 0.0)) / jnp.maximum(jnp.sum(valid), 1)
+    return jnp.sum(jnp.where(valid, x, 0.0)) / jnp.maximum(jnp.sum(valid, dtype=jnp.float32), 1)
 
 
 def normalize(x: Float[Array, " B"], valid: Bool[Array, " B"]) -> Float[Array, " B"]:

@@ -66,6 +66,21 @@ def apart(function: Callable[..., T], shared: PyTree, *parts: PyTree) -> T:
     return result
 
 
+def joined(first: T, second: T) -> T:
+    """The rows of both; on each device, those that it has of the first and then those of the second."""
+
+    def own(_: None, first: T, second: T) -> T:
+        both: T = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
+        return both
+
+    return apart(own, None, first, second)
+
+
+def halves(x: Array) -> tuple[Array, Array]:
+    """What ``joined`` has joined."""
+    return apart(lambda _, x: (x[: len(x) // 2], x[len(x) // 2 :]), None, x)
+
+
 def take(tree: T, copy: Int[Array, " N"], entry: Int[Array, "H N"]) -> T:
     """Entries ``[H, N, ...]`` of arrays ``[B, C, ...]``, by copy and place in its row.
 

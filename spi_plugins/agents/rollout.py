@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from spi_plugins.agents.on_policy import Act, Masks, OnPolicyAgent, OnPolicyState
+from spi_plugins.sharding import apart
 from spi_plugins.types import CostRows, Observation, Params, PyTree, Rollout
 
 
@@ -170,13 +171,17 @@ def collect(
     def bootstrap(step: EnvStep, critic: Critic, shape: tuple[int, ...]) -> Array | None:
         if step.final_obs is None:
             return None
-        values = jax.lax.cond(
-            jnp.any(step.truncated),
-            lambda final_obs: critic(params, final_obs),
-            lambda _: jnp.zeros(shape),
-            step.final_obs,
-        )
-        return jnp.where(step.truncated.reshape(-1, *[1] * (len(shape) - 1)), values, 0.0)
+
+        def own(params: Params, final_obs: Observation, truncated: Array) -> Array:
+            values = jax.lax.cond(
+                jnp.any(truncated),
+                lambda final_obs: critic(params, final_obs),
+                lambda _: jnp.zeros((len(truncated), *shape[1:])),
+                final_obs,
+            )
+            return jnp.where(truncated.reshape(-1, *[1] * (len(shape) - 1)), values, 0.0)
+
+        return apart(own, params, step.final_obs, step.truncated)
 
     def one_step(
         carry: tuple[Storage, PyTree, Observation], _: None

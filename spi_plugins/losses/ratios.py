@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from spi_plugins.returns import masked_mean
+from spi_plugins.sharding import apart
 
 
 class RatioDiagnostics(NamedTuple):
@@ -15,18 +16,20 @@ class RatioDiagnostics(NamedTuple):
     extremes are over the sampled actions of the batch, so the true ones may lie further out.
     """
 
-    smallest: Float[Array, ""]
-    largest: Float[Array, ""]
+    smallest: Float[Array, " D"]  # of each device's samples: there is no need to exchange them before the end
+    largest: Float[Array, " D"]
     outside: Float[Array, ""]  # share of the samples outside the band
 
 
 def ratio_diagnostics(
-    ratio: Float[Array, "*S"], valid: Bool[Array, "*S"], clip_range: Float[Array, ""] | float
+    ratio: Float[Array, " B"], valid: Bool[Array, " B"], clip_range: Float[Array, ""] | float
 ) -> RatioDiagnostics:
     """Extremes of the ratios and the share that left ``[1 - clip_range, 1 + clip_range]``."""
     outside = (ratio < 1.0 - clip_range) | (ratio > 1.0 + clip_range)
-    return RatioDiagnostics(
-        smallest=jnp.min(jnp.where(valid, ratio, jnp.inf)),
-        largest=jnp.max(jnp.where(valid, ratio, -jnp.inf)),
-        outside=masked_mean(outside.astype(ratio.dtype), valid),
-    )
+    smallest, largest = apart(_extremes, None, ratio, valid)
+    return RatioDiagnostics(smallest, largest, masked_mean(outside.astype(ratio.dtype), valid))
+
+
+def _extremes(_: None, ratio: Array, valid: Array) -> tuple[Array, Array]:
+    smallest, largest = jnp.min(jnp.where(valid, ratio, jnp.inf)), jnp.max(jnp.where(valid, ratio, -jnp.inf))
+    return smallest[None], largest[None]

@@ -20,6 +20,7 @@ from spi_plugins.losses.ratios import ratio_diagnostics
 from spi_plugins.networks.actor_critic import Evaluation
 from spi_plugins.networks.fusion import materialized_gradient
 from spi_plugins.returns import masked_mean, normalize
+from spi_plugins.sharding import halves, joined
 from spi_plugins.types import Params, PyTree
 from spi_plugins.world_models.deep_mdp import ModelLosses
 
@@ -135,41 +136,41 @@ def _subtracted(config: DeepSPIConfig, model_loss: Array, batch: Minibatch) -> F
 
 
 def _evaluate(params: Params, parts: Parts, batch: Minibatch, key: Array) -> Terms:
-    n = batch.reward.shape[0]
-    inputs = batch.obs
+    inputs, next_z = batch.obs, None
     if parts.world_model is not None:
         # One pass of the encoder over both ends of every transition.
-        inputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch.obs, batch.next_obs)
+        inputs = joined(batch.obs, batch.next_obs)
     features = parts.policy.features(params["policy"], inputs)
     z = parts.policy.latent(params["policy"], features)
-    out = evaluate_features(parts, params, batch.obs, features[:n], z[:n])
+    if parts.world_model is not None:
+        (features, _), (z, next_z) = halves(features), halves(z)
+    out = evaluate_features(parts, params, batch.obs, features, z)
     out = out._replace(parameters=masked(out.parameters, batch.action_masks))
     log_prob = parts.distribution.log_prob(out.parameters, batch.action)
     log_ratio = jnp.where(batch.valid, log_prob - batch.log_prob, 0.0)
     entropy = entropy_or_estimate(parts.distribution, out.parameters, log_prob)
-    return Terms(out, z[:n], log_ratio, entropy, *_model_losses(parts, params, batch, z, key))
+    return Terms(out, z, log_ratio, entropy, *_model_losses(parts, params, batch, z, next_z, key))
 
 
 def _model_losses(
-    parts: Parts, params: Params, batch: Minibatch, z: Array, key: Array
+    parts: Parts, params: Params, batch: Minibatch, z: Array, next_z: Array | None, key: Array
 ) -> tuple[ModelLosses, Array]:
     """Each row's losses of the world model, and the gradient penalty; 0 without a model."""
     model = parts.world_model
-    n = batch.reward.shape[0]
-    if model is None:
-        zeros = jnp.zeros((n,))
+    if model is None or next_z is None:
+        zeros = jnp.zeros_like(batch.reward)
         return ModelLosses(zeros, zeros, zeros), jnp.zeros(())
     loss_key, penalty_key = jax.random.split(key)
     action = model_action(parts.actions, parts.distribution.executed(batch.action))
     losses = model.losses(
-        *(params["world_model"], z[:n], action, batch.reward, z[n:], batch.terminated, loss_key),
+        *(params["world_model"], z, action, batch.reward, next_z, batch.terminated, loss_key),
         batch.cost,
     )
     if parts.config.termination_loss == "cross_entropy" and model.termination is not None:
-        probability = model.termination(params["world_model"], z[n:])
+        probability = model.termination(params["world_model"], next_z)
         ended = termination_cross_entropy(probability, batch.terminated.astype(jnp.float32))
         losses = losses._replace(termination=ended)
-    penalty = model.penalty(params["world_model"], z[:n], action, penalty_key)
+    penalty = model.penalty(params["world_model"], z, action, penalty_key)
     kept: ModelLosses = jax.tree.map(
         lambda loss: jnp.where(batch.valid, materialized_gradient(loss), 0.0), losses
     )
@@ -188,7 +189,7 @@ def _metrics(
         "ratio_min": ratios.smallest,
         "ratio_max": ratios.largest,
         "ratio_outside": ratios.outside,
-        "n_valid": jnp.sum(valid).astype(jnp.float32),
+        "n_valid": jnp.sum(valid, dtype=jnp.float32),
     }
     if parts.actions.kind == "box":
         metrics["std"] = jnp.mean(jnp.exp(params["policy"]["actor"]["log_std"]))
