@@ -70,9 +70,9 @@ class _Run(NamedTuple):
     choosable: jax.Array | None  # [T, B], whether the masks, if any, allow an action
 
 
-def _places(whole: Place, divided: Place) -> _Run:
-    """What an iteration carries on is divided as it came; what the host reads, every device has whole."""
-    rest: Any = whole
+def _places(whole: Place, divided: Place, read: Place | None) -> _Run:
+    """What an iteration carries on is divided as it came; the rest is read by the host."""
+    rest: Any = read
     return _Run(runner_places(whole, divided), *[rest] * (len(_Run._fields) - 1))
 
 
@@ -125,7 +125,8 @@ class CompiledCollector:
         self.n_steps = n_steps
         self.devices = devices
         self._runner_obs: Observation = None
-        self._run = devices.jit(self._run_at_once, _places, donate_argnums=0)
+        places = functools.partial(_places, read=devices.read)
+        self._run = devices.jit(self._run_at_once, places, donate_argnums=0)
         self._collect = jax.jit(self._collected, donate_argnums=0)
         self._update = jax.jit(self._updated, donate_argnums=0)
         self._collect_is_compiled = False

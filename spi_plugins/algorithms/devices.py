@@ -48,6 +48,11 @@ class Devices(NamedTuple):
         return self.first if self.mesh is None else place(self.mesh, divided=True)
 
     @property
+    def read(self) -> Place | None:
+        """The place of results that the host reads: where they arise, unless other processes have parts of them."""
+        return self.whole if self.spans_processes else None
+
+    @property
     def spans_processes(self) -> bool:
         """Whether other processes have some of them."""
         return self.mesh is not None and bool(self.mesh.is_multi_process)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from spi_plugins.actions import model_action
-from spi_plugins.agents.constraint import Constraint, centered, cost_value_loss
+from spi_plugins.agents.constraint import Constraint, cost_value_loss
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.minibatches import Minibatch
 from spi_plugins.agents.on_policy import Parts, evaluate_features
@@ -19,7 +19,7 @@ from spi_plugins.losses.ppo import ClipRanges, approximate_kl, clipped_surrogate
 from spi_plugins.losses.ratios import ratio_diagnostics
 from spi_plugins.networks.actor_critic import Evaluation
 from spi_plugins.networks.fusion import materialized_gradient
-from spi_plugins.returns import masked_mean, normalize
+from spi_plugins.returns import masked_mean
 from spi_plugins.sharding import halves, joined
 from spi_plugins.types import Params, PyTree
 from spi_plugins.world_models.deep_mdp import ModelLosses
@@ -59,9 +59,10 @@ def objective(
         reward_loss_coef=config.reward_loss_coef,
         transition_loss_coef=config.transition_loss_coef,
     )
-    advantage = normalize(batch.advantage, valid) if config.normalize_advantage else batch.advantage
-    constraint, costs = parts.constraint, _cost_samples(config, batch, terms, clip_range.ratio)
-    if constraint is not None and costs is not None:
+    advantage, constraint, costs = batch.advantage, parts.constraint, None
+    if constraint is not None:
+        assert batch.cost_advantage is not None
+        costs = Samples(jnp.exp(terms.log_ratio), batch.cost_advantage, valid, clip_range.ratio)
         advantage = constraint.method.advantage(method_state, advantage, costs.cost_advantage)
     surrogate = _surrogate(
         parts, batch, terms, utility(advantage, _subtracted(config, model_loss, batch)), clip_range.ratio
@@ -87,16 +88,6 @@ def objective(
         "entropy_loss": -entropy,
         **_metrics(params, parts, batch, terms, clip_range.ratio),
     }
-
-
-def _cost_samples(config: DeepSPIConfig, batch: Minibatch, terms: Terms, clip_range: Array) -> Samples | None:
-    """What a constraint's method sees, if there are costs; they are centered where advantages are normalized."""
-    advantage = batch.cost_advantage
-    if advantage is None:
-        return None
-    if config.normalize_advantage:
-        advantage = centered(advantage, batch.valid)
-    return Samples(jnp.exp(terms.log_ratio), advantage, batch.valid, clip_range)
 
 
 def _cost_losses(

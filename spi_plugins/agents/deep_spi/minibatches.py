@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from spi_plugins.agents.constraint import CostConfig, cost_advantages
+from spi_plugins.agents.constraint import CostConfig, centered, cost_advantages
 from spi_plugins.agents.deep_spi.shuffling import shuffled_range
-from spi_plugins.returns import generalized_advantages
+from spi_plugins.returns import generalized_advantages, normalize
 from spi_plugins.types import Observation, PyTree, Rollout
 
 
@@ -115,3 +115,20 @@ def take_minibatch(data: FlatRollout, index: Int[Array, " B"], *, with_next: boo
     if data.final_obs is None:
         return batch._replace(next_obs=gather(data.rows.obs, index + data.n_envs))
     return batch._replace(next_obs=gather(data.final_obs, index))
+
+
+def normalized_advantages(data: FlatRollout, indices: Int[Array, "M B"]) -> dict[str, Array]:
+    """The advantages of all minibatches, each with mean 0 and deviation 1, and those of costs with mean 0.
+
+    They are fields of a ``Minibatch``. All at once, so that devices need not wait for each other's sums in each
+    gradient step.
+    """
+
+    def one(index: Array) -> dict[str, Array]:
+        batch = take_minibatch(data, index, with_next=False)
+        found = {"advantage": normalize(batch.advantage, batch.valid)}
+        if batch.cost_advantage is not None:
+            found["cost_advantage"] = centered(batch.cost_advantage, batch.valid)
+        return found
+
+    return jax.vmap(one)(indices)

@@ -18,7 +18,13 @@ from spi_plugins.agents.constraint import Constraint, ConstraintState, init_cons
 from spi_plugins.agents.deep_spi.config import DeepSPIConfig
 from spi_plugins.agents.deep_spi.loss import objective
 from spi_plugins.agents.deep_spi.metrics import DeepSPIMetrics, summarize
-from spi_plugins.agents.deep_spi.minibatches import FlatRollout, flatten_rollout, shuffled, take_minibatch
+from spi_plugins.agents.deep_spi.minibatches import (
+    FlatRollout,
+    flatten_rollout,
+    normalized_advantages,
+    shuffled,
+    take_minibatch,
+)
 from spi_plugins.agents.deep_spi.neighborhood import walk_back
 from spi_plugins.agents.deep_spi.trust_region import check_separate, step_policy
 from spi_plugins.agents.gradient_steps import Descent, TrainState, accept, choose, descend, move
@@ -62,13 +68,17 @@ def learn(
     batch_size = min(config.batch_size, n_rows)
     # Minibatches cross the boundaries between devices: each gathers the rollout once, and then takes its rows of each.
     data = data._replace(rows=whole(data.rows), final_obs=whole(data.final_obs))
-    indices = divided(shuffled(keys[0], n_rows, config.n_epochs, batch_size), axis=1)
+    indices = shuffled(keys[0], n_rows, config.n_epochs, batch_size)
+    advantages = normalized_advantages(data, indices) if config.normalize_advantage else {}
+    indices, advantages = divided((indices, advantages), axis=1)
 
-    def loss(params: Params, entry: tuple[Array, Array]) -> tuple[Array, dict[str, Array]]:
-        batch = divided(take_minibatch(data, entry[0], with_next=parts.world_model is not None))
-        return objective(params, parts, batch, clip_range, entry[1], method_state)
+    def loss(params: Params, entry: tuple[Array, dict[str, Array], Array]) -> tuple[Array, dict[str, Array]]:
+        index, advantages, key = entry
+        batch = take_minibatch(data, index, with_next=parts.world_model is not None)
+        batch = divided(batch._replace(**advantages))
+        return objective(params, parts, batch, clip_range, key, method_state)
 
-    entries = (indices, jax.random.split(keys[1], len(indices)))
+    entries = (indices, advantages, jax.random.split(keys[1], len(indices)))
     state, steps = descend(state, descent, loss, entries, config.target_kl)
     return state, summarize(steps, data.rows, math.ceil(n_rows / batch_size))
 

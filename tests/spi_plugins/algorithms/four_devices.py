@@ -83,9 +83,10 @@ def test_copies_are_divided_and_parameters_are_whole():
     assert spread((runner.env_state, runner.obs)) == {(4, 0.25)}
 
 
-def test_each_device_computes_its_part():
+@pytest.mark.parametrize(("maker", "n_sums"), [("PPO", 3), ("DeepSPI", 9)])
+def test_each_device_computes_its_part(maker, n_sums):
     def operations(device):
-        model = tiny_ppo(n_envs=64, batch_size=256, device=device)
+        model = MAKERS[maker](n_envs=64, batch_size=256, device=device)
         model._setup_learn(1)
         collector = model._make_collector()
         model._start(collector)
@@ -97,7 +98,10 @@ def test_each_device_computes_its_part():
     assert four < 0.3 * one
     # Before the first gradient step, and for callbacks; none in the loops.
     assert "all-gather" in text
-    assert not [line for line in text.splitlines() if "all-gather(" in line and "while/body" in line]
+    in_loops = [line for line in text.splitlines() if "while/body" in line]
+    assert not [line for line in in_loops if "all-gather(" in line or "collective-permute(" in line]
+    # Those of a gradient step.
+    assert len([line for line in in_loops if "all-reduce(" in line]) <= n_sums
 
 
 def test_the_program_compiles_once(caplog):
