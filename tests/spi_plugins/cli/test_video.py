@@ -34,9 +34,9 @@ def test_a_gif_shows_the_dream_of_the_models_own_world_next_to_reality(spi, deep
     assert done.code == 0, done.err
     assert "of 2 episodes, return " in done.out
     assert "without a dream" in done.out
-    beside = spi(*words, "--max-steps", 5, "-o", "videos/both.gif")
-    assert "Wrote videos/both.gif: 5 frames of 1 episode, " in beside.out
-    assert "next to a dream of deep_mdp" in beside.out
+    shown = spi(*words, "--max-steps", 5, "-o", "videos/both.gif")
+    assert "Wrote videos/both.gif: 5 frames of 1 episode, " in shown.out
+    assert "next to a dream of deep_mdp" in shown.out
     real, both = list(frames_of(tmp_path / "real.gif")), list(frames_of(tmp_path / "videos/both.gif"))
     assert len(real) > len(both) == 5
     assert both[0].shape[1] > 1.8 * real[0].shape[1]

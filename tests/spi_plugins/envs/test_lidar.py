@@ -43,8 +43,8 @@ def test_a_point_shows_in_its_bin_and_shares_with_the_two_beside(degrees, expect
 def test_on_the_border_two_bins_see_the_same(degrees):
     expected = np.zeros(4)
     expected[[degrees // 90, degrees // 90 - 1]] = 0.5
-    for beside in (-0.01, 0.01):
-        np.testing.assert_allclose(around([at(degrees + beside)]), expected, atol=1e-3)
+    for offset in (-0.01, 0.01):
+        np.testing.assert_allclose(around([at(degrees + offset)]), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(
