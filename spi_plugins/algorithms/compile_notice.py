@@ -127,6 +127,8 @@ def announcing_compilation(owner: str = "", *, shown: bool = True) -> Iterator[N
 
 
 def _say(text: str) -> None:
+    if jax.process_index():  # of several processes, the first one speaks
+        return
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

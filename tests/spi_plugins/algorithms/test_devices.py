@@ -21,18 +21,25 @@ def environment(devices):
     return {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
 
 
+def slurm(number):
+    """What SLURM tells the tasks of a step on one machine; the port is JAX's, from the job's number."""
+    told = {"JOB_ID": str(os.getpid()), "STEP_NODELIST": "localhost", "NTASKS": "2", "STEP_NUM_NODES": "1"}
+    told |= {"PROCID": str(number), "LOCALID": str(number)}
+    return {f"SLURM_{name}": value for name, value in told.items()}
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return str(listener.getsockname()[1])
 
 
-def run_two(words):
+def run_two(words, more=lambda number: {}):
     """Run both to the end, and return what they print."""
     processes = [
         subprocess.Popen(
             [sys.executable, *words(number)],
-            env=environment(1),
+            env=environment(1) | more(number),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -88,7 +95,7 @@ def test_two_processes_learn_what_one_does_and_the_first_one_writes(tmp_path):
     assert few.endswith("2 processes train on all of their 2 devices together; device must be 'all'.")
 
 
-def test_a_run_of_two_processes_has_one_folder(tmp_path):
+def test_a_run_of_two_processes_has_one_folder_and_goes_on_under_slurm(tmp_path):
     port, small = free_port(), ["--n-steps", "16", "--batch-size", "64", "--n-epochs", "1", "--no-preset"]
     first, second = run_two(
         lambda number: [
@@ -104,3 +111,9 @@ def test_a_run_of_two_processes_has_one_folder(tmp_path):
     assert "Trained 512 steps" in first
     assert "The final model in 1" in first
     assert "Trained" not in second
+    assert "Compil" not in second
+    resumed = ["-m", "spi_plugins.cli", "train", "--resume", str(run), "-n", "256", "--coordinator", "auto"]
+    first, second = run_two(lambda number: resumed, slurm)
+    assert "Trained 256 steps" in first
+    assert "Trained" not in second
+    assert PPO.load(run / "model.zip").num_timesteps == 768
