@@ -66,7 +66,7 @@ TASKS = {
             "cpo": {"gain": 0.5},
         },
         # Whole episodes in each rollout, for the method that steps on the cost after one whose episodes cost too much.
-        own={"crpo": {"n_envs": 32, "n_steps": 250}},
+        own={"crpo": {"n_envs": 32, "n_steps": 250}, "saute": {"unsafe_reward": -0.2}},
         n_eval_episodes=512,
     ),
     # With rates and a maximum 2.5 times as large, "lagrangian" ended in a slow stroke (seed 0).
@@ -194,7 +194,8 @@ def draw(name: str, rows: list[dict[str, Any]], planned: list[dict[str, Any]], p
     """The plane of cost and return, a point for each seed, also near the limit alone, and the costs over training."""
     figure, (plane, close, course) = subplots(1, 3, figsize=(17, 5))
     limit = TASKS[name].limit
-    for i, (method, runs) in enumerate(by_method(rows).items()):
+    for method, runs in by_method(rows).items():
+        i = METHODS.index(method)
         points = [(np.mean(row["costs"]), np.mean(row["returns"])) for row in runs]
         style = {"color": f"C{i % 10}", "label": method}
         for axes, shown in ((plane, points), (close, [x for x in points if 0.7 < x[0] / limit < 1.4])):
