@@ -8,7 +8,7 @@ python benchmarks/planning.py safety_point_goal --methods spowl --seeds 0 --chec
 import functools
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -30,6 +30,7 @@ from spi_wrappers import ActionRepeat, CostMonitor
 METHODS: dict[str, dict[str, Any]] = {
     "tdmpc2": {},
     "spowl": {},
+    "spowl_horizon": {"loss_kwargs": None},  # and the run's gradient steps as multiplier_horizon
     "spowl_paper": {"decision": "mean", "planner_kwargs": {"cost_aggregation": "max"}},
     "policy_only": {"planner": "policy", "decision": None},
     "plan_only": {"decision": None},
@@ -125,7 +126,10 @@ TASKS = {
         {}, n_eval_episodes=64, methods=("tdmpc2",), policy="CnnPolicy",
     ),
     # 300 thousand frames, with the published settings except for the sizes.
-    "safety_point_goal": Task(safety_point_goal, 60_000, None, SMALL, {}, n_eval_episodes=20),
+    "safety_point_goal": Task(
+        safety_point_goal, 60_000, None, SMALL, {}, n_eval_episodes=200,
+        methods=("tdmpc2", "spowl", "spowl_horizon"),
+    ),
 }  # fmt: skip
 
 
@@ -178,7 +182,7 @@ class Curve(BaseCallback):
 
 
 class Outcome(NamedTuple):
-    """Means over the evaluation's episodes. The curve is that of ``Curve``."""
+    """Means over the evaluation's episodes, and each one's return and cost. The curve is that of ``Curve``."""
 
     method: str
     seed: int
@@ -186,6 +190,8 @@ class Outcome(NamedTuple):
     mean_cost: float
     cpu_seconds: float
     curve: list[tuple[int, float, float, float, float]]
+    returns: Sequence[float] = ()
+    costs: Sequence[float] = ()
 
 
 def build(task: Task, method: str, seed: int) -> Any:
@@ -193,7 +199,10 @@ def build(task: Task, method: str, seed: int) -> Any:
     shared = {"seed": seed, "stats_window_size": 2 * env.num_envs, **task.arguments}
     if method == "tdmpc2":
         return spi_plugins.TDMPC2(task.policy, env, **shared)
-    return spi_plugins.SPOWL(task.policy, env, **{**shared, **task.costs, **METHODS[method]})
+    options = {**shared, **task.costs, **METHODS[method]}
+    if method == "spowl_horizon":
+        options["multiplier_horizon"] = task.steps
+    return spi_plugins.SPOWL(task.policy, env, **options)
 
 
 def run(
@@ -211,11 +220,13 @@ def run(
     if task.has_costs:
         result = evaluate_policy_with_cost(model, fresh, task.n_eval_episodes)
         means = result.mean_return, result.mean_cost
+        episodes = [[round(x, 3) for x in values.tolist()] for values in (result.returns, result.costs)]
     else:
         means = float(evaluate_policy(model, fresh, task.n_eval_episodes, warn=False)[0]), 0.0
+        episodes = []
     fresh.close()
     model.get_env().close()
-    return Outcome(method, seed, *means, time.process_time() - cpu, curve.points)
+    return Outcome(method, seed, *means, time.process_time() - cpu, curve.points, *episodes)
 
 
 def trained(task: Task, model: Any, path: pathlib.Path, callback: BaseCallback | None = None) -> Any:
@@ -239,7 +250,7 @@ def fresh_episodes(name: str, seed: int, n_episodes: int) -> Any:
 def draw(name: str, task: Task, outcomes: list[Outcome], path: pathlib.Path) -> None:
     titles = ["return"]
     if task.has_costs:
-        titles += ["cost of an episode", "share of planned actions", "cost of all steps so far, per step"]
+        titles += ["cost of an episode", "share of planned actions", "mean cost of the steps so far"]
     figure, grid = subplots(1, len(titles), figsize=(1 + 4 * len(titles), 3.8), squeeze=False)
     panels = grid[0]
     for index, method in enumerate(METHODS):
