@@ -32,18 +32,19 @@ def no_settings(monkeypatch):
 
 def test_a_second_process_finds_the_programs_of_the_first_on_disk(tmp_path, monkeypatch, no_settings):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    counts = []
+    folder, counts, kept = tmp_path / "cache" / "spi-plugins" / "xla", [], []
     for _ in range(2):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         done = subprocess.run(
             [sys.executable, "-c", CHILD], check=True, capture_output=True, text=True, env=environment
         )
         counts.append([int(word) for word in done.stdout.splitlines()[-1].split()])
-    (first_hits, first_misses), (second_hits, second_misses) = counts
+        kept.append(len(list(folder.glob("*-cache"))))
+    (first_hits, first_misses), (second_hits, _) = counts
     assert first_hits == 0
-    assert first_misses > 0
-    assert second_hits > second_misses
-    assert list((tmp_path / "cache" / "spi-plugins" / "xla").iterdir())
+    assert first_misses >= kept[0] > 0
+    # Others compile in less than the shortest time that is kept, or nearly.
+    assert second_hits >= kept[0]
 
 
 def test_the_folder_is_the_users_choice(tmp_path, monkeypatch, no_settings):
