@@ -66,7 +66,7 @@ TASKS = {
             "cpo": {"gain": 0.5},
         },
         # Whole episodes in each rollout, for the method that steps on the cost after one whose episodes cost too much.
-        own={"crpo": {"n_envs": 32, "n_steps": 250}, "saute": {"unsafe_reward": -0.2}},
+        own={"crpo": {"n_envs": 32, "n_steps": 250}, "saute": {"unsafe_reward": -0.1}},
         n_eval_episodes=512,
     ),
     # With rates and a maximum 2.5 times as large, "lagrangian" ended in a slow stroke (seed 0).
