@@ -16,7 +16,7 @@ class RatioDiagnostics(NamedTuple):
     extremes are over the sampled actions of the batch, so the true ones may lie further out.
     """
 
-    smallest: Float[Array, " D"]  # of each device's samples: there is no need to exchange them before the end
+    smallest: Float[Array, " D"]  # of each device's samples; reduced over devices after the update
     largest: Float[Array, " D"]
     outside: Float[Array, ""]  # share of the samples outside the band
 
