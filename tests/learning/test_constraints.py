@@ -6,13 +6,8 @@ import pytest
 from comparison import METHODS, TASKS, run
 
 TASK, SEEDS = TASKS["point_goal"], range(3)
-# One seed or two end up to a tenth above the bound, which ones depends on rounding: docs/results/comparison.md.
-ABOVE = pytest.mark.xfail(reason="a seed ends above the bound of the cost", strict=False)
-LIMITED = [
-    pytest.param(method, marks=[ABOVE] if method in ("lagrangian", "pid", "crpo") else [])
-    for method in METHODS
-    if method != "ppo"
-]
+LIMITED = [method for method in METHODS if method != "ppo"]
+MOST = 1.2 * TASK.limit
 LEAST = 0.85 * 28.9  # of PPO on wrappers that price the reward, docs/results/cost_learning.md
 
 
@@ -23,10 +18,20 @@ def outcomes(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", LIMITED)
-def test_every_seed_ends_within_a_fifth_of_the_limit_or_below(method):
+def test_the_seeds_together_end_within_a_fifth_of_the_limit_and_each_earns_its_return(method):
     found = outcomes(method)
-    assert max(outcome.mean_cost for outcome in found) <= 1.2 * TASK.limit, found
+    assert sum(outcome.mean_cost for outcome in found) / len(found) <= MOST, found
     assert min(outcome.mean_return for outcome in found) >= LEAST, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", LIMITED)
+def test_every_seed_ends_within_a_fifth_of_the_limit_or_below(method, request):
+    if method in ("lagrangian", "pid", "crpo"):
+        # Which seeds end above, by up to a tenth, depends on rounding: docs/results/comparison.md.
+        request.applymarker(pytest.mark.xfail(reason="a seed ends above the bound", strict=False))
+    found = outcomes(method)
+    assert max(outcome.mean_cost for outcome in found) <= MOST, found
 
 
 @pytest.mark.slow
